@@ -1,0 +1,21 @@
+"""The errors that Corolla raises on purpose: one tree, so that a caller can catch them all at its root."""
+
+
+class CorollaError(Exception):
+    """Root of the tree. The message is one line: what was wrong, with the value, and what to do about it."""
+
+
+class UsageError(CorollaError):
+    """The request itself cannot be met: a bad value, an unknown name, a missing extra. The CLI exits with 2."""
+
+
+class DataError(CorollaError):
+    """The images cannot be used: none found, unreadable, too small, a wrong or hostile archive."""
+
+
+class ModelError(CorollaError):
+    """A model or checkpoint cannot be used: missing, damaged, or of another configuration."""
+
+
+class TrainingError(CorollaError):
+    """Training cannot go on: a non-finite loss, a full disk, an unwritable run folder."""
