@@ -1,0 +1,60 @@
+"""Corolla trains β-VAEs on image collections and makes the trained model useful.
+
+The public names are listed in `__all__`. Each is loaded when it is first used, so `import corolla` costs next to
+nothing: it brings in neither torch nor anything else that is slow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from corolla.config import Config, preset, preset_names
+    from corolla.errors import CorollaError, DataError, ModelError, TrainingError, UsageError
+    from corolla.trained import TrainedModel, load
+    from corolla.training import fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "CorollaError",
+    "DataError",
+    "ModelError",
+    "TrainedModel",
+    "TrainingError",
+    "UsageError",
+    "__version__",
+    "fit",
+    "load",
+    "preset",
+    "preset_names",
+]
+
+_HOMES = {
+    "Config": "corolla.config",
+    "CorollaError": "corolla.errors",
+    "DataError": "corolla.errors",
+    "ModelError": "corolla.errors",
+    "TrainedModel": "corolla.trained",
+    "TrainingError": "corolla.errors",
+    "UsageError": "corolla.errors",
+    "fit": "corolla.training",
+    "load": "corolla.trained",
+    "preset": "corolla.config",
+    "preset_names": "corolla.config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module it lives in (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'corolla' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value  # the next use does not come here again
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
