@@ -187,8 +187,7 @@ class Florets:
         `fit` draws it at this very size; any other recipe is applied to a square picture of 512 pixels a side.
 
         Raises:
-            UsageError: if the index or the size is out of range.
-            DataError: if the recipe cannot make this size.
+            UsageError: if the index or the size is out of range, or the recipe cannot make this size.
         """
         if recipe.name == "fit":
             return cast("NDArray[np.uint8]", self.read_many([index], height, width)[0])
