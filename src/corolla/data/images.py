@@ -1,0 +1,141 @@
+"""Opening image files: whatever the format, the depth and the orientation, an upright 8-bit RGB picture comes out."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from corolla.errors import DataError
+
+# The decoders for what people's photos come in. Pillow's others are left out on purpose: EPS, for one, runs a program.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+
+# Pillow refuses pictures above twice its limit and warns above it; a 100-megapixel camera is no attack, so only the
+# refusal is kept. The number is stated here for callers who have switched Pillow's own check off.
+_LARGEST_PIXELS = 2 * 1024**3 // 4 // 3
+
+# What Pillow's decoders raise on damaged files: nearly anything.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    ArithmeticError,
+    LookupError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
+
+_ORIENTATION_TAG = 0x0112
+_PHOTOMETRIC_TAG = 262
+_BITS_TAG = 258
+
+# EXIF orientation -> what makes the picture upright. 1 is upright; other values mean nothing and change nothing.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None = None) -> Image.Image:
+    """Open a JPEG, PNG, WebP, BMP, GIF or TIFF file as an upright RGB picture, fully decoded.
+
+    Grey, palette, 16-bit and CMYK pictures become 8-bit RGB; what is transparent shows white; of several frames the
+    first is taken; the EXIF orientation is applied. Colour profiles are not.
+
+    Args:
+        path_or_file: A path, or a binary file that can seek.
+        at_least_px: Decode a JPEG at the smallest of the scales 1, 1/2, 1/4 and 1/8 that leaves its short side at
+            least this long, which is several times as fast. None decodes at full scale.
+
+    Raises:
+        DataError: The file is missing, empty, damaged, cut short, of another kind, or expands to far more pixels than
+            a photo has. The message names the file.
+    """
+    name = str(path_or_file if isinstance(path_or_file, str | Path) else getattr(path_or_file, "name", "image"))
+    try:
+        # Pillow's warnings (odd metadata, a large but bearable size) are about files that it decodes well all the same.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path_or_file, formats=_FORMATS) as image:
+                if image.width * image.height > _LARGEST_PIXELS:
+                    raise Image.DecompressionBombError
+                if image.format in ("JPEG", "MPO") and at_least_px is not None:
+                    image.draft(None, (max(at_least_px, 1), max(at_least_px, 1)))
+                image.load()
+                orientation = _orientation(image)
+                rgb = _to_rgb(image)
+    except Image.DecompressionBombError:
+        raise DataError(f"{name}: more than {_LARGEST_PIXELS:,} pixels, as decompression bombs have") from None
+    except UnidentifiedImageError:
+        kind = "empty" if _is_empty(path_or_file) else "not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged"
+        raise DataError(f"{name}: {kind}") from None
+    except _DECODER_ERRORS as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{name}: cannot be read: {reason}") from None
+    return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def _is_empty(path_or_file: str | Path | BinaryIO) -> bool:
+    if isinstance(path_or_file, str | Path):
+        return Path(path_or_file).stat().st_size == 0
+    return path_or_file.seek(0, 2) == 0
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation. A damaged EXIF block spoils no pixels, so it counts as upright.
+
+    Pillow's `exif_transpose` is not used, as it fails on pictures whose other tags cannot be written again.
+    """
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except _DECODER_ERRORS:
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image.copy()
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _deep_grey_to_rgb(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _deep_grey_to_rgb(image: Image.Image) -> Image.Image:
+    """Scale grey of more than 8 bits; Pillow's own conversion would clip it.
+
+    Integers span the depth that the file states, up to 16 bits; floating point spans 0 to 1.
+    """
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS_TAG, (16,))[0]
+    white = 1.0 if image.mode == "F" else 2.0**bits - 1.0
+    values = np.asarray(image, dtype=np.float64)
+    if white > 65535.0 or not (np.isfinite(values).all() and values.min() >= 0.0 and values.max() <= white):
+        raise ValueError(
+            f"which of its grey values is white is unknown (mode {image.mode}, {bits} bits, "
+            f"{values.min():g} to {values.max():g}); save it with 8 or 16 bits"
+        )
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        values[values == transparent] = white
+    if tags.get(_PHOTOMETRIC_TAG) == 0:  # white is zero; Pillow takes care of it for 8 bits only
+        values = white - values
+    return Image.fromarray(np.rint(values * (255.0 / white)).astype(np.uint8)).convert("RGB")
