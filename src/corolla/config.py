@@ -92,13 +92,18 @@ class TrainingConfig(_Value):
     weight_decay: float = Field(0.0, ge=0.0)
     warmup_steps: int = Field(0, ge=0, description="steps over which the learning rate grows from zero")
     schedule: Literal["constant", "cosine"] = "cosine"
+    decay_start: float = Field(0.0, ge=0.0, le=1.0, description="cosine: share of the steps before the decay begins")
     clip_norm: float | None = Field(None, gt=0.0, description="largest gradient norm")
     ema_decay: float | None = Field(None, gt=0.0, lt=1.0, description="decay of the weights' moving average")
     evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; default: one epoch")
     patience: int | None = Field(None, ge=1, description="evaluations without improvement before stopping early")
     checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; default: at evaluations")
-    samples_every: int | None = Field(None, ge=1, description="evaluations between sample pictures; default: ten in all")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    samples_every: int | None = Field(
+        None, ge=1, description="evaluations between sample pictures; default: ten in all"
+    )
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        "auto", description="auto: bf16-mixed where the hardware has matrix units for it, else 32-true"
+    )
     accelerator: str = "auto"
     devices: int | str = "auto"
     num_nodes: int = Field(1, ge=1)

@@ -1,0 +1,139 @@
+"""Model folder <-> model: `config.json` and `model.safetensors`, never a pickle.
+
+Loading needs neither Lightning nor the run that trained the model, and is strict: a missing, extra, misshapen or
+non-finite tensor is an error that names it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from corolla.config import Config
+from corolla.errors import ModelError, UsageError
+from corolla.model import VAE, build_model
+
+FORMAT = 1
+CARD_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model folder says of its model, apart from the weights."""
+
+    config: Config
+    step: int = 0
+    """Optimiser steps behind the weights."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Averages over the evaluation split, in nats per image unless the name says otherwise."""
+    latent_kl_nats: tuple[float, ...] = ()
+    """KL of each latent, averaged over the evaluation split."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """Source, fingerprint, number of training images."""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The text of `config.json`."""
+        values = asdict(self) | {"config": self.config.model_dump(mode="json")}
+        return json.dumps({"format": FORMAT} | values, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str) -> ModelCard:
+        """Read the text of `config.json`. Raises ModelError that says what is wrong with it."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ModelError(f"{where}: not JSON: {error}") from None
+        if not isinstance(values, dict) or "config" not in values:
+            raise ModelError(f"{where}: not a Corolla model: it has no `config`")
+        if values.pop("format", None) != FORMAT:
+            raise ModelError(f"{where}: not of model format {FORMAT}; load it with the Corolla that wrote it")
+        try:
+            config = Config.from_dict(values.pop("config"), where=where)
+            return cls(config, **values | {"latent_kl_nats": tuple(values.get("latent_kl_nats", ()))})
+        except (UsageError, TypeError) as error:
+            raise ModelError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that it is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_model(folder: Path, vae: VAE, card: ModelCard) -> None:
+    """Write a model folder. Each file is replaced at once; an interrupted call leaves the former files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in vae.state_dict().items()}
+    temporary = folder / f".{WEIGHTS_NAME}.{os.getpid()}.tmp"
+    try:
+        save_file(tensors, temporary)
+        temporary.replace(folder / WEIGHTS_NAME)
+    finally:
+        temporary.unlink(missing_ok=True)
+    write_atomically(folder / CARD_NAME, card.to_json().encode())
+
+
+def find_model(path: Path | str) -> Path:
+    """The model folder at a path: itself, or `model` inside a run folder. Raises ModelError if there is none."""
+    path = Path(path)
+    if not path.is_dir():
+        raise ModelError(f"{path}: no such folder; give a run folder or a model folder")
+    for folder in (path, path / "model"):
+        if (folder / CARD_NAME).is_file():
+            return folder
+    if (path / "config.yaml").is_file():
+        raise ModelError(f"{path}: this run has no model yet; finish it with `corolla train --resume {path}`")
+    raise ModelError(f"{path}: holds no model: neither {CARD_NAME} nor model/{CARD_NAME} is there")
+
+
+def load_card(path: Path | str) -> ModelCard:
+    """What a run or model folder says of its model, without the weights. Raises ModelError."""
+    file = find_model(path) / CARD_NAME
+    return ModelCard.from_json(file.read_text(encoding="utf-8"), where=str(file))
+
+
+def load_model(path: Path | str) -> tuple[VAE, ModelCard]:
+    """Model and card from a run or model folder, on the CPU in evaluation mode. Raises ModelError."""
+    folder = find_model(path)
+    card = load_card(folder)
+    file = folder / WEIGHTS_NAME
+    try:
+        tensors = load_file(file)
+    except FileNotFoundError:
+        raise ModelError(f"{file}: missing; the model folder is not complete") from None
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file}: damaged or not readable: {error}") from None
+    with torch.random.fork_rng(devices=[]):
+        vae = build_model(card.config)
+    _check_tensors(tensors, vae.state_dict(), file)
+    vae.load_state_dict(tensors)
+    return vae.eval(), card
+
+
+def _check_tensors(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], file: Path) -> None:
+    for name in sorted(wanted.keys() - found.keys()):
+        raise ModelError(f"{file}: tensor {name} is missing; the weights do not belong to this {CARD_NAME}")
+    for name in sorted(found.keys() - wanted.keys()):
+        raise ModelError(f"{file}: tensor {name} is not part of the model; the weights belong to another {CARD_NAME}")
+    for name, tensor in found.items():
+        expected = wanted[name]
+        if tensor.shape != expected.shape or tensor.dtype != expected.dtype:
+            raise ModelError(
+                f"{file}: tensor {name} is {tuple(tensor.shape)} {tensor.dtype}, "
+                f"but the model needs {tuple(expected.shape)} {expected.dtype}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise ModelError(f"{file}: tensor {name} holds values that are not finite; the model is damaged")

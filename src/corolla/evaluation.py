@@ -1,0 +1,72 @@
+"""A model and images -> the averages that say how good it is, in nats per image."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from corolla.data.batches import to_float
+from corolla.distributions import BernoulliLikelihood
+from corolla.model import VAE
+from corolla.objectives import Objective
+
+BATCH_SIZE = 256
+ACTIVE_NATS = 0.01
+"""A latent whose KL is below this, on average, tells the decoder nothing: it counts as dead."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Averages over a set of images. `scores` are single numbers, `latent_kl_nats` has one for each latent."""
+
+    scores: dict[str, float]
+    latent_kl_nats: tuple[float, ...]
+
+
+def evaluate(
+    vae: VAE, objective: Objective, images: NDArray[np.uint8], rows: NDArray[np.int64], *, step: int, seed: int
+) -> Evaluation:
+    """Loss, reconstruction and KL in nats per image, PSNR in dB, and the number of active latents.
+
+    The draws from q(z|x) are fixed by the seed, so that two models see the same noise. PSNR is of the reconstruction from
+    the posterior's mean, averaged over images.
+    """
+    device = next(vae.parameters()).device
+    vae.eval()
+    totals: dict[str, torch.Tensor] = {}
+    latent_kl = torch.zeros((), dtype=torch.float64, device=device)
+    generator = torch.Generator(device=device).manual_seed(zlib.crc32(f"evaluation {seed}".encode()))
+    with torch.inference_mode():
+        for start in range(0, len(rows), BATCH_SIZE):
+            batch = torch.from_numpy(images[rows[start : start + BATCH_SIZE]]).permute(0, 3, 1, 2)
+            x = to_float(batch.to(device))
+            q = vae.encode(x)
+            noise = torch.randn(q.mean.shape, generator=generator, device=device)
+            z = q.mean + q.stddev * noise if objective.stochastic else q.mean
+            terms = objective(x, q, z, vae.decode(z), step, len(rows))
+            mean = vae.decode(q.mean).mean if objective.stochastic else vae.decode(z).mean
+            psnr = -10 * torch.log10(((mean - x) ** 2).flatten(1).mean(1))
+            values = {
+                "loss": terms.total,
+                "reconstruction": terms.reconstruction,
+                "kl": terms.kl,
+                "psnr_db": psnr.mean(),
+            }
+            for name, value in values.items():
+                totals[name] = totals.get(name, torch.zeros_like(latent_kl)) + value.double() * len(x)
+            latent_kl = latent_kl + q.kl_per_latent().double().sum(0)
+    scores = {name: float(total) / len(rows) for name, total in totals.items()}
+    kl = (latent_kl / len(rows)).tolist()
+    scores["active_latents"] = float(sum(value > ACTIVE_NATS for value in kl))
+    return Evaluation(scores, tuple(kl))
+
+
+def describe_likelihood(vae: VAE) -> str:
+    """The likelihood's name and what it has learnt, for people."""
+    if isinstance(vae.likelihood, BernoulliLikelihood):
+        return "bernoulli"
+    return f"gaussian, sigma {float(vae.likelihood.variance) ** 0.5:.4f}"

@@ -1,0 +1,69 @@
+"""How a long job shows that it goes on: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PLAIN_INTERVAL_SECONDS = 10.0
+LIVE_INTERVAL_SECONDS = 0.5
+
+
+class ProgressDisplay:
+    """Progress of a job of `total` steps, written to standard error.
+
+    Call `due` to learn whether it is time to show something, so that the work of making the text is not done at every
+    step; then `update`. `line` leaves a line of text behind.
+    """
+
+    def __init__(self, title: str, total: int, *, start: int = 0, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self.total = total
+        self.live = self.console.is_terminal
+        self._title = title
+        self._start = start
+        self._shown_at = self._began_at = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            expand=True,
+            disable=not self.live,
+        )
+        self._task = self._bar.add_task(title, total=total, completed=start, note="")
+
+    def __enter__(self) -> ProgressDisplay:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def due(self) -> bool:
+        """Whether enough time has passed to show progress again."""
+        interval = LIVE_INTERVAL_SECONDS if self.live else PLAIN_INTERVAL_SECONDS
+        return time.monotonic() - self._shown_at >= interval
+
+    def update(self, step: int, note: str = "") -> None:
+        """Show that `step` steps are done."""
+        self._shown_at = time.monotonic()
+        if self.live:
+            self._bar.update(self._task, completed=step, note=note)
+            return
+        spent = self._shown_at - self._began_at
+        left = spent / max(1, step - self._start) * (self.total - step)
+        self.line(f"{self._title} {step}/{self.total}, {left / 60:.1f} min left{'; ' if note else ''}{note}")
+
+    def line(self, text: str) -> None:
+        """Leave a line of text behind, above the bar."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)

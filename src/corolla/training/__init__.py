@@ -1,0 +1,199 @@
+"""Configuration -> run folder. The only package that imports Lightning or a logger.
+
+Everything random in a step is a function of the seed and the step's number: the batch, its augmentation, the noise. So a
+run that was killed and resumed ends with the same weights, bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import pickle
+import signal
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from corolla.config import Config
+from corolla.data import ImageCache, open_cache, open_source, select_rows
+from corolla.data.recipes import RECIPES
+from corolla.errors import ModelError, TrainingError, UsageError
+from corolla.model import build_model
+from corolla.networks import channels_last
+from corolla.progress import ProgressDisplay
+from corolla.runs import RunFolder, create_run, versions
+from corolla.trained import TrainedModel, load
+from corolla.training.module import TrainingModule
+from corolla.training.recorder import Recorder, TrainingInterrupted
+
+__all__ = ["TrainingInterrupted", "fit", "prepare", "resolve", "resume"]
+
+
+def fit(config: Config, run: Path | str | None = None, *, force: bool = False) -> TrainedModel:
+    """Train a model and leave a run folder; returns the best model.
+
+    Args:
+        config: what to train, on what, and how.
+        run: the run folder; by default a new one under `runs/`.
+        force: replace the run folder if it exists.
+
+    Raises:
+        UsageError: an impossible setting, or the run folder exists.
+        DataError: the images cannot be used.
+        TrainingError: the loss is not finite, or the folder cannot be written.
+        TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
+    """
+    config = resolve(config)
+    data = prepare(config)
+    folder = Path(run) if run is not None else _new_run_name(config)
+    if rank_zero_only.rank != 0:  # another process of the same run makes the folder
+        return _train(config, data, RunFolder(folder), state=None)
+    created = create_run(folder, force=force)
+    facts = {"versions": versions(), "data_fingerprint": data.manifest["fingerprint"], "images": len(data.images)}
+    created.write_config(config, facts)
+    return _train(config, data, created, state=None)
+
+
+def resume(run: Path | str) -> TrainedModel:
+    """Go on with a run that was stopped or killed; a finished one is only loaded.
+
+    Raises:
+        UsageError: it is not a run folder.
+        ModelError: the checkpoint is damaged, or of another configuration or other images.
+    """
+    folder = RunFolder(Path(run))
+    config = folder.config()
+    state = _read_checkpoint(folder, config)
+    if state is not None and state["finished"]:
+        return load(folder.path)
+    data = prepare(config)
+    if folder.facts().get("data_fingerprint") != data.manifest["fingerprint"]:
+        raise ModelError(f"{run}: the images of {config.data.source} have changed since it began; train a new run")
+    return _train(config, data, folder, state)
+
+
+def resolve(config: Config) -> Config:
+    """The configuration with what depends on the machine decided. Raises UsageError on an impossible size."""
+    if config.training.precision == "auto":
+        precision = "bf16-mixed" if _multiplies_bfloat16() else "32-true"
+        config = config.updated({"training.precision": precision})
+    with torch.device("meta"):
+        build_model(config)
+    return config
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the hardware has bfloat16 matrix units, so that mixed precision is faster and not just smaller."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16", False))
+
+
+def prepare(config: Config) -> ImageCache:
+    """The images of a configuration, decoded once. Raises DataError or UsageError where they cannot be used."""
+    source = open_source(config.data.source, mirror=config.data.mirror)
+    height, width = config.data.size
+    with ProgressDisplay(f"reading {source.name}", len(source.keys)) as display:
+
+        def show(done: int, _total: int) -> None:
+            if display.due():
+                display.update(done)
+
+        recipe = RECIPES[config.data.recipe]
+        cache = open_cache(source, recipe, height, width, on_error=config.data.on_error, progress=show)
+    for expression in (config.data.train_split, config.data.eval_split):
+        select_rows(cache.splits, expression)
+    return cache
+
+
+def _new_run_name(config: Config) -> Path:
+    source = config.data.source.split(":")[0]
+    number = 1
+    while (path := Path("runs") / f"{source}-{config.objective.name}-{number}").exists():
+        number += 1
+    return path
+
+
+def _read_checkpoint(run: RunFolder, config: Config) -> dict[str, Any] | None:
+    """The recorder's state in the last checkpoint, or None before the first one."""
+    path = run.last_checkpoint
+    if not path.is_file():
+        return None
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        state: dict[str, Any] = checkpoint["callbacks"][Recorder.__name__]
+    except (RuntimeError, KeyError, pickle.UnpicklingError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{path}: damaged, or not a checkpoint of a run: {reason}; train a new run") from None
+    theirs, ours = _flat(state["config"]), _flat(config.model_dump(mode="json"))
+    differing = [name for name in sorted(theirs | ours) if theirs.get(name) != ours.get(name)]
+    if differing:
+        was = ", ".join(f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}" for name in differing)
+        raise ModelError(f"{path}: of another configuration than {run.config_file}: {was}; put it back, or train anew")
+    return state
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return leaves
+
+
+def _train(config: Config, data: ImageCache, run: RunFolder, state: dict[str, Any] | None) -> TrainedModel:
+    training = config.training
+    threads = torch.get_num_threads()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    chatter = logging.getLogger("lightning.pytorch")
+    level = chatter.level
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        torch.manual_seed(config.seed)
+        vae = build_model(config)
+        channels_last(vae)
+        module = TrainingModule(config, vae, data)
+        try:
+            chatter.setLevel(logging.ERROR)
+            if training.threads:
+                torch.set_num_threads(training.threads)
+            with ProgressDisplay("training", module.total_steps) as display:
+                trainer = pl.Trainer(
+                    accelerator=training.accelerator,
+                    devices=training.devices,
+                    num_nodes=training.num_nodes,
+                    precision=training.precision,  # type: ignore[arg-type]
+                    max_steps=module.total_steps,
+                    max_epochs=-1,
+                    gradient_clip_val=training.clip_norm,
+                    callbacks=[Recorder(config, run, display)],
+                    logger=_logger(run) if rank_zero_only.rank == 0 else False,
+                    deterministic="warn",
+                    enable_checkpointing=False,
+                    enable_progress_bar=False,
+                    enable_model_summary=False,
+                    use_distributed_sampler=False,
+                    default_root_dir=run.path,
+                )
+                trainer.fit(module, ckpt_path=run.last_checkpoint if state else None, weights_only=True)
+        except OSError as error:
+            raise TrainingError(
+                f"{run.path}: cannot be written: {error.strerror}; what was saved before stays"
+            ) from None
+        finally:
+            torch.set_num_threads(threads)
+            chatter.setLevel(level)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    return load(run.path)
+
+
+def _logger(run: RunFolder) -> Logger | bool:
+    """TensorBoard where the extra is installed; `metrics.csv` is written in any case."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return False
+    return TensorBoardLogger(run.path, name="tensorboard", version="")
