@@ -143,7 +143,7 @@ class Config(_Value):
         tree = self.model_dump(mode="json")
         for dotted, value in changes.items():
             *parents, leaf = dotted.split(".")
-            branch = tree
+            branch: Any = tree
             for parent in parents:
                 branch = branch.get(parent) if isinstance(branch, dict) else None
             if not isinstance(branch, dict) or leaf not in branch:

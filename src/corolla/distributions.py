@@ -71,8 +71,8 @@ class PixelDistribution(Protocol):
 class Bernoulli:
     """Each channel of each pixel is 1 with probability sigmoid(logits).
 
-    On pixels between 0 and 1 `log_prob` is the negative cross-entropy, the study notebook's reconstruction term. That is
-    not a density over such pixels, and it never rises above minus the pixels' own entropy.
+    On pixels between 0 and 1 `log_prob` is the negative cross-entropy, the study notebook's reconstruction term.
+    That is not a density over such pixels, and it never rises above minus the pixels' own entropy.
     """
 
     logits: Tensor

@@ -32,8 +32,8 @@ def evaluate(
 ) -> Evaluation:
     """Loss, reconstruction and KL in nats per image, PSNR in dB, and the number of active latents.
 
-    The draws from q(z|x) are fixed by the seed, so that two models see the same noise. PSNR is of the reconstruction from
-    the posterior's mean, averaged over images.
+    The draws from q(z|x) are fixed by the seed, so that two models see the same noise. PSNR is that of the
+    reconstruction from the posterior's mean, averaged over images.
     """
     device = next(vae.parameters()).device
     vae.eval()

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from corolla.config import Config
 from corolla.distributions import LIKELIHOODS, DiagonalGaussian, Likelihood, PixelDistribution
-from corolla.networks import NETWORKS, Shape
+from corolla.networks import NETWORKS, Shape, channels_last
 
 
 class VAE(nn.Module):
@@ -43,4 +43,7 @@ def build_model(config: Config) -> VAE:
     if config.network.name != "resnet":
         options = {}
     encoder, decoder = NETWORKS[config.network.name](shape, **options)
-    return VAE(encoder, decoder, LIKELIHOODS[config.likelihood.name](config.likelihood.sigma))
+    vae = VAE(encoder, decoder, LIKELIHOODS[config.likelihood.name](config.likelihood.sigma))
+    # The layout decides which kernel computes a convolution, and so its last bits: it is the same wherever a model is.
+    channels_last(vae)
+    return vae

@@ -83,7 +83,7 @@ def _xavier_uniform(module: nn.Module) -> None:
         nn.init.xavier_uniform_(module.weight)
 
 
-# --- burgess: the disentanglement literature's standard pair ------------------------------------------------------------
+# --- burgess: the standard pair of the disentanglement literature -----------------------------------------------------
 
 
 def burgess(shape: Shape) -> tuple[nn.Module, nn.Module]:
@@ -117,7 +117,7 @@ def burgess(shape: Shape) -> tuple[nn.Module, nn.Module]:
     return _Gaussian(trunk, 256, shape.latent_dim), decoder
 
 
-# --- resnet: the default ------------------------------------------------------------------------------------------------
+# --- resnet: the default ----------------------------------------------------------------------------------------------
 
 
 class _Block(nn.Module):
@@ -135,7 +135,8 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(self.dropout(F.silu(self.norm2(h))))
-        return x + h
+        total: Tensor = x + h
+        return total
 
 
 class _Upsample(nn.Module):
@@ -146,7 +147,8 @@ class _Upsample(nn.Module):
         self.size = (height, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.interpolate(x, size=self.size, mode="nearest")
+        enlarged: Tensor = F.interpolate(x, size=self.size, mode="nearest")
+        return enlarged
 
 
 def _norm(channels: int) -> nn.GroupNorm:
@@ -206,6 +208,6 @@ def parameter_count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def channels_last(module: nn.Module) -> nn.Module:
-    """The module with its 4-dimensional weights in channels-last memory, the layout that batches come in."""
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+def channels_last(module: nn.Module) -> None:
+    """Lay a module's 4-dimensional weights out in channels-last memory, as batches are."""
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

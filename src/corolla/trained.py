@@ -17,7 +17,6 @@ from corolla.data.recipes import RECIPES
 from corolla.distributions import DiagonalGaussian, sample_prior
 from corolla.errors import UsageError
 from corolla.model import VAE
-from corolla.networks import channels_last
 
 Picture: TypeAlias = Image.Image | Path | str
 Images: TypeAlias = Picture | NDArray[Any] | torch.Tensor | Sequence[Picture | NDArray[Any] | torch.Tensor]
@@ -46,7 +45,6 @@ class TrainedModel:
     def __init__(self, vae: VAE, card: ModelCard, *, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
         self.vae = vae.to(self.device).eval()
-        channels_last(self.vae)
         self.card = card
         self.config = card.config
         self.height, self.width = card.config.data.size
@@ -80,7 +78,7 @@ class TrainedModel:
             raise UsageError(f"latents of shape {tuple(z.shape)}: this model needs N×{self.latent_dim}")
         parts = [np.zeros((0, self.height, self.width, 3), np.uint8)]
         with torch.inference_mode():
-            for batch in z.split(BATCH_SIZE):
+            for batch in torch.split(z, BATCH_SIZE):
                 mean = self.vae.decode(batch.to(self.device)).mean
                 parts.append((mean * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
         return np.concatenate(parts)
@@ -130,7 +128,8 @@ class TrainedModel:
             raise UsageError("no images given")
         if len({part.dtype for part in parts}) > 1:
             parts = [_as_float(part) for part in parts]
-        return np.concatenate(parts)  # type: ignore[arg-type]
+        joined: NDArray[Any] = np.concatenate(parts)
+        return joined
 
     def _picture(self, picture: Picture) -> NDArray[np.uint8]:
         recipe = RECIPES[self.config.data.recipe]
@@ -170,6 +169,5 @@ def _channels_last_array(images: torch.Tensor) -> NDArray[Any]:
 
 
 def _as_float(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    if pixels.dtype == np.uint8:
-        return pixels.astype(np.float32) / 255
-    return pixels.astype(np.float32)
+    floats: NDArray[np.float32] = pixels.astype(np.float32) / np.float32(255 if pixels.dtype == np.uint8 else 1)
+    return floats

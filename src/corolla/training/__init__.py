@@ -1,7 +1,7 @@
 """Configuration -> run folder. The only package that imports Lightning or a logger.
 
-Everything random in a step is a function of the seed and the step's number: the batch, its augmentation, the noise. So a
-run that was killed and resumed ends with the same weights, bit for bit, as one that was not.
+Everything random in a step is a function of the seed and the step's number: the batch, its augmentation, the noise.
+So a run that was killed and resumed ends with the same weights, bit for bit, as one that was not.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import logging
 import pickle
 import signal
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 from corolla.config import Config
 from corolla.data import ImageCache, open_cache, open_source, select_rows
 from corolla.data.recipes import RECIPES
-from corolla.errors import ModelError, TrainingError, UsageError
+from corolla.errors import ModelError, TrainingError
 from corolla.model import build_model
-from corolla.networks import channels_last
 from corolla.progress import ProgressDisplay
 from corolla.runs import RunFolder, create_run, versions
 from corolla.trained import TrainedModel, load
@@ -51,7 +51,7 @@ def fit(config: Config, run: Path | str | None = None, *, force: bool = False) -
     config = resolve(config)
     data = prepare(config)
     folder = Path(run) if run is not None else _new_run_name(config)
-    if rank_zero_only.rank != 0:  # another process of the same run makes the folder
+    if _rank() != 0:  # another process of the same run makes the folder
         return _train(config, data, RunFolder(folder), state=None)
     created = create_run(folder, force=force)
     facts = {"versions": versions(), "data_fingerprint": data.manifest["fingerprint"], "images": len(data.images)}
@@ -90,8 +90,8 @@ def resolve(config: Config) -> Config:
 def _multiplies_bfloat16() -> bool:
     """Whether the hardware has bfloat16 matrix units, so that mixed precision is faster and not just smaller."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("amx_bf16", False))
 
 
@@ -110,6 +110,11 @@ def prepare(config: Config) -> ImageCache:
     for expression in (config.data.train_split, config.data.eval_split):
         select_rows(cache.splits, expression)
     return cache
+
+
+def _rank() -> int:
+    """This process's place among those that train one run together; Lightning sets it before they start."""
+    return int(getattr(rank_zero_only, "rank", 0) or 0)
 
 
 def _new_run_name(config: Config) -> Path:
@@ -155,7 +160,6 @@ def _train(config: Config, data: ImageCache, run: RunFolder, state: dict[str, An
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         torch.manual_seed(config.seed)
         vae = build_model(config)
-        channels_last(vae)
         module = TrainingModule(config, vae, data)
         try:
             chatter.setLevel(logging.ERROR)
@@ -171,7 +175,7 @@ def _train(config: Config, data: ImageCache, run: RunFolder, state: dict[str, An
                     max_epochs=-1,
                     gradient_clip_val=training.clip_norm,
                     callbacks=[Recorder(config, run, display)],
-                    logger=_logger(run) if rank_zero_only.rank == 0 else False,
+                    logger=_logger(run) if _rank() == 0 else False,
                     deterministic="warn",
                     enable_checkpointing=False,
                     enable_progress_bar=False,

@@ -92,7 +92,7 @@ class TrainingModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:  # noqa: D102
         training = self.config.training
         kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [p for p in self.vae.parameters() if p.ndim > 1]},
             # Decay pulls on matrices only: biases and norms have no scale to keep small.
             {"params": [p for p in self.vae.parameters() if p.ndim <= 1], "weight_decay": 0.0},

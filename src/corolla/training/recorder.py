@@ -29,7 +29,7 @@ SAMPLE_PICTURES = 10
 """How many pictures a run leaves when `samples_every` is not set."""
 
 
-class TrainingInterrupted(TrainingError):
+class TrainingInterrupted(TrainingError):  # noqa: N818 - it is not a fault
     """Ctrl-C or SIGTERM: the state is saved, and the message says how to go on."""
 
     def __init__(self, message: str, exit_code: int) -> None:

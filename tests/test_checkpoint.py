@@ -1,0 +1,152 @@
+"""Model folders: bit-equal and strict."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from corolla.checkpoint import CARD_NAME, WEIGHTS_NAME, ModelCard, find_model, load_card, load_model, save_model
+from corolla.config import Config
+from corolla.errors import ModelError
+from corolla.model import build_model
+from corolla.networks import NETWORKS
+
+SMALL = {"resnet": {"size": 16, "width": 8}, "notebook": {"size": 12}, "burgess": {"size": 64}}
+
+
+def small_config(network: str = "resnet", likelihood: str = "bernoulli") -> Config:
+    options = dict(SMALL[network])
+    return Config.from_dict(
+        {
+            "data": {"size": options.pop("size")},
+            "network": {"name": network, "latent_dim": 3, **options},
+            "likelihood": {"name": likelihood},
+        }
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = small_config()
+    card = ModelCard(config, 7, {"loss": 1.5}, (0.5, 0.0, 2.0), {"source": "florets"}, {"corolla": "0"})
+    save_model(tmp_path / "model", build_model(config), card)
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_a_model_comes_back_bit_for_bit(tmp_path: Path, network: str, likelihood: str) -> None:
+    torch.manual_seed(1)
+    config = small_config(network, likelihood)
+    vae = build_model(config).eval()
+    save_model(tmp_path, vae, ModelCard(config))
+    before = torch.random.get_rng_state()
+    loaded, card = load_model(tmp_path)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert card.config == config
+    height, width = config.data.size
+    x = torch.rand(2, 3, height, width)
+    q, again = vae.encode(x), loaded.encode(x)
+    assert torch.equal(q.mean, again.mean)
+    assert torch.equal(vae.decode(q.mean).mean, loaded.decode(again.mean).mean)
+
+
+def test_the_card_comes_back_and_is_found_from_the_run_folder(folder: Path) -> None:
+    card = load_card(folder.parent)
+    assert find_model(folder.parent) == find_model(folder) == folder
+    assert (card.step, card.scores, card.latent_kl_nats) == (7, {"loss": 1.5}, (0.5, 0.0, 2.0))
+    assert card.data == {"source": "florets"}
+    assert sorted(path.name for path in folder.iterdir()) == [CARD_NAME, WEIGHTS_NAME]
+
+
+def damage_missing(tensors: dict[str, torch.Tensor]) -> None:
+    del tensors["encoder.mean.bias"]
+
+
+def damage_extra(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["encoder.more"] = torch.zeros(1)
+
+
+def damage_shape(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["encoder.mean.bias"] = torch.zeros(4)
+
+
+def damage_type(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["encoder.mean.bias"] = torch.zeros(3, dtype=torch.float64)
+
+
+def damage_value(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["encoder.mean.bias"] = torch.full((3,), float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (damage_missing, "encoder.mean.bias is missing"),
+        (damage_extra, "encoder.more is not part"),
+        (damage_shape, "encoder.mean.bias is \\(4,\\)"),
+        (damage_type, "float64"),
+        (damage_value, "encoder.mean.bias holds values that are not finite"),
+    ],
+)
+def test_a_wrong_tensor_is_named(folder: Path, damage: object, words: str) -> None:
+    tensors = load_file(folder / WEIGHTS_NAME)
+    assert callable(damage)
+    damage(tensors)
+    save_file(tensors, folder / WEIGHTS_NAME)
+    with pytest.raises(ModelError, match=words) as caught:
+        load_model(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_folder_is_said_to_be_one(folder: Path) -> None:
+    weights = (folder / WEIGHTS_NAME).read_bytes()
+    (folder / WEIGHTS_NAME).write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ModelError, match="damaged"):
+        load_model(folder)
+    (folder / WEIGHTS_NAME).unlink()
+    with pytest.raises(ModelError, match="missing"):
+        load_model(folder)
+    values = json.loads((folder / CARD_NAME).read_text())
+    for text, words in [
+        ("{", "not JSON"),
+        ("[]", "not a Corolla model"),
+        (json.dumps(values | {"format": 99}), "format"),
+        (json.dumps(values | {"surprise": 1}), "surprise"),
+        (json.dumps(values | {"config": {"sed": 1}}), "sed: unknown key"),
+    ]:
+        (folder / CARD_NAME).write_text(text)
+        with pytest.raises(ModelError, match=words):
+            load_card(folder)
+
+
+def test_a_folder_without_a_model_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such folder"):
+        load_model(tmp_path / "nothing")
+    with pytest.raises(ModelError, match="holds no model"):
+        load_model(tmp_path)
+    (tmp_path / "config.yaml").write_text("seed: 1\n")
+    with pytest.raises(ModelError, match="--resume"):
+        load_model(tmp_path)
+
+
+def test_a_failed_write_leaves_the_former_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import corolla.checkpoint
+
+    before = (folder / WEIGHTS_NAME).read_bytes()
+
+    def full_disk(_tensors: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(corolla.checkpoint, "save_file", full_disk)
+    config = small_config()
+    with pytest.raises(OSError, match="No space"):
+        save_model(folder, build_model(config), ModelCard(config))
+    assert (folder / WEIGHTS_NAME).read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == [CARD_NAME, WEIGHTS_NAME]
