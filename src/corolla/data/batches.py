@@ -1,0 +1,192 @@
+"""Batches: cut from an array of uint8 images without a Python loop over images.
+
+The batch of a step is a pure function of (seed, step): nothing has to be saved or replayed to go on from any step.
+Batches stay uint8 until they are on the device where they are used; `augment` and `to_float` work there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from torch import Tensor
+
+from corolla.errors import DataError, UsageError
+
+# Which stream of random numbers is drawn from a seed; streams of one seed are independent of each other.
+_ORDER_STREAM, _AUGMENT_STREAM = 0, 1
+
+# Images that are copied to a device at a time.
+_UPLOAD_ROWS = 2048
+
+
+def _generator(seed: int | Sequence[int], stream: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
+
+
+class Batches:
+    """The batches of some rows of an image array, epoch after epoch.
+
+    Every epoch visits each row once, in an order drawn from (seed, epoch) if `shuffle`, else as given. With several
+    ranks, a step takes world_size·batch_size rows, of which each rank gets every world_size-th; all ranks get
+    equally many, for which up to world_size - 1 rows of the last step of an epoch are visited twice.
+
+    Args:
+        images: N×H×W×C uint8, contiguous; a memory map will do. A tensor on a device is cut there.
+        rows: Which images, in order.
+        batch_size: Images per step on each rank. The last batch of an epoch may be smaller.
+        seed: Fixes the order, together with the epoch.
+        shuffle: Whether to visit the rows in random order.
+        drop_last: Whether to leave out a smaller last batch.
+        rank: Which of the equal shares of each step is ours.
+        world_size: How many shares there are.
+
+    Attributes:
+        steps_per_epoch: Batches in an epoch, the smaller last one included unless dropped.
+
+    Raises:
+        DataError: There are no rows, or with drop_last not one whole batch.
+        UsageError: A batch size, rank or row that cannot be.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8] | Tensor,
+        rows: NDArray[np.int64],
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if images.ndim != 4 or images.dtype not in (np.dtype(np.uint8), torch.uint8):
+            raise UsageError(f"images should be uint8, NxHxWxC, but are {images.dtype} of shape {tuple(images.shape)}")
+        if batch_size < 1:
+            raise UsageError(f"a batch of {batch_size} images cannot be made; the batch size is at least 1")
+        if not 0 <= rank < world_size:
+            raise UsageError(f"there is no rank {rank} of {world_size}")
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size == 0:
+            raise DataError("there are no images to make batches of; choose other splits, or more images")
+        if rows.min() < 0 or rows.max() >= len(images):
+            raise UsageError(f"there are {len(images)} images, but row {rows.min() if rows.min() < 0 else rows.max()}")
+        step_size = batch_size * world_size
+        self.steps_per_epoch = rows.size // step_size if drop_last else -(-rows.size // step_size)
+        if self.steps_per_epoch == 0:
+            raise DataError(f"{rows.size} images do not make one batch of {step_size}; choose a smaller batch size")
+        self.images = images
+        self.rows = rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+        self._epoch_order: tuple[int, NDArray[np.int64]] | None = None
+        # A plain flat view: numpy's take copies whole images with it, and a memmap's subclass costs at every call.
+        self._flat = None if isinstance(images, Tensor) else np.asarray(images).reshape(len(images), -1)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the images of the rows take."""
+        return int(self.rows.size * np.prod(self.images.shape[1:]))
+
+    def rows_at(self, step: int) -> NDArray[np.int64]:
+        """The rows of the batch at a step, counted from 0 over all epochs."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = self._order(epoch)
+        start = position * self.batch_size * self.world_size
+        stop = min(start + self.batch_size * self.world_size, order.size)
+        stop += -(stop - start) % self.world_size
+        return order[np.arange(start + self.rank, stop, self.world_size) % order.size]
+
+    def batch(self, step: int) -> Tensor:
+        """The batch at a step: uint8, B×C×H×W in channels-last memory, where the images are."""
+        rows = self.rows_at(step)
+        if isinstance(self.images, Tensor):
+            batch = self.images.index_select(0, torch.from_numpy(rows).to(self.images.device))
+        else:
+            assert self._flat is not None
+            # The rows were checked once; "clip" spares numpy a second, buffered pass.
+            pixels = np.take(self._flat, rows, axis=0, mode="clip")
+            batch = torch.from_numpy(pixels.reshape(rows.size, *self.images.shape[1:]))
+        return batch.permute(0, 3, 1, 2)
+
+    def stream(self, start_step: int = 0, stop_step: int | None = None) -> Iterator[Tensor]:
+        """The batches from start_step up to but not including stop_step, or without end."""
+        step = start_step
+        while stop_step is None or step < stop_step:
+            yield self.batch(step)
+            step += 1
+
+    def epoch(self, epoch: int = 0) -> Iterator[Tensor]:
+        """The batches of one epoch."""
+        return self.stream(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
+
+    def to(self, device: torch.device | str) -> Batches:
+        """The same batches, with the images of the rows held on a device."""
+        if torch.device(device) == torch.device("cpu"):
+            return self
+        held = torch.empty((self.rows.size, *self.images.shape[1:]), dtype=torch.uint8, device=device)
+        for start in range(0, self.rows.size, _UPLOAD_ROWS):
+            chunk = slice(start, min(start + _UPLOAD_ROWS, self.rows.size))
+            held[chunk] = torch.as_tensor(self.images[self.rows[chunk]], device=device)
+        return Batches(
+            held,
+            np.arange(self.rows.size),
+            self.batch_size,
+            seed=self.seed,
+            shuffle=self.shuffle,
+            drop_last=self.drop_last,
+            rank=self.rank,
+            world_size=self.world_size,
+        )
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """The rows in the order of an epoch; the latest epoch's is kept."""
+        if not self.shuffle:
+            return self.rows
+        if self._epoch_order is None or self._epoch_order[0] != epoch:
+            self._epoch_order = epoch, _generator([self.seed, epoch], _ORDER_STREAM).permutation(self.rows)
+        return self._epoch_order[1]
+
+
+def to_float(batch: Tensor) -> Tensor:
+    """Pixels as numbers: uint8 B×C×H×W to float32 in [0, 1], channels-last, on the same device."""
+    return batch.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def augment(batch: Tensor, seed: int | Sequence[int], *, flip: bool, shift_px: int) -> Tensor:
+    """Mirror and shift each image of a batch at random.
+
+    Args:
+        batch: B×C×H×W of any type, on any device; channels-last memory is fastest.
+        seed: Fixes what is drawn; (seed, step) gives each step of a run its own, and the same on every device.
+        flip: Whether each image is mirrored left to right with probability 1/2.
+        shift_px: Each image is shifted by up to so many whole pixels, up or down and left or right, all shifts being
+            equally likely. What comes in at the border is the image, reflected about its outermost pixels.
+
+    Returns:
+        A new batch like the given one, or the given one itself if there is nothing to do.
+    """
+    if not flip and shift_px == 0:
+        return batch
+    count, channels, height, width = batch.shape
+    rng = _generator(seed, _AUGMENT_STREAM)
+    # Row i of a table is what an image shifted by i - shift_px pixels shows, from the first pixel to the last.
+    shown_y = sliding_window_view(np.pad(np.arange(height), shift_px, mode="reflect"), height)
+    shown_x = sliding_window_view(np.pad(np.arange(width), shift_px, mode="reflect"), width)
+    mirrored = rng.random(count) < (0.5 if flip else 0.0)
+    y = shown_y[rng.integers(2 * shift_px + 1, size=count)]
+    x = shown_x[rng.integers(2 * shift_px + 1, size=count)]
+    x = np.where(mirrored[:, None], x[:, ::-1], x)
+    # One gather of whole pixels: index = (image·height + y)·width + x.
+    line = torch.from_numpy((np.arange(count)[:, None] * height + y) * width).to(batch.device, non_blocking=True)
+    index = line[:, :, None] + torch.from_numpy(x).to(batch.device, non_blocking=True)[:, None, :]
+    pixels = batch.permute(0, 2, 3, 1).reshape(-1, channels)
+    return pixels.index_select(0, index.reshape(-1)).reshape(count, height, width, channels).permute(0, 3, 1, 2)
