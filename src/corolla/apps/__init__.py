@@ -1,0 +1,1 @@
+"""Applications: a trained model and images in, results out."""
