@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from corolla.data.batches import Batches, augment, to_float
+from corolla.data.batches import Batches, _take_on_device, augment, to_float
 from corolla.errors import DataError, UsageError
 
 
@@ -157,7 +157,7 @@ def naive_augment(batch: NDArray[Any], seed: Any, *, flip: bool, shift_px: int) 
     """One image, one row and one column at a time, with the same draws."""
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
     count, _, height, width = batch.shape
-    mirrored = rng.random(count) < (0.5 if flip else 0.0)
+    mirrored = rng.random((count,)) < (0.5 if flip else 0.0)
     down = rng.integers(2 * shift_px + 1, size=count) - shift_px
     right = rng.integers(2 * shift_px + 1, size=count) - shift_px
 
@@ -221,6 +221,17 @@ def test_augment_works_on_other_types_and_single_pixels() -> None:
     assert augment(x, 5, flip=True, shift_px=2).dtype == torch.float32
     dots = torch.arange(4, dtype=torch.uint8).reshape(4, 1, 1, 1)
     assert torch.equal(augment(dots, 5, flip=True, shift_px=3), dots)
+
+
+def test_the_gather_for_accelerators_takes_the_same_pixels() -> None:
+    pixels = torch.from_numpy(noise(4, 6, 5)).reshape(-1, 3)
+    lines, columns = torch.tensor([[[0], [55]], [[5], [80]]]), torch.tensor([[[4, 3]], [[0, 1]]])
+    assert torch.equal(_take_on_device(pixels, lines, columns), pixels[[4, 3, 59, 58, 5, 6, 80, 81]])
+    elsewhere = torch.empty((4, 3, 6, 5), dtype=torch.uint8, device="meta")  # shapes without values
+    x = to_float(augment(elsewhere, 3, flip=True, shift_px=2))
+    assert x.shape == elsewhere.shape
+    assert x.dtype == torch.float32
+    assert x.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_an_epochs_order_is_not_the_augmentations_stream() -> None:

@@ -158,6 +158,10 @@ class Batches:
 
 def to_float(batch: Tensor) -> Tensor:
     """Pixels as numbers: uint8 B×C×H×W to float32 in [0, 1], channels-last, on the same device."""
+    if batch.device.type == "cpu":
+        # One pass in NumPy takes less than waking PyTorch's threads for so little work.
+        pixels = batch.permute(0, 2, 3, 1).numpy()
+        return torch.from_numpy(np.divide(pixels, np.float32(255), dtype=np.float32, order="C")).permute(0, 3, 1, 2)
     return batch.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
@@ -185,8 +189,19 @@ def augment(batch: Tensor, seed: int | Sequence[int], *, flip: bool, shift_px: i
     y = shown_y[rng.integers(2 * shift_px + 1, size=count)]
     x = shown_x[rng.integers(2 * shift_px + 1, size=count)]
     x = np.where(mirrored[:, None], x[:, ::-1], x)
-    # One gather of whole pixels: index = (image·height + y)·width + x.
-    line = torch.from_numpy((np.arange(count)[:, None] * height + y) * width).to(batch.device, non_blocking=True)
-    index = line[:, :, None] + torch.from_numpy(x).to(batch.device, non_blocking=True)[:, None, :]
+    # One gather of whole pixels, from (image·height + y)·width + x. Only lines and columns travel to a device.
+    lines = (np.arange(count)[:, None, None] * height + y[:, :, None]) * width
+    columns = x[:, None, :]
     pixels = batch.permute(0, 2, 3, 1).reshape(-1, channels)
-    return pixels.index_select(0, index.reshape(-1)).reshape(count, height, width, channels).permute(0, 3, 1, 2)
+    if batch.device.type == "cpu":
+        # In NumPy for the same reason as above; the indices are right, and "clip" spares a check of them.
+        shown = torch.from_numpy(np.take(pixels.numpy(), (lines + columns).ravel(), axis=0, mode="clip"))
+    else:
+        shown = _take_on_device(pixels, torch.from_numpy(lines), torch.from_numpy(columns))
+    return shown.reshape(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _take_on_device(pixels: Tensor, lines: Tensor, columns: Tensor) -> Tensor:
+    """The pixels of which each index is a line's plus a column's."""
+    index = lines.to(pixels.device, non_blocking=True) + columns.to(pixels.device, non_blocking=True)
+    return pixels.index_select(0, index.flatten())
