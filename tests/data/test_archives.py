@@ -137,23 +137,30 @@ def test_cut_archive(tmp_path: Path, keep: float) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
-def test_a_flipped_bit_is_noticed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_a_flipped_bit_never_changes_what_comes_out(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     folder = tmp_path_factory.mktemp("flip")
     path = archive(folder / "a.tgz", member("x", b"rose" * 50))
     damaged = bytearray(path.read_bytes())
     position = data.draw(st.integers(10 + len("a.tgz"), len(damaged) - 1))  # behind gzip's header
     damaged[position] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(bytes(damaged))
-    with pytest.raises(DataError):
+    try:
         extract(path, folder / "out")
-    assert_nothing_written(folder / "out")
+    except DataError:
+        assert_nothing_written(folder / "out")
+    else:  # a bit that pads deflate's last byte means nothing
+        assert [(p.name, p.read_bytes()) for p in (folder / "out").iterdir()] == [("x", b"rose" * 50)]
 
 
 def test_expected_members(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tgz", member("jpg/1.jpg"), member("jpg/2.jpg"))
-    with pytest.raises(DataError, match=r"member 'jpg/2\.jpg' does not belong"):
+    with pytest.raises(DataError, match=r"member 'jpg/2\.jpg' does not belong there; it should hold 1 files"):
         extract(path, tmp_path / "out", expected={"jpg/1.jpg"})
-    with pytest.raises(DataError, match=r"2 of 4 files are missing, jpg/3\.jpg first"):
+    with pytest.raises(
+        DataError, match=r"2 files are missing, jpg/3\.jpg first; it should hold 4 files, jpg/1\.jpg to jpg/4"
+    ):
         extract(path, tmp_path / "out", expected={f"jpg/{i}.jpg" for i in range(1, 5)})
     assert_nothing_written(tmp_path / "out")
     extract(path, tmp_path / "out", expected={"jpg/1.jpg", "jpg/2.jpg"})

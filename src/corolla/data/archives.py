@@ -85,9 +85,9 @@ def extract(
                 partial.mkdir()
             found = _unpack(archive, partial, expected, (max_files, max_bytes, max_file_bytes), progress)
             missing = sorted(set(expected or ()) - found)
-            if missing:
+            if expected is not None and missing:
                 raise DataError(
-                    f"{archive}: {len(missing)} of {len(expected or ())} files are missing, {missing[0]} first"
+                    f"{archive}: {len(missing):,} files are missing, {missing[0]} first; {_wanted(expected)}"
                 )
             with writing(folder.parent):
                 partial.rename(folder)
@@ -119,7 +119,7 @@ def _unpack(
                     if member.isdir():
                         continue
                     if expected is not None and name not in expected:
-                        raise DataError(f"member {name!r} does not belong there")
+                        raise DataError(f"member {name!r} does not belong there; {_wanted(expected)}")
                     if member.size > max_file_bytes:
                         raise DataError(f"member {name!r} has {member.size:,} bytes, more than {max_file_bytes:,}")
                     if name.casefold() in seen:
@@ -138,6 +138,10 @@ def _unpack(
     except OSError as error:
         raise DataError(f"{archive}: cannot be read: {error.strerror or error}") from None
     return found
+
+
+def _wanted(expected: Collection[str]) -> str:
+    return f"it should hold {len(expected):,} files, {min(expected)} to {max(expected)}"
 
 
 def _decompressed(raw: IO[bytes]) -> IO[bytes]:

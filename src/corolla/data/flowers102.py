@@ -1,0 +1,201 @@
+"""Oxford Flowers 102: 8,189 flowers of 102 kinds (Nilsback & Zisserman 2008), from the official host or a mirror."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pooch  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from scipy.io import loadmat
+
+from corolla.data.archives import extract
+from corolla.data.fetch import download, locked, writing
+from corolla.data.sources import FileSource, SourceProgress
+from corolla.errors import DataError, UsageError
+
+OFFICIAL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
+ARCHIVE = "102flowers.tgz"
+ARCHIVE_MD5 = "52808999861908f626f3c1f4e79d11fa"
+ARCHIVE_BYTES = 344_862_509
+LABELS = "imagelabels.mat"
+LABELS_MD5 = "e0620be6f572b9609742df49c70aed4d"
+SPLITS = "setid.mat"
+SPLITS_MD5 = "a5357ecc9cb78c4bef273ce3793fc85c"
+COUNT = 8189
+
+_LOG = logging.getLogger("corolla")
+_TABLES = {LABELS: LABELS_MD5, SPLITS: SPLITS_MD5}
+_KEYS = tuple(f"jpg/image_{number:05d}.jpg" for number in range(1, COUNT + 1))
+_COMPLETE = "complete.json"  # written last: without it, the folder is not whole
+
+
+def open_flowers102(mirror: str | None, *, home: Path, progress: SourceProgress | None = None) -> FileSource:
+    """Open the flowers; download and unpack them below `home` the first time.
+
+    The official splits are kept: train 1020, val 1020, test 6149. Labels are 0-based.
+
+    Args:
+        mirror: A folder or URL with `102flowers.tgz`, `imagelabels.mat` and `setid.mat`; None is the official host.
+            The tables must be the official ones. The archive may hold other versions of the images, under the
+            official names.
+        home: Where downloads are kept.
+        progress: Called with what is being done, how much is done, and of how much.
+
+    Raises:
+        UsageError: The mirror is no folder and no URL.
+        DataError: A file cannot be had or is not what it should be, or the disk is full.
+    """
+    folder = home / "flowers102"
+    origin = _origin(mirror)
+    store = _known(folder, origin)
+    if store is None:
+        with locked(folder / "flowers102"):
+            store = _known(folder, origin) or _prepare(folder, mirror, origin, progress)
+    labels, splits = _read_tables(store)
+    names = resources.files("corolla.data").joinpath("flowers102_names.txt").read_text(encoding="utf-8").splitlines()
+    fingerprint = json.loads((store / _COMPLETE).read_text(encoding="utf-8"))["fingerprint"]
+    return FileSource("flowers102", store / "images", _KEYS, splits, labels, tuple(names), fingerprint)
+
+
+def _is_url(mirror: str) -> bool:
+    return mirror.lower().startswith(("http://", "https://"))
+
+
+def _origin(mirror: str | None) -> str:
+    """What identifies where the files come from, and for a folder, its archive's version."""
+    if mirror is None or _is_url(mirror):
+        return (mirror or OFFICIAL).rstrip("/")
+    folder = Path(mirror).expanduser().absolute()
+    if not folder.is_dir():
+        raise UsageError(f"mirror {mirror}: no such folder, and no address that starts with https://")
+    for name in (*_TABLES, ARCHIVE):
+        if not (folder / name).is_file():
+            raise DataError(
+                f"mirror {mirror}: holds no {name}; a mirror of flowers102 holds {ARCHIVE}, {LABELS} and {SPLITS}"
+            )
+    status = (folder / ARCHIVE).stat()
+    return f"{folder}|{status.st_size}|{status.st_mtime_ns}"
+
+
+def _note_file(folder: Path, origin: str) -> Path:
+    """Notes which store an origin has led to, so that an archive is hashed once and not at every start."""
+    return folder / "origins" / f"{hashlib.sha256(origin.encode(errors='surrogateescape')).hexdigest()[:16]}.json"
+
+
+def _known(folder: Path, origin: str) -> Path | None:
+    """The store that this origin has led to before, if it is still whole."""
+    try:
+        store = folder / str(json.loads(_note_file(folder, origin).read_text(encoding="utf-8"))["store"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return store if _is_whole(store) else None
+
+
+def _is_whole(store: Path) -> bool:
+    """Whether the store was finished and its images still have the names and sizes of then."""
+    if not (store / _COMPLETE).exists():
+        return False
+    try:
+        complete = json.loads((store / _COMPLETE).read_text(encoding="utf-8"))
+        whole = bool(complete["listing"] == _listing(store / "images")) and all(
+            _md5(store / name) == md5 for name, md5 in _TABLES.items()
+        )
+    except (OSError, ValueError, LookupError, TypeError):
+        whole = False
+    if not whole:
+        _LOG.warning("%s: damaged since it was unpacked; unpacking again", store)
+    return whole
+
+
+def _md5(path: Path) -> str:
+    return str(pooch.file_hash(str(path), alg="md5"))
+
+
+def _listing(images: Path) -> str:
+    """A digest of the names and sizes of all images."""
+    with os.scandir(images / "jpg") as entries:
+        lines = sorted(f"{entry.name} {entry.stat().st_size}\n" for entry in entries)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _prepare(folder: Path, mirror: str | None, origin: str, progress: SourceProgress | None) -> Path:
+    """Get, verify and unpack the files; returns the store."""
+    local = mirror is not None and not _is_url(mirror)
+    if local:
+        place = Path(str(mirror)).expanduser().absolute()
+    else:
+        place = _download(
+            folder / "downloads" / hashlib.sha256(origin.encode()).hexdigest()[:16], origin, mirror, progress
+        )
+    for name, md5 in _TABLES.items():
+        found = _md5(place / name)
+        if found != md5:
+            raise DataError(f"{place / name}: not the official file: its MD5 is {found} instead of {md5}")
+    archive = place / ARCHIVE
+    md5 = _md5(archive)
+    store = folder / md5[:16]
+    if not _is_whole(store):
+        with writing(folder):
+            (store / _COMPLETE).unlink(missing_ok=True)
+            shutil.rmtree(store, ignore_errors=True)
+            store.mkdir(parents=True)
+        try:
+            extract(
+                archive,
+                store / "images",
+                expected=frozenset(_KEYS),
+                progress=None
+                if progress is None
+                else lambda done, total: progress(f"unpacking {ARCHIVE}", done, total),
+            )
+        except DataError:
+            if not local and md5 != ARCHIVE_MD5:  # so that the next attempt asks the mirror again
+                archive.unlink()
+            raise
+        for name in _TABLES:
+            with writing(store):
+                shutil.copyfile(place / name, store / name)
+        fingerprint = hashlib.sha256(f"flowers102 {md5}".encode()).hexdigest()
+        complete = {"archive_md5": md5, "fingerprint": fingerprint, "listing": _listing(store / "images")}
+        _write_json(store / _COMPLETE, complete)
+    _write_json(_note_file(folder, origin), {"store": store.name})
+    if not local:
+        shutil.rmtree(place, ignore_errors=True)  # the unpacked images are all that is needed
+    return store
+
+
+def _download(place: Path, url: str, mirror: str | None, progress: SourceProgress | None) -> Path:
+    for name, md5 in _TABLES.items():
+        download(f"{url}/{name}", place / name, md5=md5)
+    download(
+        f"{url}/{ARCHIVE}",
+        place / ARCHIVE,
+        size=ARCHIVE_BYTES if mirror is None else None,
+        md5=ARCHIVE_MD5 if mirror is None else None,
+        progress=None if progress is None else lambda done, total: progress(f"downloading {ARCHIVE}", done, total),
+    )
+    return place
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+
+def _read_tables(store: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
+    """0-based labels and splits from the official MATLAB files, whose image numbers and labels start at 1."""
+    labels = loadmat(store / LABELS)["labels"].ravel().astype(np.int64) - 1
+    tables = loadmat(store / SPLITS)
+    names = {"train": "trnid", "val": "valid", "test": "tstid"}
+    return labels, {name: np.sort(tables[key].ravel().astype(np.int64) - 1) for name, key in names.items()}
