@@ -158,6 +158,8 @@ def _train(config: Config, data: ImageCache, run: RunFolder, state: dict[str, An
     chatter = logging.getLogger("lightning.pytorch")
     level = chatter.level
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # Lightning's own use of what PyTorch has renamed; nothing that a user could change.
+        warnings.filterwarnings("ignore", r".*LeafSpec", FutureWarning)
         torch.manual_seed(config.seed)
         vae = build_model(config)
         module = TrainingModule(config, vae, data)

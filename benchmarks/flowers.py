@@ -1,0 +1,92 @@
+"""How well, and how fast, the presets learn Oxford Flowers 102 at 64x64.
+
+Trains each model side by side on this machine and prints one table. Losses are in nats per image on images that were not
+trained on: the official test split for `notebook` and `flowers`, val for `gallery`. They are those of the last step, so
+that the choice of the best evaluation cannot flatter them. Times are of training alone, without evaluations.
+
+    python dev.py bench flowers --mirror FOLDER
+    python dev.py bench flowers --mirror FOLDER --models gallery
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from environment import describe, markdown_table
+
+import corolla
+from corolla.config import Config, preset
+from corolla.networks import parameter_count
+from corolla.runs import RunFolder
+
+
+def configuration(name: str, mirror: str | None) -> Config:
+    """The preset as it ships, but for what makes the models comparable: size, recipe, and where they are evaluated."""
+    changes: dict[str, object] = {"data.mirror": mirror}
+    if name == "notebook":
+        changes |= {"data.size": 64, "data.recipe": "fit", "data.eval_split": "test", "training.samples_every": 1000}
+    if name == "flowers":
+        changes |= {"data.eval_split": "test", "training.evaluate_every": 64}
+    return preset(name).updated(changes)
+
+
+def main() -> None:
+    """Train what is asked for, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mirror", help="folder or URL with the files of flowers102; default: the official host")
+    parser.add_argument("--models", default="notebook,flowers", help="notebook, flowers, gallery; joined by commas")
+    parser.add_argument("--runs", type=Path, default=Path("runs/bench-flowers"), help="where the runs are kept")
+    parser.add_argument("--max-steps", type=int, help="fewer steps, for a try")
+    arguments = parser.parse_args()
+
+    rows = []
+    target: float | None = None
+    for name in arguments.models.split(","):
+        config = configuration(name, arguments.mirror)
+        if arguments.max_steps:
+            config = config.updated({"training.max_steps": arguments.max_steps})
+        run = RunFolder(arguments.runs / name)
+        model = corolla.fit(config, run.path, force=True)
+        history = run.rows()
+        last = history[-1]
+        if name == "notebook":
+            target = float(last["loss"])
+        reached = [row for row in history if target is not None and float(row["loss"]) <= target]
+        rows.append(
+            [
+                name,
+                config.data.eval_split,
+                f"{config.objective.beta:g}",
+                f"{parameter_count(model.vae) / 1e6:.2f} M",
+                run.config().training.precision,
+                last["epoch"],
+                f"{float(last['train_seconds']):.0f}",
+                f"{float(reached[0]['train_seconds']):.1f}" if reached else "-",
+                f"{float(last['loss']):.0f}",
+                f"{float(last['reconstruction']):.0f}",
+                f"{float(last['kl']):.1f}",
+                f"{float(last['psnr_db']):.2f}",
+            ]
+        )
+    print(describe())
+    print()
+    header = [
+        "model",
+        "scored on",
+        "β",
+        "parameters",
+        "precision",
+        "epochs",
+        "training, s",
+        "s to the notebook's loss",
+        "loss, nats",
+        "distortion, nats",
+        "rate, nats",
+        "PSNR, dB",
+    ]
+    print(markdown_table(header, rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""A trained model takes pictures of every kind, and gives images back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import corolla
+from corolla.checkpoint import ModelCard, save_model
+from corolla.config import Config
+from corolla.errors import DataError, UsageError
+from corolla.model import build_model
+from corolla.trained import TrainedModel
+
+CONFIG = Config.from_dict({"data": {"size": "12x16"}, "network": {"latent_dim": 5, "width": 8, "stages": 2}})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    save_model(folder, build_model(CONFIG), ModelCard(CONFIG))
+    return corolla.load(folder)
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (4, 12, 16, 3), dtype=np.uint8)
+
+
+def test_the_same_picture_in_every_form_has_the_same_code(
+    model: TrainedModel, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    expected = model.encode(pixels)
+    assert expected.shape == (4, 5)
+    assert expected.dtype == np.float32
+    paths = []
+    for i, image in enumerate(pixels):
+        paths.append(tmp_path / f"{i}.png")
+        Image.fromarray(image).save(paths[-1])
+    floats = pixels.astype(np.float32) / 255
+    nchw = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    for images in (
+        paths,
+        [str(path) for path in paths],
+        [Image.fromarray(image) for image in pixels],
+        list(pixels),
+        nchw,
+        list(nchw),
+        floats,
+        floats.astype(np.float64),
+        nchw.float() / 255,
+        [paths[0], Image.fromarray(pixels[1]), pixels[2], nchw[3].float() / 255],
+    ):
+        assert np.allclose(model.encode(images), expected, atol=1e-5)
+    assert np.allclose(model.encode(paths[2])[0], expected[2], atol=1e-5)
+    assert np.allclose(model.encode(pixels[2])[0], expected[2], atol=1e-5)
+
+
+def test_pictures_of_another_size_go_through_the_recipe(model: TrainedModel) -> None:
+    wide = Image.new("RGB", (160, 60), (200, 30, 60))
+    assert model.pixels(wide).shape == (1, 12, 16, 3)
+    assert np.array_equal(model.pixels(wide), model.pixels(np.asarray(wide)))
+    assert np.array_equal(model.pixels(np.asarray(wide).astype(np.float32) / 255), model.pixels(wide))
+
+
+def test_out_come_images(model: TrainedModel, pixels: np.ndarray) -> None:
+    for images in (model.reconstruct(pixels), model.sample(4, seed=1), model.decode(np.zeros((4, 5)))):
+        assert images.shape == (4, 12, 16, 3)
+        assert images.dtype == np.uint8
+    assert model.decode(np.zeros(5)).shape == (1, 12, 16, 3)
+    assert model.decode(np.zeros((0, 5))).shape == (0, 12, 16, 3)
+
+
+def test_decode_is_the_mean_of_the_likelihood(model: TrainedModel) -> None:
+    z = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
+    with torch.no_grad():
+        raw = model.vae.decoder(torch.from_numpy(z)).numpy()
+    expected = np.round(255 / (1 + np.exp(-raw.astype(np.float64)))).transpose(0, 2, 3, 1)
+    assert np.abs(model.decode(z).astype(int) - expected).max() <= 1
+
+
+def test_seeds_fix_draws(model: TrainedModel, pixels: np.ndarray) -> None:
+    assert np.array_equal(model.sample(3, seed=5), model.sample(3, seed=5))
+    assert not np.array_equal(model.sample_latents(3, seed=5), model.sample_latents(3, seed=6))
+    assert not np.array_equal(model.sample_latents(3), model.sample_latents(3))
+    assert np.array_equal(model.reconstruct(pixels, seed=2), model.reconstruct(pixels, seed=2))
+    assert np.array_equal(2 * model.sample_latents(2, seed=3), model.sample_latents(2, seed=3, temperature=2))
+    assert not model.sample_latents(2, seed=3, temperature=0).any()
+
+
+def test_codes_do_not_depend_on_the_batch(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = np.random.default_rng(2).integers(0, 256, (7, 12, 16, 3), dtype=np.uint8)
+    whole = model.encode(many)
+    monkeypatch.setattr("corolla.trained.BATCH_SIZE", 2)
+    assert np.allclose(model.encode(many), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ([], "no images"),
+        (np.zeros((2, 3, 12, 16), np.uint8), "N×H×W×3"),
+        (torch.zeros(2, 12, 16, 3), "N×3×H×W"),
+        (np.zeros((12, 16), np.uint8), "N×H×W×3"),
+        (np.zeros((1, 12, 16, 3), np.int64), "int64"),
+        (np.full((1, 12, 16, 3), 200.0), "0, 1"),
+        (np.full((1, 12, 16, 3), np.nan), "0, 1"),
+    ],
+)
+def test_what_is_no_image_is_refused(model: TrainedModel, images: object, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        model.encode(images)  # type: ignore[arg-type]
+
+
+def test_wrong_requests_are_refused(model: TrainedModel, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"missing\.png"):
+        model.encode(tmp_path / "missing.png")
+    with pytest.raises(UsageError, match="N×5"):
+        model.decode(np.zeros((2, 4)))
+    with pytest.raises(UsageError, match="count 0"):
+        model.sample(0)
+    for temperature in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="temperature"):
+            model.sample(1, temperature=temperature)

@@ -1,0 +1,283 @@
+"""Training: the seed fixes every bit, also across kills; faults are said and lose nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import corolla
+from corolla import training
+from corolla.checkpoint import load_card
+from corolla.config import Config
+from corolla.errors import ModelError, TrainingError, UsageError
+from corolla.runs import RunFolder
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One cache for all tests of the session, so that the drawn flowers are drawn once.
+    monkeypatch.setenv("COROLLA_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+
+
+def small(**changes: Any) -> Config:
+    config = Config.from_dict(
+        {
+            "data": {"source": "florets:120", "size": 16, "shift_px": 1},
+            "network": {"latent_dim": 4, "width": 8, "stages": 2, "dropout": 0.1},
+            "training": {"max_steps": 24, "batch_size": 16, "ema_decay": 0.9, "evaluate_every": 7, "threads": 1},
+        }
+    )
+    return config.updated({name.replace("__", "."): value for name, value in changes.items()})
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """Everything a run leaves that the seed decides."""
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    rows = [{k: v for k, v in row.items() if k != "train_seconds"} for row in RunFolder(run).rows()]
+    return {"rows": rows, "model": load_file(run / "model" / "model.safetensors"), "last": checkpoint["state_dict"]}
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one["rows"] == other["rows"]
+    for part in ("model", "last"):
+        assert one[part].keys() == other[part].keys()
+        for name, tensor in one[part].items():
+            assert torch.equal(tensor, other[part][name]), name
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    os.environ["COROLLA_HOME"] = str(tmp_path_factory.getbasetemp() / "home")
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    corolla.fit(small(), run)
+    return run
+
+
+def test_a_run_folder_holds_what_is_promised(finished: Path) -> None:
+    run = RunFolder(finished)
+    assert [int(row["step"]) for row in run.rows()] == [7, 14, 21, 24]
+    assert run.config() == training.resolve(small())
+    assert run.facts()["data_fingerprint"] == load_card(finished).data["fingerprint"]
+    best = min(run.rows(), key=lambda row: float(row["loss"]))
+    card = load_card(finished)
+    assert card.step == int(best["step"])
+    assert card.scores["loss"] == pytest.approx(float(best["loss"]))
+    assert sum(card.latent_kl_nats) == pytest.approx(card.scores["kl"], rel=1e-5)
+    assert len(list(run.samples.glob("*.png"))) == 4
+    assert float(run.rows()[-1]["loss"]) < float(run.rows()[0]["loss"])
+    assert not list(finished.rglob("*.tmp"))
+
+
+def test_the_saved_config_repeats_the_run(finished: Path, tmp_path: Path) -> None:
+    corolla.fit(RunFolder(finished).config(), tmp_path / "again")
+    assert_same(outcome(finished), outcome(tmp_path / "again"))
+
+
+def test_another_seed_is_another_run(finished: Path, tmp_path: Path) -> None:
+    corolla.fit(small(seed=1), tmp_path / "other")
+    assert outcome(finished)["rows"] != outcome(tmp_path / "other")["rows"]
+
+
+def test_training_leaves_the_callers_generator_and_handlers_alone(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    handlers = (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), torch.get_num_threads())
+    torch.manual_seed(3)
+    corolla.fit(small(training__max_steps=2), tmp_path / "run")
+    assert torch.equal(torch.rand(1), expected)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), torch.get_num_threads()) == handlers
+
+
+SCRIPT = """
+import sys
+from corolla import training
+from corolla.errors import CorollaError
+from corolla.runs import RunFolder
+from corolla.training.recorder import Recorder
+from corolla.config import Config
+import os, signal
+run, kill_at, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+before = Recorder.on_train_batch_end
+def and_kill(self, trainer, *rest):
+    before(self, trainer, *rest)
+    if trainer.global_step == kill_at:
+        os.kill(os.getpid(), number)
+Recorder.on_train_batch_end = and_kill
+try:
+    if len(sys.argv) > 4:
+        training.fit(Config.from_yaml(sys.argv[4]), run)
+    else:
+        training.resume(run)
+except training.TrainingInterrupted as stop:
+    print(stop)
+    sys.exit(stop.exit_code)
+"""
+
+
+def run_killed(run: Path, kill_at: int, number: int, config: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", SCRIPT, str(run), str(kill_at), str(int(number))]
+    return subprocess.run(
+        command + ([str(config)] if config else []), capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@pytest.mark.slow
+def test_a_run_killed_three_times_ends_like_one_that_was_not(tmp_path: Path) -> None:
+    config = small(training__checkpoint_every=5)
+    corolla.fit(config, tmp_path / "whole")
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    run = tmp_path / "killed"
+    # In the middle of an epoch (of 6 steps), before the first checkpoint, after an evaluation, by each signal.
+    assert run_killed(run, 3, signal.SIGKILL, tmp_path / "config.yaml").returncode == -signal.SIGKILL
+    assert run_killed(run, 9, signal.SIGKILL).returncode == -signal.SIGKILL
+    stopped = run_killed(run, 16, signal.SIGTERM)
+    assert stopped.returncode == 143, stopped.stderr
+    assert f"--resume {run}" in stopped.stdout
+    training.resume(run)
+    assert_same(outcome(tmp_path / "whole"), outcome(run))
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_ends_like_one_that_was_not(tmp_path: Path) -> None:
+    config = small(training__checkpoint_every=1, training__max_steps=40)
+    corolla.fit(config, tmp_path / "whole")
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    run = tmp_path / "killed"
+    rng = np.random.default_rng(int(time.time()))
+    for attempt in range(3):
+        extra = [str(tmp_path / "config.yaml")] if attempt == 0 else []
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(run), "-1", "0", *extra],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 120
+        while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(float(rng.uniform(0, 0.4)))
+        process.kill()
+        process.wait()
+    training.resume(run)
+    assert_same(outcome(tmp_path / "whole"), outcome(run))
+
+
+def test_resuming_a_finished_run_changes_nothing(finished: Path) -> None:
+    before = outcome(finished)
+    model = training.resume(finished)
+    assert model.card.step == load_card(finished).step
+    assert_same(before, outcome(finished))
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    corolla.fit(small(training__max_steps=2), run)
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("beta: 4.0", "beta: 2.0"))
+    with pytest.raises(ModelError, match=r"objective\.beta was 4\.0 and is 2\.0"):
+        training.resume(run)
+    (run / "config.yaml").write_text(text)
+    (run / "checkpoints" / "last.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ModelError, match="damaged"):
+        training.resume(run)
+    with pytest.raises(UsageError, match="not a run folder"):
+        training.resume(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    config = small(training__learning_rate=1e30, training__checkpoint_every=1, training__warmup_steps=0)
+    with pytest.raises(TrainingError, match=r"not finite at step \d+.*learning_rate") as caught:
+        corolla.fit(config, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    for name, tensor in (
+        torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"].items()
+        if (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+        else ()
+    ):
+        assert torch.isfinite(tensor).all(), name
+
+
+def test_early_stopping_counts_evaluations_without_improvement(tmp_path: Path) -> None:
+    config = small(
+        training__learning_rate=1e-12,
+        training__patience=2,
+        training__evaluate_every=2,
+        training__max_steps=100,
+        training__ema_decay=None,
+    )
+    corolla.fit(config, tmp_path / "run")
+    rows = RunFolder(tmp_path / "run").rows()
+    best = int(min(rows, key=lambda row: float(row["loss"]))["step"])
+    assert int(rows[-1]["step"]) < 100
+    assert int(rows[-1]["step"]) >= best
+    # Finished for good: resuming does not train the steps that were saved.
+    training.resume(tmp_path / "run")
+    assert RunFolder(tmp_path / "run").rows() == rows
+
+
+def test_a_run_folder_is_never_overwritten_unasked(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--force"):
+        corolla.fit(small(), finished)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="not a run folder"):
+        corolla.fit(small(), tmp_path / "mine", force=True)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    corolla.fit(small(training__max_steps=1), tmp_path / "run")
+    corolla.fit(small(training__max_steps=2), tmp_path / "run", force=True)
+    assert [row["step"] for row in RunFolder(tmp_path / "run").rows()] == ["2"]
+
+
+def test_bad_requests_leave_no_folder(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for config, error, words in [
+        (small(data__size=18), UsageError, "patch"),
+        (small(network__name="burgess"), UsageError, "64x64"),
+        (small(data__source="folder:nowhere"), UsageError, "nowhere"),
+        (small(data__train_split="training"), UsageError, "training"),
+    ]:
+        with pytest.raises(error, match=words):
+            corolla.fit(config, run)
+        assert not run.exists()
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(UsageError, match="is a file"):
+        corolla.fit(small(), file)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"objective__name": "ae"}, {"objective__name": "vae"}, {"likelihood__name": "gaussian"}]
+)
+def test_every_kind_of_objective_and_likelihood_trains(tmp_path: Path, changes: dict[str, Any]) -> None:
+    model = corolla.fit(small(**changes), tmp_path / "run")
+    rows = RunFolder(tmp_path / "run").rows()
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+    assert model.sample(2, seed=0).shape == (2, 16, 16, 3)
+
+
+def test_the_loss_counts_what_the_objective_says(tmp_path: Path) -> None:
+    corolla.fit(small(objective__beta=3.0), tmp_path / "run")
+    for row in RunFolder(tmp_path / "run").rows():
+        expected = float(row["reconstruction"]) + 3 * float(row["kl"])
+        assert float(row["loss"]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_learning_rate_warms_up_rests_and_falls() -> None:
+    config = small(training__warmup_steps=4, training__decay_start=0.5, training__max_steps=20)
+    data = training.prepare(config)
+    module = training.TrainingModule(config, training.build_model(config), data)
+    factors = [module.learning_rate_factor(step) for step in range(21)]
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert factors[5:11] == pytest.approx([1.0] * 6)
+    assert factors[15] == pytest.approx(0.5)
+    assert factors[20] == pytest.approx(0.0)
