@@ -65,11 +65,13 @@ def _images(root: Path) -> Iterator[tuple[str, int, int]]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            # A Path, other than a listing's entry, answers for a link that leads in a circle too.
+            place = Path(entry.path) if entry.is_symlink() else entry
+            if place.is_dir():
                 (links if entry.is_symlink() else waiting).append((Path(entry.path), f"{prefix}{entry.name}/"))
             elif not entry.name.lower().endswith(EXTENSIONS):
                 continue
-            elif entry.is_file():
+            elif place.is_file():
                 status = entry.stat()
                 yield prefix + entry.name, status.st_size, status.st_mtime_ns
             elif entry.is_symlink():  # it leads nowhere: reading will say so
