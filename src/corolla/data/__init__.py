@@ -1,0 +1,26 @@
+"""Image files → source → recipe → uint8 cache. Batches for training are cut by `corolla.data.batches`, with PyTorch."""
+
+from corolla.data.cache import ImageCache, open_cache
+from corolla.data.florets import FACTORS, Factor, Florets, render, sample_factors
+from corolla.data.images import open_image
+from corolla.data.recipes import RECIPES, Recipe, Step
+from corolla.data.sources import Skipped, Source, corolla_home, open_source, select_rows
+
+__all__ = [
+    "FACTORS",
+    "RECIPES",
+    "Factor",
+    "Florets",
+    "ImageCache",
+    "Recipe",
+    "Skipped",
+    "Source",
+    "Step",
+    "corolla_home",
+    "open_cache",
+    "open_image",
+    "open_source",
+    "render",
+    "sample_factors",
+    "select_rows",
+]

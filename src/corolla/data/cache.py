@@ -1,0 +1,332 @@
+"""The cache: every image decoded once, in parallel, into one memory-mapped array that later runs share.
+
+A cache is a folder with `images.npy` (uint8, N×H×W×3, only the images that can be used) and `manifest.json`. Its name
+holds a digest of everything that decides the pixels, so that a changed source or recipe makes a new one. It is written
+under another name and renamed when it is whole: a build that is killed leaves nothing that looks complete, and what it
+leaves is removed by the next build.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from corolla.data.fetch import locked
+from corolla.data.recipes import RECIPES, Recipe
+from corolla.data.sources import Skipped, Source, corolla_home
+from corolla.errors import DataError, UsageError
+
+_LOG = logging.getLogger("corolla")
+
+# Part of every cache's key. Raise it when the layout of a cache changes.
+_FORMAT = 1
+
+_UNFINISHED = ".building"
+
+# What a worker reads before it hands over: enough to make the hand-over cheap, little enough to keep memory flat.
+_CHUNK_BYTES = 4 << 20
+_CHUNK_IMAGES = 64
+
+# Skipped images that are named in the log; the manifest names all.
+_NAMED = 10
+
+Progress = Callable[[int, int], None]
+_Chunk = tuple[NDArray[np.uint8], list[tuple[int, Skipped]]]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageCache:
+    """The usable images of a source as pixels, and what is known about each.
+
+    Attributes:
+        folder: Where the cache is.
+        images: Read-only memory map, uint8, N×H×W×3.
+        keys: Name of each image in its source.
+        splits: Rows of images by split name.
+        labels: 0-based label of each image, or None.
+        label_names: What the labels are called.
+        factors: True factors of each image, N×F, or None.
+        manifest: What the cache was made from: source, fingerprint, recipe, recipe_digest, height, width, count,
+            skipped (a list of [key, reason]), format.
+    """
+
+    folder: Path
+    images: NDArray[np.uint8]
+    keys: Sequence[str]
+    splits: Mapping[str, NDArray[np.int64]]
+    labels: NDArray[np.int64] | None
+    label_names: Sequence[str]
+    factors: NDArray[np.float32] | None
+    manifest: Mapping[str, Any]
+
+
+def open_cache(
+    source: Source,
+    recipe: Recipe,
+    height: int,
+    width: int,
+    *,
+    home: Path | None = None,
+    workers: int | None = None,
+    on_error: Literal["skip", "refuse"] = "skip",
+    progress: Progress | None = None,
+) -> ImageCache:
+    """The images of a source as pixels; decoded now if no run has done so before.
+
+    Args:
+        source: Where the images come from.
+        recipe: What is done to them.
+        height: Of the result, in pixels.
+        width: Of the result, in pixels.
+        home: Folder of Corolla's files; default: $COROLLA_HOME, or the user's cache folder.
+        workers: Images decoded at a time; default: one per core.
+        on_error: Whether images that cannot be used are left out, and named in the log and the manifest, or refused.
+        progress: Called with the number of images done and the number of all, from time to time while building.
+
+    Raises:
+        UsageError: The recipe cannot make this size, or workers is less than 1.
+        DataError: No image can be used, or one cannot and on_error is "refuse"; or the cache cannot be written.
+    """
+    recipe.check_size(height, width)
+    if workers is not None and workers < 1:
+        raise UsageError(f"{workers} workers cannot decode images; ask for 1 or more")
+    if not len(source.keys):
+        raise DataError(f"{source.name}: holds no images")
+    wanted = {
+        "format": _FORMAT,
+        "source": source.name,
+        "fingerprint": source.fingerprint,
+        "recipe": recipe.name,
+        "recipe_digest": recipe.digest,
+        "height": height,
+        "width": width,
+    }
+    # Names are for people; what decides the pixels decides the key.
+    decisive = [wanted[name] for name in ("format", "fingerprint", "recipe_digest", "height", "width")]
+    key = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
+    label = re.sub(r"[^A-Za-z0-9]+", "-", source.name).strip("-")[:40] or "images"
+    folder = corolla_home(home) / "cache" / f"{label}-{recipe.name}-{height}x{width}-{key[:16]}"
+    cache = _load(folder, source, wanted)
+    if cache is None:
+        with locked(folder):
+            cache = _load(folder, source, wanted)  # another process may have been first
+            if cache is None:
+                _build(folder, source, recipe, wanted, workers or _cores(), on_error, progress)
+                cache = _load(folder, source, wanted)
+    if cache is None:
+        raise DataError(f"{folder}: changed while it was being built; try again")
+    if on_error == "refuse" and cache.manifest["skipped"]:
+        raise _refusal([Skipped(*fault) for fault in cache.manifest["skipped"]])
+    return cache
+
+
+def _load(folder: Path, source: Source, wanted: Mapping[str, Any]) -> ImageCache | None:
+    """The cache in a folder; None, said in the log, if it is damaged, and None if there is none."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        same = {name: manifest[name] for name in wanted if name not in ("source", "recipe")}
+        if any(wanted[name] != value for name, value in same.items()):
+            raise ValueError("its manifest is another cache's")
+        kept = np.delete(np.arange(len(source.keys)), manifest["skipped_indices"])
+        path = folder / "images.npy"
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        shape = (kept.size, wanted["height"], wanted["width"], 3)
+        if images.shape != shape or images.dtype != np.uint8 or path.stat().st_size != images.offset + images.nbytes:
+            raise ValueError(f"{path.name} is not {' x '.join(map(str, shape))} bytes")
+        if manifest["count"] != kept.size or len(manifest["skipped"]) != len(manifest["skipped_indices"]):
+            raise ValueError("its manifest contradicts itself")
+    except FileNotFoundError:
+        if folder.exists():
+            _LOG.warning("%s: incomplete; it is built again", folder)
+        return None
+    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as error:
+        _LOG.warning("%s: damaged (%s); it is built again", folder, " ".join(str(error).split()))
+        return None
+    row_of = np.full(len(source.keys), -1, dtype=np.int64)
+    row_of[kept] = np.arange(kept.size)
+    rows = {name: row_of[indices] for name, indices in source.splits.items()}
+    return ImageCache(
+        folder=folder,
+        images=images,
+        keys=source.keys if kept.size == len(source.keys) else [source.keys[int(index)] for index in kept],
+        splits={name: split[split >= 0] for name, split in rows.items()},
+        labels=None if source.labels is None else source.labels[kept],
+        label_names=source.label_names,
+        factors=None if source.factors is None else source.factors[kept],
+        manifest=manifest,
+    )
+
+
+def _build(
+    folder: Path,
+    source: Source,
+    recipe: Recipe,
+    wanted: Mapping[str, Any],
+    workers: int,
+    on_error: Literal["skip", "refuse"],
+    progress: Progress | None,
+) -> None:
+    """Decode all images into a folder. The folder's lock is held."""
+    height, width, total = wanted["height"], wanted["width"], len(source.keys)
+    size = total * height * width * 3
+    unfinished = folder.with_name(folder.name + _UNFINISHED)
+    with _writing(folder.parent, size):
+        for old in (unfinished, folder):
+            if old.exists():
+                shutil.rmtree(old)
+        _remove_unfinished(folder.parent)
+        if size > shutil.disk_usage(folder.parent).free:
+            raise OSError("No space left on device")
+        unfinished.mkdir()
+    try:
+        skipped: list[tuple[int, Skipped]] = []
+        with _writing(folder.parent, size):
+            file = (unfinished / "images.npy").open("wb")
+        with file, _warnings_off(), closing(_read_chunks(source, recipe, height, width, workers)) as chunks:
+            _write_header(file, (total, height, width, 3))
+            done = 0
+            for pixels, faults in chunks:
+                skipped += faults
+                if faults and on_error == "refuse":
+                    raise _refusal([fault for _, fault in faults])
+                with _writing(folder.parent, size):
+                    file.write(pixels.data)
+                done += len(pixels) + len(faults)
+                if progress is not None:
+                    progress(done, total)
+            if len(skipped) == total:
+                raise DataError(f"none of the {total} images can be used; the first: {_describe(skipped[0][1])}")
+            with _writing(folder.parent, size):
+                _write_header(file, (total - len(skipped), height, width, 3))
+                file.flush()
+                os.fsync(file.fileno())
+        manifest = {
+            **wanted,
+            "count": total - len(skipped),
+            "skipped": [[fault.key, fault.reason] for _, fault in skipped],
+            "skipped_indices": [index for index, _ in skipped],
+        }
+        with _writing(folder.parent, size):
+            (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            unfinished.replace(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    for _, fault in skipped[:_NAMED]:
+        _LOG.warning("skipped %s", _describe(fault))
+    if len(skipped) > _NAMED:
+        _LOG.warning("skipped %d more images; all are named in %s", len(skipped) - _NAMED, folder / "manifest.json")
+
+
+@contextmanager
+def _warnings_off() -> Iterator[None]:
+    """Keep the filters of warnings as they are for all others.
+
+    Opening an image turns Pillow's warnings off for a moment. Among threads, the moments overlap and the filters may be
+    put back in the wrong order; here they are put back for good.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """Write the header of an .npy file at its start. NumPy leaves room for the first axis to change."""
+    file.seek(0)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def _read_chunks(source: Source, recipe: Recipe, height: int, width: int, workers: int) -> Generator[_Chunk]:
+    """Pixels of the usable images, and what is wrong with the others, in order and some at a time.
+
+    Threads do: Pillow and NumPy let go of the interpreter while they decode, resize and draw. Against processes,
+    nothing is started or sent, and a script needs no `if __name__ == "__main__"`.
+    """
+    total = len(source.keys)
+    length = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (height * width * 3)))
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="corolla-decode")
+    pending: deque[Future[_Chunk]] = deque()
+    try:
+        for start in range(0, total, length):
+            indices = range(start, min(start + length, total))
+            pending.append(pool.submit(_read_chunk, source, recipe, height, width, indices, stop))
+            if len(pending) > 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _read_chunk(
+    source: Source, recipe: Recipe, height: int, width: int, indices: range, stop: threading.Event
+) -> _Chunk:
+    read_many = getattr(source, "read_many", None)
+    if read_many is not None and recipe == RECIPES["fit"]:
+        return np.ascontiguousarray(read_many(indices, height, width)), []
+    pixels = np.empty((len(indices), height, width, 3), dtype=np.uint8)
+    faults: list[tuple[int, Skipped]] = []
+    for index in indices:
+        if stop.is_set():
+            break
+        try:
+            pixels[index - indices.start - len(faults)] = source.read(index, recipe, height, width)
+        except DataError as error:
+            faults.append((index, Skipped(source.keys[index], str(error))))
+    return pixels[: len(indices) - len(faults)], faults
+
+
+def _remove_unfinished(root: Path) -> None:
+    """Remove what killed builds left. A build that goes on holds its lock."""
+    for unfinished in root.glob(f"*{_UNFINISHED}"):
+        lock = FileLock(root / f"{unfinished.name.removesuffix(_UNFINISHED)}.lock")
+        try:
+            with lock.acquire(timeout=0):
+                shutil.rmtree(unfinished, ignore_errors=True)
+        except Timeout:
+            continue
+
+
+@contextmanager
+def _writing(root: Path, size: int) -> Iterator[None]:
+    """Turn a failure to write into a DataError that names the folder and the room needed."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{root}: cannot be written to: {error.strerror or error}; the cache takes {size:,} bytes: make room, or "
+            "set COROLLA_HOME to another folder"
+        ) from None
+
+
+def _refusal(skipped: Sequence[Skipped]) -> DataError:
+    more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
+    return DataError(f"{_describe(skipped[0])}{more}; repair or remove it, or let such images be skipped")
+
+
+def _describe(fault: Skipped) -> str:
+    """The reason, with the image's name in front unless it is in there."""
+    return fault.reason if fault.key in fault.reason else f"{fault.key}: {fault.reason}"
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
