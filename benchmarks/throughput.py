@@ -45,7 +45,7 @@ def bare_loop(config: Config, images: torch.Tensor, steps: int) -> float:
             q, _, p = vae(x)
             loss = (-p.log_prob(x) + config.objective.beta * q.kl()).mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     return (steps - steps // 4) * batch_size / (time.perf_counter() - start)
 

@@ -22,7 +22,7 @@ def batch() -> tuple[torch.Tensor, DiagonalGaussian, torch.Tensor, Bernoulli]:
 def test_terms_add_up_to_the_loss(
     name: str, batch: tuple[torch.Tensor, DiagonalGaussian, torch.Tensor, Bernoulli]
 ) -> None:
-    terms = build_objective(ObjectiveConfig(name=name, beta=3.0))(*batch, step=5, data_size=100)
+    terms = build_objective(ObjectiveConfig.model_validate({"name": name, "beta": 3.0}))(*batch, step=5, data_size=100)
     assert terms.total.shape == ()
     assert float(sum(terms.weighted.values(), torch.zeros(()))) == pytest.approx(float(terms.total), rel=1e-12)
 
@@ -32,7 +32,7 @@ def test_loss_of_a_batch_is_the_mean_of_the_losses_of_its_images(
     name: str, batch: tuple[torch.Tensor, DiagonalGaussian, torch.Tensor, Bernoulli]
 ) -> None:
     x, q, z, p = batch
-    objective = build_objective(ObjectiveConfig(name=name, beta=3.0))
+    objective = build_objective(ObjectiveConfig.model_validate({"name": name, "beta": 3.0}))
     whole = objective(x, q, z, p, step=0, data_size=100).total
     alone = [
         objective(

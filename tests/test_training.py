@@ -20,7 +20,9 @@ from corolla import training
 from corolla.checkpoint import load_card
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError
+from corolla.model import build_model
 from corolla.runs import RunFolder
+from corolla.training.module import TrainingModule
 
 
 @pytest.fixture(autouse=True)
@@ -275,7 +277,7 @@ def test_the_loss_counts_what_the_objective_says(tmp_path: Path) -> None:
 def test_the_learning_rate_warms_up_rests_and_falls() -> None:
     config = small(training__warmup_steps=4, training__decay_start=0.5, training__max_steps=20)
     data = training.prepare(config)
-    module = training.TrainingModule(config, training.build_model(config), data)
+    module = TrainingModule(config, build_model(config), data)
     factors = [module.learning_rate_factor(step) for step in range(21)]
     assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert factors[5:11] == pytest.approx([1.0] * 6)

@@ -25,7 +25,7 @@ class ProgressDisplay:
         self.live = self.console.is_terminal
         self._title = title
         self._start = start
-        self._shown_at = self._began_at = time.monotonic()
+        self._began_at = self._shown_at = 0.0
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -50,7 +50,9 @@ class ProgressDisplay:
         self._bar.stop()
 
     def due(self) -> bool:
-        """Whether enough time has passed to show progress again."""
+        """Whether enough time has passed to show progress again. The first call starts the clock."""
+        if not self._began_at:
+            self._began_at = self._shown_at = time.monotonic()
         interval = LIVE_INTERVAL_SECONDS if self.live else PLAIN_INTERVAL_SECONDS
         return time.monotonic() - self._shown_at >= interval
 
@@ -60,7 +62,7 @@ class ProgressDisplay:
         if self.live:
             self._bar.update(self._task, completed=step, note=note)
             return
-        spent = self._shown_at - self._began_at
+        spent = self._shown_at - (self._began_at or self._shown_at)
         left = spent / max(1, step - self._start) * (self.total - step)
         self.line(f"{self._title} {step}/{self.total}, {left / 60:.1f} min left{'; ' if note else ''}{note}")
 

@@ -52,7 +52,7 @@ class Recorder(pl.Callback):
         self._signal: int | None = None
         self._checkpointed_at = time.monotonic()
         self._tick = self._shown_at = time.perf_counter()
-        self._shown_step = 0
+        self._shown_step: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """What resuming needs, and the configuration that the state belongs to."""
@@ -69,8 +69,7 @@ class Recorder(pl.Callback):
             self.sums = self.sums.to(pl_module.device)
         # Rows that a killed run wrote after its last checkpoint will be written again.
         self._rows = [dict(row) for row in self.run.rows() if int(row["step"]) <= trainer.global_step]
-        self._shown_step = trainer.global_step
-        self._tick = self._shown_at = time.perf_counter()
+        self._tick = time.perf_counter()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, self._on_signal)
@@ -98,8 +97,10 @@ class Recorder(pl.Callback):
         last = step >= pl_module.total_steps
         evaluation_due = last or step % (training.evaluate_every or pl_module.steps_per_epoch) == 0
         stop = self._stop_signal(trainer, evaluation_due)
+        if self._shown_step is None:  # the first step pays for warming up and says nothing of the rate
+            self._shown_at, self._shown_step = time.perf_counter(), step
         if self.display.due():
-            self._show(pl_module, step)
+            self._show(pl_module, step, self._shown_step)
         checkpoint_due = self._checkpoint_due(trainer, step, evaluation_due) or last or stop is not None
         if evaluation_due or checkpoint_due:
             self._check_finite(pl_module, step)
@@ -148,13 +149,13 @@ class Recorder(pl.Callback):
             + (f"the last good checkpoint stays in {self.run.last_checkpoint}" if saved else "nothing was saved yet")
         )
 
-    def _show(self, module: TrainingModule, step: int) -> None:
+    def _show(self, module: TrainingModule, step: int, since: int) -> None:
         assert module.terms is not None
         loss, reconstruction, kl = module.terms.tolist()
         if not np.isfinite(loss):
             self._check_finite(module, step)
         now = time.perf_counter()
-        images = (step - self._shown_step) * self.config.training.batch_size * module.trainer.world_size
+        images = (step - since) * self.config.training.batch_size * module.trainer.world_size
         self.display.update(
             step,
             f"loss {loss:.1f}  distortion {reconstruction:.1f}  rate {kl:.1f} nats  "

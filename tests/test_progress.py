@@ -1,0 +1,37 @@
+"""Progress: plain lines where nobody watches, a bar on a terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from corolla.progress import ProgressDisplay
+
+
+def test_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("corolla.progress.time.monotonic", lambda: now[0])
+    text = io.StringIO()
+    with ProgressDisplay("training", 100, start=20, console=Console(file=text, width=40)) as display:
+        assert not display.due()
+        now[0] += 60
+        assert display.due()
+        display.update(40, "loss 7")
+        assert not display.due()
+        display.line("a line that is longer than the console is wide, and is left whole [7]")
+    # 20 steps a minute, 60 to go.
+    assert text.getvalue().splitlines() == [
+        "training 40/100, 3.0 min left; loss 7",
+        "a line that is longer than the console is wide, and is left whole [7]",
+    ]
+
+
+def test_a_bar_on_a_terminal() -> None:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=120)
+    with ProgressDisplay("training", 10, console=console) as display:
+        display.update(5, "loss 7")
+    assert "5/10" in text.getvalue()
+    assert "loss 7" in text.getvalue()
