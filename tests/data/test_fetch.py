@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +38,8 @@ class Site:
     wrong_range: bool = False
     announce: bool = True
     coding: str | None = None
+    stall_after: int | None = None
+    go_on: threading.Event = field(default_factory=threading.Event)
     seen: list[str | None] = field(default_factory=list)
 
 
@@ -74,6 +80,10 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
             if state.coding:
                 self.send_header("Content-Encoding", state.coding)
             self.end_headers()
+            if state.stall_after is not None:
+                self.wfile.write(state.body[: state.stall_after])
+                state.go_on.wait(60)
+                return
             end = start + state.cuts.pop(0) if state.cuts else len(state.body)
             self.wfile.write(state.body[start:end])
 
@@ -161,6 +171,25 @@ def test_a_later_call_resumes_what_an_earlier_one_left(site: Site, tmp_path: Pat
     fetch(site, path)
     assert path.read_bytes() == BODY
     assert site.seen == [None, "bytes=5000-"]
+
+
+def test_a_killed_download_leaves_nothing_that_looks_complete_and_goes_on(site: Site, tmp_path: Path) -> None:
+    path, part = tmp_path / "flowers.tgz", tmp_path / "flowers.tgz.part"
+    site.stall_after = 500_000
+    code = "import sys, pathlib, corolla.data.fetch as f; f.download(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", code, site.url, str(path)], env=environment) as process:
+        while process.poll() is None and not (part.exists() and part.stat().st_size > 100_000):
+            time.sleep(0.01)
+        process.kill()
+    site.go_on.set()
+    site.stall_after = None
+    assert not path.exists()
+    kept = part.stat().st_size
+    assert kept > 100_000
+    fetch(site, path, sha256=SHA256)
+    assert site.seen == [None, f"bytes={kept}-"]
+    assert path.read_bytes() == BODY
 
 
 def test_a_file_that_changed_meanwhile_is_taken_anew(site: Site, tmp_path: Path) -> None:

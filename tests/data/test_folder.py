@@ -164,7 +164,7 @@ def test_split_is_the_published_hash() -> None:
 
 
 def test_split_is_the_same_for_both_ways_to_write_an_accent() -> None:
-    assert all(split_of(f"caf\u00e9{i}.jpg") == split_of(f"cafe\u0301{i}.jpg") for i in range(50))
+    assert all(split_of(f"ros\u00e9{i}.jpg") == split_of(f"rose\u0301{i}.jpg") for i in range(50))
 
 
 def test_split_shares() -> None:

@@ -6,6 +6,7 @@ import io
 import struct
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,16 @@ def test_large_photos_are_no_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
         warnings.simplefilter("always")
         assert_color(open_image(file), PINK)
     assert caught == []
+
+
+def test_many_threads_leave_the_filters_of_warnings_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
+    whole = stored(Image.new("RGB", SIZE, PINK), "PNG").getvalue()
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        for image in pool.map(lambda _: open_image(io.BytesIO(whole)), range(400)):
+            assert image.size == SIZE
+    assert list(warnings.filters) == before
 
 
 @settings(deadline=None, max_examples=150)

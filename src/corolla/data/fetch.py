@@ -24,7 +24,7 @@ from corolla.errors import DataError
 Progress = Callable[[int, int | None], None]
 
 _LOG = logging.getLogger("corolla")
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 _TIMEOUT_SECONDS = (10.0, 60.0)  # to connect, and between two pieces
 _BUSY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 _CUTS = (requests.RequestException, urllib3.exceptions.HTTPError)

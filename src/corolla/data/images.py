@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import warnings
 import zlib
 from pathlib import Path
@@ -52,6 +53,36 @@ _UPRIGHT = {
 }
 
 
+class _PillowQuiet:
+    """Leaves out Pillow's warnings (odd metadata, a large but bearable size): the files decode well all the same.
+
+    Images are opened in many threads at once, and `warnings.catch_warnings` would let one thread restore the filters
+    that another has set. So the first to enter sets them, and the last to leave restores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._saved = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._saved = warnings.catch_warnings()
+                self._saved.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._saved.__exit__()
+
+
+_PILLOW_QUIET = _PillowQuiet()
+
+
 def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None = None) -> Image.Image:
     """Open a JPEG, PNG, WebP, BMP, GIF or TIFF file as an upright RGB picture, fully decoded.
 
@@ -69,17 +100,14 @@ def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None =
     """
     name = str(path_or_file if isinstance(path_or_file, str | Path) else getattr(path_or_file, "name", "image"))
     try:
-        # Pillow's warnings (odd metadata, a large but bearable size) are about files that it decodes well all the same.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path_or_file, formats=_FORMATS) as image:
-                if image.width * image.height > _LARGEST_PIXELS:
-                    raise Image.DecompressionBombError
-                if image.format in ("JPEG", "MPO") and at_least_px is not None:
-                    image.draft(None, (max(at_least_px, 1), max(at_least_px, 1)))
-                image.load()
-                orientation = _orientation(image)
-                rgb = _to_rgb(image)
+        with _PILLOW_QUIET, Image.open(path_or_file, formats=_FORMATS) as image:
+            if image.width * image.height > _LARGEST_PIXELS:
+                raise Image.DecompressionBombError
+            if image.format in ("JPEG", "MPO") and at_least_px is not None:
+                image.draft(None, (max(at_least_px, 1), max(at_least_px, 1)))
+            image.load()
+            orientation = _orientation(image)
+            rgb = _to_rgb(image)
     except Image.DecompressionBombError:
         raise DataError(f"{name}: more than {_LARGEST_PIXELS:,} pixels, as decompression bombs have") from None
     except UnidentifiedImageError:
