@@ -77,7 +77,7 @@ class _PillowQuiet:
         with self._lock:
             self._inside -= 1
             if not self._inside:
-                self._saved.__exit__()
+                self._saved.__exit__(None, None, None)
 
 
 _PILLOW_QUIET = _PillowQuiet()
