@@ -91,7 +91,7 @@ def sheet(
 ) -> Image.Image:
     """Rows of images under each other, with their labels and captions; `header` stands above the columns.
 
-    All images have one size; rows may differ in length.
+    All images have one size; rows may differ in length. A header's text may have several lines.
     """
     font = ImageFont.load_default(FONT_PX)
     tiles = [enlarged(row.images) for row in rows]
@@ -100,14 +100,16 @@ def sheet(
     label_width = max(math.ceil(font.getlength(row.label)) for row in rows)
     left = padding + (label_width + 3 * padding if label_width else 0)
     columns = max(len(row) for row in tiles)
-    top = padding + (line_px if header else 0)
+    header_px = line_px * max((text.count("\n") + 1 for text in header), default=0)
+    top = padding + header_px
     heights = [tile_height + padding + (line_px if row.captions else 0) for row in rows]
     picture = Image.new("RGB", (left + columns * (tile_width + padding), top + sum(heights)), background)
     draw = ImageDraw.Draw(picture)
 
     for column, text in enumerate(header):
         centre = left + column * (tile_width + padding) + tile_width // 2
-        draw.text((centre, padding + line_px / 2), text, INK, font, anchor="mm")
+        for number, line in enumerate(text.split("\n")):
+            draw.text((centre, padding + (number + 0.5) * line_px), line, INK, font, anchor="mm")
     for row, images, height in zip(rows, tiles, heights, strict=True):
         colour = FAINT if row.faint else INK
         draw.text((left - 3 * padding, top + tile_height // 2), row.label, colour, font, anchor="rm")
@@ -166,23 +168,14 @@ def _bayer(side: int) -> NDArray[np.float64]:
     return (matrix + 0.5) / side**2 - 0.5
 
 
-def still_kind(path: Path | str) -> str:
-    """The format of a picture file by its suffix. Raises UsageError that lists the known ones."""
-    return _kind(path, STILL_SUFFIXES)
-
-
-def moving_kind(path: Path | str) -> str:
-    """The format of an animation file by its suffix. Raises UsageError that lists the known ones."""
-    return _kind(path, MOVING_SUFFIXES)
-
-
-def _kind(path: Path | str, known: dict[str, str]) -> str:
+def check_name(path: Path | str, suffixes: Sequence[str]) -> str:
+    """The suffix of a file to be written, in lower case. Raises UsageError if it is not one of those given."""
     suffix = Path(path).suffix.lower()
-    if suffix not in known:
-        raise UsageError(f"{path}: pictures are written as {', '.join(known)}; end the name in one of these")
+    if suffix not in suffixes:
+        raise UsageError(f"{path}: pictures are written as {', '.join(suffixes)}; end the name in one of these")
     if Path(path).is_dir():
         raise UsageError(f"{path}: is a folder; give the name of a file")
-    return known[suffix]
+    return suffix
 
 
 def save_picture(path: Path | str, picture: Image.Image) -> None:
@@ -192,12 +185,12 @@ def save_picture(path: Path | str, picture: Image.Image) -> None:
         UsageError: the suffix is not known.
         CorollaError: the file cannot be written.
     """
-    write_file(path, encode_picture(picture, still_kind(path)))
+    write_file(path, encode_picture(picture, STILL_SUFFIXES[check_name(path, list(STILL_SUFFIXES))]))
 
 
 def save_animation(path: Path | str, frames: Sequence[Image.Image], *, fps: float = 12.0) -> None:
     """Write frames as an animated GIF or WebP; the suffix decides. Whole or not at all. Raises as `save_picture`."""
-    write_file(path, encode_animation(frames, moving_kind(path), fps=fps))
+    write_file(path, encode_animation(frames, MOVING_SUFFIXES[check_name(path, list(MOVING_SUFFIXES))], fps=fps))
 
 
 def save_npz(path: Path | str, **arrays: NDArray[Any]) -> None:

@@ -1,0 +1,90 @@
+"""The command `corolla`: functions are commands. What is slow to import is imported inside them.
+
+A `CorollaError` becomes one line on standard error and an exit code: 2 for wrong use, 1 for a failure.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from corolla import __version__
+from corolla.cli import data, demo, info, train, use
+from corolla.errors import CorollaError, UsageError
+
+BROKEN_PIPE = 128 + 13
+INTERRUPTED = 128 + 2
+
+app = App(
+    name="corolla",
+    help="Train β-VAEs on image collections, and make the trained model useful. Begin with `corolla demo`.",
+    version=__version__,
+    help_format="plaintext",
+    version_format="plaintext",
+    default_parameter=Parameter(negative=""),
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+
+_TRAIN = Group("Train", sort_key=1)
+_USE = Group("Use a trained model", sort_key=2)
+_LOOK = Group("Look", sort_key=3)
+for _group, _commands in {
+    _TRAIN: (demo.demo, train.train, info.presets),
+    _USE: (use.sample, use.reconstruct, use.traverse, use.interpolate),
+    _LOOK: (info.info,),
+}.items():
+    for _command in _commands:
+        app.command(_command, group=_group)
+data.data.group = _LOOK
+app.command(data.data)
+app["--help"].group = app["--version"].group = Group("Help", sort_key=4)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (default: this process's own) and return its exit code."""
+    _show_warnings_of_corolla()
+    try:
+        app(arguments, print_error=False, exit_on_error=False)
+        sys.stdout.flush()
+    except (CorollaError, CycloptsError) as error:
+        wrong_use = isinstance(error, UsageError | CycloptsError)
+        text = " ".join(str(error).split())
+        print(f"corolla: {text}{_pointer(error)}", file=sys.stderr)
+        return int(getattr(error, "exit_code", 2 if wrong_use else 1))
+    except KeyboardInterrupt:
+        print("corolla: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone, as in `corolla info RUN | head -1`. What is buffered must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _pointer(error: CorollaError | CycloptsError) -> str:
+    if not isinstance(error, CycloptsError):
+        return ""
+    command = " ".join(["corolla", *(error.command_chain or ())])
+    return f" See `{command} --help`."
+
+
+def _show_warnings_of_corolla() -> None:
+    log = logging.getLogger("corolla")
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("corolla: %(message)s"))
+        log.addHandler(handler)
+        log.propagate = False
+
+
+def main() -> NoReturn:
+    """The console script."""
+    sys.exit(run())

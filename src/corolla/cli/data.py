@@ -1,0 +1,216 @@
+"""Commands about images: which there are, fetching them, how a recipe changes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import App
+
+from corolla.cli.use import Output, check_outputs
+from corolla.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from corolla.data import Recipe, Source
+    from corolla.data.sources import SourceProgress
+
+data = App(
+    name="data",
+    help="Look at the images to train on: list, get, preview, info.",
+)
+
+SHOWN_PX = 160
+DRAWN_PX = 512
+MEGABYTE = 10**6
+
+
+@data.command(name="list")
+def list_() -> None:
+    """List the sources of images."""
+    from corolla.data.sources import corolla_home
+
+    home = corolla_home()
+    here = any((home / "flowers102").glob("*/complete.json"))
+    print("florets[:COUNT]  drawn flowers with seven known factors; nothing to download")
+    state = (
+        f"in {home / 'flowers102'}" if here else "345 MB to download, at first use or by `corolla data get flowers102`"
+    )
+    print(f"flowers102       8,189 photos of 102 kinds of flowers; {state}")
+    print("folder:PATH      your own images, in any tree of folders")
+
+
+@data.command
+def get(source: str, /, *, mirror: str | None = None, home: Path | None = None) -> None:
+    """Download the images of a source, verify and unpack them; once they are here, nothing is done.
+
+    Args:
+        source: flowers102.
+        mirror: Folder or URL that holds its files, in place of the official host.
+        home: Where to keep them; by default $COROLLA_HOME, or the user's cache folder.
+    """
+    opened = _open(source, mirror, home)
+    root = getattr(opened, "root", None)
+    print(f"{opened.name}: {len(opened.keys):,} images{f' in {root}' if root else ', drawn when they are needed'}")
+
+
+@data.command
+def preview(
+    source: str,
+    /,
+    *,
+    recipe: str = "fit",
+    size: str = "64",
+    count: int = 4,
+    output: Output = Path("preview.png"),
+    mirror: str | None = None,
+    home: Path | None = None,
+) -> None:
+    """Show what each step of a recipe does to a few images.
+
+    Args:
+        source: flowers102, folder:PATH or florets[:COUNT].
+        recipe: fit, crop or enhance.
+        size: Of the result in pixels: 64, or 48x64 for height x width.
+        count: How many images, spread over the source.
+        output: The picture: .png, .jpg or .webp.
+        mirror: Folder or URL that holds the files of flowers102.
+        home: Where downloads are kept.
+    """
+    import numpy as np
+
+    from corolla.apps.pictures import Row, save_picture, sheet
+
+    check_outputs(output)
+    if count < 1:
+        raise UsageError(f"--count {count}: give at least 1")
+    chosen = _recipe(recipe)
+    height, width = _size(size)
+    chosen.check_size(height, width)
+    opened = _open(source, mirror, home)
+    spread = np.unique(np.linspace(0, len(opened.keys) - 1, min(count, len(opened.keys))).astype(int))
+    rows, header = [], []
+    for index in spread:
+        stages = chosen.stages(_original(opened, int(index)), height, width)
+        header = [_caption(label) for label, _ in stages]
+        captions = [f"{picture.height}x{picture.width}" for _, picture in stages]
+        rows.append(Row(np.stack([_framed(picture) for _, picture in stages]), captions=captions))
+    save_picture(output, sheet(rows, header=header))
+    print(f"wrote {output} ({len(rows)} image{'s' if len(rows) > 1 else ''}, {len(header) - 1} steps of `{recipe}`)")
+
+
+@data.command
+def info(source: str, /, *, mirror: str | None = None, home: Path | None = None) -> None:
+    """Show what a source holds: splits, labels, fingerprint, and what of it is decoded already.
+
+    Args:
+        source: flowers102, folder:PATH or florets[:COUNT].
+        mirror: Folder or URL that holds the files of flowers102.
+        home: Where downloads and decoded images are kept.
+    """
+    opened = _open(source, mirror, home)
+    print(f"{opened.name}: {len(opened.keys):,} images")
+    print(f"  splits      {', '.join(f'{name} {len(rows):,}' for name, rows in opened.splits.items())}")
+    if opened.labels is not None:
+        names = list(opened.label_names)
+        shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+        print(f"  labels      {len(names)}: {shown}")
+    if opened.factors is not None:
+        print(f"  factors     {opened.factors.shape[1]} known for each image")
+    print(f"  fingerprint {opened.fingerprint}")
+    caches = _caches(opened, home)
+    for line in caches:
+        print(f"  decoded     {line}")
+    if not caches:
+        print("  decoded     not yet; the first run does it")
+
+
+def _open(source: str, mirror: str | None, home: Path | None) -> Source:
+    from corolla.data import open_source
+
+    with _progress() as progress:
+        return open_source(source, mirror=mirror, home=home, progress=progress)
+
+
+@contextmanager
+def _progress() -> Iterator[SourceProgress]:
+    """Shows each piece of work, in megabytes, under its own title."""
+    from corolla.progress import ProgressDisplay
+
+    with ExitStack() as current:
+        displays: dict[str, ProgressDisplay] = {}
+
+        def show(what: str, done: int, of: int | None) -> None:
+            if what not in displays:
+                current.close()
+                displays[what] = current.enter_context(ProgressDisplay(f"{what}, MB", (of or 0) // MEGABYTE))
+            if displays[what].due():
+                displays[what].update(done // MEGABYTE)
+
+        yield show
+
+
+def _recipe(name: str) -> Recipe:
+    from corolla.data import RECIPES
+
+    if name not in RECIPES:
+        raise UsageError(f"--recipe {name}: no such recipe; there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def _size(text: str) -> tuple[int, int]:
+    from corolla.config import Config
+
+    return Config().updated({"data.size": text}).data.size
+
+
+def _original(source: Source, index: int) -> Image.Image:
+    """The picture that a recipe begins with; florets are drawn large."""
+    from PIL import Image
+
+    from corolla.data import RECIPES, open_image
+    from corolla.data.sources import FileSource
+
+    if isinstance(source, FileSource):
+        return open_image(source.root / source.keys[index])
+    return Image.fromarray(source.read(index, RECIPES["fit"], DRAWN_PX, DRAWN_PX))
+
+
+def _framed(picture: Image.Image) -> NDArray[np.uint8]:
+    """The picture within a white square, so that all have one size."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    if max(picture.size) < SHOWN_PX:
+        factor = SHOWN_PX // max(picture.size)
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
+    return np.asarray(
+        ImageOps.pad(ImageOps.contain(picture, (SHOWN_PX, SHOWN_PX)), (SHOWN_PX, SHOWN_PX), color="white")
+    )
+
+
+def _caption(label: str) -> str:
+    """A step's label over several lines: its name, then a line for each parameter."""
+    name, _, parameters = label.partition(" ")
+    return "\n".join([name, *(part for part in parameters.split(", ") if part)])
+
+
+def _caches(source: Source, home: Path | None) -> list[str]:
+    from corolla.data.sources import corolla_home
+
+    lines = []
+    for path in sorted((corolla_home(home) / "cache").glob("*/manifest.json")):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest.get("fingerprint") != source.fingerprint:
+            continue
+        skipped = len(manifest["skipped"])
+        line = f"{manifest['count']:,} images, `{manifest['recipe']}`, {manifest['height']}x{manifest['width']}"
+        lines.append(f"{line}{f', {skipped} skipped' if skipped else ''} in {path.parent}")
+        lines += [f"  skipped {key}: {reason}" for key, reason in manifest["skipped"][:5]]
+    return lines

@@ -1,0 +1,169 @@
+"""Commands that look: at a run or model folder, and at the presets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from corolla.checkpoint import ModelCard
+    from corolla.config import Config
+
+_BAR = 24
+_SHOWN_LATENTS = 16
+_SCORES = {
+    "loss": ("loss", "nats per image"),
+    "reconstruction": ("distortion", "nats per image"),
+    "kl": ("rate", "nats per image"),
+    "psnr_db": ("PSNR", "dB"),
+    "active_latents": ("active latents", ""),
+}
+
+
+def info(path: Path, /, *, json_: Annotated[bool, Parameter(name="--json")] = False) -> None:
+    """Show a run or model: configuration, size, data, scores, latents.
+
+    Args:
+        path: Run folder or model folder.
+        json_: Print one JSON object, for programs.
+    """
+    facts = describe(path)
+    if json_:
+        print(json.dumps(facts, indent=2))
+        return
+    for line in _lines(facts):
+        print(line)
+
+
+def presets() -> None:
+    """List the presets that `corolla train --preset` knows."""
+    from importlib import resources
+
+    from corolla.config import preset_names
+
+    names = preset_names()
+    for name in names:
+        text = (resources.files("corolla") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+        first = text.splitlines()[0].lstrip("# ")
+        print(f"{name:<{max(map(len, names))}}  {first}")
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What is known of a run or model folder, ready for JSON. Raises ModelError or UsageError if it is neither."""
+    from corolla.checkpoint import CARD_NAME, WEIGHTS_NAME, find_model, load_card
+    from corolla.cli.train import count_parameters
+    from corolla.runs import RunFolder
+
+    run = RunFolder(path)
+    if run.config_file.is_file() and not (run.model / CARD_NAME).is_file():
+        config = run.config()
+        return {"path": str(path), "model": None, **_essentials(config), "parameters": count_parameters(config)}
+    folder = find_model(path)
+    card = load_card(folder)
+    return {
+        "path": str(path),
+        "model": str(folder),
+        **_essentials(card.config),
+        "parameters": count_parameters(card.config),
+        "bytes": (folder / WEIGHTS_NAME).stat().st_size if (folder / WEIGHTS_NAME).is_file() else None,
+        "step": card.step,
+        "data": card.data,
+        "scores": card.scores,
+        "latents": _latents(card),
+        "versions": card.versions,
+    }
+
+
+def _essentials(config: Config) -> dict[str, Any]:
+    height, width = config.data.size
+    return {
+        "network": config.network.name,
+        "latent_dim": config.network.latent_dim,
+        "height": height,
+        "width": width,
+        "likelihood": config.likelihood.name,
+        "objective": config.objective.name,
+        "beta": beta(config),
+        "normalised_beta": beta(config) * config.network.latent_dim / (3 * height * width),
+        "settings": differing_settings(config),
+    }
+
+
+def beta(config: Config) -> float:
+    """The weight of the KL that the objective amounts to."""
+    return {"ae": 0.0, "vae": 1.0}.get(config.objective.name, config.objective.beta)
+
+
+def differing_settings(config: Config) -> dict[str, Any]:
+    """The settings that are not the defaults, by dotted name."""
+    from corolla.config import Config
+
+    defaults = _flat(Config().model_dump(mode="json"))
+    return {name: value for name, value in _flat(config.model_dump(mode="json")).items() if value != defaults[name]}
+
+
+def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return flat
+
+
+def _latents(card: ModelCard) -> list[dict[str, Any]]:
+    from corolla.evaluation import ACTIVE_NATS
+
+    ranked = sorted(enumerate(card.latent_kl_nats), key=lambda pair: -pair[1])
+    return [{"latent": latent, "kl_nats": kl, "dead": not kl > ACTIVE_NATS} for latent, kl in ranked]
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    size = f"{facts['height']}x{facts['width']} pixels"
+    weights = f", {facts['bytes'] / 1e6:.1f} MB" if facts.get("bytes") else ""
+    objective = f"{facts['objective']}, beta {facts['beta']:g} (normalised {facts['normalised_beta']:.3g})"
+    lines = [
+        f"{facts['path']}",
+        f"  network     {facts['network']}, {facts['latent_dim']} latents, {size}",
+        f"  size        {facts['parameters']:,} parameters{weights}",
+        f"  objective   {objective}, {facts['likelihood']} likelihood",
+    ]
+    if facts["model"] is None:
+        lines.append(f"  model       none yet; go on with `corolla train --resume {facts['path']}`")
+    else:
+        lines += _data_lines(facts)
+    lines += ["settings that differ from the defaults"]
+    lines += [f"  {name}: {json.dumps(value)}" for name, value in facts["settings"].items()] or ["  none"]
+    if facts.get("scores"):
+        lines.append("scores")
+        for name, value in facts["scores"].items():
+            label, unit = _SCORES.get(name, (name, ""))
+            lines.append(f"  {label:<15} {value:>10.{0 if name == 'active_latents' else 2}f} {unit}".rstrip())
+    return lines + (_latent_lines(facts["latents"]) if facts.get("latents") else [])
+
+
+def _data_lines(facts: dict[str, Any]) -> list[str]:
+    data = facts["data"]
+    lines = [f"  trained     {facts['step']:,} steps"]
+    if "source" in data:
+        counts = [
+            f"{data[f'{use}_images']:,} for {use}" for use in ("training", "evaluation") if f"{use}_images" in data
+        ]
+        lines.append(f"  images      {', '.join([str(data['source']), *counts])}")
+    if "fingerprint" in data:
+        lines.append(f"  fingerprint {data['fingerprint'][:16]}")
+    return lines
+
+
+def _latent_lines(latents: list[dict[str, Any]]) -> list[str]:
+    alive = [entry for entry in latents if not entry["dead"]]
+    lines = [f"latents by KL, in nats: {len(alive)} active, {len(latents) - len(alive)} dead"]
+    largest = max((entry["kl_nats"] for entry in alive), default=1.0)
+    for entry in alive[:_SHOWN_LATENTS]:
+        bar = "#" * max(1, round(_BAR * entry["kl_nats"] / largest))
+        lines.append(f"  {entry['latent']:>4}  {entry['kl_nats']:6.2f}  {bar}")
+    if len(alive) > _SHOWN_LATENTS:
+        rest = sum(entry["kl_nats"] for entry in alive[_SHOWN_LATENTS:])
+        lines.append(f"  and {len(alive) - _SHOWN_LATENTS} more with {rest:.2f} nats together")
+    return lines

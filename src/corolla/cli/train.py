@@ -1,0 +1,190 @@
+"""The command that trains. Every setting of a configuration can be reached: the common ones by a flag, all by --set."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from corolla.errors import UsageError
+
+if TYPE_CHECKING:
+    from corolla.config import Config
+
+_IMAGES = Group("Images", sort_key=2)
+_MODEL = Group("Model", sort_key=3)
+_TRAINING = Group("Training", sort_key=4)
+_MACHINE = Group("Machine", sort_key=5)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Flags:
+    """The settings that have a flag of their own; None leaves the value of the preset or file."""
+
+    source: Annotated[str | None, Parameter(group=_IMAGES, help="flowers102, folder:PATH or florets[:COUNT].")] = None
+    mirror: Annotated[
+        str | None, Parameter(group=_IMAGES, help="Folder or URL that holds the files of flowers102.")
+    ] = None
+    recipe: Annotated[str | None, Parameter(group=_IMAGES, help="From picture to pixels: fit, crop or enhance.")] = None
+    size: Annotated[str | None, Parameter(group=_IMAGES, help="Pixels: 64, or 48x64 for height x width.")] = None
+    train_split: Annotated[
+        str | None, Parameter(group=_IMAGES, help="Splits to train on, joined by +: train+test.")
+    ] = None
+    eval_split: Annotated[str | None, Parameter(group=_IMAGES, help="Splits to evaluate on, joined by +.")] = None
+
+    network: Annotated[str | None, Parameter(group=_MODEL, help="notebook, burgess or resnet.")] = None
+    latent_dim: Annotated[int | None, Parameter(group=_MODEL, help="Number of latents.")] = None
+    likelihood: Annotated[str | None, Parameter(group=_MODEL, help="bernoulli or gaussian.")] = None
+    sigma: Annotated[
+        str | None, Parameter(group=_MODEL, help="Of gaussian: a number on the [0, 1] pixel scale, or calibrated.")
+    ] = None
+    objective: Annotated[str | None, Parameter(group=_MODEL, help="ae, vae or beta_vae.")] = None
+    beta: Annotated[float | None, Parameter(group=_MODEL, help="Of beta_vae: weight of the KL, in nats.")] = None
+
+    epochs: Annotated[int | None, Parameter(group=_TRAINING, help="Passes over the training images.")] = None
+    max_steps: Annotated[int | None, Parameter(group=_TRAINING, help="Optimiser steps; overrides epochs.")] = None
+    batch_size: Annotated[int | None, Parameter(group=_TRAINING, help="Images in a step.")] = None
+    learning_rate: Annotated[float | None, Parameter(group=_TRAINING, help="Of the optimiser, at its peak.")] = None
+    seed: Annotated[int | None, Parameter(group=_TRAINING, help="Fixes everything random.")] = None
+    checkpoint_every: Annotated[int | None, Parameter(group=_TRAINING, help="Steps between checkpoints.")] = None
+
+    precision: Annotated[str | None, Parameter(group=_MACHINE, help="auto, 32-true, bf16-mixed or 16-mixed.")] = None
+    accelerator: Annotated[str | None, Parameter(group=_MACHINE, help="auto, cpu, gpu or mps.")] = None
+    devices: Annotated[str | None, Parameter(group=_MACHINE, help="How many of them, or auto.")] = None
+    num_nodes: Annotated[int | None, Parameter(group=_MACHINE, help="How many machines.")] = None
+    threads: Annotated[int | None, Parameter(group=_MACHINE, help="CPU threads.")] = None
+
+    def given(self) -> dict[str, Any]:
+        """The flags that were used, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+_DATA_SETTINGS = ("source", "mirror", "recipe", "size", "train_split", "eval_split")
+_OTHER_SETTINGS = {
+    "network": "network.name",
+    "latent_dim": "network.latent_dim",
+    "likelihood": "likelihood.name",
+    "sigma": "likelihood.sigma",
+    "objective": "objective.name",
+    "beta": "objective.beta",
+    "seed": "seed",
+}
+SETTINGS = {
+    field.name: f"data.{field.name}"
+    if field.name in _DATA_SETTINGS
+    else _OTHER_SETTINGS.get(field.name, f"training.{field.name}")
+    for field in fields(Flags)
+}
+"""Where each flag lives in the configuration."""
+
+
+def train(  # noqa: D417, the flags describe themselves
+    *,
+    preset: str | None = None,
+    config: Path | None = None,
+    run: Path | None = None,
+    force: bool = False,
+    resume: Path | None = None,
+    dry_run: bool = False,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    flags: Flags | None = None,
+) -> None:
+    """Train a model, and leave a run folder.
+
+    A run starts from a preset, a YAML file or the defaults; flags change single settings.
+
+    Args:
+        preset: Start from a preset; `corolla presets` lists them.
+        config: Start from a YAML file, such as the config.yaml of a run.
+        run: The run folder; by default a new one in runs/.
+        force: Replace the run folder if it exists.
+        resume: Go on with this run, which was stopped or killed.
+        dry_run: Show the whole configuration and the model's size; train nothing.
+        set_: Change any setting, e.g. --set training.ema_decay=0.99; can be given several times.
+    """
+    flags = flags or Flags()
+    if resume is not None:
+        others = {"preset": preset, "config": config, "run": run, "force": force, "dry_run": dry_run, "set": set_}
+        _refuse_beside_resume(flags.given() | {name: value for name, value in others.items() if value})
+        from corolla.training import resume as resume_run
+
+        resume_run(resume)
+        _say_what_next(resume)
+        return
+    if preset is not None and config is not None:
+        raise UsageError("--preset and --config both say where to start; give one of them")
+    resolved = build_config(preset, config, flags, set_)
+    from corolla.training import _new_run_name, fit, resolve
+
+    if dry_run:
+        resolved = resolve(resolved)
+        print(f"# {count_parameters(resolved):,} parameters; nothing was trained")
+        print(resolved.to_yaml(), end="")
+        return
+    run = run or _new_run_name(resolved)
+    fit(resolved, run, force=force)
+    _say_what_next(run)
+
+
+def build_config(preset_name: str | None, file: Path | None, flags: Flags, changes: tuple[str, ...]) -> Config:
+    """The configuration of a command line: a preset, a file or the defaults, then the flags, then --set."""
+    from corolla.config import Config, preset, read_yaml
+
+    if preset_name is not None:
+        config = preset(preset_name)
+    elif file is not None:
+        values = read_yaml(file)
+        values.pop("run", None)  # a run folder records there where its numbers came from
+        config = Config.from_dict(values, where=str(file))
+    else:
+        config = Config()
+    given = {SETTINGS[name]: value for name, value in flags.given().items()}
+    for name in ("likelihood.sigma", "training.devices"):
+        if name in given:
+            given[name] = _parse(given[name])
+    return config.updated(given | dict(_split(change) for change in changes))
+
+
+def _split(change: str) -> tuple[str, Any]:
+    name, equals, text = change.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--set {change}: write a setting and its value, such as training.ema_decay=0.99")
+    return name.strip(), _parse(text, where=f"--set {change}")
+
+
+def _parse(text: str, where: str = "") -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"{where or text}: the value is not YAML") from None
+
+
+def _refuse_beside_resume(given: dict[str, Any]) -> None:
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"--resume goes on with the run's own settings; leave out {names}")
+
+
+def count_parameters(config: Config) -> int:
+    """Numbers that training adjusts, of the encoder and decoder together; no memory is taken for them."""
+    import torch
+
+    from corolla.model import build_model
+
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build_model(config).parameters())
+
+
+def _say_what_next(run: Path) -> None:
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return  # one of several processes speaks
+    print(f"trained: {run}")
+    for command in ("info", "sample", "reconstruct", "traverse", "interpolate"):
+        print(f"  corolla {command} {run}")

@@ -1,0 +1,252 @@
+"""Commands that use a trained model: sample, reconstruct, traverse, interpolate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from corolla.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from corolla.trained import Images, TrainedModel
+
+Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+
+STILL_STEPS = 9
+MOVING_STEPS = 48
+MOVING_STEPS_BETWEEN = 24
+FPS = 16.0
+
+
+def sample(
+    model: Path,
+    /,
+    *,
+    output: Output = Path("samples.png"),
+    count: int = 64,
+    seed: int = 0,
+    temperature: float = 1.0,
+    columns: int | None = None,
+    npz: Path | None = None,
+) -> None:
+    """Draw new images from the prior and decode them.
+
+    Args:
+        model: Run folder or model folder.
+        output: The picture: .png, .jpg or .webp.
+        count: How many.
+        seed: The same seed gives the same images.
+        temperature: Standard deviation of the prior that is drawn from: below 1 plainer, above 1 wilder.
+        columns: Images side by side; by default the picture is about square.
+        npz: Write the arrays `images` and `latents` to this file as well.
+    """
+    from corolla.apps.pictures import grid, save_picture
+
+    check_outputs(output, npz)
+    trained = _load(model)
+    latents = trained.sample_latents(count, seed=seed, temperature=temperature)
+    images = trained.decode(latents)
+    save_picture(output, grid(images, columns))
+    _report(output, f"{count} image{'s' if count > 1 else ''}")
+    _save_arrays(npz, images=images, latents=latents)
+
+
+def reconstruct(
+    model: Path,
+    /,
+    *images: Path,
+    output: Output = Path("reconstructions.png"),
+    count: int = 16,
+    seed: int | None = None,
+    npz: Path | None = None,
+) -> None:
+    """Pass images through the model and back, and put both side by side.
+
+    Args:
+        model: Run folder or model folder.
+        images: Image files, and folders of them; by default images of the model's own evaluation split.
+        output: The picture: .png, .jpg or .webp.
+        count: At most so many images.
+        seed: Decode a draw from q(z|x), in place of its mean.
+        npz: Write the arrays `originals`, `images`, `latents` and `psnr_db` to this file as well.
+    """
+    from corolla.apps.generate import reconstruction
+    from corolla.apps.pictures import save_picture
+    from corolla.apps.sheets import reconstruction_sheet
+
+    check_outputs(output, npz)
+    if count < 1:
+        raise UsageError(f"--count {count}: give at least 1")
+    trained = _load(model)
+    chosen = _find_images(images)[:count] if images else _evaluation_images(trained, count)
+    result = reconstruction(trained, chosen, seed=seed)
+    save_picture(output, reconstruction_sheet(result))
+    number = len(result.images)
+    _report(output, f"{number} image{'s' if number > 1 else ''}, PSNR {result.psnr_db.mean():.2f} dB")
+    if npz is not None:
+        latents = trained.encode(result.originals)
+        _save_arrays(npz, originals=result.originals, images=result.images, latents=latents, psnr_db=result.psnr_db)
+
+
+def traverse(
+    model: Path,
+    /,
+    *,
+    output: Output = Path("traversal.png"),
+    image: Path | None = None,
+    latents: int = 10,
+    latent: tuple[int, ...] = (),
+    steps: int | None = None,
+    span: float = 3.0,
+    seed: int | None = None,
+    npz: Path | None = None,
+) -> None:
+    """Move one latent at a time: what does each of them mean?
+
+    The latents that carry most information come first; dead ones are marked.
+
+    Args:
+        model: Run folder or model folder.
+        output: A sheet (.png, .jpg), or an animation with a tile for each latent (.gif, .webp).
+        image: Start from this image; by default from the middle of latent space.
+        latents: How many latents, those with the largest KL first.
+        latent: Show this latent; can be given several times, and replaces --latents.
+        steps: Positions along each latent; by default 9 in a sheet, 48 in an animation.
+        span: How far to go to either side, in standard deviations of the prior.
+        seed: Start from a random point: a draw from q(z|x) of the image, or from the prior.
+        npz: Write the arrays `images`, `latents`, `values`, `base` and `kl_nats` to this file as well.
+    """
+    import numpy as np
+
+    from corolla.apps.generate import traversal
+    from corolla.apps.pictures import save_animation, save_picture
+    from corolla.apps.sheets import traversal_frames, traversal_sheet
+
+    moves = check_outputs(output, npz, may_move=True)
+    trained = _load(model)
+    count = (MOVING_STEPS if moves else STILL_STEPS) if steps is None else steps
+    values = None
+    if moves and count > 0:  # out to one side and the other, and back, slower at the ends
+        values = (span * np.sin(2 * np.pi * np.arange(count) / count)).astype(np.float32)
+    result = traversal(
+        trained, image=image, latents=latent or latents, steps=count, span=span, values=values, seed=seed
+    )
+    if moves:
+        save_animation(output, traversal_frames(result), fps=FPS)
+    else:
+        save_picture(output, traversal_sheet(result))
+    dead = int(result.dead.sum())
+    number = len(result.latents)
+    _report(output, f"{number} latent{'s' if number > 1 else ''}{f', {dead} dead' if dead else ''}, {count} steps")
+    fields = {name: getattr(result, name) for name in ("images", "latents", "values", "base", "kl_nats")}
+    _save_arrays(npz, **fields)
+
+
+def interpolate(
+    model: Path,
+    /,
+    *images: Path,
+    output: Output = Path("interpolation.png"),
+    count: int = 6,
+    steps: int | None = None,
+    loop: bool = False,
+    method: Literal["spherical", "linear"] = "spherical",
+    seed: int = 0,
+    npz: Path | None = None,
+) -> None:
+    """Walk through latent space from image to image.
+
+    Args:
+        model: Run folder or model folder.
+        images: Image files or folders to walk between; by default random points of the prior.
+        output: A sheet (.png, .jpg), or an animation (.gif, .webp).
+        count: How many random points; of folders, at most so many images.
+        steps: Images from one point to the next, both included; by default 9 in a sheet, 24 in an animation.
+        loop: Walk back to the first point at last.
+        method: Turn from point to point, or go straight.
+        seed: Fixes the random points.
+        npz: Write the arrays `images` and `latents` to this file as well.
+    """
+    from corolla.apps.generate import interpolation
+    from corolla.apps.pictures import save_animation, save_picture
+    from corolla.apps.sheets import interpolation_frames, interpolation_sheet
+
+    moves = check_outputs(output, npz, may_move=True)
+    if not images and count < 2:
+        raise UsageError(f"--count {count}: give at least 2 points to walk between")
+    trained = _load(model)
+    files = _find_images(images, at_most_from_folders=count) if images else []
+    endpoints = trained.encode(files) if files else trained.sample_latents(count, seed=seed)
+    between = (MOVING_STEPS_BETWEEN if moves else STILL_STEPS) if steps is None else steps
+    result = interpolation(trained, endpoints, steps=between, loop=loop, method=method)
+    if moves:
+        save_animation(output, interpolation_frames(result), fps=FPS)
+    else:
+        save_picture(output, interpolation_sheet(result))
+    _report(output, f"{len(result.images)} images between {len(endpoints)} points")
+    _save_arrays(npz, images=result.images, latents=result.latents)
+
+
+def check_outputs(output: Path, npz: Path | None = None, *, may_move: bool = False) -> bool:
+    """Refuse bad names before any work is done. Returns whether the output is an animation."""
+    from corolla.apps.pictures import MOVING_SUFFIXES, STILL_SUFFIXES, check_name, check_npz
+
+    if npz is not None:
+        check_npz(npz)
+    suffix = check_name(output, [*STILL_SUFFIXES, ".gif"] if may_move else list(STILL_SUFFIXES))
+    return may_move and suffix in MOVING_SUFFIXES
+
+
+def _load(path: Path) -> TrainedModel:
+    from corolla.trained import load
+
+    return load(path)
+
+
+def _find_images(paths: tuple[Path, ...], *, at_most_from_folders: int | None = None) -> list[Path]:
+    """Files as given, folders replaced by the images in them."""
+    from corolla.data import open_source
+    from corolla.data.sources import FileSource
+
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            if not path.exists():
+                raise DataError(f"{path}: no such file")
+            found.append(path)
+            continue
+        source = open_source(f"folder:{path}")
+        assert isinstance(source, FileSource)
+        found += [source.root / key for key in source.keys[:at_most_from_folders]]
+    return found
+
+
+def _evaluation_images(trained: TrainedModel, count: int) -> Images:
+    """The first images of the evaluation split that the model was scored on, spread over the split."""
+    import numpy as np
+
+    from corolla.data import RECIPES, open_cache, open_source, select_rows
+
+    data = trained.config.data
+    source = open_source(data.source, mirror=data.mirror)
+    cache = open_cache(source, RECIPES[data.recipe], trained.height, trained.width)
+    rows = select_rows(cache.splits, data.eval_split)
+    spread = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
+    return np.asarray(cache.images[spread])
+
+
+def _save_arrays(npz: Path | None, **arrays: NDArray[Any]) -> None:
+    from corolla.apps.pictures import save_npz
+
+    if npz is None:
+        return
+    save_npz(npz, **arrays)
+    _report(npz, ", ".join(f"{name} {'×'.join(map(str, array.shape))}" for name, array in arrays.items()))
+
+
+def _report(path: Path, what: str) -> None:
+    print(f"wrote {path} ({what})")
