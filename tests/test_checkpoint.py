@@ -136,15 +136,14 @@ def test_a_folder_without_a_model_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_the_former_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import corolla.checkpoint
-
     before = (folder / WEIGHTS_NAME).read_bytes()
+    write = Path.write_bytes
 
-    def full_disk(_tensors: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def full_disk(path: Path, content: bytes) -> int:
+        write(path, content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(corolla.checkpoint, "save_file", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     config = small_config()
     with pytest.raises(OSError, match="No space"):
         save_model(folder, build_model(config), ModelCard(config))

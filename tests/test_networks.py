@@ -11,7 +11,6 @@ from torch import nn
 from corolla.errors import UsageError
 from corolla.networks import NETWORKS, Shape, notebook, parameter_count, resnet
 
-
 WITH_WEIGHTS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 

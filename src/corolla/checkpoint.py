@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from corolla.config import Config
 from corolla.errors import ModelError, UsageError
@@ -77,12 +77,7 @@ def save_model(folder: Path, vae: VAE, card: ModelCard) -> None:
     """Write a model folder. Each file is replaced at once; an interrupted call leaves the former files."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in vae.state_dict().items()}
-    temporary = folder / f".{WEIGHTS_NAME}.{os.getpid()}.tmp"
-    try:
-        save_file(tensors, temporary)
-        temporary.replace(folder / WEIGHTS_NAME)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(folder / WEIGHTS_NAME, save(tensors))
     write_atomically(folder / CARD_NAME, card.to_json().encode())
 
 

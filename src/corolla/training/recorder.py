@@ -244,7 +244,11 @@ class Recorder(pl.Callback):
         path = self.run.last_checkpoint
         path.parent.mkdir(exist_ok=True)
         temporary: Path = path.with_name(f".{path.name}.tmp")
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            temporary.replace(path)
+        try:
+            trainer.save_checkpoint(temporary)
+            if trainer.is_global_zero:
+                temporary.replace(path)
+        finally:
+            if trainer.is_global_zero:
+                temporary.unlink(missing_ok=True)
         self._checkpointed_at = time.monotonic()
