@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from corolla.data.batches import Batches, _take_on_device, augment, to_float
+from corolla.data.batches import Batches, _take_on_device, _take_on_host, augment, to_float
 from corolla.errors import DataError, UsageError
 
 
@@ -178,7 +178,7 @@ def naive_augment(batch: NDArray[Any], seed: Any, *, flip: bool, shift_px: int) 
 
 @settings(deadline=None, max_examples=50)
 @given(
-    count=st.integers(1, 6),
+    count=st.integers(1, 40),
     height=st.integers(2, 7),
     width=st.integers(2, 7),
     seed=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3),
@@ -226,7 +226,9 @@ def test_augment_works_on_other_types_and_single_pixels() -> None:
 def test_the_gather_for_accelerators_takes_the_same_pixels() -> None:
     pixels = torch.from_numpy(noise(4, 6, 5)).reshape(-1, 3)
     lines, columns = torch.tensor([[[0], [55]], [[5], [80]]]), torch.tensor([[[4, 3]], [[0, 1]]])
-    assert torch.equal(_take_on_device(pixels, lines, columns), pixels[[4, 3, 59, 58, 5, 6, 80, 81]])
+    taken = _take_on_device(pixels, lines, columns)
+    assert torch.equal(taken, pixels[[4, 3, 59, 58, 5, 6, 80, 81]])
+    assert torch.equal(taken.reshape(2, 2, 2, 3), _take_on_host(pixels, lines.numpy(), columns.numpy()))
     elsewhere = torch.empty((4, 3, 6, 5), dtype=torch.uint8, device="meta")  # shapes without values
     x = to_float(augment(elsewhere, 3, flip=True, shift_px=2))
     assert x.shape == elsewhere.shape
