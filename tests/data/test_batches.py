@@ -176,9 +176,9 @@ def naive_augment(batch: NDArray[Any], seed: Any, *, flip: bool, shift_px: int) 
     return result
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(
-    count=st.integers(1, 40),
+    count=st.integers(1, 20),
     height=st.integers(2, 7),
     width=st.integers(2, 7),
     seed=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3),
