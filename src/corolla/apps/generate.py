@@ -123,9 +123,9 @@ def traversal(
         if wrong or not latents:
             raise UsageError(f"latent {wrong[0] if wrong else 'list is empty'}: give 0 to {model.latent_dim - 1}")
         chosen = ranked[np.isin(ranked, np.asarray(latents))]
+    if steps < 1 or not 0 < span < float("inf"):
+        raise UsageError(f"{steps} steps over a span of {span:g}: both need to be above 0")
     if values is None:
-        if steps < 1 or not 0 < span < float("inf"):
-            raise UsageError(f"{steps} steps over a span of {span:g}: both need to be above 0")
         values = np.linspace(-span, span, steps, dtype=np.float32) if steps > 1 else np.zeros(1, np.float32)
     positions = np.asarray(values, dtype=np.float32)
 

@@ -30,7 +30,7 @@ FONT_PX = 15
 STILL_SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 MOVING_SUFFIXES = {".gif": "GIF", ".webp": "WEBP"}
 _OPTIONS: dict[str, dict[str, Any]] = {
-    "PNG": {"optimize": True},
+    "PNG": {},
     "JPEG": {"quality": 92, "subsampling": 0},
     "WEBP": {"quality": 90, "method": 4},
 }
