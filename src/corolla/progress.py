@@ -49,6 +49,11 @@ class ProgressDisplay:
     ) -> None:
         self._bar.stop()
 
+    def begin(self, step: int, total: int) -> None:
+        """Say anew where the job starts and ends, once that is known."""
+        self._start, self.total = step, total
+        self._bar.update(self._task, completed=step, total=total)
+
     def due(self) -> bool:
         """Whether enough time has passed to show progress again. The first call starts the clock."""
         if not self._began_at:

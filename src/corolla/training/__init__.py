@@ -19,6 +19,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
+from rich.console import Console
 
 from corolla.config import Config
 from corolla.data import ImageCache, open_cache, open_source, select_rows
@@ -167,14 +168,14 @@ def _train(config: Config, data: ImageCache, run: RunFolder, state: dict[str, An
             chatter.setLevel(logging.ERROR)
             if training.threads:
                 torch.set_num_threads(training.threads)
-            with ProgressDisplay("training", module.total_steps) as display:
+            console = None if _rank() == 0 else Console(quiet=True)
+            with ProgressDisplay("training", module.total_steps, console=console) as display:
                 trainer = pl.Trainer(
                     accelerator=training.accelerator,
                     devices=training.devices,
                     num_nodes=training.num_nodes,
                     precision=training.precision,  # type: ignore[arg-type]
-                    max_steps=module.total_steps,
-                    max_epochs=-1,
+                    max_epochs=-1,  # the recorder stops at the last step
                     gradient_clip_val=training.clip_norm,
                     callbacks=[Recorder(config, run, display)],
                     logger=_logger(run) if _rank() == 0 else False,

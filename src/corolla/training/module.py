@@ -41,8 +41,7 @@ class TrainingModule(pl.LightningModule):
         self.data = data
         self.train_rows = select_rows(data.splits, config.data.train_split)
         self.eval_rows = select_rows(data.splits, config.data.eval_split)
-        self.steps_per_epoch = -(-len(self.train_rows) // config.training.batch_size)
-        self.total_steps = config.training.max_steps or config.training.epochs * self.steps_per_epoch
+        self.plan(world_size=1)
         self.terms: Tensor | None = None
         """Loss, reconstruction and KL of the latest batch, on its device."""
 
@@ -51,9 +50,17 @@ class TrainingModule(pl.LightningModule):
         """The weights that are evaluated and saved: the moving average where there is one."""
         return self.averaged if self.averaged is not None else self.vae
 
+    def plan(self, world_size: int) -> None:
+        """Count the steps; several devices share the images of an epoch."""
+        training = self.config.training
+        self.steps_per_epoch = -(-len(self.train_rows) // (training.batch_size * world_size))
+        self.total_steps = training.max_steps or training.epochs * self.steps_per_epoch
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002, D102
+        self.plan(self.trainer.world_size)
+
     def train_dataloader(self) -> Any:  # noqa: D102
         world_size = self.trainer.world_size
-        self.steps_per_epoch = -(-len(self.train_rows) // (self.config.training.batch_size * world_size))
         batches = Batches(
             self.data.images,
             self.train_rows,

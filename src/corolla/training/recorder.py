@@ -69,6 +69,8 @@ class Recorder(pl.Callback):
             self.sums = self.sums.to(pl_module.device)
         # Rows that a killed run wrote after its last checkpoint will be written again.
         self._rows = [dict(row) for row in self.run.rows() if int(row["step"]) <= trainer.global_step]
+        assert isinstance(pl_module, TrainingModule)
+        self.display.begin(trainer.global_step, pl_module.total_steps)
         self._tick = time.perf_counter()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
