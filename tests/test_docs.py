@@ -1,0 +1,225 @@
+"""The documents: what they name exists, and what they tell people to type works.
+
+Each document is a story: its fences are run in their order, in one empty folder that holds a few drawn flowers as
+`photos/flower-01.jpg` and so on.
+
+- A `sh` fence is run line by line as it stands, through the function behind the command `corolla`. It must succeed, and
+  a file named by `-o` must be there afterwards. So that it takes seconds, `_quickened` changes these commands only:
+  `corolla demo` gets `--quick`. `corolla train` gets `--max-steps 4` and, for drawn flowers, `--source florets:200`.
+  Where the real flowers are wanted, `--mirror` names the folder in COROLLA_FLOWERS_MIRROR; without that variable, and
+  for the large images of the preset `notebook`, training takes `--source florets:200` instead, and `corolla data`
+  commands about flowers102 are left out.
+- Commands that prepare a machine (`git`, `cd`, `pip`) are not run. Those of `dev.py` are only looked up.
+- A `yaml` fence must be a valid configuration; if its first line is a comment with a file's name, it becomes that file.
+- A `python` fence is executed; fences of one document share their names, and `corolla.fit` is as short as `train`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import corolla
+from corolla import cli
+from corolla.cli.train import SETTINGS, build_config
+from corolla.config import Config
+from corolla.data import FACTORS, RECIPES, render, sample_factors
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")] if path.name != "CHANGELOG.md")
+STEPS = 4
+DRAWN = "florets:200"
+NOT_RUN = {"git", "cd", "pip", "source"}
+
+
+@dataclass(frozen=True)
+class Fence:
+    """A fenced block of a document."""
+
+    language: str
+    text: str
+    line: int
+
+
+def _fences(document: Path) -> list[Fence]:
+    text = document.read_text(encoding="utf-8")
+    return [
+        Fence(match[1], match[2], text.count("\n", 0, match.start()) + 1)
+        for match in re.finditer(r"^```(\w+)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    ]
+
+
+def _commands(text: str) -> list[list[str]]:
+    lines = text.replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+# --- what the documents name exists -----------------------------------------------------------------------------------
+
+
+def _table(document: str, heading: str) -> list[list[str]]:
+    """The cells of the first table whose header begins with a text, without the backticks."""
+    lines = (ROOT / "docs" / document).read_text(encoding="utf-8").splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {heading} |"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip().strip("`") for cell in line.strip("|").split(" | ")])
+    return rows
+
+
+def test_the_table_of_presets_names_each() -> None:
+    assert sorted(row[0] for row in _table("guide.md", "preset")) == corolla.preset_names()
+
+
+def test_the_table_of_presets_tells_their_settings() -> None:
+    for name, images, objective, _ in _table("guide.md", "preset"):
+        config = corolla.preset(name)
+        assert config.data.source.split(":")[0] in images
+        assert "{}×{}".format(*config.data.size) in images
+        assert f"β = {config.objective.beta:g}, {config.network.latent_dim} latents" in objective
+
+
+def test_the_table_of_florets_is_that_of_the_factors() -> None:
+    expected = [[f.name, f"{f.low:g}", f"{f.high:g}", str(len(f.grid)), f.unit] for f in FACTORS]
+    assert _table("data.md", "factor") == expected
+
+
+def test_the_table_of_recipes_names_each_with_its_largest_size() -> None:
+    limits = {name: f"{r.largest_px}×{r.largest_px}" if r.largest_px else "none" for name, r in RECIPES.items()}
+    assert {row[0]: row[-1] for row in _table("data.md", "recipe")} == limits
+
+
+def test_every_command_has_its_section() -> None:
+    headings = re.findall(r"^### corolla (\w+)$", (ROOT / "docs" / "commands.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(headings) == sorted(name for name in cli.app if not name.startswith("-"))
+
+
+def test_the_table_of_flags_is_complete() -> None:
+    flags = {flag for row in _table("commands.md", "flags") for flag in re.findall(r"--[\w-]+", row[0])}
+    others = {"preset", "config", "run", "force", "resume", "dry_run", "set"}
+    assert flags == {f"--{name.replace('_', '-')}" for name in SETTINGS.keys() | others}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_settings_and_links_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    tree: Mapping[str, Any] = Config().model_dump()
+    sections = "|".join(name for name, branch in tree.items() if isinstance(branch, dict))
+    for section, field in re.findall(rf"(?:`|--set |\")({sections})\.([a-z_]+)\b(?!\()", text):
+        assert field in tree[section], f"{section}.{field}"
+    for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
+        assert (document.parent / target).exists(), target
+
+
+# --- what they tell people to type works ------------------------------------------------------------------------------
+
+
+def _without(words: list[str], *flags: str) -> list[str]:
+    """A command line without some flags and the values that follow them."""
+    kept = list(words)
+    for flag in flags:
+        while flag in kept:
+            place = kept.index(flag)
+            del kept[place : place + 2]
+    return kept
+
+
+def _given(words: list[str], flag: str) -> str | None:
+    return words[words.index(flag) + 1] if flag in words else None
+
+
+def _quickened(words: list[str]) -> list[str] | None:
+    """The command as it is run here (see above), or None if it is left out."""
+    mirror = os.environ.get("COROLLA_FLOWERS_MIRROR")
+    if words[:1] == ["demo"]:
+        return words if "--quick" in words else [*words, "--quick"]
+    if words[:1] == ["data"] and "flowers102" in words:
+        return [*_without(words, "--mirror"), "--mirror", mirror] if mirror else None
+    if words[:1] != ["train"] or "--resume" in words:
+        return words
+    file = _given(words, "--config")
+    preset = _given(words, "--preset")
+    source = (
+        _given(words, "--source")
+        or build_config(preset, Path(file) if file else None, cli.train.Flags(), ()).data.source
+    )
+    words = [*_without(words, "--mirror", "--max-steps"), "--max-steps", str(STEPS)]
+    if source == "flowers102" and mirror and preset != "notebook":
+        return [*words, "--mirror", mirror]
+    return words if source.startswith("folder:") else [*_without(words, "--source"), "--source", DRAWN]
+
+
+def _run_line(words: list[str], where: str) -> None:
+    program = PurePosixPath(words[0]).name
+    if program in NOT_RUN:
+        return
+    if words[:2] == ["python", "dev.py"]:
+        assert words[2] in _dev_commands(), where
+        return
+    assert program == "corolla", f"{where}: nothing here knows how to run {words[0]}"
+    quick = _quickened(words[1:])
+    if quick is None:
+        return
+    assert cli.run(quick) == 0, where
+    for flag in ("-o", "--output", "--npz"):
+        if (name := _given(quick, flag)) is not None:
+            assert Path(name).exists(), f"{where}: {name} was not written"
+
+
+def _dev_commands() -> set[str]:
+    spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return set(module.COMMANDS)
+
+
+def _write_photos(folder: Path) -> None:
+    folder.mkdir()
+    for number, pixels in enumerate(render(sample_factors(40, np.random.default_rng(5)), 90, 120), start=1):
+        Image.fromarray(pixels).save(folder / f"flower-{number:02d}.jpg")
+
+
+def _shorten_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    from corolla.training import fit
+
+    def short_fit(config: Config, *arguments: Any, **keywords: Any) -> corolla.TrainedModel:
+        return fit(config.updated({"training.max_steps": STEPS, "data.source": DRAWN}), *arguments, **keywords)
+
+    monkeypatch.setattr(corolla, "fit", short_fit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "document", [path for path in DOCUMENTS if _fences(path)], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_what_the_documents_tell_to_type_works(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _write_photos(tmp_path / "photos")
+    _shorten_fit(monkeypatch)
+    names: dict[str, Any] = {}
+    for fence in _fences(document):
+        where = f"{document.name}:{fence.line}"
+        if fence.language == "sh":
+            for words in _commands(fence.text):
+                _run_line(words, f"{where}: {shlex.join(words)}")
+        elif fence.language == "yaml":
+            Config.from_dict(yaml.safe_load(fence.text), where=where)
+            if match := re.match(r"# (\S+\.yaml)\n", fence.text):
+                Path(match[1]).write_text(fence.text, encoding="utf-8")
+        elif fence.language == "python":
+            exec(compile(fence.text, where, "exec"), names)
