@@ -15,7 +15,7 @@ from corolla.errors import ModelError
 from corolla.model import build_model
 from corolla.networks import NETWORKS
 
-SMALL = {"resnet": {"size": 16, "width": 8}, "notebook": {"size": 12}, "burgess": {"size": 64}}
+SMALL = {"resnet": {"size": 16, "width": 8, "patch": 4}, "notebook": {"size": 12}, "burgess": {"size": 64}}
 
 
 def small_config(network: str = "resnet", likelihood: str = "bernoulli") -> Config:

@@ -27,7 +27,7 @@ Cli = Callable[..., tuple[int, str, str]]
 SOURCE = Path(corolla.__file__).parents[1]
 TINY: dict[str, object] = {
     "data": {"source": "florets:40", "size": 16},
-    "network": {"width": 8, "latent_dim": 6, "stages": 2},
+    "network": {"width": 8, "latent_dim": 6, "patch": 4},
     "training": {"max_steps": 2, "batch_size": 8, "threads": 1},
 }
 

@@ -16,7 +16,7 @@ from corolla.errors import DataError, UsageError
 from corolla.model import build_model
 from corolla.trained import TrainedModel
 
-CONFIG = Config.from_dict({"data": {"size": "12x16"}, "network": {"latent_dim": 5, "width": 8, "stages": 2}})
+CONFIG = Config.from_dict({"data": {"size": "12x16"}, "network": {"latent_dim": 5, "width": 8, "patch": 4}})
 
 
 @pytest.fixture(scope="module")

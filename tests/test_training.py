@@ -35,8 +35,8 @@ def small(**changes: Any) -> Config:
     config = Config.from_dict(
         {
             "data": {"source": "florets:120", "size": 16, "shift_px": 1},
-            "network": {"latent_dim": 4, "width": 8, "stages": 2, "dropout": 0.1},
-            "training": {"max_steps": 24, "batch_size": 16, "ema_decay": 0.9, "evaluate_every": 7, "threads": 1},
+            "network": {"latent_dim": 4, "width": 8, "patch": 4, "dropout": 0.1},
+            "training": {"max_steps": 24, "batch_size": 16, "ema_decay": 0.9, "evaluate_every": 7, "threads": 1, "warmup_steps": 0},
         }
     )
     return config.updated({name.replace("__", "."): value for name, value in changes.items()})

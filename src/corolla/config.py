@@ -48,7 +48,7 @@ class DataConfig(_Value):
     train_split: str = Field("train", description="splits to train on, joined by +")
     eval_split: str = Field("val", description="splits to evaluate on, joined by +")
     flip: bool = Field(True, description="mirror half of the training images left to right")
-    shift_px: int = Field(0, ge=0, le=64, description="largest random shift of a training image, in pixels")
+    shift_px: int = Field(4, ge=0, le=64, description="largest random shift of a training image, in pixels")
     on_error: Literal["skip", "refuse"] = Field("skip", description="what to do with an unreadable image")
 
 
@@ -58,10 +58,10 @@ class NetworkConfig(_Value):
     name: Literal["notebook", "burgess", "resnet"] = "resnet"
     latent_dim: int = Field(64, ge=1, le=4096)
     width: int = Field(64, ge=4, le=1024, description="resnet: channels of the first stage")
-    stages: int = Field(3, ge=1, le=6, description="resnet: resolutions, each half of the one before")
+    stages: int = Field(2, ge=1, le=6, description="resnet: resolutions, each half of the one before")
     blocks: int = Field(1, ge=0, le=16, description="resnet: residual blocks per stage")
-    patch: int = Field(4, ge=1, le=32, description="resnet: side of the stem's patches, in pixels")
-    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="resnet: share of features dropped inside a block")
+    patch: int = Field(8, ge=1, le=32, description="resnet: side of the stem's patches, in pixels")
+    dropout: float = Field(0.1, ge=0.0, lt=1.0, description="resnet: share of features dropped inside a block")
 
 
 class LikelihoodConfig(_Value):
@@ -84,17 +84,17 @@ class ObjectiveConfig(_Value):
 class TrainingConfig(_Value):
     """How the optimiser runs, and what is written as it goes."""
 
-    epochs: int = Field(30, ge=1, description="passes over the training images")
+    epochs: int = Field(200, ge=1, description="passes over the training images")
     max_steps: int | None = Field(None, ge=1, description="optimiser steps; overrides epochs")
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(32, ge=1)
     optimizer: Literal["adam", "adamw"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0.0)
-    weight_decay: float = Field(0.0, ge=0.0)
-    warmup_steps: int = Field(0, ge=0, description="steps over which the learning rate grows from zero")
+    weight_decay: float = Field(0.05, ge=0.0)
+    warmup_steps: int = Field(50, ge=0, description="steps over which the learning rate grows from zero")
     schedule: Literal["constant", "cosine"] = "cosine"
-    decay_start: float = Field(0.0, ge=0.0, le=1.0, description="cosine: share of the steps before the decay begins")
+    decay_start: float = Field(0.3, ge=0.0, le=1.0, description="cosine: share of the steps before the decay begins")
     clip_norm: float | None = Field(None, gt=0.0, description="largest gradient norm")
-    ema_decay: float | None = Field(None, gt=0.0, lt=1.0, description="decay of the weights' moving average")
+    ema_decay: float | None = Field(0.998, gt=0.0, lt=1.0, description="decay of the weights' moving average")
     evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; default: one epoch")
     patience: int | None = Field(None, ge=1, description="evaluations without improvement before stopping early")
     checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; default: at evaluations")

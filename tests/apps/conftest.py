@@ -17,7 +17,7 @@ LATENT_KL_NATS = (0.5, 3.0, 0.001, 2.0, 0.0, 1.0)
 @pytest.fixture
 def model(tmp_path: Path) -> TrainedModel:
     config = Config.from_dict(
-        {"data": {"size": 16}, "network": {"width": 8, "latent_dim": 6, "stages": 2}, "objective": {"beta": 2.0}}
+        {"data": {"size": 16}, "network": {"width": 8, "latent_dim": 6, "patch": 4}, "objective": {"beta": 2.0}}
     )
     with torch.random.fork_rng():
         torch.manual_seed(1)

@@ -114,6 +114,8 @@ class Recorder(pl.Callback):
         self.finished = last
         if checkpoint_due:
             self._save_checkpoint(trainer)
+        if evaluation_due or checkpoint_due:  # neither counts in the rate that is shown
+            self._shown_at, self._shown_step = time.perf_counter(), step
         if last:
             trainer.should_stop = True
         elif stop is not None:
