@@ -25,9 +25,10 @@ def configuration(name: str, mirror: str | None) -> Config:
     """The preset as it ships, but for what makes the models comparable: size, recipe, and where they are evaluated."""
     changes: dict[str, object] = {"data.mirror": mirror}
     if name == "notebook":
-        changes |= {"data.size": 64, "data.recipe": "fit", "data.eval_split": "test", "training.samples_every": 1000}
+        # Only the end counts here, and evaluating 6,149 images takes this network as long as three epochs.
+        changes |= {"data.size": 64, "data.recipe": "fit", "data.eval_split": "test", "training.evaluate_every": 960}
     if name == "flowers":
-        changes |= {"data.eval_split": "test", "training.evaluate_every": 64}
+        changes |= {"data.eval_split": "test", "training.evaluate_every": 160}
     return preset(name).updated(changes)
 
 
