@@ -97,6 +97,15 @@ class RunFolder:
         write_atomically(self.metrics_file, text.getvalue().encode())
 
 
+def new_run_path(config: Config) -> Path:
+    """A run folder under `runs/` that does not exist yet, named after the images and the objective."""
+    source = config.data.source.split(":")[0]
+    number = 1
+    while (path := Path("runs") / f"{source}-{config.objective.name}-{number}").exists():
+        number += 1
+    return path
+
+
 def create_run(path: Path, *, force: bool = False) -> RunFolder:
     """Make an empty run folder.
 

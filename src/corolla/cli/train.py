@@ -119,14 +119,15 @@ def train(  # noqa: D417, the flags describe themselves
     if preset is not None and config is not None:
         raise UsageError("--preset and --config both say where to start; give one of them")
     resolved = build_config(preset, config, flags, set_)
-    from corolla.training import _new_run_name, fit, resolve
+    from corolla.runs import new_run_path
+    from corolla.training import fit, resolve
 
     if dry_run:
         resolved = resolve(resolved)
         print(f"# {count_parameters(resolved):,} parameters; nothing was trained")
         print(resolved.to_yaml(), end="")
         return
-    run = run or _new_run_name(resolved)
+    run = run or new_run_path(resolved)
     fit(resolved, run, force=force)
     _say_what_next(run)
 

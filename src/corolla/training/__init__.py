@@ -27,7 +27,7 @@ from corolla.data.recipes import RECIPES
 from corolla.errors import ModelError, TrainingError
 from corolla.model import build_model
 from corolla.progress import ProgressDisplay
-from corolla.runs import RunFolder, create_run, versions
+from corolla.runs import RunFolder, create_run, new_run_path, versions
 from corolla.trained import TrainedModel, load
 from corolla.training.module import TrainingModule
 from corolla.training.recorder import Recorder, TrainingInterrupted
@@ -51,7 +51,7 @@ def fit(config: Config, run: Path | str | None = None, *, force: bool = False) -
     """
     config = resolve(config)
     data = prepare(config)
-    folder = Path(run) if run is not None else _new_run_name(config)
+    folder = Path(run) if run is not None else new_run_path(config)
     if _rank() != 0:  # another process of the same run makes the folder
         return _train(config, data, RunFolder(folder), state=None)
     created = create_run(folder, force=force)
@@ -116,14 +116,6 @@ def prepare(config: Config) -> ImageCache:
 def _rank() -> int:
     """This process's place among those that train one run together; Lightning sets it before they start."""
     return int(getattr(rank_zero_only, "rank", 0) or 0)
-
-
-def _new_run_name(config: Config) -> Path:
-    source = config.data.source.split(":")[0]
-    number = 1
-    while (path := Path("runs") / f"{source}-{config.objective.name}-{number}").exists():
-        number += 1
-    return path
 
 
 def _read_checkpoint(run: RunFolder, config: Config) -> dict[str, Any] | None:
