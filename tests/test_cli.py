@@ -275,7 +275,7 @@ def test_resume_refuses_everything_beside_it(cli: Cli) -> None:
 # --- wrong use: one line, the right code, nothing left behind ---------------------------------------------------------
 
 WRONG_USE = {
-    "unknown command": (["smaple"], "sample"),
+    "unknown command": (["samplee"], "sample"),
     "unknown option": (["sample", "m", "--cuont", "3"], "--count"),
     "not a number": (["sample", "m", "--count", "many"], "many"),
     "missing model": (["sample"], "MODEL"),

@@ -19,7 +19,7 @@ from corolla.runs import RunFolder
 from corolla.trained import TrainedModel
 
 SAMPLES = 32
-PAIRS = 12
+PAIRS = 8
 ORIGINALS = 16
 LATENTS = 10
 MOVING_STEPS = 32
@@ -43,7 +43,7 @@ p { margin: .3rem 0 1rem; max-width: 44rem; }
 .hero > div { flex: 1 1 20rem; }
 .hero img { width: min(100%, 16rem); border-radius: 1rem; }
 img { display: block; width: 100%; height: auto; border-radius: .35rem; background: var(--line); }
-.tiles { display: grid; gap: .45rem; grid-template-columns: repeat(auto-fill, minmax(5.2rem, 1fr)); }
+.tiles { display: grid; gap: .45rem; grid-template-columns: repeat(8, 1fr); }
 .tiles figure { margin: 0; display: grid; gap: .2rem; }
 figcaption { font-size: .78rem; text-align: center; }
 .latent { display: grid; grid-template-columns: 5.2rem 1fr; gap: .2rem .7rem; align-items: center; margin: 0 0 .8rem; }
@@ -60,7 +60,9 @@ svg .grid { stroke: var(--line); }
 svg .first { stroke: var(--first); } svg .second { stroke: var(--second); }
 svg text.first { fill: var(--first); stroke: none; } svg text.second { fill: var(--second); stroke: none; }
 footer { margin-top: 3rem; font-size: .85rem; }
-@media (max-width: 30rem) { td.note { display: none; } .latent { grid-template-columns: 4rem 1fr; } }
+@media (max-width: 40rem) { .tiles { grid-template-columns: repeat(4, 1fr); } }
+@media (max-width: 30rem) { tr { display: grid; grid-template-columns: 1fr auto auto; }
+  td.note { grid-column: 1 / -1; border: 0; padding-top: 0; } .latent { grid-template-columns: 4rem 1fr; } }
 """
 
 
@@ -137,8 +139,8 @@ def _opening(run: RunFolder, model: TrainedModel, seed: int) -> str:
     return (
         f"<h1>{escape(_title(model))}</h1>\n"
         f'<div class="hero"><div><p>{escape(text)}</p>'
-        f'<p class="soft">Beside this, a walk through the space of these numbers: every frame is decoded from one '
-        f"point.</p></div>{_moving(frames, 'a walk through latent space')}</div>\n"
+        f'<p class="soft">The moving picture is a walk through the space of these numbers: every frame is decoded '
+        f"from one point.</p></div>{_moving(frames, 'a walk through latent space')}</div>\n"
     )
 
 
@@ -195,13 +197,14 @@ def _scores(model: TrainedModel) -> str:
     if not scores:
         return ""
     bits = scores.get("kl", 0.0) / math.log(2)
+    floor = " Grey pixels keep it well above zero." if model.config.likelihood.name == "bernoulli" else ""
     known = {
         "loss": ("loss", ".1f", "nats", "What training makes small: the distortion, plus the rate times its weight."),
         "reconstruction": (
             "distortion",
             ".1f",
             "nats",
-            "How surprised the decoder is by the true image, given its code. It cannot reach zero.",
+            f"How surprised the decoder is by the true image, given its code.{floor}",
         ),
         "kl": ("rate", ".2f", "nats", f"How much a code tells about its image: {bits:.0f} bits."),
         "psnr_db": ("PSNR", ".2f", "dB", "How close reconstructions are to the images; 6 dB more is half the error."),
