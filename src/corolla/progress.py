@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -10,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 PLAIN_INTERVAL_SECONDS = 10.0
 LIVE_INTERVAL_SECONDS = 0.5
+MEGABYTE = 1_000_000
 
 
 class ProgressDisplay:
@@ -74,3 +77,19 @@ class ProgressDisplay:
     def line(self, text: str) -> None:
         """Leave a line of text behind, above the bar."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def transfer_progress() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Progress of downloads and the like, for `open_source`: each piece of work in megabytes, under its own title."""
+    with ExitStack() as current:
+        displays: dict[str, ProgressDisplay] = {}
+
+        def show(what: str, done: int, of: int | None) -> None:
+            if what not in displays:
+                current.close()
+                displays[what] = current.enter_context(ProgressDisplay(f"{what}, MB", (of or 0) // MEGABYTE))
+            if displays[what].due():
+                displays[what].update(done // MEGABYTE)
+
+        yield show

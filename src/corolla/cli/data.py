@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from corolla.data import Recipe, Source
-    from corolla.data.sources import SourceProgress
 
 data = App(
     name="data",
@@ -28,7 +25,6 @@ data = App(
 
 SHOWN_PX = 160
 DRAWN_PX = 512
-MEGABYTE = 10**6
 
 
 @data.command(name="list")
@@ -133,27 +129,10 @@ def info(source: str, /, *, mirror: str | None = None, home: Path | None = None)
 
 def _open(source: str, mirror: str | None, home: Path | None) -> Source:
     from corolla.data import open_source
+    from corolla.progress import transfer_progress
 
-    with _progress() as progress:
+    with transfer_progress() as progress:
         return open_source(source, mirror=mirror, home=home, progress=progress)
-
-
-@contextmanager
-def _progress() -> Iterator[SourceProgress]:
-    """Shows each piece of work, in megabytes, under its own title."""
-    from corolla.progress import ProgressDisplay
-
-    with ExitStack() as current:
-        displays: dict[str, ProgressDisplay] = {}
-
-        def show(what: str, done: int, of: int | None) -> None:
-            if what not in displays:
-                current.close()
-                displays[what] = current.enter_context(ProgressDisplay(f"{what}, MB", (of or 0) // MEGABYTE))
-            if displays[what].due():
-                displays[what].update(done // MEGABYTE)
-
-        yield show
 
 
 def _recipe(name: str) -> Recipe:

@@ -26,7 +26,7 @@ from corolla.data import ImageCache, open_cache, open_source, select_rows
 from corolla.data.recipes import RECIPES
 from corolla.errors import ModelError, TrainingError
 from corolla.model import build_model
-from corolla.progress import ProgressDisplay
+from corolla.progress import ProgressDisplay, transfer_progress
 from corolla.runs import RunFolder, create_run, new_run_path, versions
 from corolla.trained import TrainedModel, load
 from corolla.training.module import TrainingModule
@@ -98,7 +98,8 @@ def _multiplies_bfloat16() -> bool:
 
 def prepare(config: Config) -> ImageCache:
     """The images of a configuration, decoded once. Raises DataError or UsageError where they cannot be used."""
-    source = open_source(config.data.source, mirror=config.data.mirror)
+    with transfer_progress() as show_transfer:
+        source = open_source(config.data.source, mirror=config.data.mirror, progress=show_transfer)
     height, width = config.data.size
     with ProgressDisplay(f"reading {source.name}", len(source.keys)) as display:
 
