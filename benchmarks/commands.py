@@ -12,10 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from environment import describe, markdown_table
-
 import corolla
 from corolla.config import preset
+from environment import describe, markdown_table
 
 RUNS = 7
 

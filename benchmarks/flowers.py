@@ -1,6 +1,6 @@
 """How well, and how fast, the presets learn Oxford Flowers 102 at 64x64.
 
-Trains each model side by side on this machine and prints one table. Losses are in nats per image on images that were not
+Trains each model side by side on this machine and prints one table. Losses are in nats per image on images not
 trained on: the official test split for `notebook` and `flowers`, val for `gallery`. They are those of the last step, so
 that the choice of the best evaluation cannot flatter them. Times are of training alone, without evaluations.
 
@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from environment import describe, markdown_table
-
 import corolla
 from corolla.config import Config, preset
 from corolla.networks import parameter_count
 from corolla.runs import RunFolder
+from environment import describe, markdown_table
 
 
 def configuration(name: str, mirror: str | None) -> Config:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from environment import describe, markdown_table
 
 import corolla
 from corolla.config import Config, preset
@@ -25,6 +24,7 @@ from corolla.data.florets import render, sample_factors
 from corolla.model import build_model
 from corolla.runs import RunFolder
 from corolla.training import resolve
+from environment import describe, markdown_table
 
 
 def bare_loop(config: Config, images: torch.Tensor, steps: int) -> float:

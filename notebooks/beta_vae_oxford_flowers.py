@@ -50,7 +50,7 @@ import os
 SOURCE = os.environ.get("COROLLA_NOTEBOOK_SOURCE", "flowers102")
 MIRROR = os.environ.get("COROLLA_NOTEBOOK_MIRROR") or None
 STEPS = int(os.environ.get("COROLLA_NOTEBOOK_STEPS", "1500"))  # optimiser steps of each of the three trainings
-SIZE = int(os.environ.get("COROLLA_NOTEBOOK_SIZE", "64"))  # height and width of the images, in pixels
+SIZE = int(os.environ.get("COROLLA_NOTEBOOK_SIZE", "64"))  # height and width of the images; a multiple of 8
 LATENTS = int(os.environ.get("COROLLA_NOTEBOOK_LATENTS", "64"))  # numbers in a code
 BETA = float(os.environ.get("COROLLA_NOTEBOOK_BETA", "4"))
 RUNS = Path(os.environ.get("COROLLA_NOTEBOOK_RUNS", "runs/notebook"))
@@ -166,8 +166,11 @@ display(grid(np.stack([shown(image) for _, image in stages]), columns=6))
 # returns the best model. A GPU is used if there is one.
 
 # %%
+drawn = SOURCE.startswith("florets")  # turn and place are factors of drawn flowers: nothing may mirror or move them
 base = corolla.preset("flowers").updated(
     {
+        "data.flip": not drawn,
+        "data.shift_px": 0 if drawn else 4,
         "data.source": SOURCE,
         "data.mirror": MIRROR,
         "data.size": SIZE,
@@ -179,7 +182,7 @@ base = corolla.preset("flowers").updated(
 OBJECTIVES = {
     "AE": {"objective.name": "ae"},
     "VAE": {"objective.name": "vae"},
-    "β-VAE": {"objective.name": "beta_vae", "objective.beta": BETA},
+    "beta-VAE": {"objective.name": "beta_vae", "objective.beta": BETA},
 }
 folders = {name: RUNS / changes["objective.name"] for name, changes in OBJECTIVES.items()}
 models = {}
@@ -209,16 +212,15 @@ for axis, (quantity, title) in zip(axes, titles.items(), strict=True):
     for name in models:
         axis.plot(column(name, "step"), column(name, quantity), label=name)
     axis.set(title=title, xlabel="step")
-axes[1].set_yscale("log")
 axes[0].legend()
 plt.show()
 
 # %%
-print(f"{'':8}{'distortion':>12}{'rate':>10}{'PSNR':>8}{'active latents':>17}")
+print(f"{'':10}{'distortion':>12}{'rate':>10}{'PSNR':>8}{'active latents':>17}")
 for name, model in models.items():
     scores = model.card.scores
     distortion, rate, psnr = scores["reconstruction"], scores["kl"], scores["psnr_db"]
-    print(f"{name:8}{distortion:12.1f}{rate:10.1f}{psnr:8.2f}{scores['active_latents']:12.0f} of {model.latent_dim}")
+    print(f"{name:10}{distortion:12.1f}{rate:10.1f}{psnr:8.2f}{scores['active_latents']:12.0f} of {model.latent_dim}")
 
 # %% [markdown]
 # Read the table from the top. The auto-encoder's rate is only reported, never paid for, so it may be anything. The VAE
@@ -239,17 +241,17 @@ display(sheet(rows))
 # %% [markdown]
 # ## Samples
 #
-# Now the encoder has a rest. Codes are drawn from the prior $\mathcal{N}(0, I)$ and decoded. The VAE and the β-VAE
-# have been trained to make sense of such codes. The auto-encoder has not: nothing tied its codes to the prior, and
-# what it makes of noise shows that.
+# Now the encoder has a rest. Codes are drawn from the prior $\mathcal{N}(0, I)$ and decoded. The VAE and the β-VAE have
+# been trained to make sense of such codes. The auto-encoder has not: nothing tied its codes to the prior. The three
+# rows are made from the same ten draws; look for which model turns most of them into flowers.
 
 # %%
 display(sheet([Row(model.sample(10, seed=0), name) for name, model in models.items()]))
 
 # %% [markdown]
-# Why the auto-encoder fails can be seen in the codes themselves. If codes follow the prior, each latent has mean 0 and
-# standard deviation 1 over the images. For the VAEs the spread of the means and the width of the clouds make up that 1
-# together. The auto-encoder's codes have whatever scale training happened to give them.
+# How far a model's codes are from the prior can be measured. If they follow it, each latent has mean 0 and standard
+# deviation 1 over the images. For the VAEs the spread of the means and the width of the clouds make up that 1 together.
+# The auto-encoder's codes have whatever scale training happened to give them.
 
 # %%
 for name, model in models.items():
@@ -257,7 +259,7 @@ for name, model in models.items():
     spread = q.mean.std(0)
     cloud = q.stddev.square().mean(0).sqrt() if name != "AE" else 0 * spread
     total = (spread.square() + cloud.square()).sqrt()
-    print(f"{name:6} standard deviation of a latent: from {total.min():.2f} to {total.max():.2f}")
+    print(f"{name:8} standard deviation of a latent: from {total.min():.2f} to {total.max():.2f}")
 
 # %% [markdown]
 # ## Traversals
@@ -270,7 +272,7 @@ for name, model in models.items():
 from corolla.apps.generate import interpolation, traversal
 from corolla.apps.sheets import traversal_sheet
 
-for name in ("VAE", "β-VAE"):
+for name in ("VAE", "beta-VAE"):
     print(name)
     display(traversal_sheet(traversal(models[name], latents=8, steps=9)))
 

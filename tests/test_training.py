@@ -36,9 +36,17 @@ def small(**changes: Any) -> Config:
         {
             "data": {"source": "florets:120", "size": 16, "shift_px": 1},
             "network": {"latent_dim": 4, "width": 8, "patch": 4, "dropout": 0.1},
-            "training": {"max_steps": 24, "batch_size": 16, "ema_decay": 0.9, "evaluate_every": 7, "threads": 1, "warmup_steps": 0},
+            "training": {
+                "max_steps": 24,
+                "batch_size": 16,
+                "ema_decay": 0.9,
+                "evaluate_every": 7,
+                "threads": 1,
+                "warmup_steps": 0,
+            },
         }
     )
+    changes = {"training__warmup_steps": 0} | changes
     return config.updated({name.replace("__", "."): value for name, value in changes.items()})
 
 
