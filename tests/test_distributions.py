@@ -125,3 +125,13 @@ def test_prior_draws_follow_the_generator() -> None:
     first = sample_prior(4, 3, torch.Generator().manual_seed(7))
     assert torch.equal(first, sample_prior(4, 3, torch.Generator().manual_seed(7)))
     assert first.shape == (4, 3)
+
+
+def test_calibrated_sigma_is_known_from_the_first_batch_on() -> None:
+    torch.manual_seed(5)
+    likelihood = GaussianLikelihood("calibrated").train()
+    raw, x = torch.randn(4, 3, 8, 8), torch.rand(4, 3, 8, 8)
+    error = float(((torch.sigmoid(raw) - x) ** 2).mean())
+    for _ in range(3):
+        likelihood(raw, x)
+    assert float(likelihood.variance) == pytest.approx(error, rel=1e-5)

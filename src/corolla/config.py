@@ -132,7 +132,9 @@ class Config(_Value):
     @classmethod
     def from_yaml(cls, path: Path | str) -> Config:
         """Read a YAML file. Raises UsageError if it cannot be read or holds a wrong value."""
-        return cls.from_dict(read_yaml(path), where=str(path))
+        values = read_yaml(path)
+        values.pop("run", None)  # a run folder records there where its numbers came from
+        return cls.from_dict(values, where=str(path))
 
     def to_yaml(self) -> str:
         """The whole tree, defaults included."""

@@ -124,12 +124,14 @@ class GaussianLikelihood(nn.Module):
     """
 
     variance: Tensor
+    seen: Tensor
 
     def __init__(self, sigma: float | Literal["calibrated"]) -> None:
         super().__init__()
         self.calibrated = sigma == "calibrated"
         start = 1.0 if isinstance(sigma, str) else sigma**2
         self.register_buffer("variance", torch.tensor(start))
+        self.register_buffer("seen", torch.tensor(0.0))
 
     def forward(self, raw: Tensor, x: Tensor | None = None) -> Gaussian:
         """p(x|z) from the decoder's raw output; the images x calibrate sigma while training."""
@@ -139,7 +141,9 @@ class GaussianLikelihood(nn.Module):
         # At the optimum the derivative by sigma is zero, so no gradient is lost by leaving it out.
         variance = F.mse_loss(mean.detach(), x).clamp_min(1e-6)
         with torch.no_grad():
-            self.variance.lerp_(variance, 0.02)
+            self.seen += 1
+            # A young average is the plain mean, so that it does not remember where it started.
+            self.variance.lerp_(variance, (1 / self.seen).clamp_min(0.02))
         return Gaussian(mean, torch.sqrt(variance))
 
 

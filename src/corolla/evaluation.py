@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from corolla.data.batches import to_float
-from corolla.distributions import BernoulliLikelihood
 from corolla.model import VAE
 from corolla.objectives import Objective
 
@@ -38,7 +37,7 @@ def evaluate(
     device = next(vae.parameters()).device
     vae.eval()
     totals: dict[str, torch.Tensor] = {}
-    latent_kl = torch.zeros((), dtype=torch.float64, device=device)
+    latent_kl = torch.zeros((), dtype=torch.float64)
     generator = torch.Generator(device=device).manual_seed(zlib.crc32(f"evaluation {seed}".encode()))
     with torch.inference_mode():
         for start in range(0, len(rows), BATCH_SIZE):
@@ -57,16 +56,9 @@ def evaluate(
                 "psnr_db": psnr.mean(),
             }
             for name, value in values.items():
-                totals[name] = totals.get(name, torch.zeros_like(latent_kl)) + value.double() * len(x)
-            latent_kl = latent_kl + q.kl_per_latent().double().sum(0)
+                totals[name] = totals.get(name, torch.zeros_like(latent_kl)) + value.cpu().double() * len(x)
+            latent_kl = latent_kl + q.kl_per_latent().cpu().double().sum(0)
     scores = {name: float(total) / len(rows) for name, total in totals.items()}
     kl = (latent_kl / len(rows)).tolist()
     scores["active_latents"] = float(sum(value > ACTIVE_NATS for value in kl))
     return Evaluation(scores, tuple(kl))
-
-
-def describe_likelihood(vae: VAE) -> str:
-    """The likelihood's name and what it has learnt, for people."""
-    if isinstance(vae.likelihood, BernoulliLikelihood):
-        return "bernoulli"
-    return f"gaussian, sigma {float(vae.likelihood.variance) ** 0.5:.4f}"

@@ -51,11 +51,6 @@ class RunFolder:
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
-    def best_checkpoint(self) -> Path:
-        """The state at the best evaluation."""
-        return self.path / "checkpoints" / "best.ckpt"
-
-    @property
     def samples(self) -> Path:
         """Pictures as training goes."""
         return self.path / "samples"

@@ -134,14 +134,12 @@ def train(  # noqa: D417, the flags describe themselves
 
 def build_config(preset_name: str | None, file: Path | None, flags: Flags, changes: tuple[str, ...]) -> Config:
     """The configuration of a command line: a preset, a file or the defaults, then the flags, then --set."""
-    from corolla.config import Config, preset, read_yaml
+    from corolla.config import Config, preset
 
     if preset_name is not None:
         config = preset(preset_name)
     elif file is not None:
-        values = read_yaml(file)
-        values.pop("run", None)  # a run folder records there where its numbers came from
-        config = Config.from_dict(values, where=str(file))
+        config = Config.from_yaml(file)
     else:
         config = Config()
     given = {SETTINGS[name]: value for name, value in flags.given().items()}

@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import pickle
 import signal
+import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -187,8 +188,9 @@ def _train(config: Config, data: ImageCache, run: RunFolder, state: dict[str, An
         finally:
             torch.set_num_threads(threads)
             chatter.setLevel(level)
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+            if threading.current_thread() is threading.main_thread():
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
     return load(run.path)
 
 

@@ -91,7 +91,7 @@ class Recorder(pl.Callback):
         assert isinstance(pl_module, TrainingModule)
         assert pl_module.terms is not None
         step, training = trainer.global_step, self.config.training
-        terms = pl_module.terms.double()
+        terms = pl_module.terms
         self.sums = terms if self.sums is None else self.sums + terms
         self.summed += 1
         self.train_seconds += time.perf_counter() - self._tick
@@ -175,7 +175,9 @@ class Recorder(pl.Callback):
                 module.objective,
                 module.data.images,
                 module.eval_rows,
-                step=module.total_steps,  # the objective at its full weights, whatever the warm-up
+                step=max(
+                    module.total_steps, self.config.objective.warmup_steps
+                ),  # the objective at its full weights, whatever the warm-up
                 seed=self.config.seed,
             )
             module.vae.train()
