@@ -143,4 +143,6 @@ def test_a_chart_puts_larger_values_higher_and_later_steps_to_the_right() -> Non
 
 
 def test_a_chart_of_one_value_does_not_divide_by_zero() -> None:
-    ElementTree.fromstring(line_chart({"a": [(1, 2.0), (1, 2.0)]}, x_label="x", y_label="y"))
+    chart = line_chart({"a": [(1, 2.0), (1, 2.0)]}, x_label="x", y_label="y")
+    assert ElementTree.fromstring(chart).tag.endswith("svg")
+    assert "nan" not in chart

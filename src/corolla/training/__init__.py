@@ -18,6 +18,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 from rich.console import Console
@@ -25,7 +26,7 @@ from rich.console import Console
 from corolla.config import Config
 from corolla.data import ImageCache, open_cache, open_source, select_rows
 from corolla.data.recipes import RECIPES
-from corolla.errors import ModelError, TrainingError
+from corolla.errors import ModelError, TrainingError, UsageError
 from corolla.model import build_model
 from corolla.progress import ProgressDisplay, transfer_progress
 from corolla.runs import RunFolder, create_run, new_run_path, versions
@@ -51,6 +52,7 @@ def fit(config: Config, run: Path | str | None = None, *, force: bool = False) -
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
     config = resolve(config)
+    _check_machine(config)
     data = prepare(config)
     folder = Path(run) if run is not None else new_run_path(config)
     if _rank() != 0:  # another process of the same run makes the folder
@@ -95,6 +97,22 @@ def _multiplies_bfloat16() -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("amx_bf16", False))
+
+
+def _check_machine(config: Config) -> None:
+    """Refuse an accelerator or devices that are not there, before anything is downloaded or replaced."""
+    training = config.training
+    chatter = logging.getLogger("lightning.pytorch")
+    level = chatter.level
+    try:
+        chatter.setLevel(logging.ERROR)
+        pl.Trainer(accelerator=training.accelerator, devices=training.devices, logger=False, enable_checkpointing=False)
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"accelerator {training.accelerator}, devices {training.devices}: {' '.join(str(error).split())}"
+        ) from None
+    finally:
+        chatter.setLevel(level)
 
 
 def prepare(config: Config) -> ImageCache:
