@@ -1,12 +1,11 @@
-"""Posterior, prior and likelihoods: the only place where pixels meet probability.
+"""Likelihoods p(x|z): how the decoder's raw output describes pixels.
 
-Every log-probability is in nats per image: summed over pixels, channels or latents, one value per image. Pixels are
-floats in [0, 1].
+Every log-probability is in nats per image: summed over pixels and channels, one value per image. Pixels are floats in
+[0, 1].
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -15,42 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LOG_2PI = math.log(2 * math.pi)
-
-
-@dataclass(frozen=True)
-class DiagonalGaussian:
-    """q(z|x) = N(mean, diag(exp(logvar))); mean and logvar are N×latent_dim."""
-
-    mean: Tensor
-    logvar: Tensor
-
-    @property
-    def stddev(self) -> Tensor:
-        """Standard deviation, N×latent_dim."""
-        return torch.exp(0.5 * self.logvar)
-
-    def sample(self) -> Tensor:
-        """One reparameterised draw for each image, N×latent_dim (Kingma & Welling 2014, eq. 10)."""
-        return self.mean + self.stddev * torch.randn_like(self.mean)
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density of q(z|x) in nats, N."""
-        square = (z - self.mean) ** 2 * torch.exp(-self.logvar)
-        return -0.5 * (square + self.logvar + LOG_2PI).sum(-1)
-
-    def kl_per_latent(self) -> Tensor:
-        """KL(q(z|x) ‖ N(0, 1)) of each latent in nats, N×latent_dim (Kingma & Welling 2014, appendix B)."""
-        return 0.5 * (self.mean**2 + torch.exp(self.logvar) - 1 - self.logvar)
-
-    def kl(self) -> Tensor:
-        """KL(q(z|x) ‖ N(0, I)) in nats, N."""
-        return self.kl_per_latent().sum(-1)
-
-
-def sample_prior(count: int, latent_dim: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draws from p(z) = N(0, I), count×latent_dim, on the CPU."""
-    return torch.randn(count, latent_dim, generator=generator)
+from corolla.distributions.posterior import LOG_2PI
 
 
 class PixelDistribution(Protocol):
