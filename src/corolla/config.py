@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from corolla.errors import UsageError
 
@@ -67,18 +67,120 @@ class NetworkConfig(_Value):
 class LikelihoodConfig(_Value):
     """How the decoder's output describes pixels."""
 
-    name: Literal["bernoulli", "gaussian"] = "bernoulli"
-    sigma: Annotated[float, Field(gt=0)] | Literal["calibrated"] = Field(
-        "calibrated", description="gaussian: standard deviation on the [0, 1] pixel scale, or found from the data"
+    name: Literal["bernoulli", "continuous_bernoulli", "gaussian", "laplace", "discretised_logistic"] = "bernoulli"
+    sigma: Annotated[float, Field(gt=0, le=10)] | Literal["calibrated", "learned"] | None = Field(
+        None,
+        description="gaussian, laplace, discretised_logistic: the scale on the [0, 1] pixel scale, found from each "
+        "batch (calibrated; not discretised_logistic) or learned with the weights; default: calibrated where that is "
+        "possible, else learned",
     )
+
+    @model_validator(mode="after")
+    def _has_a_scale(self) -> LikelihoodConfig:
+        if self.sigma is not None and self.name in ("bernoulli", "continuous_bernoulli"):
+            raise ValueError(f"{self.name} has no sigma; leave likelihood.sigma out (null)")
+        if self.sigma == "calibrated" and self.name == "discretised_logistic":
+            raise ValueError("discretised_logistic has no calibrated sigma; give a number or learned")
+        return self
+
+
+ObjectiveName = Literal[
+    "ae",
+    "dae",
+    "vae",
+    "beta_vae",
+    "capacity_vae",
+    "free_bits",
+    "control_vae",
+    "beta_tcvae",
+    "factor_vae",
+    "dip_vae_i",
+    "dip_vae_ii",
+    "info_vae",
+]
+
+# What a setting of ObjectiveConfig is when it is left open (null), by objective.
+OBJECTIVE_DEFAULTS: Mapping[str, Mapping[str, float]] = {
+    "dae": {"noise": 0.1},
+    "capacity_vae": {"gamma": 1000.0},
+    "beta_tcvae": {"alpha": 1.0, "gamma": 1.0},
+    "factor_vae": {"gamma": 10.0},
+    "dip_vae_i": {"lambda_diagonal": 100.0},
+    "dip_vae_ii": {"lambda_diagonal": 10.0},
+    "info_vae": {"alpha": 0.0},
+}
 
 
 class ObjectiveConfig(_Value):
     """What training minimises, in nats per image."""
 
-    name: Literal["ae", "vae", "beta_vae"] = "beta_vae"
-    beta: float = Field(4.0, ge=0.0, description="beta_vae: weight of the KL, in nats per image")
-    warmup_steps: int = Field(0, ge=0, description="optimiser steps over which the KL's weight grows from zero")
+    name: ObjectiveName = "beta_vae"
+    beta: float = Field(4.0, ge=0.0, description="beta_vae: weight of the KL; beta_tcvae: of the total correlation")
+    warmup_steps: int = Field(0, ge=0, description="optimiser steps over which the regulariser's weight grows from 0")
+    cycle_steps: int | None = Field(None, ge=1, description="steps after which the warm-up begins anew; default: never")
+
+    capacity_nats: float = Field(25.0, ge=0.0, description="capacity_vae: the KL it is led to")
+    capacity_steps: int = Field(2000, ge=1, description="capacity_vae: steps over which that KL is let in")
+    free_nats: float = Field(0.5, ge=0.0, description="free_bits: the KL of each latent that costs nothing")
+    target_nats: float = Field(25.0, gt=0.0, description="control_vae: the KL that the controller finds beta for")
+    control_proportional: float = Field(0.01, ge=0.0, description="control_vae: the proportional gain")
+    control_integral: float = Field(0.001, gt=0.0, description="control_vae: the integral gain")
+    control_max_beta: float = Field(1000.0, gt=0.0, description="control_vae: the largest beta to try")
+
+    alpha: float | None = Field(
+        None, ge=0.0, description="beta_tcvae: weight of the mutual information (1); info_vae: 1 - weight of the KL (0)"
+    )
+    gamma: float | None = Field(
+        None,
+        ge=0.0,
+        description="beta_tcvae: weight of the dimension-wise KL (1); factor_vae: of the total correlation (10); "
+        "capacity_vae: of the distance from the capacity (1000)",
+    )
+    tc_estimator: Literal["stratified", "weighted"] = Field(
+        "stratified", description="beta_tcvae: how a batch stands for all training images"
+    )
+    discriminator_width: int = Field(1000, ge=1, le=8192, description="factor_vae: units in a layer")
+    discriminator_layers: int = Field(6, ge=1, le=16, description="factor_vae: hidden layers")
+    discriminator_learning_rate: float = Field(1e-4, gt=0.0, description="factor_vae")
+    lambda_offdiagonal: float = Field(10.0, ge=0.0, description="dip_vae_i, dip_vae_ii: weight of the covariances")
+    lambda_diagonal: float | None = Field(
+        None, ge=0.0, description="weight of the variances' distance from 1 (dip_vae_i: 100, dip_vae_ii: 10)"
+    )
+    lambda_mmd: float = Field(1000.0, ge=0.0, description="info_vae: weight of the prior's match, as in its paper")
+    kernel: Literal["imq", "gaussian"] = Field(
+        "imq", description="info_vae: inverse multi-quadratic, or Gaussian; see the docs for the bandwidth"
+    )
+
+    noise: float | None = Field(
+        None, ge=0.0, le=1.0, description="standard deviation of the noise on the encoder's input (dae: 0.1; others: 0)"
+    )
+    mask: float = Field(0.0, ge=0.0, lt=1.0, description="share of the encoder's input that is hidden")
+    mask_patch_px: int = Field(1, ge=1, le=512, description="side of the hidden squares, in pixels")
+    perceptual: float = Field(
+        0.0, ge=0.0, description="weight of a distance in image features, beside the likelihood; extra `perceptual`"
+    )
+
+    @model_validator(mode="after")
+    def _can_be(self) -> ObjectiveConfig:
+        if self.cycle_steps is not None and self.cycle_steps <= self.warmup_steps:
+            raise ValueError(f"cycle_steps {self.cycle_steps}: must be more than the {self.warmup_steps} warmup_steps")
+        if self.cycle_steps is not None and not self.warmup_steps:
+            raise ValueError("cycle_steps repeats the warm-up, and there is none; set warmup_steps")
+        if self.name == "info_vae" and self.filled.alpha is not None and self.filled.alpha + self.lambda_mmd < 1:
+            raise ValueError("lambda_mmd: alpha + lambda_mmd - 1 weighs the divergence and must not be below 0")
+        if self.name == "info_vae" and self.alpha is not None and self.alpha > 1:
+            raise ValueError(f"alpha {self.alpha:g}: 1 - alpha weighs the KL of info_vae and must not be below 0")
+        if self.name == "dae" and self.filled.noise == 0 and self.mask == 0:
+            raise ValueError("dae needs noise or mask above 0; without them it is ae")
+        return self
+
+    @property
+    def filled(self) -> ObjectiveConfig:
+        """The same with the settings that were left open decided, as the objective's paper has them."""
+        values = {
+            name: value for name, value in OBJECTIVE_DEFAULTS.get(self.name, {}).items() if getattr(self, name) is None
+        }
+        return self.model_copy(update=values)
 
 
 class TrainingConfig(_Value):
