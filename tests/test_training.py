@@ -181,6 +181,23 @@ def test_a_run_killed_at_any_moment_ends_like_one_that_was_not(tmp_path: Path) -
     assert_same(outcome(tmp_path / "whole"), outcome(run))
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="PyTorch cannot connect processes there")
+def test_several_processes_share_the_one_new_run_that_the_first_has_made(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(small(training__max_steps=4, training__evaluate_every=2).to_yaml())
+    line = [sys.executable, "-m", "corolla", "train", "--config", "config.yaml", "--devices", "2"]
+    environment = os.environ | {"PYTHONPATH": str(Path(corolla.__file__).parents[1])}
+    done = subprocess.run(
+        [*line, "--accelerator", "cpu"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["florets-beta_vae-1"]
+    assert done.stdout.count("trained: ") == 1
+    run = tmp_path / "runs" / "florets-beta_vae-1"
+    assert [row["step"] for row in RunFolder(run).rows()] == ["2", "4"]
+    assert load_card(run).data["training_images"] == 96
+
+
 def test_resuming_a_finished_run_changes_nothing(finished: Path) -> None:
     before = outcome(finished)
     model = training.resume(finished)

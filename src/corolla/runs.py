@@ -92,13 +92,23 @@ class RunFolder:
         write_atomically(self.metrics_file, text.getvalue().encode())
 
 
-def new_run_path(config: Config) -> Path:
-    """A run folder under `runs/` that does not exist yet, named after the images and the objective."""
+def create_new_run(config: Config) -> RunFolder:
+    """Make an empty run folder under `runs/`, named after the images and the objective, that nobody else has.
+
+    Raises:
+        TrainingError: the folder cannot be made.
+    """
     source = config.data.source.split(":")[0]
     number = 1
-    while (path := Path("runs") / f"{source}-{config.objective.name}-{number}").exists():
-        number += 1
-    return path
+    while True:
+        path = Path("runs") / f"{source}-{config.objective.name}-{number}"
+        try:
+            path.mkdir(parents=True)  # making it is what claims the name
+            return RunFolder(path)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise _unwritable(path, error) from None
 
 
 def create_run(path: Path, *, force: bool = False) -> RunFolder:
@@ -126,8 +136,12 @@ def create_run(path: Path, *, force: bool = False) -> RunFolder:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise TrainingError(f"{path}: cannot be written: {error.strerror}; choose another folder with --run") from None
+        raise _unwritable(path, error) from None
     return run
+
+
+def _unwritable(path: Path, error: OSError) -> TrainingError:
+    return TrainingError(f"{path}: cannot be written: {error.strerror}; choose another folder with --run")
 
 
 def versions() -> dict[str, str]:

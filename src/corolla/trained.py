@@ -31,7 +31,7 @@ def load(path: Path | str, *, device: str | torch.device = "cpu") -> TrainedMode
         ModelError: there is no model, or it is damaged; the message names the file and the tensor.
     """
     vae, card = load_model(path)
-    return TrainedModel(vae, card, device=device)
+    return TrainedModel(vae, card, device=device, path=Path(path))
 
 
 class TrainedModel:
@@ -42,7 +42,11 @@ class TrainedModel:
     that the model was trained with. Images come out as uint8, N×height×width×3.
     """
 
-    def __init__(self, vae: VAE, card: ModelCard, *, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, vae: VAE, card: ModelCard, *, device: str | torch.device = "cpu", path: Path | None = None
+    ) -> None:
+        self.path = path
+        """The run folder or model folder that it was loaded from, if it was."""
         self.device = torch.device(device)
         self.vae = vae.to(self.device).eval()
         self.card = card

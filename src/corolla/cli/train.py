@@ -119,7 +119,6 @@ def train(  # noqa: D417, the flags describe themselves
     if preset is not None and config is not None:
         raise UsageError("--preset and --config both say where to start; give one of them")
     resolved = build_config(preset, config, flags, set_)
-    from corolla.runs import new_run_path
     from corolla.training import fit, resolve
 
     if dry_run:
@@ -127,9 +126,9 @@ def train(  # noqa: D417, the flags describe themselves
         print(f"# {count_parameters(resolved):,} parameters; nothing was trained")
         print(resolved.to_yaml(), end="")
         return
-    run = run or new_run_path(resolved)
-    fit(resolved, run, force=force)
-    _say_what_next(run)
+    model = fit(resolved, run, force=force)
+    assert model.path is not None
+    _say_what_next(model.path)
 
 
 def build_config(preset_name: str | None, file: Path | None, flags: Flags, changes: tuple[str, ...]) -> Config:

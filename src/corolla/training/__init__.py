@@ -29,7 +29,7 @@ from corolla.data.recipes import RECIPES
 from corolla.errors import ModelError, TrainingError, UsageError
 from corolla.model import build_model
 from corolla.progress import ProgressDisplay, transfer_progress
-from corolla.runs import RunFolder, create_run, new_run_path, versions
+from corolla.runs import RunFolder, create_new_run, create_run, versions
 from corolla.trained import TrainedModel, load
 from corolla.training.module import TrainingModule
 from corolla.training.recorder import Recorder, TrainingInterrupted
@@ -54,10 +54,9 @@ def fit(config: Config, run: Path | str | None = None, *, force: bool = False) -
     config = resolve(config)
     _check_machine(config)
     data = prepare(config)
-    folder = Path(run) if run is not None else new_run_path(config)
-    if _rank() != 0:  # another process of the same run makes the folder
-        return _train(config, data, RunFolder(folder), state=None)
-    created = create_run(folder, force=force)
+    if _rank() != 0:  # the first process of the same run makes the folder, and tells the others (see Recorder.setup)
+        return _train(config, data, RunFolder(Path(run or "runs")), state=None)
+    created = create_run(Path(run), force=force) if run is not None else create_new_run(config)
     facts = {"versions": versions(), "data_fingerprint": data.manifest["fingerprint"], "images": len(data.images)}
     created.write_config(config, facts)
     return _train(config, data, created, state=None)
@@ -182,6 +181,7 @@ def _train(config: Config, data: ImageCache, run: RunFolder, state: dict[str, An
                 torch.set_num_threads(training.threads)
             console = None if _rank() == 0 else Console(quiet=True)
             with ProgressDisplay("training", module.total_steps, console=console) as display:
+                recorder = Recorder(config, run, display)
                 trainer = pl.Trainer(
                     accelerator=training.accelerator,
                     devices=training.devices,
@@ -189,7 +189,7 @@ def _train(config: Config, data: ImageCache, run: RunFolder, state: dict[str, An
                     precision=training.precision,  # type: ignore[arg-type]
                     max_epochs=-1,  # the recorder stops at the last step
                     gradient_clip_val=training.clip_norm,
-                    callbacks=[Recorder(config, run, display)],
+                    callbacks=[recorder],
                     logger=_logger(run) if _rank() == 0 else False,
                     deterministic="warn",
                     enable_checkpointing=False,
@@ -209,7 +209,7 @@ def _train(config: Config, data: ImageCache, run: RunFolder, state: dict[str, An
             if threading.current_thread() is threading.main_thread():
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
-    return load(run.path)
+    return load(recorder.run.path)
 
 
 def _logger(run: RunFolder) -> Logger | bool:

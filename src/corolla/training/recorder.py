@@ -64,6 +64,10 @@ class Recorder(pl.Callback):
             if name != "config":
                 setattr(self, name, value)
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002, D102
+        if trainer.world_size > 1:  # only the first process knows which new folder it has made
+            self.run = RunFolder(trainer.strategy.broadcast(self.run.path))
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
         if self.sums is not None:
             self.sums = self.sums.to(pl_module.device)
