@@ -419,6 +419,15 @@ def test_sampling_imports_neither_lightning_nor_other_heavy_things(model: Path) 
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_looking_at_images_does_not_import_torch(photos: Path) -> None:
+    code = (
+        "import sys; from corolla.cli import run; code = run(sys.argv[1:]);"
+        "sys.exit('imports torch' if 'torch' in sys.modules else code)"
+    )
+    done = in_subprocess("data", "preview", f"folder:{photos}", "-o", "p.png", code=code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_version_is_the_package_s() -> None:
     done = in_subprocess("--version")
     assert (done.returncode, done.stdout.strip()) == (0, corolla.__version__)

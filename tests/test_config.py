@@ -30,6 +30,15 @@ configs = st.builds(
 )
 
 
+def test_flat_names_are_those_that_updates_take() -> None:
+    config = Config.from_dict({"data": {"size": "48x64"}, "objective": {"beta": 2.5}, "training": {"devices": "auto"}})
+    flat = config.flat()
+    assert flat["data.size"] == [48, 64]
+    assert flat["objective.beta"] == 2.5
+    assert flat["seed"] == config.seed
+    assert Config().updated(flat) == config
+
+
 @given(configs)
 def test_yaml_and_back_is_the_same_value(config: Config) -> None:
     import yaml

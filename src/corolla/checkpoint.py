@@ -7,7 +7,6 @@ non-finite tensor is an error that names it.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from safetensors.torch import load_file, save
 
 from corolla.config import Config
 from corolla.errors import ModelError, UsageError
+from corolla.files import write_atomically
 from corolla.model import VAE, build_model
 
 FORMAT = 1
@@ -61,16 +61,6 @@ class ModelCard:
             return cls(config, **values | {"latent_kl_nats": tuple(values.get("latent_kl_nats", ()))})
         except (UsageError, TypeError) as error:
             raise ModelError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it, so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_model(folder: Path, vae: VAE, card: ModelCard) -> None:

@@ -238,6 +238,10 @@ class Config(_Value):
         values.pop("run", None)  # a run folder records there where its numbers came from
         return cls.from_dict(values, where=str(path))
 
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its dotted name, as YAML would have its value; `updated` takes these names."""
+        return _flat(self.model_dump(mode="json"))
+
     def to_yaml(self) -> str:
         """The whole tree, defaults included."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
@@ -254,6 +258,13 @@ class Config(_Value):
                 raise UsageError(f"{dotted}: no such setting; see `corolla train --help` for the list")
             branch[leaf] = value
         return Config.from_dict(tree)
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return flat
 
 
 def _describe(fault: Any) -> str:

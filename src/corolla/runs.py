@@ -19,9 +19,9 @@ from typing import Any
 
 import yaml
 
-from corolla.checkpoint import write_atomically
 from corolla.config import Config, read_yaml
 from corolla.errors import TrainingError, UsageError
+from corolla.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from corolla.data.fetch import download, locked
+from corolla.data.fetch import download
 from corolla.errors import DataError
 
 BODY = bytes(range(256)) * 4000
@@ -340,10 +340,3 @@ def test_many_at_once_download_once(site: Site, tmp_path: Path) -> None:
     assert faults == []
     assert path.read_bytes() == BODY
     assert len(site.seen) == 1
-
-
-def test_lock_is_released_after_a_failure(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), locked(tmp_path / "x"):
-        raise RuntimeError
-    with locked(tmp_path / "x"):
-        assert (tmp_path / "x.lock").exists()

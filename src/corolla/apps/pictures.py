@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from corolla.errors import CorollaError, UsageError
+from corolla.files import write_atomically
 
 Colour = tuple[int, int, int]
 
@@ -214,8 +215,6 @@ def check_npz(path: Path | str) -> None:
 
 def write_file(path: Path | str, content: bytes) -> None:
     """Write a file whole or not at all; missing folders are made. Raises CorollaError if it cannot be written."""
-    from corolla.checkpoint import write_atomically  # brings in torch, which drawing does not need
-
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

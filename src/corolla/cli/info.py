@@ -101,15 +101,8 @@ def differing_settings(config: Config) -> dict[str, Any]:
     """The settings that are not the defaults, by dotted name."""
     from corolla.config import Config
 
-    defaults = _flat(Config().model_dump(mode="json"))
-    return {name: value for name, value in _flat(config.model_dump(mode="json")).items() if value != defaults[name]}
-
-
-def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
-    return flat
+    defaults = Config().flat()
+    return {name: value for name, value in config.flat().items() if value != defaults[name]}
 
 
 def _latents(card: ModelCard) -> list[dict[str, Any]]:

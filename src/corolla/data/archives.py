@@ -10,8 +10,9 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from corolla.data.fetch import Progress, locked, writing
+from corolla.data.fetch import Progress
 from corolla.errors import DataError
+from corolla.files import locked, writing
 
 # The longest piece that is read at once.
 _CHUNK = 1 << 20

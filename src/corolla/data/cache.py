@@ -28,10 +28,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from corolla.data.fetch import locked
 from corolla.data.recipes import RECIPES, Recipe
 from corolla.data.sources import Skipped, Source, corolla_home
 from corolla.errors import DataError, UsageError
+from corolla.files import locked
 
 _LOG = logging.getLogger("corolla")
 

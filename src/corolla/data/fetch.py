@@ -5,21 +5,19 @@ A download ends with a rename, so that whatever has its final name is whole.
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
 import pooch  # type: ignore[import-untyped]
 import requests
 import urllib3
-from filelock import FileLock, Timeout
 
 from corolla.errors import DataError
+from corolla.files import locked, writing
 
 Progress = Callable[[int, int | None], None]
 
@@ -32,39 +30,6 @@ _CUTS = (requests.RequestException, urllib3.exceptions.HTTPError)
 
 class _CutError(Exception):
     """The connection broke, or the server is busy: worth another attempt."""
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file or folder, among processes and threads; the lock is a file beside it.
-
-    Raises:
-        DataError: The folder cannot be written to.
-    """
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(path.name + ".lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            _LOG.info("%s: another process is at it; waiting", path.name)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn a failure to write into a folder (full, not permitted) into a DataError that names it."""
-    try:
-        yield
-    except gzip.BadGzipFile:
-        raise  # an OSError too, but of what is read
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"{folder}: cannot be written to: {reason}; make room, or choose another folder") from None
 
 
 def download(

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from corolla.data.archives import extract
-from corolla.data.fetch import download, locked, writing
+from corolla.data.fetch import download
 from corolla.data.sources import FileSource, SourceProgress
 from corolla.errors import DataError, UsageError
+from corolla.files import locked, write_atomically, writing
 
 OFFICIAL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
 ARCHIVE = "102flowers.tgz"
@@ -188,9 +189,7 @@ def _download(place: Path, url: str, mirror: str | None, progress: SourceProgres
 def _write_json(path: Path, values: dict[str, Any]) -> None:
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 def _read_tables(store: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:

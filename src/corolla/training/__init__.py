@@ -148,19 +148,12 @@ def _read_checkpoint(run: RunFolder, config: Config) -> dict[str, Any] | None:
     except (RuntimeError, KeyError, pickle.UnpicklingError, EOFError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{path}: damaged, or not a checkpoint of a run: {reason}; train a new run") from None
-    theirs, ours = _flat(state["config"]), _flat(config.model_dump(mode="json"))
+    theirs, ours = state["settings"], config.flat()
     differing = [name for name in sorted(theirs | ours) if theirs.get(name) != ours.get(name)]
     if differing:
         was = ", ".join(f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}" for name in differing)
         raise ModelError(f"{path}: of another configuration than {run.config_file}: {was}; put it back, or train anew")
     return state
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for name, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return leaves
 
 
 def _train(config: Config, data: ImageCache, run: RunFolder, state: dict[str, Any] | None) -> TrainedModel:

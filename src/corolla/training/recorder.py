@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,6 +17,7 @@ from corolla.checkpoint import ModelCard, save_model
 from corolla.config import Config
 from corolla.errors import TrainingError
 from corolla.evaluation import Evaluation, evaluate
+from corolla.files import replacing
 from corolla.progress import ProgressDisplay
 from corolla.runs import RunFolder, versions
 from corolla.trained import TrainedModel
@@ -55,13 +55,13 @@ class Recorder(pl.Callback):
         self._shown_step: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What resuming needs, and the configuration that the state belongs to."""
+        """What resuming needs, and the settings that the state belongs to."""
         names = ("best_loss", "evaluations_since_best", "finished", "train_seconds", "sums", "summed")
-        return {name: getattr(self, name) for name in names} | {"config": self.config.model_dump(mode="json")}
+        return {name: getattr(self, name) for name in names} | {"settings": self.config.flat()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102
         for name, value in state_dict.items():
-            if name != "config":
+            if name != "settings":
                 setattr(self, name, value)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002, D102
@@ -253,12 +253,9 @@ class Recorder(pl.Callback):
     def _save_checkpoint(self, trainer: pl.Trainer) -> None:
         path = self.run.last_checkpoint
         path.parent.mkdir(exist_ok=True)
-        temporary: Path = path.with_name(f".{path.name}.tmp")
-        try:
-            trainer.save_checkpoint(temporary)
-            if trainer.is_global_zero:
-                temporary.replace(path)
-        finally:
-            if trainer.is_global_zero:
-                temporary.unlink(missing_ok=True)
+        if trainer.is_global_zero:
+            with replacing(path) as temporary:
+                trainer.save_checkpoint(temporary)
+        else:
+            trainer.save_checkpoint(path)  # takes part, and writes nothing
         self._checkpointed_at = time.monotonic()
