@@ -59,6 +59,29 @@ def test_posterior_density_agrees_with_scipy_and_its_draws_have_its_moments() ->
     assert torch.allclose(many.std(0), q.stddev[0], rtol=0.02)
 
 
+def test_gradients_of_the_posterior_agree_with_finite_differences() -> None:
+    torch.manual_seed(6)
+    mean, logvar, z, noise = torch.randn(4, 3, 5, dtype=torch.float64).unbind()
+
+    def every(mean: torch.Tensor, logvar: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        q = DiagonalGaussian(mean, logvar)
+        return q.log_prob(z), q.log_prob(q.mean + q.stddev * noise), q.kl_per_latent(), q.kl()
+
+    assert torch.autograd.gradcheck(every, tuple(value.requires_grad_() for value in (mean, logvar, z)))
+
+
+def test_a_draw_passes_its_gradient_to_the_posterior() -> None:
+    mean = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    logvar = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+
+    def draw(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            return DiagonalGaussian(mean, logvar).sample()
+
+    assert torch.autograd.gradcheck(draw, (mean, logvar))
+
+
 def test_bernoulli_sums_to_one_over_all_binary_images() -> None:
     torch.manual_seed(1)
     logits = torch.randn(1, 1, 2, 3).double()

@@ -1,0 +1,127 @@
+"""The aggregated posterior q(z), and the split of the KL that it gives; in nats, one value per draw.
+
+q(z) = 1/N Σ_n q(z|x_n) is the mixture of the posteriors of all N images. With it the KL of a draw z from q(z|x) is a
+sum of three parts (Chen et al. 2018, arXiv 1802.04942, eq. 2): mutual information, total correlation, dimension-wise
+KL. The sum is the same whatever is put in place of q(z), so it does not tell whether an estimate of q(z) is right.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from corolla.distributions.posterior import LOG_2PI, DiagonalGaussian
+from corolla.errors import UsageError
+
+AggregateEstimator = Literal["exact", "stratified", "weighted"]
+
+
+@dataclass(frozen=True)
+class KLTerms:
+    """The KL of each draw z ~ q(z|x), in three parts: nats, N each. Single draws may be negative; averages matter."""
+
+    mutual_information: Tensor
+    """log q(z|x) - log q(z): what the latents know about which image it is."""
+    total_correlation: Tensor
+    """log q(z) - Σ_j log q(z_j): how much the latents know about each other."""
+    dimension_wise: Tensor
+    """Σ_j log q(z_j) - log p(z): how far the latents, one by one, are from the prior."""
+
+
+def log_importance_weights(
+    batch_size: int,
+    data_size: int,
+    estimator: AggregateEstimator,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Log-weights log w_in, with which Σ_n w_in q(z|x_n) stands for q(z) at a draw z from image i's own posterior.
+
+    - `exact`: every posterior is at hand, each weighs 1/N. The weights are batch_size×data_size; the others are
+      batch_size×batch_size, for the images of one batch.
+    - `stratified` (Chen et al. 2018, appendix C.2): with M = batch_size - 1, image i's own posterior weighs 1/N, the
+      next one's (N - M)/(N·M), the remaining ones' 1/M. A row sums to 1, and over batches drawn without replacement
+      the estimate of the density q(z) has no bias; its logarithm is too low on average.
+    - `weighted` (appendix C.1): each weighs 1/(batch_size·N). A row sums to 1/N only: the logarithm is too low by
+      log N, up to the excess weight of image i's own posterior. Gradients do not see that, but the terms do: the
+      mutual information is too high by log N and the total correlation by (latent_dim - 1)·log N, the dimension-wise
+      KL too low by latent_dim·log N.
+
+    A batch as large as the data set is taken for the data set: its stratified weights are 1/batch_size, and
+    the weighted ones 1/batch_size². A batch of one image cannot stand for others; its stratified weight is 1, so that
+    its mutual information and total correlation are zero.
+
+    Raises:
+        UsageError: a size below 1, or an unknown estimator.
+    """
+    if batch_size < 1 or data_size < 1:
+        raise UsageError(f"a batch of {batch_size} from {data_size} images cannot be; both must be at least 1")
+    if estimator == "exact":
+        return torch.full((batch_size, data_size), -math.log(data_size), device=device, dtype=dtype)
+    count = max(data_size, batch_size)
+    if estimator == "weighted":
+        return torch.full((batch_size, batch_size), -math.log(batch_size * count), device=device, dtype=dtype)
+    if estimator != "stratified":
+        raise UsageError(f"{estimator}: no such estimator of q(z); there are exact, stratified, weighted")
+    if batch_size in (1, count):
+        return torch.full((batch_size, batch_size), -math.log(batch_size), device=device, dtype=dtype)
+    others = batch_size - 1
+    weights = torch.full((batch_size, batch_size), -math.log(others), device=device, dtype=dtype)
+    # The true diagonal: in the flat tensor its entries are batch_size + 1 apart.
+    weights.fill_diagonal_(-math.log(count))
+    stand_in = math.log(count - others) - math.log(count) - math.log(others)
+    weights[:-1, 1:].fill_diagonal_(stand_in)
+    weights[-1, 0] = stand_in
+    return weights
+
+
+def pairwise_log_density(q: DiagonalGaussian, z: Tensor) -> Tensor:
+    """Log-density log q(z_ij | x_n) of every draw under every posterior, latent by latent, in nats.
+
+    z is B×latent_dim, the posteriors are N; the result is B×N×latent_dim, so mind the memory.
+    """
+    square = (z[:, None] - q.mean).square()
+    return torch.addcmul(-0.5 * (q.logvar + LOG_2PI), square, torch.exp(-q.logvar), value=-0.5)
+
+
+def log_aggregate(q: DiagonalGaussian, z: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Both log q(z) and log Π_j q(z_j) of draws z, B×latent_dim, under the weighted mixture of N posteriors.
+
+    In nats, B each. The second is the density if the latents were independent. log_weights is B×N, from
+    `log_importance_weights`.
+    """
+    density = pairwise_log_density(q, z)
+    joint = torch.logsumexp(density.sum(-1) + log_weights, 1)
+    # log-sum-exp over the posteriors by hand: this is the costly pass of a training step, and torch's takes longer.
+    weighted = density + log_weights[:, :, None]
+    largest = weighted.detach().amax(1, keepdim=True)
+    marginals = (weighted - largest).exp().sum(1).log() + largest.squeeze(1)
+    return joint, marginals.sum(-1)
+
+
+def kl_terms(
+    q: DiagonalGaussian,
+    z: Tensor,
+    log_weights: Tensor,
+    *,
+    posteriors: DiagonalGaussian | None = None,
+    log_prior: Tensor | None = None,
+) -> KLTerms:
+    """The KL in three parts (Chen et al. 2018, eq. 2); their sum is log q(z|x) - log p(z) of each draw.
+
+    Args:
+        q: The posteriors that the rows of z, B×latent_dim, were drawn from.
+        z: One draw for each.
+        log_weights: B×N, from `log_importance_weights`.
+        posteriors: The N posteriors that q(z) is mixed from, if they are not those of q.
+        log_prior: log p(z) of each draw in nats, B; by default of the standard normal.
+    """
+    log_joint, log_product = log_aggregate(q if posteriors is None else posteriors, z, log_weights)
+    if log_prior is None:
+        log_prior = -0.5 * (z.square() + LOG_2PI).sum(-1)
+    return KLTerms(q.log_prob(z) - log_joint, log_joint - log_product, log_product - log_prior)
