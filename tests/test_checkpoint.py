@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from corolla.checkpoint import CARD_NAME, WEIGHTS_NAME, ModelCard, find_model, load_card, load_model, save_model
 from corolla.config import Config
 from corolla.errors import ModelError
+from corolla.files import write_atomically
 from corolla.model import build_model
 from corolla.networks import NETWORKS
 
@@ -113,16 +115,25 @@ def test_a_damaged_folder_is_said_to_be_one(folder: Path) -> None:
     with pytest.raises(ModelError, match="missing"):
         load_model(folder)
     values = json.loads((folder / CARD_NAME).read_text())
-    for text, words in [
+    damages: list[tuple[str | bytes, str]] = [
         ("{", "not JSON"),
         ("[]", "not a Corolla model"),
         (json.dumps(values | {"format": 99}), "format"),
         (json.dumps(values | {"surprise": 1}), "surprise"),
         (json.dumps(values | {"config": {"sed": 1}}), "sed: unknown key"),
-    ]:
-        (folder / CARD_NAME).write_text(text)
-        with pytest.raises(ModelError, match=words):
+        (json.dumps(values | {"config": 3}), "config.json"),
+        (json.dumps(values | {"scores": "high"}), "scores = 'high'"),
+        (json.dumps(values | {"step": None}), "step = None"),
+        (json.dumps(values | {"latent_kl_nats": [0.5]}), "1 numbers for 3 latents"),
+        ("[" * 100_000, "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+    ]
+    for text, words in damages:
+        (folder / CARD_NAME).write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(ModelError, match=words) as caught:
             load_card(folder)
+        assert "\n" not in str(caught.value)
+        assert str(folder / CARD_NAME) in str(caught.value)
 
 
 def test_a_folder_without_a_model_says_what_to_do(tmp_path: Path) -> None:
@@ -149,3 +160,38 @@ def test_a_failed_write_leaves_the_former_model(folder: Path, monkeypatch: pytes
         save_model(folder, build_model(config), ModelCard(config))
     assert (folder / WEIGHTS_NAME).read_bytes() == before
     assert sorted(path.name for path in folder.iterdir()) == [CARD_NAME, WEIGHTS_NAME]
+
+
+def test_a_kill_between_weights_and_card_is_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config()
+    (folder / "prior-other.safetensors").write_bytes(b"kept")
+
+    def killed(path: Path, content: bytes) -> None:
+        if path.name == CARD_NAME:
+            raise KeyboardInterrupt
+        write_atomically(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("corolla.checkpoint.write_atomically", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save_model(folder, build_model(config), ModelCard(config, 8))
+    assert load_card(folder).step == 7
+    with pytest.raises(ModelError, match=r"not the weights that config\.json describes.*--resume"):
+        load_model(folder)
+    save_model(folder, build_model(config), ModelCard(config, 8))  # as the resumed run does
+    _, card = load_model(folder)
+    assert card.step == 8
+    assert card.weights_sha256 == hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
+    assert (folder / "prior-other.safetensors").read_bytes() == b"kept"
+
+
+def test_the_digest_tells_weights_apart(folder: Path) -> None:
+    config = small_config()
+    before = load_card(folder).weights_sha256
+    vae, card = load_model(folder)
+    save_model(folder, vae, card)
+    assert load_card(folder).weights_sha256 == before
+    with torch.no_grad():
+        next(vae.parameters()).mul_(1.01)
+    save_model(folder, vae, ModelCard(config))
+    assert load_card(folder).weights_sha256 != before

@@ -1,21 +1,23 @@
 """Model folder <-> model: `config.json` and `model.safetensors`, never a pickle.
 
 Loading needs neither Lightning nor the run that trained the model, and is strict: a missing, extra, misshapen or
-non-finite tensor is an error that names it.
+non-finite tensor is an error that names it, and so are weights that are not those which `config.json` describes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
-from corolla.config import Config
+from corolla.config import Config, describe_faults
 from corolla.errors import ModelError, UsageError
 from corolla.files import write_atomically
 from corolla.model import VAE, build_model
@@ -29,6 +31,8 @@ WEIGHTS_NAME = "model.safetensors"
 class ModelCard:
     """What a model folder says of its model, apart from the weights."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     config: Config
     step: int = 0
     """Optimiser steps behind the weights."""
@@ -39,6 +43,8 @@ class ModelCard:
     data: dict[str, Any] = field(default_factory=dict)
     """Source, fingerprint, number of training images."""
     versions: dict[str, str] = field(default_factory=dict)
+    weights_sha256: str = ""
+    """Of `model.safetensors`: what else is made from a model can say by this which weights it belongs to."""
 
     def to_json(self) -> str:
         """The text of `config.json`."""
@@ -50,24 +56,38 @@ class ModelCard:
         """Read the text of `config.json`. Raises ModelError that says what is wrong with it."""
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"{where}: not JSON: {error}") from None
         if not isinstance(values, dict) or "config" not in values:
             raise ModelError(f"{where}: not a Corolla model: it has no `config`")
         if values.pop("format", None) != FORMAT:
             raise ModelError(f"{where}: not of model format {FORMAT}; load it with the Corolla that wrote it")
         try:
-            config = Config.from_dict(values.pop("config"), where=where)
-            return cls(config, **values | {"latent_kl_nats": tuple(values.get("latent_kl_nats", ()))})
-        except (UsageError, TypeError) as error:
-            raise ModelError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
+            card = _CARD.validate_python(values | {"config": Config.from_dict(values["config"], where=where)})
+        except UsageError as error:
+            raise ModelError(str(error)) from None
+        except ValidationError as error:
+            raise ModelError(f"{where}: {describe_faults(error)}") from None
+        if len(card.latent_kl_nats) not in (0, card.config.network.latent_dim):
+            raise ModelError(
+                f"{where}: latent_kl_nats has {len(card.latent_kl_nats)} numbers for "
+                f"{card.config.network.latent_dim} latents"
+            )
+        return card
+
+
+_CARD = TypeAdapter(ModelCard)
 
 
 def save_model(folder: Path, vae: VAE, card: ModelCard) -> None:
-    """Write a model folder. Each file is replaced at once; an interrupted call leaves the former files."""
+    """Write a model folder. Each file is replaced at once; a kill between the two is noticed by `load_model`.
+
+    Whatever else is in the folder stays; what belongs to other weights tells it by the card's `weights_sha256`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in vae.state_dict().items()}
-    write_atomically(folder / WEIGHTS_NAME, save(tensors))
+    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in vae.state_dict().items()})
+    card = replace(card, weights_sha256=hashlib.sha256(weights).hexdigest())
+    write_atomically(folder / WEIGHTS_NAME, weights)
     write_atomically(folder / CARD_NAME, card.to_json().encode())
 
 
@@ -87,7 +107,13 @@ def find_model(path: Path | str) -> Path:
 def load_card(path: Path | str) -> ModelCard:
     """What a run or model folder says of its model, without the weights. Raises ModelError."""
     file = find_model(path) / CARD_NAME
-    return ModelCard.from_json(file.read_text(encoding="utf-8"), where=str(file))
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{file}: not JSON: {error}") from None
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read: {error.strerror}") from None
+    return ModelCard.from_json(text, where=str(file))
 
 
 def load_model(path: Path | str) -> tuple[VAE, ModelCard]:
@@ -96,7 +122,8 @@ def load_model(path: Path | str) -> tuple[VAE, ModelCard]:
     card = load_card(folder)
     file = folder / WEIGHTS_NAME
     try:
-        tensors = load_file(file)
+        weights = file.read_bytes()
+        tensors = load(weights)
     except FileNotFoundError:
         raise ModelError(f"{file}: missing; the model folder is not complete") from None
     except (SafetensorError, OSError) as error:
@@ -104,6 +131,11 @@ def load_model(path: Path | str) -> tuple[VAE, ModelCard]:
     with torch.random.fork_rng(devices=[]):
         vae = build_model(card.config)
     _check_tensors(tensors, vae.state_dict(), file)
+    if hashlib.sha256(weights).hexdigest() != card.weights_sha256:
+        raise ModelError(
+            f"{file}: not the weights that {CARD_NAME} describes (another SHA-256): the file was exchanged, or saving "
+            "was interrupted; go on with the run by `corolla train --resume`, or bring back both files"
+        )
     vae.load_state_dict(tensors)
     return vae.eval(), card
 

@@ -228,8 +228,7 @@ class Config(_Value):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            faults = "; ".join(_describe(fault) for fault in error.errors())
-            raise UsageError(f"{where}: {faults}") from None
+            raise UsageError(f"{where}: {describe_faults(error)}") from None
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> Config:
@@ -265,6 +264,11 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     for name, value in tree.items():
         flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
     return flat
+
+
+def describe_faults(error: ValidationError) -> str:
+    """Each wrong key and value in a few words, on one line."""
+    return "; ".join(_describe(fault) for fault in error.errors())
 
 
 def _describe(fault: Any) -> str:
