@@ -19,3 +19,13 @@ class ModelError(CorollaError):
 
 class TrainingError(CorollaError):
     """Training cannot go on: a non-finite loss, a full disk, an unwritable run folder."""
+
+
+def missing_extra(extra: str, what: str) -> UsageError:
+    """The error to raise where something needs an extra that is not installed.
+
+    Args:
+        extra: the extra's name in `pyproject.toml`.
+        what: what needs it, as the beginning of a sentence.
+    """
+    return UsageError(f"{what} needs the extra `{extra}`; add it with: pip install 'corolla[{extra}]'")

