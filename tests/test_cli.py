@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import yaml
 from PIL import Image
 
 import corolla
-from corolla.checkpoint import ModelCard, save_model
+from corolla.checkpoint import ModelCard, load_card, save_model
 from corolla.cli import run
 from corolla.cli.train import SETTINGS, Flags, build_config
 from corolla.config import Config, preset, preset_names
@@ -176,6 +177,30 @@ def test_info_as_json_has_the_numbers(cli: Cli, model: Path) -> None:
     assert [entry["dead"] for entry in facts["latents"]] == [False] * 4 + [True] * 2
     assert facts["settings"]["training.max_steps"] == 2
     assert "objective.beta" not in facts["settings"]
+
+
+def test_info_gives_advice(cli: Cli, model: Path) -> None:
+    write_card(model, step=4000, kl=0.02, latents=(0.02, 0.0, 0.0, 0.0, 0.0, 0.0))
+    (finding,) = json.loads(cli("info", model, "--json")[1])["advice"]
+    assert (finding["kind"], finding["alarm"]) == ("collapsed", True)
+    assert f"advice\n  {finding['text']}\n" in cli("info", model)[1]
+    write_card(model, step=4000, kl=6.5, latents=(0.5, 3.0, 0.02, 2.0, 0.02, 1.0))
+    assert json.loads(cli("info", model, "--json")[1])["advice"] == []
+    assert "\nadvice\n" not in cli("info", model)[1]
+
+
+def write_card(model: Path, *, step: int, kl: float, latents: tuple[float, ...]) -> None:
+    card = replace(load_card(model), step=step, scores={"kl": kl, "active_latents": 1.0}, latent_kl_nats=latents)
+    (model / "model" / "config.json").write_text(card.to_json())
+
+
+def test_info_of_an_objective_without_a_beta_says_what_holds(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    config = Config.from_dict(TINY).updated({"objective.name": "capacity_vae", "objective.capacity_nats": 12})
+    RunFolder(tmp_path / "run").write_config(config, {})
+    assert "capacity_vae, KL led to 12 nats, gamma 1000\n" in cli("info", tmp_path / "run")[1]
+    facts = json.loads(cli("info", tmp_path / "run", "--json")[1])
+    assert (facts["beta"], facts["normalised_beta"]) == (None, None)
 
 
 def test_info_on_a_run_without_a_model_says_how_to_go_on(cli: Cli, tmp_path: Path) -> None:
@@ -454,6 +479,8 @@ def test_train_resume_and_use_from_the_command_line(tmp_path: Path) -> None:
     done = in_subprocess("train", "--config", tmp_path / "tiny.yaml", "--run", "r", "--beta", 2)
     assert done.returncode == 0, done.stderr
     assert "corolla sample r" in done.stdout
+    assert "beta_vae: beta 2 (normalised beta 0.0156)" in done.stdout
+    assert "Only 2 steps" in done.stdout
     assert RunFolder(Path("r")).config().objective.beta == 2
     again = in_subprocess("train", "--config", "r/config.yaml", "--run", "r")
     assert again.returncode == 2

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from corolla.checkpoint import ModelCard
     from corolla.config import Config
+
+    Rows: TypeAlias = list[dict[str, str]]
 
 _BAR = 24
 _SHOWN_LATENTS = 16
@@ -60,25 +62,30 @@ def describe(path: Path) -> dict[str, Any]:
     run = RunFolder(path)
     if run.config_file.is_file() and not (run.model / CARD_NAME).is_file():
         config = run.config()
-        return {"path": str(path), "model": None, **_essentials(config), "parameters": count_parameters(config)}
+        return {"path": str(path), "model": None, **_essentials(config, []), "parameters": count_parameters(config)}
     folder = find_model(path)
     card = load_card(folder)
+    rows = RunFolder(folder.parent).rows() if folder.name == "model" else []
     return {
         "path": str(path),
         "model": str(folder),
-        **_essentials(card.config),
+        **_essentials(card.config, rows),
         "parameters": count_parameters(card.config),
         "bytes": (folder / WEIGHTS_NAME).stat().st_size if (folder / WEIGHTS_NAME).is_file() else None,
         "step": card.step,
         "data": card.data,
         "scores": card.scores,
         "latents": _latents(card),
+        "advice": _advice(card, rows),
         "versions": card.versions,
     }
 
 
-def _essentials(config: Config) -> dict[str, Any]:
+def _essentials(config: Config, rows: Rows) -> dict[str, Any]:
+    from corolla.guidance import beta_of, normalised_beta, weights_in_words
+
     height, width = config.data.size
+    beta = beta_of(config.objective, rows)
     return {
         "network": config.network.name,
         "latent_dim": config.network.latent_dim,
@@ -86,15 +93,11 @@ def _essentials(config: Config) -> dict[str, Any]:
         "width": width,
         "likelihood": config.likelihood.name,
         "objective": config.objective.name,
-        "beta": beta(config),
-        "normalised_beta": beta(config) * config.network.latent_dim / (3 * height * width),
+        "weights": weights_in_words(config.objective, beta),
+        "beta": beta,
+        "normalised_beta": normalised_beta(config, beta),
         "settings": differing_settings(config),
     }
-
-
-def beta(config: Config) -> float:
-    """The weight of the KL that the objective amounts to."""
-    return {"ae": 0.0, "vae": 1.0}.get(config.objective.name, config.objective.beta)
 
 
 def differing_settings(config: Config) -> dict[str, Any]:
@@ -112,15 +115,48 @@ def _latents(card: ModelCard) -> list[dict[str, Any]]:
     return [{"latent": latent, "kl_nats": kl, "dead": not kl > ACTIVE_NATS} for latent, kl in ranked]
 
 
+def _advice(card: ModelCard, rows: Rows) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    from corolla.guidance import advise
+
+    return [
+        asdict(finding)
+        for finding in advise(card.config, card.scores, card.latent_kl_nats, rows, step=card.step or None)
+    ]
+
+
+def summary_lines(facts: dict[str, Any]) -> list[str]:
+    """What to know at the end of a training: the scores in a line, what presses on the code, and the advice."""
+    scores = facts.get("scores") or {}
+    shown = [
+        f"{label} {scores[name]:.{0 if name == 'active_latents' else 1}f}{f' {unit}' if unit == 'dB' else ''}"
+        for name, (label, unit) in _SCORES.items()
+        if name in scores
+    ]
+    dim = f" of {facts['latent_dim']}" if "active_latents" in scores else ""
+    lines = [f"{', '.join(shown)}{dim} (nats per image)"] if shown else []
+    return [
+        *lines,
+        f"{facts['objective']}: {_pressure(facts)}",
+        *(finding["text"] for finding in facts.get("advice", [])),
+    ]
+
+
+def _pressure(facts: dict[str, Any]) -> str:
+    normalised = facts["normalised_beta"]
+    return f"{facts['weights']}{f' (normalised beta {normalised:.3g})' if normalised else ''}"
+
+
 def _lines(facts: dict[str, Any]) -> list[str]:
     size = f"{facts['height']}x{facts['width']} pixels"
     weights = f", {facts['bytes'] / 1e6:.1f} MB" if facts.get("bytes") else ""
-    objective = f"{facts['objective']}, beta {facts['beta']:g} (normalised {facts['normalised_beta']:.3g})"
     lines = [
         f"{facts['path']}",
         f"  network     {facts['network']}, {facts['latent_dim']} latents, {size}",
         f"  size        {facts['parameters']:,} parameters{weights}",
-        f"  objective   {objective}, {facts['likelihood']} likelihood",
+        f"  objective   {facts['objective']}, {_pressure(facts)}",
+        f"  likelihood  {facts['likelihood']}",
     ]
     if facts["model"] is None:
         lines.append(f"  model       none yet; go on with `corolla train --resume {facts['path']}`")
@@ -133,7 +169,11 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         for name, value in facts["scores"].items():
             label, unit = _SCORES.get(name, (name, ""))
             lines.append(f"  {label:<15} {value:>10.{0 if name == 'active_latents' else 2}f} {unit}".rstrip())
-    return lines + (_latent_lines(facts["latents"]) if facts.get("latents") else [])
+    if facts.get("latents"):
+        lines += _latent_lines(facts["latents"])
+    if facts.get("advice"):
+        lines += ["advice", *(f"  {finding['text']}" for finding in facts["advice"])]
+    return lines
 
 
 def _data_lines(facts: dict[str, Any]) -> list[str]:

@@ -183,6 +183,11 @@ def count_parameters(config: Config) -> int:
 def _say_what_next(run: Path) -> None:
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return  # one of several processes speaks
+    from corolla.cli.info import describe, summary_lines
+
     print(f"trained: {run}")
+    for line in summary_lines(describe(run)):
+        print(f"  {line}")
+    print("next:")
     for command in ("info", "sample", "reconstruct", "traverse", "interpolate"):
         print(f"  corolla {command} {run}")
