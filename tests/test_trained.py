@@ -93,6 +93,56 @@ def test_seeds_fix_draws(model: TrainedModel, pixels: np.ndarray) -> None:
     assert not model.sample_latents(2, seed=3, temperature=0).any()
 
 
+@pytest.mark.parametrize("seed", [-1, -(2**63), 2**64, 10**30])
+def test_a_seed_that_cannot_be_is_refused_with_its_range(model: TrainedModel, pixels: np.ndarray, seed: int) -> None:
+    told = f"seed {seed}: give a whole number from 0 to 18446744073709551615"
+    with pytest.raises(UsageError, match=told):
+        model.sample(1, seed=seed)
+    with pytest.raises(UsageError, match=told):
+        model.reconstruct(pixels, seed=seed)
+
+
+def test_the_largest_seed_is_a_seed(model: TrainedModel) -> None:
+    largest = 2**64 - 1
+    assert np.array_equal(model.sample(2, seed=largest), model.sample(2, seed=largest))
+    assert not np.array_equal(model.sample_latents(2, seed=largest), model.sample_latents(2, seed=0))
+
+
+def test_decode_takes_tensors_of_every_kind(model: TrainedModel) -> None:
+    z = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    expected = model.decode(z.numpy())
+    for latents in (z.clone().requires_grad_(), 1 * z.clone().requires_grad_(), z.double(), z.tolist()):
+        assert np.array_equal(model.decode(latents), expected)
+    assert np.abs(model.decode(z.bfloat16()).astype(int) - expected).max() <= 2
+
+
+def test_an_open_picture_is_what_its_file_is(model: TrainedModel, pixels: np.ndarray, tmp_path: Path) -> None:
+    alpha = np.arange(192, dtype=np.uint8).reshape(12, 16, 1)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    pictures = {
+        "alpha": Image.fromarray(np.concatenate([pixels[0], alpha], axis=2)),
+        "deep": Image.fromarray(np.linspace(0, 65535, 192).astype(np.uint16).reshape(12, 16)),
+        "turned": Image.fromarray(pixels[0].transpose(1, 0, 2)),
+    }
+    for name, picture in pictures.items():
+        path = tmp_path / f"{name}.png"
+        picture.save(path, exif=turned if name == "turned" else Image.Exif())
+        with Image.open(path) as opened:
+            assert np.array_equal(model.pixels(opened), model.pixels(path)), name
+        assert np.array_equal(model.pixels(picture), model.pixels(path)) == (name != "turned")
+    assert model.pixels(pictures["deep"]).std() > 50
+    assert model.pixels(pictures["alpha"])[0, 0, 0].tolist() == [255, 255, 255]
+
+
+def test_a_damaged_open_picture_is_a_data_error(model: TrainedModel, pixels: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    Image.fromarray(pixels[0]).save(path)
+    path.write_bytes(path.read_bytes()[:300])
+    with Image.open(path) as opened, pytest.raises(DataError, match=r"cut\.png: cannot be read"):
+        model.pixels(opened)
+
+
 def test_codes_do_not_depend_on_the_batch(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     many = np.random.default_rng(2).integers(0, 256, (7, 12, 16, 3), dtype=np.uint8)
     whole = model.encode(many)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from corolla.checkpoint import ModelCard, load_model
-from corolla.data.images import open_image
+from corolla.data.images import open_image, upright_rgb
 from corolla.data.recipes import RECIPES
 from corolla.distributions import DiagonalGaussian, sample_prior
 from corolla.errors import UsageError
@@ -22,6 +22,22 @@ Picture: TypeAlias = Image.Image | Path | str
 Images: TypeAlias = Picture | NDArray[Any] | torch.Tensor | Sequence[Picture | NDArray[Any] | torch.Tensor]
 
 BATCH_SIZE = 256
+LARGEST_SEED = 2**64 - 1
+
+
+def seeded_generator(seed: int | None) -> torch.Generator:
+    """A source of random numbers on the CPU that the seed fixes; None gives another one each time.
+
+    Raises:
+        UsageError: the seed is below 0 or does not fit into 64 bits.
+    """
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+        return generator
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UsageError(f"seed {seed}: give a whole number from 0 to {LARGEST_SEED}")
+    return generator.manual_seed(int(seed))
 
 
 def load(path: Path | str, *, device: str | torch.device = "cpu") -> TrainedModel:
@@ -75,7 +91,10 @@ class TrainedModel:
 
     def decode(self, latents: ArrayLike | torch.Tensor) -> NDArray[np.uint8]:
         """The mean of p(x|z) for latents N×latent_dim (or one vector), as images."""
-        z = torch.as_tensor(np.asarray(latents, dtype=np.float32))
+        if isinstance(latents, torch.Tensor):
+            z = latents.detach().to("cpu", torch.float32)
+        else:
+            z = torch.as_tensor(np.asarray(latents, dtype=np.float32))
         if z.ndim == 1:
             z = z[None]
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
@@ -92,7 +111,7 @@ class TrainedModel:
         q = self.posterior(images)
         if seed is None:
             return self.decode(q.mean)
-        noise = sample_prior(len(q.mean), self.latent_dim, torch.Generator().manual_seed(seed))
+        noise = sample_prior(len(q.mean), self.latent_dim, seeded_generator(seed))
         return self.decode(q.mean + q.stddev * noise)
 
     def sample(self, count: int = 1, *, seed: int | None = None, temperature: float = 1.0) -> NDArray[np.uint8]:
@@ -107,12 +126,7 @@ class TrainedModel:
             raise UsageError(f"count {count}: give at least 1")
         if not 0 <= temperature < float("inf"):
             raise UsageError(f"temperature {temperature}: give a number from 0 up; 1 is the prior itself")
-        generator = torch.Generator()
-        if seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(seed)
-        return (temperature * sample_prior(count, self.latent_dim, generator)).numpy()
+        return (temperature * sample_prior(count, self.latent_dim, seeded_generator(seed))).numpy()
 
     def pixels(self, images: Images) -> NDArray[np.uint8] | NDArray[np.float32]:
         """Images as the model sees them: N×height×width×3, uint8, or float32 in [0, 1] where floats came in.
@@ -140,7 +154,9 @@ class TrainedModel:
         if isinstance(picture, str | Path):
             at_least_px = recipe.decode_at_least_px(self.height, self.width)
             picture = open_image(picture, at_least_px=at_least_px)
-        return recipe.apply(picture.convert("RGB"), self.height, self.width)
+        else:
+            picture = upright_rgb(picture)
+        return recipe.apply(picture, self.height, self.width)
 
     def _array(self, images: NDArray[Any]) -> NDArray[np.uint8] | NDArray[np.float32]:
         if images.ndim == 3:

@@ -105,18 +105,38 @@ def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None =
                 raise Image.DecompressionBombError
             if image.format in ("JPEG", "MPO") and at_least_px is not None:
                 image.draft(None, (max(at_least_px, 1), max(at_least_px, 1)))
-            image.load()
-            orientation = _orientation(image)
-            rgb = _to_rgb(image)
+            return _upright_rgb(image)
     except Image.DecompressionBombError:
         raise DataError(f"{name}: more than {_LARGEST_PIXELS:,} pixels, as decompression bombs have") from None
     except UnidentifiedImageError:
         kind = "empty" if _is_empty(path_or_file) else "not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged"
         raise DataError(f"{name}: {kind}") from None
     except _DECODER_ERRORS as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{name}: cannot be read: {reason}") from None
+        raise DataError(f"{name}: cannot be read: {_reason(error)}") from None
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A picture that is open already, as `open_image` gives it: 8-bit RGB over white, turned as its EXIF data say.
+
+    Raises:
+        DataError: Its pixels cannot be decoded, or which of its grey values is white is unknown.
+    """
+    try:
+        with _PILLOW_QUIET:
+            return _upright_rgb(image)
+    except _DECODER_ERRORS as error:
+        raise DataError(f"{getattr(image, 'filename', '') or 'picture'}: cannot be read: {_reason(error)}") from None
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    orientation = _orientation(image)
+    rgb = _to_rgb(image)
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
 def _is_empty(path_or_file: str | Path | BinaryIO) -> bool:
