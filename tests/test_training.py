@@ -142,8 +142,16 @@ def run_killed(run: Path, kill_at: int, number: int, config: Path | None = None)
 
 
 @pytest.mark.slow
-def test_a_run_killed_three_times_ends_like_one_that_was_not(tmp_path: Path) -> None:
-    config = small(training__checkpoint_every=5)
+@pytest.mark.parametrize("objective", ["beta_vae", "factor_vae", "control_vae"])
+def test_a_run_killed_three_times_ends_like_one_that_was_not(objective: str, tmp_path: Path) -> None:
+    config = small(
+        training__checkpoint_every=5,
+        objective__name=objective,
+        objective__discriminator_width=16,
+        objective__discriminator_learning_rate=0.01,
+        objective__control_integral=0.01,
+        objective__mask=0.3,
+    )
     corolla.fit(config, tmp_path / "whole")
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     run = tmp_path / "killed"

@@ -140,7 +140,9 @@ class ObjectiveConfig(_Value):
         "stratified", description="beta_tcvae: how a batch stands for all training images"
     )
     discriminator_width: int = Field(1000, ge=1, le=8192, description="factor_vae: units in a layer")
-    discriminator_layers: int = Field(6, ge=1, le=16, description="factor_vae: hidden layers")
+    discriminator_layers: int = Field(
+        5, ge=1, le=16, description="factor_vae: hidden layers, before that of the output"
+    )
     discriminator_learning_rate: float = Field(1e-4, gt=0.0, description="factor_vae")
     lambda_offdiagonal: float = Field(10.0, ge=0.0, description="dip_vae_i, dip_vae_ii: weight of the covariances")
     lambda_diagonal: float | None = Field(
@@ -222,6 +224,18 @@ class Config(_Value):
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Config:
+        name = self.objective.name
+        if self.training.batch_size < 4 and name in ("beta_tcvae", "factor_vae", "dip_vae_i", "dip_vae_ii", "info_vae"):
+            raise ValueError(f"{name} compares the images of a batch; set training.batch_size to 4 or more")
+        if self.training.patience is not None and name in ("factor_vae", "control_vae"):
+            raise ValueError(
+                f"the losses of {name} cannot be compared over time, as what it learns beside the model changes; "
+                "leave training.patience out (null)"
+            )
+        return self
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, where: str = "configuration") -> Config:
         """Build and check a configuration. Raises UsageError that names each wrong key and value."""
@@ -272,11 +286,13 @@ def describe_faults(error: ValidationError) -> str:
 
 
 def _describe(fault: Any) -> str:
-    where = ".".join(str(part) for part in fault["loc"]) or "value"
+    where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown key"
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{where} = {fault['input']!r}: {message[0].lower()}{message[1:]}"
+    if fault["type"] == "value_error" and not isinstance(fault["input"], str | int | float | list | tuple):
+        return f"{where}: {message}" if where else message  # settings that do not go together
+    return f"{where or 'value'} = {fault['input']!r}: {message[0].lower()}{message[1:]}"
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:

@@ -27,11 +27,12 @@ class Evaluation:
 
 
 def evaluate(
-    vae: VAE, objective: Objective, images: NDArray[np.uint8], rows: NDArray[np.int64], *, step: int, seed: int
+    vae: VAE, objective: Objective, images: NDArray[np.uint8], rows: NDArray[np.int64], *, seed: int
 ) -> Evaluation:
     """Loss, reconstruction and KL in nats per image, PSNR in dB, and the number of active latents.
 
-    The draws from q(z|x) are fixed by the seed, so that two models see the same noise. PSNR is that of the
+    The loss is the objective's at the end of its schedules, so that one during a warm-up compares with later ones. The
+    draws from q(z|x) are fixed by the seed, so that two models see the same noise. PSNR is that of the
     reconstruction from the posterior's mean, averaged over images.
     """
     device = next(vae.parameters()).device
@@ -39,14 +40,16 @@ def evaluate(
     totals: dict[str, torch.Tensor] = {}
     latent_kl = torch.zeros((), dtype=torch.float64)
     generator = torch.Generator(device=device).manual_seed(zlib.crc32(f"evaluation {seed}".encode()))
-    with torch.inference_mode():
+    forked = [device] if device.type == "cuda" else []
+    with torch.inference_mode(), torch.random.fork_rng(devices=forked):
+        torch.manual_seed(seed)  # for objectives that draw from the prior
         for start in range(0, len(rows), BATCH_SIZE):
             batch = torch.from_numpy(images[rows[start : start + BATCH_SIZE]]).permute(0, 3, 1, 2)
             x = to_float(batch.to(device))
             q = vae.encode(x)
             noise = torch.randn(q.mean.shape, generator=generator, device=device)
             z = q.mean + q.stddev * noise if objective.stochastic else q.mean
-            terms = objective(x, q, z, vae.decode(z), step, len(rows))
+            terms = objective(x, q, z, vae.decode(z), None, len(rows))
             mean = vae.decode(q.mean).mean if objective.stochastic else vae.decode(z).mean
             psnr = -10 * torch.log10(((mean - x) ** 2).flatten(1).mean(1))
             values = {

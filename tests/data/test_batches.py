@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from corolla.data.batches import Batches, _take_on_device, _take_on_host, augment, to_float
+from corolla.data.batches import Batches, _take_on_device, _take_on_host, augment, corrupt, to_float
 from corolla.errors import DataError, UsageError
 
 
@@ -245,3 +245,28 @@ def test_an_epochs_order_is_not_the_augmentations_stream() -> None:
     order = Batches(numbered(64), np.arange(64), 64, seed=11).rows_at(0)
     augmenting = np.random.default_rng(np.random.SeedSequence([11, 0], spawn_key=(1,)))
     assert not np.array_equal(order, augmenting.permutation(64))
+
+
+def test_corruption_adds_noise_of_the_stated_size_and_stays_in_range() -> None:
+    torch.manual_seed(0)
+    x = torch.full((4, 3, 64, 64), 0.5)
+    noisy = corrupt(x, 0.1, 0.0, 1)
+    assert float((noisy - x).std()) == pytest.approx(0.1, rel=0.05)
+    extreme = corrupt(x, 1.0, 0.0, 1)
+    assert float(extreme.min()) == 0
+    assert float(extreme.max()) == 1
+    assert corrupt(x, 0.0, 0.0, 1) is x
+
+
+@pytest.mark.parametrize("patch_px", [1, 5, 64])
+def test_corruption_hides_whole_squares_in_all_channels(patch_px: int) -> None:
+    torch.manual_seed(1)
+    x = torch.rand(400 if patch_px == 64 else 30, 3, 20, 33) + 0.5
+    hidden = corrupt(x, 0.0, 0.3, patch_px) == 0
+    assert torch.equal(hidden[:, 0], hidden[:, 1])
+    assert torch.equal(hidden[:, 0], hidden[:, 2])
+    assert float(hidden.float().mean()) == pytest.approx(0.3, abs=0.06)
+    for top in range(0, 20, patch_px):
+        for left in range(0, 33, patch_px):
+            square = hidden[:, 0, top : top + patch_px, left : left + patch_px].flatten(1)
+            assert torch.equal(square.all(1), square.any(1))

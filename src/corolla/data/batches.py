@@ -168,6 +168,31 @@ def to_float(batch: Tensor) -> Tensor:
     return batch.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
+def corrupt(x: Tensor, noise: float, mask: float, mask_patch_px: int) -> Tensor:
+    """Damage images as the encoder of a denoising auto-encoder sees them (Vincent et al. 2008 and 2010).
+
+    Draws from torch's global generator.
+
+    Args:
+        x: floats in [0, 1], B×C×H×W.
+        noise: standard deviation of the Gaussian noise that is added; the sum is kept in [0, 1].
+        mask: the share of the squares that are set to 0, in all channels.
+        mask_patch_px: side of the squares, in pixels.
+
+    Returns:
+        New images, or the given ones if there is nothing to do.
+    """
+    if noise > 0:
+        x = (x + noise * torch.randn_like(x)).clamp(0, 1)
+    if mask > 0:
+        count, _, height, width = x.shape
+        rows, columns = -(-height // mask_patch_px), -(-width // mask_patch_px)
+        kept = (torch.rand(count, 1, rows, columns, device=x.device) >= mask).to(x.dtype)
+        kept = kept.repeat_interleave(mask_patch_px, 2).repeat_interleave(mask_patch_px, 3)
+        x = x * kept[:, :, :height, :width]
+    return x
+
+
 def augment(batch: Tensor, seed: int | Sequence[int], *, flip: bool, shift_px: int) -> Tensor:
     """Mirror and shift each image of a batch at random.
 

@@ -27,7 +27,9 @@ from corolla.config import Config
 from corolla.data import ImageCache, open_cache, open_source, select_rows
 from corolla.data.recipes import RECIPES
 from corolla.errors import ModelError, TrainingError, UsageError
+from corolla.lite0 import SMALLEST_PX
 from corolla.model import build_model
+from corolla.objectives import build_objective
 from corolla.progress import ProgressDisplay, transfer_progress
 from corolla.runs import RunFolder, create_new_run, create_run, versions
 from corolla.trained import TrainedModel, load
@@ -81,12 +83,22 @@ def resume(run: Path | str) -> TrainedModel:
 
 
 def resolve(config: Config) -> Config:
-    """The configuration with what depends on the machine decided. Raises UsageError on an impossible size."""
+    """The configuration with all that was left open decided. Raises UsageError on an impossible size."""
+    filled = config.objective.filled.model_dump(mode="json")
+    config = config.updated({f"objective.{name}": value for name, value in filled.items()})
     if config.training.precision == "auto":
         precision = "bf16-mixed" if _multiplies_bfloat16() else "32-true"
         config = config.updated({"training.precision": precision})
     with torch.device("meta"):
         build_model(config)
+    if config.objective.perceptual:
+        build_objective(config.objective, config.network.latent_dim)  # says what is not installed
+        height, width = config.data.size
+        if min(height, width) < SMALLEST_PX:
+            raise UsageError(
+                f"size {height}x{width}: the perceptual distance needs at least {SMALLEST_PX} pixels to a side; "
+                "choose a larger size, or set objective.perceptual to 0"
+            )
     return config
 
 

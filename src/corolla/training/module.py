@@ -14,7 +14,7 @@ from torch import Tensor
 
 from corolla.config import Config
 from corolla.data import ImageCache, select_rows
-from corolla.data.batches import Batches, augment, to_float
+from corolla.data.batches import Batches, augment, corrupt, to_float
 from corolla.model import VAE
 from corolla.objectives import build_objective
 
@@ -37,7 +37,13 @@ class TrainingModule(pl.LightningModule):
         self.config = config
         self.vae = vae
         self.averaged = copy.deepcopy(vae).requires_grad_(False) if config.training.ema_decay else None
-        self.objective = build_objective(config.objective)
+        self.objective = build_objective(config.objective, config.network.latent_dim)
+        self.companion = self.objective.companion
+        # Lightning must not average its gradients with the model's: it has a step of its own.
+        self._ddp_params_and_buffers_to_ignore = [
+            f"companion.{name}" for name in (self.companion.state_dict() if self.companion else ())
+        ]
+        self._latest: tuple[Tensor, Tensor] | None = None
         self.data = data
         self.train_rows = select_rows(data.splits, config.data.train_split)
         self.eval_rows = select_rows(data.splits, config.data.eval_split)
@@ -58,6 +64,10 @@ class TrainingModule(pl.LightningModule):
 
     def setup(self, stage: str) -> None:  # noqa: ARG002, D102
         self.plan(self.trainer.world_size)
+
+    def on_fit_start(self) -> None:  # noqa: D102
+        if isinstance(self.objective.distance, torch.nn.Module):  # not a part of what is saved, so not of this module
+            self.objective.distance.to(self.device)
 
     def train_dataloader(self) -> Any:  # noqa: D102
         world_size = self.trainer.world_size
@@ -80,14 +90,21 @@ class TrainingModule(pl.LightningModule):
         seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
         torch.manual_seed(seed)
         x = to_float(augment(batch, seed=seed, flip=data.flip, shift_px=data.shift_px))
-        q = self.vae.encode(x)
+        objective = self.config.objective.filled
+        q = self.vae.encode(corrupt(x, objective.noise or 0.0, objective.mask, objective.mask_patch_px))
         z = q.sample() if self.objective.stochastic else q.mean
-        terms = self.objective(x, q, z, self.vae.decode(z, x), step, len(self.train_rows))
+        p = self.vae.decode(z, x)
+        terms = self.objective(x, q, z, p, step, len(self.train_rows))
         self.terms = torch.stack([terms.total, terms.reconstruction, terms.kl]).detach()
+        self._latest = z.detach(), terms.kl.detach()
         return terms.total
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:  # noqa: D102
         super().optimizer_step(*args, **kwargs)
+        if self.companion is not None and self._latest is not None:
+            mixed = self.config.training.precision == "bf16-mixed"
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+                self.companion.update(*self._latest)
         decay = self.config.training.ema_decay
         if self.averaged is None or decay is None:
             return

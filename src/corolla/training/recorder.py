@@ -49,6 +49,7 @@ class Recorder(pl.Callback):
         self.sums: Tensor | None = None
         self.summed = 0
         self._rows: list[dict[str, Any]] = []
+        self._complaining = False
         self._signal: int | None = None
         self._checkpointed_at = time.monotonic()
         self._tick = self._shown_at = time.perf_counter()
@@ -179,13 +180,11 @@ class Recorder(pl.Callback):
                 module.objective,
                 module.data.images,
                 module.eval_rows,
-                step=max(
-                    module.total_steps, self.config.objective.warmup_steps
-                ),  # the objective at its full weights, whatever the warm-up
                 seed=self.config.seed,
             )
             module.vae.train()
-            improved = evaluation.scores["loss"] < self.best_loss
+            # Where losses of different steps cannot be compared, the latest model is the best.
+            improved = evaluation.scores["loss"] < self.best_loss or not module.objective.stationary
             self._write_row(trainer, module, evaluation, step)
             if improved:
                 self.best_loss = evaluation.scores["loss"]
@@ -207,6 +206,7 @@ class Recorder(pl.Callback):
             "train_loss": loss,
             "train_reconstruction": reconstruction,
             "train_kl": kl,
+            **(module.companion.report() if module.companion else {}),
             "learning_rate": learning_rate,
             "train_seconds": round(self.train_seconds, 3),
         }
@@ -214,6 +214,7 @@ class Recorder(pl.Callback):
         self.run.write_rows(self._rows)
         if trainer.logger is not None:
             trainer.logger.log_metrics({name: float(value) for name, value in row.items() if name != "step"}, step)
+        self._pass_on_complaint(module)
         scores = evaluation.scores
         self.display.line(
             f"step {step}/{module.total_steps}: loss {scores['loss']:.1f} (train {loss:.1f})  "
@@ -221,6 +222,13 @@ class Recorder(pl.Callback):
             f"PSNR {scores['psnr_db']:.2f} dB  "
             f"{scores['active_latents']:.0f} active latents  {self.train_seconds:.0f} s"
         )
+
+    def _pass_on_complaint(self, module: TrainingModule) -> None:
+        """Say once when a discriminator or controller goes wrong, and again only after it has recovered."""
+        complaint = module.companion.complaint() if module.companion else None
+        if complaint is not None and not self._complaining:
+            self.display.line(f"warning: {complaint}")
+        self._complaining = complaint is not None
 
     def _card(self, module: TrainingModule, evaluation: Evaluation, step: int) -> ModelCard:
         manifest = module.data.manifest
