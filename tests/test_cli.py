@@ -320,6 +320,7 @@ WRONG_USE = {
     "unknown recipe": (["data", "preview", "florets", "--recipe", "fry"], "crop"),
     "recipe size": (["data", "preview", "florets", "--recipe", "crop", "--size", "300"], "256"),
     "no images asked for": (["data", "preview", "florets", "--count", "0"], "at least 1"),
+    "recipe size in training": (["train", "--recipe", "enhance", "--size", "512", "--dry-run"], "at most 256x256"),
     "unknown source": (["data", "info", "flowers103"], "flowers102"),
     "one point": (["interpolate", "m", "--count", "1"], "at least 2"),
     "no run": (["train", "--resume", "runs/none"], "runs/none"),

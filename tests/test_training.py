@@ -23,6 +23,7 @@ from corolla.errors import ModelError, TrainingError, UsageError
 from corolla.model import build_model
 from corolla.runs import RunFolder
 from corolla.training.module import TrainingModule
+from corolla.training.recorder import Recorder
 
 
 @pytest.fixture(autouse=True)
@@ -98,14 +99,26 @@ def test_another_seed_is_another_run(finished: Path, tmp_path: Path) -> None:
     assert outcome(finished)["rows"] != outcome(tmp_path / "other")["rows"]
 
 
-def test_training_leaves_the_callers_generator_and_handlers_alone(tmp_path: Path) -> None:
+def test_training_leaves_the_callers_settings_alone(tmp_path: Path) -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
-    handlers = (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), torch.get_num_threads())
+
+    def settings() -> tuple[object, ...]:
+        return (
+            signal.getsignal(signal.SIGINT),
+            signal.getsignal(signal.SIGTERM),
+            torch.get_num_threads(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            torch.backends.cudnn.benchmark,
+            os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        )
+
+    before = settings()
     torch.manual_seed(3)
     corolla.fit(small(training__max_steps=2), tmp_path / "run")
     assert torch.equal(torch.rand(1), expected)
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), torch.get_num_threads()) == handlers
+    assert settings() == before
 
 
 SCRIPT = """
@@ -260,6 +273,8 @@ def test_early_stopping_counts_evaluations_without_improvement(tmp_path: Path) -
 def test_a_run_folder_is_never_overwritten_unasked(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--force"):
         corolla.fit(small(), finished)
+    with pytest.raises(UsageError, match="--force"):  # before anything is done about the images
+        corolla.fit(small(data__source="folder:nowhere"), finished)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match="not a run folder"):
@@ -280,10 +295,98 @@ def test_a_machine_that_is_not_there_costs_no_former_run(tmp_path: Path, changes
     assert_same(before, outcome(tmp_path / "run"))
 
 
+def test_a_run_is_resumed_only_on_a_machine_that_is_there(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_config(small(training__accelerator="banana"), {})
+    with pytest.raises(UsageError, match="accelerator banana"):
+        training.resume(tmp_path)
+
+
+def test_the_precision_is_that_of_the_accelerator_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_options: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": False}, raising=False)
+    wanted = {"auto": "bf16-mixed", "gpu": "bf16-mixed", "cuda": "bf16-mixed", "cpu": "32-true", "mps": "32-true"}
+    for accelerator, precision in wanted.items():
+        config = training.resolve(small(training__precision="auto", training__accelerator=accelerator))
+        assert config.training.precision == precision, accelerator
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from corolla.runs import RunFolder
+with RunFolder(Path(sys.argv[1])).held():
+    print("held", flush=True)
+    time.sleep(120)
+"""
+
+
+def test_two_processes_never_train_in_one_folder(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    corolla.fit(small(training__max_steps=1), run)
+    (run / "checkpoints" / "last.ckpt").unlink()  # as if it had been killed before its first checkpoint
+    environment = os.environ | {"PYTHONPATH": str(Path(corolla.__file__).parents[1])}
+    line = [sys.executable, "-c", HOLD, str(run)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(TrainingError, match="another process is training there"):
+            training.resume(run)
+        with pytest.raises(TrainingError, match="another process is training there"):
+            corolla.fit(small(), run, force=True)
+        assert (run / "metrics.csv").is_file()
+        other.kill()
+    training.resume(run)  # a killed process has let go
+    corolla.fit(small(training__max_steps=1), run, force=True)
+
+
+def test_a_checkpoint_is_not_kept_in_use_while_its_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("this system does not say which files are mapped")
+
+    def fail(*_arguments: object) -> None:
+        raise OSError(5, "broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "_evaluate", fail)
+        with pytest.raises(TrainingError):
+            corolla.fit(small(training__checkpoint_every=2), tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+    seen = []
+
+    def train(*_arguments: object, **_options: object) -> None:
+        seen.append("last.ckpt" in maps.read_text())
+
+    monkeypatch.setattr(training, "_train", train)
+    training.resume(tmp_path / "run")
+    assert seen == [False]
+
+
+def test_a_failed_write_names_what_could_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    for error, named in [
+        (OSError(28, "No space left on device"), str(run)),
+        (PermissionError(13, "Permission denied", str(run / "samples")), str(run)),
+        (FileNotFoundError(2, "No such file or directory", "/elsewhere/images.npy"), "/elsewhere/images.npy"),
+        (OSError("odd"), f"{run}: cannot be read or written: odd"),
+    ]:
+
+        def fail(*_arguments: object, error: OSError = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Recorder, "_save_samples", fail)
+        with pytest.raises(TrainingError) as caught:
+            corolla.fit(small(training__max_steps=1), run, force=run.exists())
+        assert str(caught.value).startswith(f"{named}: cannot be read or written" if ": " not in named else named)
+        assert "\n" not in str(caught.value)
+
+
 def test_bad_requests_leave_no_folder(tmp_path: Path) -> None:
     run = tmp_path / "run"
     for config, error, words in [
         (small(data__size=18), UsageError, "patch"),
+        (small(data__recipe="enhance", data__size=512), UsageError, "at most 256x256"),
         (small(network__name="burgess"), UsageError, "64x64"),
         (small(data__source="folder:nowhere"), UsageError, "nowhere"),
         (small(data__train_split="training"), UsageError, "training"),

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from corolla.config import Config, read_yaml
 from corolla.errors import TrainingError, UsageError
 from corolla.files import write_atomically
+
+LOCK_NAME = ".lock"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,27 @@ class RunFolder:
         """Pictures as training goes."""
         return self.path / "samples"
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the run, so that no other process trains in it; a process that is killed lets go of it.
+
+        Raises:
+            TrainingError: another process holds it, or the folder cannot be written.
+        """
+        lock = FileLock(self.path / LOCK_NAME)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise TrainingError(
+                f"{self.path}: another process is training there; wait until it ends, or choose another folder"
+            ) from None
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def config(self) -> Config:
         """The configuration of the run. Raises UsageError if it is not a run folder."""
         return Config.from_dict(self._settings()[0], where=str(self.config_file))
@@ -73,7 +97,10 @@ class RunFolder:
     def write_config(self, config: Config, facts: Mapping[str, Any]) -> None:
         """Write `config.yaml`; `corolla train --config` takes the file as it is."""
         text = config.to_yaml() + yaml.safe_dump({"run": dict(facts)}, sort_keys=False)
-        write_atomically(self.config_file, text.encode())
+        try:
+            write_atomically(self.config_file, text.encode())
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
 
     def rows(self) -> list[dict[str, str]]:
         """The rows of `metrics.csv`, oldest first."""
@@ -92,8 +119,8 @@ class RunFolder:
         write_atomically(self.metrics_file, text.getvalue().encode())
 
 
-def create_new_run(config: Config) -> RunFolder:
-    """Make an empty run folder under `runs/`, named after the images and the objective, that nobody else has.
+def new_run_path(config: Config) -> Path:
+    """Make an empty folder for a run under `runs/`, named after the images and the objective, that nobody else has.
 
     Raises:
         TrainingError: the folder cannot be made.
@@ -104,40 +131,61 @@ def create_new_run(config: Config) -> RunFolder:
         path = Path("runs") / f"{source}-{config.objective.name}-{number}"
         try:
             path.mkdir(parents=True)  # making it is what claims the name
-            return RunFolder(path)
+            return path
         except FileExistsError:
             number += 1
         except OSError as error:
             raise _unwritable(path, error) from None
 
 
-def create_run(path: Path, *, force: bool = False) -> RunFolder:
-    """Make an empty run folder.
-
-    Raises:
-        UsageError: the folder exists and is not empty; with `force`, only if it is not a run folder.
-        TrainingError: the folder cannot be made or written.
-    """
-    run = RunFolder(path)
+def check_run(path: Path, *, force: bool = False) -> None:
+    """Raise UsageError unless a run may begin in this folder: it is new or empty, or `force` and a run folder."""
     try:
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path}: is a file; choose another run folder with --run")
-        if path.is_dir() and any(path.iterdir()):
-            if not force:
-                raise UsageError(
-                    f"{path}: exists; choose another folder with --run, go on with --resume {path}, "
-                    "or replace it with --force"
-                )
-            if not run.config_file.is_file():
-                raise UsageError(f"{path}: exists and is not a run folder; --force replaces run folders only")
-            shutil.rmtree(path)
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".{os.getpid()}.tmp"
-        probe.touch()
-        probe.unlink()
+        if not path.is_dir() or all(entry.name == LOCK_NAME for entry in path.iterdir()):
+            return
     except OSError as error:
         raise _unwritable(path, error) from None
-    return run
+    if not force:
+        raise UsageError(
+            f"{path}: exists; choose another folder with --run, go on with --resume {path}, or replace it with --force"
+        )
+    if not RunFolder(path).config_file.is_file():
+        raise UsageError(f"{path}: exists and is not a run folder; --force replaces run folders only")
+
+
+@contextmanager
+def create_run(path: Path, *, force: bool = False) -> Iterator[RunFolder]:
+    """Make an empty run folder and hold it for this process.
+
+    Raises:
+        UsageError: the folder exists and is not empty; with `force`, only if it is not a run folder.
+        TrainingError: another process trains in the folder, or it cannot be made or written.
+    """
+    run = RunFolder(path)
+    check_run(path, force=force)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    with run.held():
+        check_run(path, force=force)  # again: another process may have been first
+        try:
+            _clear(run)
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        yield run
+
+
+def _clear(run: RunFolder) -> None:
+    """Remove all but the lock; the configuration last, as it is what tells that this is a run folder."""
+    for entry in run.path.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name not in (LOCK_NAME, run.config_file.name):
+            entry.unlink()
+    run.config_file.unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, error: OSError) -> TrainingError:

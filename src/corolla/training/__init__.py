@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import pickle
 import signal
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from corolla.lite0 import SMALLEST_PX
 from corolla.model import build_model
 from corolla.objectives import build_objective
 from corolla.progress import ProgressDisplay, transfer_progress
-from corolla.runs import RunFolder, create_new_run, create_run, versions
+from corolla.runs import RunFolder, check_run, create_run, new_run_path, versions
 from corolla.trained import TrainedModel, load
 from corolla.training.module import TrainingModule
 from corolla.training.recorder import Recorder, TrainingInterrupted
@@ -50,18 +52,20 @@ def fit(config: Config, run: Path | str | None = None, *, force: bool = False) -
     Raises:
         UsageError: an impossible setting, or the run folder exists.
         DataError: the images cannot be used.
-        TrainingError: the loss is not finite, or the folder cannot be written.
+        TrainingError: the loss is not finite, another process trains in the folder, or a file cannot be written.
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
     config = resolve(config)
     _check_machine(config)
+    if run is not None and _rank() == 0:
+        check_run(Path(run), force=force)  # before anything is downloaded or decoded
     data = prepare(config)
     if _rank() != 0:  # the first process of the same run makes the folder, and tells the others (see Recorder.setup)
-        return _train(config, data, RunFolder(Path(run or "runs")), state=None)
-    created = create_run(Path(run), force=force) if run is not None else create_new_run(config)
-    facts = {"versions": versions(), "data_fingerprint": data.manifest["fingerprint"], "images": len(data.images)}
-    created.write_config(config, facts)
-    return _train(config, data, created, state=None)
+        return _train(config, data, RunFolder(Path(run or "runs")))
+    with create_run(Path(run) if run is not None else new_run_path(config), force=force) as created:
+        facts = {"versions": versions(), "data_fingerprint": data.manifest["fingerprint"], "images": len(data.images)}
+        created.write_config(config, facts)
+        return _train(config, data, created)
 
 
 def resume(run: Path | str) -> TrainedModel:
@@ -70,24 +74,30 @@ def resume(run: Path | str) -> TrainedModel:
     Raises:
         UsageError: it is not a run folder.
         ModelError: the checkpoint is damaged, or of another configuration or other images.
+        TrainingError: as `fit`.
     """
     folder = RunFolder(Path(run))
     config = folder.config()
-    state = _read_checkpoint(folder, config)
-    if state is not None and state["finished"]:
+    if _read_finished(folder, config):
         return load(folder.path)
-    data = prepare(config)
-    if folder.facts().get("data_fingerprint") != data.manifest["fingerprint"]:
-        raise ModelError(f"{run}: the images of {config.data.source} have changed since it began; train a new run")
-    return _train(config, data, folder, state)
+    _check_machine(config)
+    with folder.held() if _rank() == 0 else nullcontext():
+        finished = _read_finished(folder, config)  # as it is now that no other process changes it
+        if finished:
+            return load(folder.path)
+        data = prepare(config)
+        if folder.facts().get("data_fingerprint") != data.manifest["fingerprint"]:
+            raise ModelError(f"{run}: the images of {config.data.source} have changed since it began; train a new run")
+        return _train(config, data, folder, resumed=finished is not None)
 
 
 def resolve(config: Config) -> Config:
     """The configuration with all that was left open decided. Raises UsageError on an impossible size."""
+    RECIPES[config.data.recipe].check_size(*config.data.size)
     filled = config.objective.filled.model_dump(mode="json")
     config = config.updated({f"objective.{name}": value for name, value in filled.items()})
     if config.training.precision == "auto":
-        precision = "bf16-mixed" if _multiplies_bfloat16() else "32-true"
+        precision = "bf16-mixed" if _multiplies_bfloat16(config.training.accelerator) else "32-true"
         config = config.updated({"training.precision": precision})
     with torch.device("meta"):
         build_model(config)
@@ -102,10 +112,12 @@ def resolve(config: Config) -> Config:
     return config
 
 
-def _multiplies_bfloat16() -> bool:
+def _multiplies_bfloat16(accelerator: str) -> bool:
     """Whether the hardware has bfloat16 matrix units, so that mixed precision is faster and not just smaller."""
-    if torch.cuda.is_available():
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if accelerator not in ("auto", "cpu"):
+        return False
     capabilities: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("amx_bf16", False))
 
@@ -149,8 +161,11 @@ def _rank() -> int:
     return int(getattr(rank_zero_only, "rank", 0) or 0)
 
 
-def _read_checkpoint(run: RunFolder, config: Config) -> dict[str, Any] | None:
-    """The recorder's state in the last checkpoint, or None before the first one."""
+def _read_finished(run: RunFolder, config: Config) -> bool | None:
+    """Whether the run had finished at its last checkpoint, or None before the first one.
+
+    Nothing of the file is kept: a system that forbids to replace a file in use must let training do so.
+    """
     path = run.last_checkpoint
     if not path.is_file():
         return None
@@ -165,26 +180,22 @@ def _read_checkpoint(run: RunFolder, config: Config) -> dict[str, Any] | None:
     if differing:
         was = ", ".join(f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}" for name in differing)
         raise ModelError(f"{path}: of another configuration than {run.config_file}: {was}; put it back, or train anew")
-    return state
+    return bool(state["finished"])
 
 
-def _train(config: Config, data: ImageCache, run: RunFolder, state: dict[str, Any] | None) -> TrainedModel:
+def _train(config: Config, data: ImageCache, run: RunFolder, *, resumed: bool = False) -> TrainedModel:
     training = config.training
-    threads = torch.get_num_threads()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    chatter = logging.getLogger("lightning.pytorch")
-    level = chatter.level
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with _process_put_back(), warnings.catch_warnings():
         # Lightning's own use of what PyTorch has renamed; nothing that a user could change.
         warnings.filterwarnings("ignore", r".*LeafSpec", FutureWarning)
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         torch.manual_seed(config.seed)
+        if training.threads:
+            torch.set_num_threads(training.threads)
         vae = build_model(config)
         module = TrainingModule(config, vae, data)
+        console = None if _rank() == 0 else Console(quiet=True)
         try:
-            chatter.setLevel(logging.ERROR)
-            if training.threads:
-                torch.set_num_threads(training.threads)
-            console = None if _rank() == 0 else Console(quiet=True)
             with ProgressDisplay("training", module.total_steps, console=console) as display:
                 recorder = Recorder(config, run, display)
                 trainer = pl.Trainer(
@@ -203,18 +214,50 @@ def _train(config: Config, data: ImageCache, run: RunFolder, state: dict[str, An
                     use_distributed_sampler=False,
                     default_root_dir=run.path,
                 )
-                trainer.fit(module, ckpt_path=run.last_checkpoint if state else None, weights_only=True)
+                trainer.fit(module, ckpt_path=run.last_checkpoint if resumed else None, weights_only=True)
+        except BrokenPipeError:
+            raise  # whoever read the progress has gone
         except OSError as error:
-            raise TrainingError(
-                f"{run.path}: cannot be written: {error.strerror}; what was saved before stays"
-            ) from None
-        finally:
-            torch.set_num_threads(threads)
-            chatter.setLevel(level)
-            if threading.current_thread() is threading.main_thread():
-                for number, handler in handlers.items():
-                    signal.signal(number, handler)
+            raise _unwritten(run, error) from None
     return load(recorder.run.path)
+
+
+def _unwritten(run: RunFolder, error: OSError) -> TrainingError:
+    """What to say of a failed write: a file by its name, unless it is the run folder's or the system tells none."""
+    name = run.path
+    if isinstance(error.filename, str | bytes | Path):
+        file = Path(os.fsdecode(error.filename))
+        if not file.absolute().is_relative_to(run.path.absolute()):
+            name = file
+    return TrainingError(f"{name}: cannot be read or written: {error.strerror or error}; what was saved before stays")
+
+
+@contextmanager
+def _process_put_back() -> Iterator[None]:
+    """Put back at the end what training and Lightning change in this process."""
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    chatter = logging.getLogger("lightning.pytorch")
+    level = chatter.level
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+        if workspace is None:
+            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+        else:
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = workspace
+        chatter.setLevel(level)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 def _logger(run: RunFolder) -> Logger | bool:
