@@ -41,7 +41,6 @@ def test_a_lock_that_is_waited_for_long_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(files, "PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(logging.getLogger("corolla"), "propagate", True)
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -66,7 +65,7 @@ def test_a_lock_that_is_waited_for_long_is_named(
         done.set()
         holder.join()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert str(tmp_path / "cache") in caplog.text
+    assert str(tmp_path / "cache") in caplog.messages[0]
     caplog.clear()
     with locked(tmp_path / "cache"):
         pass

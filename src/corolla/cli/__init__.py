@@ -20,6 +20,9 @@ from corolla.errors import CorollaError, UsageError
 BROKEN_PIPE = 128 + 13
 INTERRUPTED = 128 + 2
 
+_WARNINGS = logging.StreamHandler()
+_WARNINGS.setFormatter(logging.Formatter("corolla: %(message)s"))
+
 app = App(
     name="corolla",
     help="Train β-VAEs on image collections, and make the trained model useful. Begin with `corolla demo`.",
@@ -77,12 +80,10 @@ def _pointer(error: CorollaError | CycloptsError) -> str:
 
 
 def _show_warnings_of_corolla() -> None:
+    _WARNINGS.stream = sys.stderr  # which may be another one than at the last call
     log = logging.getLogger("corolla")
-    if not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("corolla: %(message)s"))
-        log.addHandler(handler)
-        log.propagate = False
+    log.addHandler(_WARNINGS)
+    log.propagate = False
 
 
 def main() -> NoReturn:
