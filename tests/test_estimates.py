@@ -111,7 +111,7 @@ def trained() -> Trained:
 
 
 def _maximum_likelihood(flat: NDArray[np.float64]) -> float:
-    """Average log p(x) at the optimum of probabilistic PCA (Tipping & Bishop 1999, eq. 3 at eqs. 7 and 8)."""
+    """Average log p(x) at the optimum of probabilistic PCA (Tipping & Bishop 1999)."""
     eigenvalues = np.linalg.eigvalsh(np.cov(flat.T, bias=True))[::-1]
     kept, noise = eigenvalues[:LATENTS], eigenvalues[LATENTS:].mean()
     log_det = np.log(kept).sum() + (DIM - LATENTS) * np.log(noise)
@@ -126,7 +126,7 @@ def test_training_finds_probabilistic_pca(trained: Trained) -> None:
     assert sigma**2 == pytest.approx(eigenvalues[:-LATENTS].mean(), rel=5e-3)
     assert np.allclose(b, trained.flat.mean(0), atol=5e-3)
     # The likelihood allows any rotation of the latents, but the ELBO is tight only where each column of W is a
-    # principal axis of its own (Lucas et al. 2019, arXiv 1911.02469, section 4), with the length sqrt(λ - σ²).
+    # principal axis of its own (Lucas et al. 2019, arXiv 1911.02469), with the length sqrt(λ - σ²).
     found = w[:, np.argsort((w**2).sum(0))]
     assert np.allclose((found**2).sum(0), eigenvalues[-LATENTS:] - sigma**2, rtol=1e-2)
     cosines = np.abs((found / np.linalg.norm(found, axis=0)).T @ axes[:, -LATENTS:])

@@ -56,7 +56,7 @@ class Estimates:
     elbo_nats: Average
     """The evidence lower bound, -distortion - rate (Kingma & Welling 2014, eq. 3)."""
     log_likelihood_nats: Average
-    """The importance-weighted bound on log p(x) with K draws (Burda et al. 2016, arXiv 1509.00519, eq. 8)."""
+    """The importance-weighted bound on log p(x) with K draws (Burda et al. 2016, arXiv 1509.00519)."""
     effective_samples: Average
     """(Σ w)²/Σ w² of the K importance weights. Near 1 the bound is loose, and larger K tightens it."""
     distortion_nats: Average

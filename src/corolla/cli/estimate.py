@@ -1,0 +1,175 @@
+"""The command that estimates: how likely images are under a model, and what its latents know."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from corolla.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from corolla.config import Config
+    from corolla.estimates import Average, Estimates, Progress
+
+_NEAR_CEILING_NATS = 0.5
+
+_WITHOUT_DENSITY = "the cross-entropy of grey pixels is not a density: compare these with Bernoulli models only"
+
+
+def estimate(
+    model: Path,
+    /,
+    *,
+    split: str | None = None,
+    importance_samples: int = 100,
+    count: int | None = None,
+    seed: int = 0,
+    json_: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Estimate the likelihood of images, and what the latents know about them and about each other.
+
+    Args:
+        model: Run folder or model folder.
+        split: Splits of the model's images, joined by +; by default those it was evaluated on.
+        importance_samples: Draws for each image: more give a tighter bound on the likelihood, and take longer.
+        count: At most so many images, spread over the split.
+        seed: Fixes the draws.
+        json_: Print one JSON object, for programs.
+    """
+    if importance_samples < 1:
+        raise UsageError(f"--importance-samples {importance_samples}: give at least 1")
+    if count is not None and count < 2:
+        raise UsageError(f"--count {count}: give at least 2; averages need them")
+    from corolla import estimates
+    from corolla.guidance import WITHOUT_CODE_LENGTH
+    from corolla.trained import load
+
+    trained = load(model)
+    config = trained.config
+    if config.objective.name in WITHOUT_CODE_LENGTH:
+        raise UsageError(
+            f"{model}: an auto-encoder ({config.objective.name}) has no distribution over latents or images to "
+            "estimate; train with another objective, such as vae"
+        )
+    split = split or config.data.eval_split
+    images, rows = _images(config, split, count)
+    with ExitStack() as displays:
+        found = estimates.estimate(
+            trained.vae,
+            images,
+            rows,
+            importance_samples=importance_samples,
+            seed=seed,
+            progress=_shown_in(displays),
+        )
+    if json_:
+        print(json.dumps(_facts(model, split, seed, config, found), indent=2))
+        return
+    noun = f"{found.images} images of {split} ({config.data.source}), {importance_samples} draws each, seed {seed}"
+    print(f"{model}: {noun}")
+    for line in _lines(config, found):
+        print(line)
+
+
+def _images(config: Config, split: str, count: int | None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The images that a model was made for, and the rows of a split, or of `count` spread over it."""
+    import numpy as np
+
+    from corolla.data import RECIPES, open_cache, open_source, select_rows
+    from corolla.progress import ProgressDisplay, transfer_progress
+
+    data = config.data
+    with transfer_progress() as show_transfer:
+        source = open_source(data.source, mirror=data.mirror, progress=show_transfer)
+    with ProgressDisplay(f"reading {source.name}", len(source.keys)) as display:
+
+        def show(done: int, _total: int) -> None:
+            if display.due():
+                display.update(done)
+
+        cache = open_cache(source, RECIPES[data.recipe], *data.size, on_error=data.on_error, progress=show)
+    rows = select_rows(cache.splits, split)
+    if count is not None:
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
+    return cache.images, rows
+
+
+def _shown_in(displays: ExitStack) -> Progress:
+    """Progress with a title for each piece of work, the former one closed."""
+    from corolla.progress import ProgressDisplay
+
+    current: dict[str, ProgressDisplay] = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        if what not in current:
+            displays.close()
+            current[what] = displays.enter_context(ProgressDisplay(f"{what}, images", total))
+        if current[what].due() or (done == total and current[what].live):
+            current[what].update(done)
+
+    return show
+
+
+def _facts(path: Path, split: str, seed: int, config: Config, found: Estimates) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "path": str(path),
+        "source": config.data.source,
+        "split": split,
+        "seed": seed,
+        "likelihood": config.likelihood.name,
+        **asdict(found),
+        "active_latents": found.active_latents,
+        "active_units": found.active_units,
+    }
+
+
+def _lines(config: Config, found: Estimates) -> list[str]:
+    count = len(found.latent_rate_nats)
+    lines = [
+        "averages over images and their standard errors, in nats per image",
+        _line("log-likelihood", found.log_likelihood_nats, "at least; more draws tighten it"),
+        _line("  effective draws", found.effective_samples, f"of {found.importance_samples}"),
+        _line("ELBO", found.elbo_nats, "-distortion - rate"),
+        _line("distortion", found.distortion_nats),
+        _line("rate", found.rate_nats),
+        _line(
+            "  mutual information",
+            found.mutual_information_nats,
+            f"between latents and image; can be at most log {found.images} = "
+            f"{found.mutual_information_ceiling_nats:.2f} here",
+        ),
+        _line("  total correlation", found.total_correlation_nats, "between the latents"),
+        _line("  dimension-wise KL", found.dimension_wise_kl_nats, "of single latents from the prior"),
+    ]
+    if found.log_likelihood_bits_per_dim is not None and found.elbo_bits_per_dim is not None:
+        lines += [
+            "bits per dimension",
+            _line("-log-likelihood", found.log_likelihood_bits_per_dim, "at most"),
+            _line("-ELBO", found.elbo_bits_per_dim),
+        ]
+    lines.append(
+        f"active latents: {found.active_latents} of {count} by their rate, {found.active_units} by the variance of "
+        "their mean"
+    )
+    if found.mutual_information_ceiling_nats - found.mutual_information_nats.mean < _NEAR_CEILING_NATS:
+        lines.append(
+            f"mutual information is at its ceiling: the latents tell all {found.images} images apart, and the three "
+            "parts of the rate depend on how many there are"
+        )
+    if config.likelihood.name == "bernoulli":
+        lines.append(f"bernoulli: {_WITHOUT_DENSITY}")
+    return lines
+
+
+def _line(label: str, value: Average, note: str = "") -> str:
+    digits = 4 if abs(value.mean) < 10 and value.standard_error < 0.01 else 2
+    return f"  {label:<20} {value.mean:>12.{digits}f} ± {value.standard_error:<8.{digits}f} {note}".rstrip()
