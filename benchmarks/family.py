@@ -1,0 +1,174 @@
+"""The family of objectives on drawn flowers: what each pays in reconstruction for how little KL and dependence.
+
+Every variant trains the `burgess` network with ten latents on the same 64x64 florets for equally many steps, with
+several seeds. The table has the means over seeds and their standard deviations, on images that were not trained on; the
+total correlation (TC) is that of the aggregated posterior of all of them, summed exactly. Finished runs are kept: the
+command goes on where it was stopped. The whole takes about an hour on two cores.
+
+    python dev.py bench family
+    python dev.py bench family --seeds 1 --variants vae,beta_vae --steps 200 --runs /tmp/try
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+
+from corolla import load
+from corolla.checkpoint import load_card
+from corolla.config import Config
+from corolla.data import select_rows
+from corolla.errors import CorollaError
+from corolla.estimates import estimate
+from corolla.runs import RunFolder
+from corolla.training import fit, prepare, resume
+from environment import describe, markdown_table
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "ae": {},
+    "dae": {"noise": 0.1},
+    "vae": {},
+    "beta_vae": {"beta": 4.0},
+    "capacity_vae": {"gamma": 100.0, "capacity_nats": 10.0, "capacity_steps": 1000},
+    "free_bits": {"free_nats": 0.5},
+    "control_vae": {"target_nats": 10.0},
+    "beta_tcvae": {"beta": 4.0},
+    "factor_vae": {"gamma": 10.0},
+    "dip_vae_i": {"lambda_offdiagonal": 10.0, "lambda_diagonal": 100.0},
+    "dip_vae_ii": {"lambda_offdiagonal": 10.0, "lambda_diagonal": 10.0},
+    "info_vae": {"alpha": 0.0, "lambda_mmd": 1000.0},
+}
+
+
+def configuration(variant: str, seed: int, steps: int) -> Config:
+    """The run of one variant and seed; all but the objective and the seed is the same."""
+    changes: dict[str, object] = {
+        "seed": seed,
+        "data.source": "florets:10000",
+        "data.flip": False,
+        "data.shift_px": 0,
+        "network.name": "burgess",
+        "network.latent_dim": 10,
+        "training.max_steps": steps,
+        "training.batch_size": 64,
+        "training.optimizer": "adam",
+        "training.weight_decay": 0.0,
+        "training.ema_decay": 0.995,
+        "training.evaluate_every": max(1, steps // 2),
+        "training.threads": 1,
+        "objective.name": variant,
+    }
+    changes |= {f"objective.{name}": value for name, value in VARIANTS[variant].items()}
+    return Config().updated(changes)
+
+
+def train(variant: str, seed: int, steps: int, run: RunFolder) -> None:
+    """Train one run, or go on with it."""
+    if run.config_file.is_file():
+        resume(run.path)
+    else:
+        fit(configuration(variant, seed, steps), run.path)
+
+
+def finished(run: RunFolder, steps: int) -> bool:
+    """Whether a run has come to its last step."""
+    rows = run.rows()
+    return bool(rows) and int(rows[-1]["step"]) == steps
+
+
+def train_all(runs: dict[tuple[str, int], RunFolder], steps: int, jobs: int) -> None:
+    """Train what is not finished, so many at a time, each on one core."""
+    waiting = [key for key, run in runs.items() if not finished(run, steps)]
+    working: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
+    while waiting or working:
+        while waiting and len(working) < jobs:
+            variant, seed = waiting.pop(0)
+            log = runs[variant, seed].path.with_suffix(".log")
+            log.parent.mkdir(parents=True, exist_ok=True)
+            command = [sys.executable, __file__, "--one", variant, str(seed), "--steps", str(steps)]
+            command += ["--runs", str(runs[variant, seed].path.parent)]
+            with log.open("wb") as output:
+                working[variant, seed] = subprocess.Popen(command, stdout=output, stderr=output)
+            print(f"training {variant}, seed {seed}; {len(waiting)} more to come", file=sys.stderr, flush=True)
+        for key, process in list(working.items()):
+            if process.poll() is not None:
+                del working[key]
+                if process.returncode:
+                    log = runs[key].path.with_suffix(".log")
+                    raise SystemExit(f"{key[0]}, seed {key[1]} failed: {log.read_text().strip().splitlines()[-1]}")
+        time.sleep(0.5)
+
+
+def numbers(run: RunFolder) -> dict[str, float]:
+    """What a finished run counts in the table, of the whole evaluation split."""
+    model = load(run.path)
+    cache = prepare(run.config())
+    images = np.asarray(cache.images[select_rows(cache.splits, run.config().data.eval_split)])
+    result = estimate(model.vae, images, importance_samples=1, seed=0)
+    scores = load_card(run.path).scores
+    return {
+        "reconstruction": scores["reconstruction"],
+        "psnr": scores["psnr_db"],
+        "kl": scores["kl"],
+        "mi": result.mutual_information_nats.mean,
+        "tc": result.total_correlation_nats.mean,
+        "dwkl": result.dimension_wise_kl_nats.mean,
+        "active": scores["active_latents"],
+        "seconds": float(run.rows()[-1]["train_seconds"]),
+    }
+
+
+def main() -> None:
+    """Train what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="joined by commas")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each on one core")
+    parser.add_argument("--runs", type=Path, default=Path("runs/bench-family"), help="where the runs are kept")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+
+    if arguments.one:
+        variant, seed = arguments.one[0], int(arguments.one[1])
+        try:
+            train(variant, seed, arguments.steps, RunFolder(arguments.runs / f"{variant}-{seed}"))
+        except CorollaError as error:
+            raise SystemExit(str(error)) from None
+        return
+
+    variants = arguments.variants.split(",")
+    runs = {
+        (variant, seed): RunFolder(arguments.runs / f"{variant}-{seed}")
+        for seed in range(1, arguments.seeds + 1)
+        for variant in variants
+    }
+    train_all(runs, arguments.steps, arguments.jobs)
+    rows = []
+    for variant in variants:
+        found = [numbers(runs[variant, seed]) for seed in range(1, arguments.seeds + 1)]
+
+        def cell(name: str, digits: int = 1, found: list[dict[str, float]] = found) -> str:
+            values = [entry[name] for entry in found]
+            spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+            return f"{mean(values):.{digits}f}{spread}"
+
+        settings = ", ".join(f"{name} {value:g}" for name, value in VARIANTS[variant].items())
+        seconds = mean(entry["seconds"] for entry in found)
+        cells = [cell("reconstruction"), cell("psnr", 2), cell("kl", 2), cell("tc", 2), cell("mi", 2), cell("dwkl", 2)]
+        rows.append([variant, settings, *cells, cell("active"), f"{seconds:.0f}"])
+    print(describe())
+    print(f"{arguments.steps} steps of 64 images, {arguments.seeds} seeds")
+    print()
+    header = ["objective", "settings", "reconstruction, nats", "PSNR, dB", "KL, nats", "TC, nats", "MI, nats"]
+    print(markdown_table([*header, "dimension-wise KL, nats", "active latents", "training, s"], rows))
+
+
+if __name__ == "__main__":
+    main()
