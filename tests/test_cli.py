@@ -270,7 +270,14 @@ def test_flags_change_a_preset_and_set_reaches_the_rest() -> None:
 
 def test_without_a_start_the_defaults_are_meant() -> None:
     assert build_config(None, None, Flags(), ()) == Config()
-    assert build_config(None, None, Flags(sigma="calibrated", devices="auto"), ()) == Config()
+    assert build_config(None, None, Flags(devices="auto"), ()) == Config()
+
+
+def test_a_scale_belongs_to_a_likelihood_that_has_one() -> None:
+    gaussian = build_config(None, None, Flags(likelihood="gaussian", sigma="calibrated"), ())
+    assert gaussian.likelihood.sigma == "calibrated"
+    with pytest.raises(UsageError, match="bernoulli has no sigma"):
+        build_config(None, None, Flags(sigma="0.1"), ())
 
 
 def test_the_configuration_of_a_run_is_taken_as_it_is(tmp_path: Path) -> None:

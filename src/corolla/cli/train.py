@@ -42,8 +42,20 @@ class Flags:
     sigma: Annotated[
         str | None, Parameter(group=_MODEL, help="Of gaussian: a number on the [0, 1] pixel scale, or calibrated.")
     ] = None
-    objective: Annotated[str | None, Parameter(group=_MODEL, help="ae, vae or beta_vae.")] = None
-    beta: Annotated[float | None, Parameter(group=_MODEL, help="Of beta_vae: weight of the KL, in nats.")] = None
+    objective: Annotated[
+        str | None,
+        Parameter(
+            group=_MODEL,
+            help="ae, dae, vae, beta_vae, capacity_vae, free_bits, control_vae, beta_tcvae, factor_vae, dip_vae_i, "
+            "dip_vae_ii or info_vae.",
+        ),
+    ] = None
+    beta: Annotated[
+        float | None, Parameter(group=_MODEL, help="Of beta_vae: weight of the KL; of beta_tcvae: of the correlation.")
+    ] = None
+    target_nats: Annotated[
+        float | None, Parameter(group=_MODEL, help="Of control_vae: the KL that is wanted, in nats per image.")
+    ] = None
 
     epochs: Annotated[int | None, Parameter(group=_TRAINING, help="Passes over the training images.")] = None
     max_steps: Annotated[int | None, Parameter(group=_TRAINING, help="Optimiser steps; overrides epochs.")] = None
@@ -72,6 +84,7 @@ _OTHER_SETTINGS = {
     "sigma": "likelihood.sigma",
     "objective": "objective.name",
     "beta": "objective.beta",
+    "target_nats": "objective.target_nats",
     "seed": "seed",
 }
 SETTINGS = {
