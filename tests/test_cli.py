@@ -20,6 +20,7 @@ from corolla.cli import run
 from corolla.cli.train import SETTINGS, Flags, build_config
 from corolla.config import Config, preset, preset_names
 from corolla.data import open_source
+from corolla.errors import UsageError
 from corolla.model import build_model
 from corolla.runs import RunFolder
 from corolla.trained import load
