@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from corolla.distributions import DiagonalGaussian
-from corolla.objectives.seam import Companion
+from corolla.objectives.seam import Companion, average_over_processes
 
 REAL, PERMUTED = 0, 1
 
@@ -60,7 +60,7 @@ class Discriminator(Companion):
             loss = F.cross_entropy(self.net(points).to(z.dtype), labels)
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-        _average_over_processes([p.grad for p in self.net.parameters() if p.grad is not None])
+        average_over_processes([p.grad for p in self.net.parameters() if p.grad is not None])
         self.optimizer.step()
         self.loss.lerp_(loss.detach().to(self.loss), 0.02)
 
@@ -90,13 +90,6 @@ class Discriminator(Companion):
     def set_extra_state(self, state: Any) -> None:
         """Put back the optimiser's state."""
         self.optimizer.load_state_dict(state)
-
-
-def _average_over_processes(gradients: list[Tensor]) -> None:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        for gradient in gradients:
-            torch.distributed.all_reduce(gradient)
-            gradient /= torch.distributed.get_world_size()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from corolla.distributions import DiagonalGaussian
-from corolla.objectives.seam import Companion
+from corolla.objectives.seam import Companion, average_over_processes
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ class Controller(Companion):
     @torch.no_grad()
     def update(self, z: Tensor, kl: Tensor) -> None:  # noqa: ARG002
         """Move β after a step whose KL was `kl` nats per image."""
+        kl = kl.clone()
+        average_over_processes([kl])
         error = self.target_nats - kl
         self.integral.add_(error).clamp_(-self.max_beta / self.integral_gain, 0.0)
         output = self.proportional_gain * torch.sigmoid(-error) - self.integral_gain * self.integral

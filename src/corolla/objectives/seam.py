@@ -110,3 +110,11 @@ class Objective:
             weighted["perceptual"] = self.perceptual * self.distance(x, p.mean).mean()
         total = torch.stack(list(weighted.values())).sum()
         return LossTerms(total, reconstruction, q.kl().mean(), weighted)
+
+
+def average_over_processes(values: list[Tensor]) -> None:
+    """Replace each value by its mean over the processes that train together, so that their companions stay alike."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for value in values:
+            torch.distributed.all_reduce(value)
+            value /= torch.distributed.get_world_size()
