@@ -252,6 +252,40 @@ def test_dead_latents_are_counted_by_both_criteria() -> None:
     assert (found.active_latents, found.active_units) == (2, 1)
 
 
+@dataclass(frozen=True)
+class Uniform:
+    """Each number of an image is one of 256 levels, all equally likely."""
+
+    mean: Tensor
+    discrete: bool = True
+
+    def sample(self) -> Tensor:
+        return self.mean
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return torch.full((len(x),), -x[0].numel() * math.log(256))
+
+
+class UniformLikelihood(nn.Module):
+    def forward(self, raw: Tensor, x: Tensor | None = None) -> Uniform:  # noqa: ARG002
+        return Uniform(raw)
+
+
+def test_bits_per_dimension_of_levels_that_are_equally_likely_are_eight() -> None:
+    images = _table_images(2)
+    images[..., 0], images[..., 1] = 0, 0  # the posterior is the prior, so there is no rate
+    found = estimate(VAE(Table(), Nothing(), UniformLikelihood()), images, importance_samples=3)  # type: ignore[arg-type]
+    assert found.elbo_bits_per_dim is not None
+    assert found.log_likelihood_bits_per_dim is not None
+    assert found.elbo_bits_per_dim.mean == pytest.approx(8, rel=1e-6)
+    assert found.log_likelihood_bits_per_dim.mean == pytest.approx(8, rel=1e-6)
+    images[..., 0] = 2.0  # two means of 2 cost 4 nats, over four numbers
+    found = estimate(VAE(Table(), Nothing(), UniformLikelihood()), images, importance_samples=3)  # type: ignore[arg-type]
+    assert found.elbo_bits_per_dim is not None
+    assert found.elbo_bits_per_dim.mean == pytest.approx(8 + 1 / math.log(2), rel=1e-6)
+    assert estimate(_table_vae(), images, importance_samples=1).elbo_bits_per_dim is None
+
+
 def test_another_prior_takes_the_place_of_the_standard_normal() -> None:
     images, prior = _table_images(500), stats.multivariate_normal([0.5, 0.2], [[2.0, 0.9], [0.9, 1.5]])
     found = estimate(
