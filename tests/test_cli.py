@@ -503,8 +503,10 @@ def test_the_demo_leaves_a_page_that_needs_nothing_else(monkeypatch: pytest.Monk
     small = Config.from_dict(TINY)
     monkeypatch.setattr("corolla.config.preset", lambda _name: small)
     monkeypatch.setattr("corolla.cli.demo.QUICK_STEPS", 3)
-    for _ in range(2):  # the second replaces the first
-        assert run(["demo", "--quick", "-o", "demo folder"]) == 0
+    assert run(["demo", "--quick", "-o", "demo folder"]) == 0
+    assert RunFolder(Path("demo folder/run")).config().seed == small.seed
+    assert run(["demo", "--quick", "--seed", "7", "-o", "demo folder"]) == 0  # it replaces the first
+    assert RunFolder(Path("demo folder/run")).config().seed == 7
     page = Path("demo folder/index.html").read_text(encoding="utf-8")
     assert page.count("data:image/webp;base64,") > 30
     assert "http" not in page

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from corolla.config import Config
-from corolla.errors import TrainingError
-from corolla.runs import new_run_path
+from corolla.errors import ModelError, TrainingError
+from corolla.runs import RunFolder, new_run_path
 
 
 def test_runs_that_begin_at_once_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +25,17 @@ def test_where_no_run_can_be_made_it_is_said(tmp_path: Path, monkeypatch: pytest
     Path("runs").write_text("a file")
     with pytest.raises(TrainingError, match=r"cannot be written.*--run"):
         new_run_path(Config())
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\xff\xfe\x00", b"step,loss\n7\n", b"step\n7,8\n", b"step,loss\n7,much\n", b'step\n"' + b"9" * 200_000]
+)
+def test_a_damaged_record_is_named(tmp_path: Path, damage: bytes) -> None:
+    run = RunFolder(tmp_path)
+    assert run.rows() == []
+    run.write_rows([{"step": 7, "loss": 1.5}])
+    assert run.rows() == [{"step": "7", "loss": "1.5"}]
+    run.metrics_file.write_bytes(damage)
+    with pytest.raises(ModelError, match=r"metrics\.csv: damaged: .*--resume") as caught:
+        run.rows()
+    assert "\n" not in str(caught.value)

@@ -255,6 +255,73 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
         assert torch.isfinite(tensor).all(), name
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_first_step_with_a_loss_that_is_not_finite_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    run = tmp_path / "run"
+    config = small(training__evaluate_every=20, training__checkpoint_every=3)
+    train_step, at_end = TrainingModule.training_step, Recorder.on_train_batch_end
+
+    def spoilt(self: TrainingModule, *arguments: Any) -> torch.Tensor:
+        loss = train_step(self, *arguments)
+        if self.trainer.global_step + 1 in (11, 13):
+            assert self.terms is not None
+            self.terms = self.terms * float("nan")
+        return loss
+
+    def failing(self: Recorder, trainer: Any, *rest: Any) -> None:
+        at_end(self, trainer, *rest)
+        if trainer.global_step == 7:
+            raise OSError(5, "broken")
+
+    monkeypatch.setattr(TrainingModule, "training_step", spoilt)
+    if killed:
+        with monkeypatch.context() as patch:
+            patch.setattr(Recorder, "on_train_batch_end", failing)
+            with pytest.raises(TrainingError, match="broken"):
+                corolla.fit(config, run)
+    with pytest.raises(TrainingError, match=r"the loss is not finite at step 11; .*last good checkpoint"):
+        training.resume(run) if killed else corolla.fit(config, run)
+
+
+def test_weights_that_are_not_finite_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = TrainingModule.optimizer_step
+
+    def spoilt(self: TrainingModule, *arguments: Any, **options: Any) -> None:
+        step(self, *arguments, **options)
+        if self.trainer.global_step == 3:  # it counts the step afterwards
+            next(self.vae.parameters()).data.fill_(float("inf"))
+
+    monkeypatch.setattr(TrainingModule, "optimizer_step", spoilt)
+    with pytest.raises(TrainingError, match=r"step 4 left weights not finite; .*nothing was saved"):
+        corolla.fit(small(training__max_steps=4), tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe\x00", b"step,loss\n7\n", b"nonsense\n\n,,,\n", None])
+def test_a_damaged_record_is_rebuilt_when_a_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path, damage: bytes | None
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    at_end = Recorder.on_train_batch_end
+
+    def failing(self: Recorder, trainer: Any, *rest: Any) -> None:
+        at_end(self, trainer, *rest)
+        if trainer.global_step == 16:
+            raise OSError(5, "broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_train_batch_end", failing)
+        with pytest.raises(TrainingError, match="broken"):
+            corolla.fit(small(training__checkpoint_every=15), run.path)
+    if damage is None:
+        run.metrics_file.unlink()
+    else:
+        run.metrics_file.write_bytes(damage)
+    training.resume(run.path)
+    assert outcome(run.path)["rows"] == outcome(finished)["rows"]
+
+
 def test_early_stopping_counts_evaluations_without_improvement(tmp_path: Path) -> None:
     config = small(
         training__learning_rate=1e-12,

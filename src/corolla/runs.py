@@ -21,7 +21,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from corolla.config import Config, read_yaml
-from corolla.errors import TrainingError, UsageError
+from corolla.errors import ModelError, TrainingError, UsageError
 from corolla.files import write_atomically
 
 LOCK_NAME = ".lock"
@@ -103,11 +103,24 @@ class RunFolder:
             raise _unwritable(self.path, error) from None
 
     def rows(self) -> list[dict[str, str]]:
-        """The rows of `metrics.csv`, oldest first."""
+        """The rows of `metrics.csv`, oldest first. Raises ModelError if the file is damaged."""
         if not self.metrics_file.is_file():
             return []
-        with self.metrics_file.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        try:
+            with self.metrics_file.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            for row in rows:
+                for name, value in row.items():
+                    if name is None or value is None:
+                        raise ValueError("a row is longer or shorter than the first")
+                    if value:
+                        float(value)
+        except (OSError, ValueError, csv.Error) as error:
+            raise ModelError(
+                f"{self.metrics_file}: damaged: {error}; `corolla train --resume {self.path}` writes it anew if "
+                "the run had not ended; otherwise remove it"
+            ) from None
+        return rows
 
     def write_rows(self, rows: list[dict[str, Any]]) -> None:
         """Replace `metrics.csv`."""

@@ -23,6 +23,7 @@ SHOWN = 16
 def demo(
     *,
     quick: bool = False,
+    seed: int | None = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("demo"),
 ) -> None:
     """Train a small model on drawn flowers, and write a page that shows what it learnt.
@@ -31,6 +32,7 @@ def demo(
 
     Args:
         quick: Train for a few seconds only, to see that everything works.
+        seed: Another seed trains another model; by default the preset's.
         output: The folder to write.
     """
     run = output / "run"
@@ -45,6 +47,8 @@ def demo(
     from corolla.training import fit
 
     config = preset("quick")
+    if seed is not None:
+        config = config.updated({"seed": seed})
     if quick:
         config = config.updated({"training.max_steps": QUICK_STEPS})
     model = fit(config, run, force=True)

@@ -48,7 +48,8 @@ class Recorder(pl.Callback):
         self.train_seconds = 0.0
         self.sums: Tensor | None = None
         self.summed = 0
-        self._rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
+        self._finite: Tensor | None = None
         self._complaining = False
         self._signal: int | None = None
         self._checkpointed_at = time.monotonic()
@@ -57,7 +58,7 @@ class Recorder(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What resuming needs, and the settings that the state belongs to."""
-        names = ("best_loss", "evaluations_since_best", "finished", "train_seconds", "sums", "summed")
+        names = ("best_loss", "evaluations_since_best", "finished", "train_seconds", "sums", "summed", "rows")
         return {name: getattr(self, name) for name in names} | {"settings": self.config.flat()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102
@@ -72,8 +73,9 @@ class Recorder(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: D102
         if self.sums is not None:
             self.sums = self.sums.to(pl_module.device)
-        # Rows that a killed run wrote after its last checkpoint will be written again.
-        self._rows = [dict(row) for row in self.run.rows() if int(row["step"]) <= trainer.global_step]
+            self._finite = torch.tensor(self.summed, device=pl_module.device)  # nothing else is saved
+        if self.rows and trainer.is_global_zero:
+            self.run.write_rows(self.rows)  # what a killed run wrote after its last checkpoint will come again
         assert isinstance(pl_module, TrainingModule)
         self.display.begin(trainer.global_step, pl_module.total_steps)
         self._tick = time.perf_counter()
@@ -99,6 +101,8 @@ class Recorder(pl.Callback):
         terms = pl_module.terms
         self.sums = terms if self.sums is None else self.sums + terms
         self.summed += 1
+        finite = torch.isfinite(self.sums).all().long()  # a sum that was spoilt once stays so
+        self._finite = finite if self._finite is None else self._finite + finite
         self.train_seconds += time.perf_counter() - self._tick
 
         last = step >= pl_module.total_steps
@@ -147,13 +151,16 @@ class Recorder(pl.Callback):
         return evaluation_due and (rested or trainer.world_size > 1)
 
     def _check_finite(self, module: TrainingModule, step: int) -> None:
-        assert self.sums is not None
+        assert self._finite is not None
         weights = torch.stack([p.detach().sum() for p in module.vae.parameters()]).sum()
-        if bool(torch.isfinite(self.sums).all() & torch.isfinite(weights)):
+        finite, whole = torch.stack([self._finite, torch.isfinite(weights).long()]).tolist()
+        if finite == self.summed and whole:
             return
+        first = step - self.summed + finite + 1
+        what = f"the loss is not finite at step {first}" if first <= step else f"step {step} left weights not finite"
         saved = self.run.last_checkpoint.is_file()
         raise TrainingError(
-            f"the loss is not finite at step {step} or in the {self.summed} steps before it; try a smaller "
+            f"{what}; try a smaller "
             f"training.learning_rate than {self.config.training.learning_rate:g}, or training.clip_norm 100; "
             + (f"the last good checkpoint stays in {self.run.last_checkpoint}" if saved else "nothing was saved yet")
         )
@@ -193,7 +200,7 @@ class Recorder(pl.Callback):
         if trainer.world_size > 1:
             improved = trainer.strategy.broadcast(improved)
         self.evaluations_since_best = 0 if improved else self.evaluations_since_best + 1
-        self.sums, self.summed = None, 0
+        self.sums, self.summed, self._finite = None, 0, None
 
     def _write_row(self, trainer: pl.Trainer, module: TrainingModule, evaluation: Evaluation, step: int) -> None:
         assert self.sums is not None
@@ -207,11 +214,11 @@ class Recorder(pl.Callback):
             "train_reconstruction": reconstruction,
             "train_kl": kl,
             **(module.companion.report() if module.companion else {}),
-            "learning_rate": learning_rate,
+            "learning_rate": float(learning_rate),
             "train_seconds": round(self.train_seconds, 3),
         }
-        self._rows.append(row)
-        self.run.write_rows(self._rows)
+        self.rows.append(row)
+        self.run.write_rows(self.rows)
         if trainer.logger is not None:
             trainer.logger.log_metrics({name: float(value) for name, value in row.items() if name != "step"}, step)
         self._pass_on_complaint(module)
@@ -248,7 +255,7 @@ class Recorder(pl.Callback):
         if every is None:
             evaluations = module.total_steps // (self.config.training.evaluate_every or module.steps_per_epoch)
             every = max(1, evaluations // SAMPLE_PICTURES)
-        if len(self._rows) % every and step < module.total_steps:
+        if len(self.rows) % every and step < module.total_steps:
             return
         card = ModelCard(self.config)
         model = TrainedModel(module.best_weights, card, device=module.device)
