@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from corolla.checkpoint import CARD_NAME, WEIGHTS_NAME, ModelCard, find_model, load_card, load_model, save_model
 from corolla.config import Config
+from corolla.distributions import LIKELIHOODS
 from corolla.errors import ModelError
 from corolla.files import write_atomically
 from corolla.model import build_model
@@ -41,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_a_model_comes_back_bit_for_bit(tmp_path: Path, network: str, likelihood: str) -> None:
     torch.manual_seed(1)
     config = small_config(network, likelihood)

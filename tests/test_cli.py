@@ -180,6 +180,14 @@ def test_info_as_json_has_the_numbers(cli: Cli, model: Path) -> None:
     assert "objective.beta" not in facts["settings"]
 
 
+def test_info_shows_bits_per_dimension(cli: Cli, model: Path) -> None:
+    card = load_card(model)
+    card = replace(card, scores=card.scores | {"bits_per_dim": 4.567})
+    (model / "model" / "config.json").write_text(card.to_json())
+    (line,) = (line for line in cli("info", model)[1].splitlines() if "bits per dim" in line)
+    assert line.split() == ["bits", "per", "dim", "4.57", "bits", "per", "pixel", "and", "channel"]
+
+
 def test_info_gives_advice(cli: Cli, model: Path) -> None:
     write_card(model, step=4000, kl=0.02, latents=(0.02, 0.0, 0.0, 0.0, 0.0, 0.0))
     (finding,) = json.loads(cli("info", model, "--json")[1])["advice"]
@@ -332,6 +340,14 @@ WRONG_USE = {
     "unknown source": (["data", "info", "flowers103"], "flowers102"),
     "one point": (["interpolate", "m", "--count", "1"], "at least 2"),
     "no run": (["train", "--resume", "runs/none"], "runs/none"),
+    "a scale where there is none": (
+        ["train", "--dry-run", "--likelihood", "bernoulli", "--sigma", "0.1"],
+        "bernoulli has no sigma",
+    ),
+    "a scale that is none": (
+        ["train", "--dry-run", "--likelihood", "laplace", "--sigma", "wide"],
+        "likelihood.sigma = 'wide'",
+    ),
 }
 
 

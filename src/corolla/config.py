@@ -30,8 +30,21 @@ def _parse_size(value: Any) -> Any:
     return value
 
 
+def _parse_sigma(value: Any) -> Any:
+    """Read a scale: a number, or how to find one. The bounds are those between which float32 loses no digits."""
+    if value is None or value in ("calibrated", "learned"):
+        return value
+    try:
+        if not isinstance(value, bool) and 1e-4 <= float(value) <= 10:
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise ValueError("should be calibrated, learned, or a number from 0.0001 to 10")
+
+
 Side = Annotated[int, Field(ge=8, le=4096)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(_parse_size)]
+Sigma = Annotated[float | Literal["calibrated", "learned"] | None, BeforeValidator(_parse_sigma)]
 
 
 class _Value(BaseModel):
@@ -68,11 +81,11 @@ class LikelihoodConfig(_Value):
     """How the decoder's output describes pixels."""
 
     name: Literal["bernoulli", "continuous_bernoulli", "gaussian", "laplace", "discretised_logistic"] = "bernoulli"
-    sigma: Annotated[float, Field(gt=0, le=10)] | Literal["calibrated", "learned"] | None = Field(
+    sigma: Sigma = Field(
         None,
-        description="gaussian, laplace, discretised_logistic: the scale on the [0, 1] pixel scale, found from each "
-        "batch (calibrated; not discretised_logistic) or learned with the weights; default: calibrated where that is "
-        "possible, else learned",
+        description="gaussian, laplace, discretised_logistic: the scale on the [0, 1] pixel scale, a number or found "
+        "from each batch (calibrated; not discretised_logistic) or learned with the weights; default: calibrated where "
+        "that is possible, else learned",
     )
 
     @model_validator(mode="after")

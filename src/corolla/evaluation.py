@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from corolla.data.batches import to_float
+from corolla.distributions import bits_per_dim
 from corolla.model import VAE
 from corolla.objectives import Objective
 
@@ -29,11 +30,12 @@ class Evaluation:
 def evaluate(
     vae: VAE, objective: Objective, images: NDArray[np.uint8], rows: NDArray[np.int64], *, seed: int
 ) -> Evaluation:
-    """Loss, reconstruction and KL in nats per image, PSNR in dB, and the number of active latents.
+    """Loss, reconstruction and KL in nats per image, PSNR in dB, bits per dimension, and the number of active latents.
 
     The loss is the objective's at the end of its schedules, so that one during a warm-up compares with later ones. The
     draws from q(z|x) are fixed by the seed, so that two models see the same noise. PSNR is that of the
-    reconstruction from the posterior's mean, averaged over images.
+    reconstruction from the posterior's mean, averaged over images. Bits per dimension are those of reconstruction and
+    KL together, where p(x|z) is a probability of 8-bit pixels: an upper bound on -log₂ p(x) per pixel and channel.
     """
     device = next(vae.parameters()).device
     vae.eval()
@@ -49,8 +51,9 @@ def evaluate(
             q = vae.encode(x)
             noise = torch.randn(q.mean.shape, generator=generator, device=device)
             z = q.mean + q.stddev * noise if objective.stochastic else q.mean
-            terms = objective(x, q, z, vae.decode(z), None, len(rows))
-            mean = vae.decode(q.mean).mean if objective.stochastic else vae.decode(z).mean
+            p = vae.decode(z)
+            terms = objective(x, q, z, p, None, len(rows))
+            mean = vae.decode(q.mean).mean if objective.stochastic else p.mean
             psnr = -10 * torch.log10(((mean - x) ** 2).flatten(1).mean(1))
             values = {
                 "loss": terms.total,
@@ -62,6 +65,8 @@ def evaluate(
                 totals[name] = totals.get(name, torch.zeros_like(latent_kl)) + value.cpu().double() * len(x)
             latent_kl = latent_kl + q.kl_per_latent().cpu().double().sum(0)
     scores = {name: float(total) / len(rows) for name, total in totals.items()}
+    if p.discrete and objective.stochastic:  # an auto-encoder's terms bound no probability
+        scores["bits_per_dim"] = bits_per_dim(scores["reconstruction"] + scores["kl"], x[0].numel())
     kl = (latent_kl / len(rows)).tolist()
     scores["active_latents"] = float(sum(value > ACTIVE_NATS for value in kl))
     return Evaluation(scores, tuple(kl))

@@ -208,6 +208,12 @@ def _scores(model: TrainedModel) -> str:
         ),
         "kl": ("rate", ".2f", "nats", f"How much a code tells about its image: {bits:.0f} bits."),
         "psnr_db": ("PSNR", ".2f", "dB", "How close reconstructions are to the images; 6 dB more is half the error."),
+        "bits_per_dim": (
+            "bits per dimension",
+            ".2f",
+            "bits",
+            "Rate and distortion together, per pixel and channel; guessing costs 8.",
+        ),
         "active_latents": ("active latents", ".0f", f"of {model.latent_dim}", "Those that the decoder listens to."),
     }
     rows = [

@@ -21,6 +21,7 @@ _SCORES = {
     "reconstruction": ("distortion", "nats per image"),
     "kl": ("rate", "nats per image"),
     "psnr_db": ("PSNR", "dB"),
+    "bits_per_dim": ("bits per dim", "bits per pixel and channel"),
     "active_latents": ("active latents", ""),
 }
 

@@ -38,9 +38,17 @@ class Flags:
 
     network: Annotated[str | None, Parameter(group=_MODEL, help="notebook, burgess or resnet.")] = None
     latent_dim: Annotated[int | None, Parameter(group=_MODEL, help="Number of latents.")] = None
-    likelihood: Annotated[str | None, Parameter(group=_MODEL, help="bernoulli or gaussian.")] = None
+    likelihood: Annotated[
+        str | None,
+        Parameter(group=_MODEL, help="bernoulli, continuous_bernoulli, gaussian, laplace or discretised_logistic."),
+    ] = None
     sigma: Annotated[
-        str | None, Parameter(group=_MODEL, help="Of gaussian: a number on the [0, 1] pixel scale, or calibrated.")
+        str | None,
+        Parameter(
+            group=_MODEL,
+            help="Scale of the last three: a number on the [0, 1] pixel scale, calibrated (not discretised_logistic) "
+            "or learned.",
+        ),
     ] = None
     objective: Annotated[
         str | None,

@@ -8,14 +8,15 @@ from corolla.distributions.aggregate import (
     log_importance_weights,
     pairwise_log_density,
 )
-from corolla.distributions.likelihoods import (
-    LIKELIHOODS,
+from corolla.distributions.likelihoods import LIKELIHOODS, Likelihood, LogitLikelihood, ScaledLikelihood
+from corolla.distributions.pixels import (
     Bernoulli,
-    BernoulliLikelihood,
+    ContinuousBernoulli,
+    DiscretisedLogistic,
     Gaussian,
-    GaussianLikelihood,
-    Likelihood,
+    Laplace,
     PixelDistribution,
+    bits_per_dim,
 )
 from corolla.distributions.posterior import DiagonalGaussian
 from corolla.distributions.priors import sample_prior
@@ -24,13 +25,17 @@ __all__ = [
     "LIKELIHOODS",
     "AggregateEstimator",
     "Bernoulli",
-    "BernoulliLikelihood",
+    "ContinuousBernoulli",
     "DiagonalGaussian",
+    "DiscretisedLogistic",
     "Gaussian",
-    "GaussianLikelihood",
     "KLTerms",
+    "Laplace",
     "Likelihood",
+    "LogitLikelihood",
     "PixelDistribution",
+    "ScaledLikelihood",
+    "bits_per_dim",
     "kl_terms",
     "log_aggregate",
     "log_importance_weights",

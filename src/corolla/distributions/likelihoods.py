@@ -1,119 +1,131 @@
-"""Likelihoods p(x|z): how the decoder's raw output describes pixels.
-
-Every log-probability is in nats per image: summed over pixels and channels, one value per image. Pixels are floats in
-[0, 1].
-"""
+"""Likelihoods: modules that read the decoder's raw output as a distribution p(x|z), and hold its scale."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from corolla.distributions.posterior import LOG_2PI
+from corolla.distributions.pixels import (
+    Bernoulli,
+    ContinuousBernoulli,
+    DiscretisedLogistic,
+    Gaussian,
+    Laplace,
+    PixelDistribution,
+)
+
+Sigma = float | Literal["calibrated", "learned"] | None
+"""A scale on the [0, 1] pixel scale, how to find it, or None for the likelihood's own default."""
+
+MIN_SIGMA = 1e-3
+"""The smallest scale that is calibrated or learned.
+
+Rounding to 8 bits alone leaves a root mean square error of 1/(255·√12) = 1.1e-3 and a mean absolute one of 1e-3. A
+density with a smaller scale would be rewarded without limit for describing the rounding in place of the images. The
+discretised logistic has no such reward to gain: at this scale it puts 3/4 of its mass into the cell it is centred on.
+"""
+
+# A learned scale starts between those of untrained and of trained models: its logarithm moves by about one learning
+# rate in a step, so that the way must not be long.
+_START_SIGMA = 0.1
+_SLOWEST = 0.02  # the moving average's smallest weight for the newest batch
 
 
-class PixelDistribution(Protocol):
-    """p(x|z), one distribution over an image for each latent."""
+class LogitLikelihood(nn.Module):
+    """Raw decoder output as the logit of each channel; there is no scale."""
 
-    @property
-    def mean(self) -> Tensor:
-        """Expected pixels, N×C×H×W."""
+    def __init__(self, distribution: Callable[[Tensor], PixelDistribution]) -> None:
+        super().__init__()
+        self.distribution = distribution
 
-    def sample(self) -> Tensor:
-        """Drawn pixels, N×C×H×W."""
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Log-probability of the images x in nats per image, N."""
-
-
-@dataclass(frozen=True)
-class Bernoulli:
-    """Each channel of each pixel is 1 with probability sigmoid(logits).
-
-    On pixels between 0 and 1 `log_prob` is the negative cross-entropy, the study notebook's reconstruction term.
-    That is not a density over such pixels, and it never rises above minus the pixels' own entropy.
-    """
-
-    logits: Tensor
-
-    @property
-    def mean(self) -> Tensor:
-        """Expected pixels, N×C×H×W."""
-        return torch.sigmoid(self.logits)
-
-    def sample(self) -> Tensor:
-        """Drawn pixels, each 0 or 1, N×C×H×W."""
-        return torch.bernoulli(self.mean)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Negative cross-entropy in nats per image, N."""
-        return -F.binary_cross_entropy_with_logits(self.logits, x, reduction="none").flatten(1).sum(1)
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """Each channel of each pixel is N(mean, sigma²); sigma is one number on the [0, 1] pixel scale."""
-
-    mean: Tensor
-    sigma: Tensor
-
-    def sample(self) -> Tensor:
-        """Drawn pixels, unbounded, N×C×H×W."""
-        return self.mean + self.sigma * torch.randn_like(self.mean)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Log-density in nats per image, N."""
-        square = ((x - self.mean) / self.sigma) ** 2
-        return -0.5 * (square + LOG_2PI).flatten(1).sum(1) - x[0].numel() * torch.log(self.sigma)
-
-
-class BernoulliLikelihood(nn.Module):
-    """Raw decoder output as the logit of each channel."""
-
-    def forward(self, raw: Tensor, x: Tensor | None = None) -> Bernoulli:  # noqa: ARG002
+    def forward(self, raw: Tensor, x: Tensor | None = None) -> PixelDistribution:  # noqa: ARG002
         """p(x|z) from the decoder's raw output, N×C×H×W."""
-        return Bernoulli(raw)
+        return self.distribution(raw)
 
 
-class GaussianLikelihood(nn.Module):
-    """Raw decoder output as the logit of the mean; a fixed or a calibrated standard deviation.
+class ScaledLikelihood(nn.Module):
+    """Raw decoder output as the logit of the location; one scale for all pixels: fixed, calibrated or learned.
 
     Calibrated (Rybkin et al. 2021, arXiv 2006.13202, eq. 6): in training sigma is the maximum-likelihood value of each
-    batch, the root mean square error. A moving average of its square is kept for use without the images.
+    batch, sigma^power = mean |x - location|^power. A moving average of that moment is kept for use without the images.
+
+    Learned: the parameter `log_sigma`, in the optimiser's hands like any weight. It has a floor, at `MIN_SIGMA`.
+
+    Args:
+        distribution: what a location, N×C×H×W, and a scale are made into.
+        sigma: a number on the [0, 1] pixel scale, "calibrated" or "learned".
+        power: 1 or 2, the absolute moment that calibrates sigma.
     """
 
-    variance: Tensor
+    moment: Tensor
     seen: Tensor
 
-    def __init__(self, sigma: float | Literal["calibrated"]) -> None:
+    def __init__(
+        self,
+        distribution: Callable[[Tensor, Tensor], PixelDistribution],
+        sigma: float | Literal["calibrated", "learned"],
+        *,
+        power: Literal[1, 2] = 1,
+    ) -> None:
         super().__init__()
-        self.calibrated = sigma == "calibrated"
-        start = 1.0 if isinstance(sigma, str) else sigma**2
-        self.register_buffer("variance", torch.tensor(start))
+        self.distribution, self.power = distribution, power
+        self.calibrated, self.learned = sigma == "calibrated", sigma == "learned"
+        if self.learned:
+            self.log_sigma = nn.Parameter(torch.tensor(math.log(_START_SIGMA)))
+            return
+        self.register_buffer("moment", torch.tensor(1.0 if isinstance(sigma, str) else float(sigma) ** power))
         self.register_buffer("seen", torch.tensor(0.0))
 
-    def forward(self, raw: Tensor, x: Tensor | None = None) -> Gaussian:
-        """p(x|z) from the decoder's raw output; the images x calibrate sigma while training."""
-        mean = torch.sigmoid(raw)
-        if not (self.calibrated and self.training and x is not None):
-            return Gaussian(mean, torch.sqrt(self.variance))
+    def forward(self, raw: Tensor, x: Tensor | None = None) -> PixelDistribution:
+        """p(x|z) from the decoder's raw output, N×C×H×W; the images x calibrate sigma while training."""
+        location = torch.sigmoid(raw)
+        if self.learned:
+            sigma = torch.exp(_Floored.apply(self.log_sigma, math.log(MIN_SIGMA)))  # type: ignore[no-untyped-call]
+        elif self.calibrated and self.training and x is not None:
+            sigma = self._calibrate(location, x)
+        else:
+            sigma = self.moment ** (1 / self.power)
+        return self.distribution(location, sigma)
+
+    def _calibrate(self, location: Tensor, x: Tensor) -> Tensor:
         # At the optimum the derivative by sigma is zero, so no gradient is lost by leaving it out.
-        variance = F.mse_loss(mean.detach(), x).clamp_min(1e-6)
+        error = F.l1_loss if self.power == 1 else F.mse_loss
+        moment = error(location.detach(), x).clamp_min(MIN_SIGMA**self.power)
         with torch.no_grad():
             self.seen += 1
             # A young average is the plain mean, so that it does not remember where it started.
-            self.variance.lerp_(variance, (1 / self.seen).clamp_min(0.02))
-        return Gaussian(mean, torch.sqrt(variance))
+            self.moment.lerp_(moment, (1 / self.seen).clamp_min(_SLOWEST))
+        return moment ** (1 / self.power)
 
 
-Likelihood = BernoulliLikelihood | GaussianLikelihood
+class _Floored(torch.autograd.Function):
+    """max(value, floor). Below the floor a gradient can lift the value, as ever, but can no longer lower it.
 
-LIKELIHOODS: Mapping[str, Callable[[float | Literal["calibrated"]], Likelihood]] = {
-    "bernoulli": lambda _sigma: BernoulliLikelihood(),
-    "gaussian": GaussianLikelihood,
+    A plain clamp has no gradient there, so that a value which once fell below would stay for good.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, floor: float) -> Tensor:
+        ctx.save_for_backward(value < floor)
+        return value.clamp_min(floor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (below,) = ctx.saved_tensors
+        return torch.where(below, gradient.clamp_max(0), gradient), None
+
+
+Likelihood = LogitLikelihood | ScaledLikelihood
+
+LIKELIHOODS: Mapping[str, Callable[[Sigma], Likelihood]] = {
+    "bernoulli": lambda _sigma: LogitLikelihood(Bernoulli),
+    "continuous_bernoulli": lambda _sigma: LogitLikelihood(ContinuousBernoulli),
+    "gaussian": lambda sigma: ScaledLikelihood(Gaussian, sigma or "calibrated", power=2),
+    "laplace": lambda sigma: ScaledLikelihood(Laplace, sigma or "calibrated", power=1),
+    "discretised_logistic": lambda sigma: ScaledLikelihood(DiscretisedLogistic, sigma or "learned"),
 }
