@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from corolla.data.batches import to_float
-from corolla.distributions import DiagonalGaussian, kl_terms, log_importance_weights
+from corolla.distributions import DiagonalGaussian, bits_per_dim, kl_terms, log_importance_weights
 from corolla.errors import ModelError, UsageError
 from corolla.evaluation import ACTIVE_NATS
 from corolla.model import VAE
@@ -138,12 +138,12 @@ def estimate(
             report("likelihood", start + len(x), len(rows))
         joined = _Weighed(*(torch.cat(pieces) for pieces in zip(*(vars(p).values() for p in parts), strict=True)))
         split = _split(joined, log_prior, report)
-        discrete = bool(getattr(vae.decode(joined.z[:1]), "discrete", False))
+        discrete = vae.decode(joined.z[:1]).discrete
     q = DiagonalGaussian(joined.mean, joined.logvar)
     elbo = -joined.distortion - joined.rate
     if not (torch.isfinite(elbo).all() and torch.isfinite(joined.log_likelihood).all()):
         raise ModelError("the likelihood of some images is not a finite number; train the model anew")
-    per_dim = -1 / (values * math.log(2))
+    per_dim = -bits_per_dim(1.0, values)
     return Estimates(
         images=len(rows),
         importance_samples=importance_samples,
