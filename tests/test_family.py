@@ -117,7 +117,7 @@ def test_splitting_a_batch_changes_the_loss_by_sampling_noise_only(objective_nam
         whole = float(loss(vae, objective, x, q, z).total)
         pieces = [
             float(loss(vae, objective, x[rows], DiagonalGaussian(q.mean[rows], q.logvar[rows]), z[rows]).total)
-            for rows in torch.arange(count).split(count // parts)
+            for rows in torch.arange(count).chunk(parts)
         ]
     # Reconstruction and KL agree exactly; a regulariser of the aggregate has the noise and bias of 256 images.
     tolerance = 1e-4 if objective_name in ("ae", "dae", "vae", "beta_vae", "control_vae", "factor_vae") else 0.02
