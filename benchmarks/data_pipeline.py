@@ -163,7 +163,9 @@ def _peak_megabytes() -> float:
     status = Path("/proc/self/status")
     if status.exists():  # Linux's ru_maxrss counts what the parent had when it started us
         return next(int(line.split()[1]) / 1e3 for line in status.read_text().splitlines() if "VmHWM" in line)
-    import resource  # not on Windows
+    if sys.platform == "win32":
+        raise OSError("Windows does not tell how much memory a process has had")
+    import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 

@@ -79,7 +79,7 @@ def photos(tmp_path: Path) -> Path:
 
 def in_subprocess(*arguments: object, code: str | None = None) -> subprocess.CompletedProcess[str]:
     command = ["-c", code] if code else ["-m", "corolla"]
-    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+    environment = {"PYTHONIOENCODING": "utf-8"} | os.environ | {"PYTHONPATH": str(SOURCE)}
     line = [sys.executable, *command, *map(str, arguments)]
     return subprocess.run(line, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=120)
 
@@ -481,6 +481,14 @@ def test_looking_at_images_does_not_import_torch(photos: Path) -> None:
 def test_version_is_the_package_s() -> None:
     done = in_subprocess("--version")
     assert (done.returncode, done.stdout.strip()) == (0, corolla.__version__)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_a_console_without_greek_letters_is_no_obstacle(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    done = in_subprocess("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Train ?-VAEs" in done.stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes break differently there")

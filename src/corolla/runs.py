@@ -145,7 +145,9 @@ def new_run_path(config: Config) -> Path:
         try:
             path.mkdir(parents=True)  # making it is what claims the name
             return path
-        except FileExistsError:
+        except FileExistsError as error:
+            if not path.exists():  # it is `runs` that is there, and no folder
+                raise _unwritable(path, error) from None
             number += 1
         except OSError as error:
             raise _unwritable(path, error) from None

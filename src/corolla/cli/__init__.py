@@ -5,6 +5,7 @@ A `CorollaError` becomes one line on standard error and an exit code: 2 for wron
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -88,4 +89,7 @@ def _show_warnings_of_corolla() -> None:
 
 def main() -> NoReturn:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console of few letters has no β, and shows ? in its place
     sys.exit(run())
