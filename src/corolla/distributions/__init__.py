@@ -19,10 +19,12 @@ from corolla.distributions.pixels import (
     bits_per_dim,
 )
 from corolla.distributions.posterior import DiagonalGaussian
-from corolla.distributions.priors import sample_prior
+from corolla.distributions.priors import FITTED_PRIORS, PRIORS, Prior, check_prior_name, sample_prior
 
 __all__ = [
+    "FITTED_PRIORS",
     "LIKELIHOODS",
+    "PRIORS",
     "AggregateEstimator",
     "Bernoulli",
     "ContinuousBernoulli",
@@ -34,8 +36,10 @@ __all__ = [
     "Likelihood",
     "LogitLikelihood",
     "PixelDistribution",
+    "Prior",
     "ScaledLikelihood",
     "bits_per_dim",
+    "check_prior_name",
     "kl_terms",
     "log_aggregate",
     "log_importance_weights",

@@ -1,11 +1,94 @@
-"""Priors p(z): the standard normal that models are trained with."""
+"""Priors p(z) that latents are drawn from: the standard normal that models are trained with, and fitted ones.
+
+What images leave behind in latent space is the aggregated posterior q(z) = 1/N Σ_n q(z|x_n). It is not quite the prior
+of training, so that some draws from that prior fall where the decoder has never been. A prior fitted to q(z) after
+training repairs that, and the model stays as it is (Hoffman & Johnson 2016, "ELBO surgery"; Ghosh et al. 2020,
+arXiv 1903.12436).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Protocol
+
 import torch
 from torch import Tensor
+
+from corolla.distributions.flow import FlowPrior
+from corolla.distributions.gaussians import GaussianPrior, MixturePrior
+from corolla.distributions.posterior import LOG_2PI
+from corolla.errors import UsageError
 
 
 def sample_prior(count: int, latent_dim: int, generator: torch.Generator | None = None) -> Tensor:
     """Draws from p(z) = N(0, I), count×latent_dim, on the CPU."""
     return torch.randn(count, latent_dim, generator=generator)
+
+
+class Prior(Protocol):
+    """p(z), on the CPU."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the constructor takes beside the number of latents; with `tensors`, all that there is to save."""
+
+    def sample(self, count: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
+        """Draws, count×latent_dim, float32. The temperature scales standard deviations; at 0 nothing is spread."""
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-density of z, N×latent_dim, in nats, N."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is saved."""
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what was saved. Raises ValueError that names the tensor with values that cannot be."""
+
+
+class StandardPrior:
+    """N(0, I): what models are trained with."""
+
+    OPTIONS = ()
+
+    def __init__(self, latent_dim: int) -> None:
+        self.latent_dim = latent_dim
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def sample(self, count: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
+        """Draws from N(0, temperature²·I), count×latent_dim."""
+        return temperature * sample_prior(count, self.latent_dim, generator)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-density in nats, N, in double precision."""
+        return -0.5 * (z.double() ** 2 + LOG_2PI).sum(1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Nothing to take over."""
+
+
+FITTED_PRIORS: Mapping[str, type[GaussianPrior | MixturePrior | FlowPrior]] = {
+    "gaussian": GaussianPrior,
+    "gmm": MixturePrior,
+    "flow": FlowPrior,
+}
+"""The priors that are fitted to a trained model, by name."""
+
+PRIORS: Mapping[str, type[StandardPrior | GaussianPrior | MixturePrior | FlowPrior]] = {
+    "standard": StandardPrior,
+    **FITTED_PRIORS,
+}
+
+
+def check_prior_name(name: str) -> str:
+    """The name itself. Raises UsageError that lists the names there are."""
+    if name not in PRIORS:
+        raise UsageError(f"prior {name!r}: no such prior; there are {', '.join(PRIORS)}")
+    return name
