@@ -106,6 +106,66 @@ def test_sample_at_temperature_zero_is_the_middle_of_the_prior(cli: Cli, model: 
         np.testing.assert_array_equal(arrays["images"][0], load(model).decode(np.zeros(6))[0])
 
 
+def test_fit_prior_keeps_a_prior_that_sample_draws_from(cli: Cli, tmp_path: Path) -> None:
+    model = _without_fingerprint(tmp_path)
+    code, out, err = cli("fit-prior", model, "gmm", "--components", 2, "--seed", 3, "--draws", 2)
+    assert (code, err) == (0, "")
+    file = model / "model" / "prior-gmm.safetensors"
+    assert out.startswith(f"wrote {file} (fitted to 64 codes of 32 images; log p(z) of evaluation images ")
+    assert out.count("\n") == 1
+    code, out, err = cli("sample", model, "--prior", "gmm", "--count", 5, "--temperature", 0, "--npz", "a.npz")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "wrote samples.png (5 images)"
+    with np.load("a.npz") as arrays:
+        means = load(model).prior("gmm").tensors()["means"].float().numpy()
+        assert all(any(np.array_equal(z, mean) for mean in means) for z in arrays["latents"])
+
+
+def test_sample_fits_a_prior_that_is_missing_and_says_so(cli: Cli, tmp_path: Path) -> None:
+    model = _without_fingerprint(tmp_path)
+    _, first, err = cli("sample", model, "--prior", "gaussian", "-o", "a.png")
+    file = model / "model" / "prior-gaussian.safetensors"
+    assert err == ""
+    assert [line.split(" (")[0] for line in first.splitlines()] == [f"wrote {file}", "wrote a.png"]
+    assert "fitted first, with the defaults, to 320 codes of 32 images" in first
+    fitted = file.read_bytes()
+    assert cli("sample", model, "--prior", "gaussian", "-o", "b.png") == (0, "wrote b.png (64 images)\n", "")
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+    assert file.read_bytes() == fitted
+    cli("sample", model, "-o", "b.png")
+    assert Path("a.png").read_bytes() != Path("b.png").read_bytes()
+
+
+def test_priors_that_cannot_be_are_one_line(cli: Cli, model: Path, tmp_path: Path) -> None:
+    usable = _without_fingerprint(tmp_path)
+    for exit_code, arguments, told in (
+        (2, ["fit-prior", usable, "vamp"], "there are standard, gaussian, gmm, flow"),
+        (2, ["sample", usable, "--prior", "vamp"], "there are standard, gaussian, gmm, flow"),
+        (2, ["fit-prior", usable, "gmm", "--components", 999], "999 components for 320 codes"),
+        (2, ["fit-prior", usable, "gaussian", "--components", 2], "components: not an option"),
+        (2, ["sample", usable, "--prior", "gmm", "--seed", -1], "seed -1"),
+        (2, ["sample", usable, "--prior", "gmm", "--count", 0], "count 0"),
+        (1, ["fit-prior", model, "gmm"], "--source florets:40"),
+        (1, ["sample", model, "--prior", "gmm"], "its images have changed"),
+    ):
+        code, out, err = cli(*arguments)
+        assert (code, out) == (exit_code, ""), (arguments, err)
+        assert err.startswith("corolla: ")
+        assert err.count("\n") == 1
+        assert told in err
+    assert list(Path.cwd().iterdir()) == []
+    assert not list(usable.rglob("prior-*"))
+
+
+def _without_fingerprint(tmp_path: Path) -> Path:
+    """A model that does not say what its images were, so that those there are will do."""
+    config = Config.from_dict(TINY)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        save_model(tmp_path / "plain" / "model", build_model(config), ModelCard(config))
+    return tmp_path / "plain"
+
+
 def test_reconstruct_takes_files_and_folders(cli: Cli, model: Path, photos: Path) -> None:
     code, out, err = cli("reconstruct", model, photos / "1.png", photos, "--count", 3, "--npz", "a.npz")
     assert (code, err) == (0, "")

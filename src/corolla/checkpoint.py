@@ -1,7 +1,8 @@
 """Model folder <-> model: `config.json` and `model.safetensors`, never a pickle.
 
 Loading needs neither Lightning nor the run that trained the model, and is strict: a missing, extra, misshapen or
-non-finite tensor is an error that names it, and so are weights that are not those which `config.json` describes.
+non-finite tensor is an error that names it, and so are weights that are not those which `config.json` describes. Priors
+that were fitted to the model's codes lie beside it as `prior-NAME.safetensors`, and say which weights they belong to.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import Any, ClassVar
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 from corolla.config import Config, describe_faults
+from corolla.distributions import FITTED_PRIORS, Prior
 from corolla.errors import ModelError, UsageError
 from corolla.files import write_atomically
 from corolla.model import VAE, build_model
@@ -130,7 +132,7 @@ def load_model(path: Path | str) -> tuple[VAE, ModelCard]:
         raise ModelError(f"{file}: damaged or not readable: {error}") from None
     with torch.random.fork_rng(devices=[]):
         vae = build_model(card.config)
-    _check_tensors(tensors, vae.state_dict(), file)
+    _check_tensors(tensors, vae.state_dict(), file, "model", CARD_NAME)
     if hashlib.sha256(weights).hexdigest() != card.weights_sha256:
         raise ModelError(
             f"{file}: not the weights that {CARD_NAME} describes (another SHA-256): the file was exchanged, or saving "
@@ -140,17 +142,114 @@ def load_model(path: Path | str) -> tuple[VAE, ModelCard]:
     return vae.eval(), card
 
 
-def _check_tensors(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], file: Path) -> None:
+@dataclass(frozen=True)
+class PriorCard:
+    """What the file of a fitted prior says of it, apart from its tensors."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: str
+    """Which of FITTED_PRIORS."""
+    options: dict[str, Any]
+    """What its constructor takes beside the number of latents."""
+    weights_sha256: str
+    """The card's of the model to whose codes it was fitted."""
+    codes: int
+    """How many codes those were."""
+    images: int
+    """From how many images."""
+    seed: int
+    source: str
+    """Where the images came from."""
+    log_prob_nats: float | None = None
+    """log p(z) of the evaluation images' codes under this prior, averaged."""
+    standard_log_prob_nats: float | None = None
+    """The same under the standard normal."""
+
+
+_PRIOR_CARD = TypeAdapter(PriorCard)
+
+
+def prior_file(folder: Path, name: str) -> Path:
+    """Where a model folder keeps a fitted prior."""
+    return folder / f"prior-{name}.safetensors"
+
+
+def save_prior(folder: Path, prior: Prior, card: PriorCard) -> Path:
+    """Write a fitted prior into a model folder, whole or not at all; returns the file.
+
+    Raises:
+        ModelError: it cannot be written.
+    """
+    file = prior_file(folder, card.name)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in prior.tensors().items()}
+    text = json.dumps({"format": FORMAT} | asdict(card))
+    try:
+        write_atomically(file, save(tensors, metadata={"prior": text}))
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be written: {error.strerror or error}") from None
+    return file
+
+
+def load_prior(folder: Path, name: str, model: ModelCard) -> tuple[Prior, PriorCard]:
+    """A fitted prior of a model folder, bit for bit as it was saved.
+
+    Raises:
+        ModelError: there is none; it is damaged; or it was fitted to other weights than the model has now.
+        UsageError: it needs an extra that is not installed.
+    """
+    file = prior_file(folder, name)
+    again = f"fit it anew with `corolla fit-prior {folder} {name}`"
+    if not file.is_file():
+        raise ModelError(f"{file}: missing; fit this prior with `corolla fit-prior {folder} {name}`")
+    try:
+        with safe_open(file, "pt") as opened:
+            text = (opened.metadata() or {}).get("prior")
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file}: damaged or not readable: {error}; {again}") from None
+    try:
+        values = json.loads(text or "")
+        if values.pop("format") != FORMAT:
+            raise ModelError(f"{file}: not of format {FORMAT}; {again}")
+        card: PriorCard = _PRIOR_CARD.validate_python(values)
+    except ValidationError as error:
+        raise ModelError(f"{file}: {describe_faults(error)}; {again}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ModelError(f"{file}: does not say what prior it holds; {again}") from None
+    if card.name != name:
+        raise ModelError(f"{file}: holds the prior {card.name}, not {name}; {again}")
+    if card.weights_sha256 != model.weights_sha256:
+        raise ModelError(f"{file}: fitted to other weights than the model has now; {again}")
+    try:
+        prior = FITTED_PRIORS[name](model.config.network.latent_dim, **card.options)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
+    except (TypeError, RuntimeError):
+        raise ModelError(f"{file}: options {card.options} are not those of the prior {name}; {again}") from None
+    _check_tensors(tensors, prior.tensors(), file, "prior", "description")
+    try:
+        prior.restore(tensors)
+    except ValueError as error:
+        raise ModelError(f"{file}: tensor {error}; {again}") from None
+    return prior, card
+
+
+def _check_tensors(
+    found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], file: Path, what: str, described_by: str
+) -> None:
     for name in sorted(wanted.keys() - found.keys()):
-        raise ModelError(f"{file}: tensor {name} is missing; the weights do not belong to this {CARD_NAME}")
+        raise ModelError(f"{file}: tensor {name} is missing; the weights do not belong to this {described_by}")
     for name in sorted(found.keys() - wanted.keys()):
-        raise ModelError(f"{file}: tensor {name} is not part of the model; the weights belong to another {CARD_NAME}")
+        raise ModelError(
+            f"{file}: tensor {name} is not part of the {what}; the weights belong to another {described_by}"
+        )
     for name, tensor in found.items():
         expected = wanted[name]
         if tensor.shape != expected.shape or tensor.dtype != expected.dtype:
             raise ModelError(
                 f"{file}: tensor {name} is {tuple(tensor.shape)} {tensor.dtype}, "
-                f"but the model needs {tuple(expected.shape)} {expected.dtype}"
+                f"but the {what} needs {tuple(expected.shape)} {expected.dtype}"
             )
         if not torch.isfinite(tensor).all():
-            raise ModelError(f"{file}: tensor {name} holds values that are not finite; the model is damaged")
+            raise ModelError(f"{file}: tensor {name} holds values that are not finite; the {what} is damaged")

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from corolla.checkpoint import ModelCard, load_model
+from corolla.checkpoint import ModelCard, find_model, load_model, load_prior, prior_file
 from corolla.data.images import open_image, upright_rgb
 from corolla.data.recipes import RECIPES
-from corolla.distributions import DiagonalGaussian, sample_prior
-from corolla.errors import UsageError
+from corolla.distributions import DiagonalGaussian, Prior, check_prior_name, sample_prior
+from corolla.distributions.priors import StandardPrior
+from corolla.errors import ModelError, UsageError
 from corolla.model import VAE
 
 Picture: TypeAlias = Image.Image | Path | str
@@ -66,6 +67,8 @@ class TrainedModel:
         self.device = torch.device(device)
         self.vae = vae.to(self.device).eval()
         self.card = card
+        self.fitted_priors: dict[str, Prior] = {}
+        """Those that were fitted or loaded so far, by name; see `prior`."""
         self.config = card.config
         self.height, self.width = card.config.data.size
         self.latent_dim = card.config.network.latent_dim
@@ -114,19 +117,55 @@ class TrainedModel:
         noise = sample_prior(len(q.mean), self.latent_dim, seeded_generator(seed))
         return self.decode(q.mean + q.stddev * noise)
 
-    def sample(self, count: int = 1, *, seed: int | None = None, temperature: float = 1.0) -> NDArray[np.uint8]:
-        """New images from z ~ N(0, temperature²·I); below 1 they are plainer and safer, above 1 wilder."""
-        return self.decode(self.sample_latents(count, seed=seed, temperature=temperature))
+    def sample(
+        self, count: int = 1, *, seed: int | None = None, temperature: float = 1.0, prior: str | Prior = "standard"
+    ) -> NDArray[np.uint8]:
+        """New images, decoded from draws from a prior; see `sample_latents`."""
+        return self.decode(self.sample_latents(count, seed=seed, temperature=temperature, prior=prior))
 
     def sample_latents(
-        self, count: int = 1, *, seed: int | None = None, temperature: float = 1.0
+        self, count: int = 1, *, seed: int | None = None, temperature: float = 1.0, prior: str | Prior = "standard"
     ) -> NDArray[np.float32]:
-        """Draws z ~ N(0, temperature²·I), count×latent_dim."""
+        """Draws from a prior, count×latent_dim; by default z ~ N(0, temperature²·I).
+
+        Args:
+            count: how many.
+            seed: fixes the draws.
+            temperature: scales the prior's standard deviation: below 1 images are plainer and safer, above 1 wilder.
+            prior: the prior, or the name of one, as `prior` takes it.
+
+        Raises:
+            UsageError: a count, seed or temperature that cannot be, or no such prior.
+            ModelError: the prior is not fitted yet, or was fitted to other weights.
+        """
         if count < 1:
             raise UsageError(f"count {count}: give at least 1")
         if not 0 <= temperature < float("inf"):
             raise UsageError(f"temperature {temperature}: give a number from 0 up; 1 is the prior itself")
-        return (temperature * sample_prior(count, self.latent_dim, seeded_generator(seed))).numpy()
+        generator = seeded_generator(seed)
+        drawn = (self.prior(prior) if isinstance(prior, str) else prior).sample(count, generator, temperature)
+        return drawn.numpy()
+
+    def prior(self, name: str = "standard") -> Prior:
+        """The standard normal, or a prior that was fitted to the model's codes (`corolla.apps.priors.fit_prior`).
+
+        Raises:
+            UsageError: no such prior, or an extra that it needs is not installed.
+            ModelError: it is not fitted yet, damaged, or was fitted to other weights.
+        """
+        if check_prior_name(name) == "standard":
+            return StandardPrior(self.latent_dim)
+        if name not in self.fitted_priors:
+            if self.path is None:
+                raise ModelError(f"prior {name}: not fitted yet; do so with corolla.apps.priors.fit_prior")
+            self.fitted_priors[name], _ = load_prior(find_model(self.path), name, self.card)
+        return self.fitted_priors[name]
+
+    def has_prior(self, name: str) -> bool:
+        """Whether `prior` finds one by that name, fit for use or not. Raises UsageError if there can be none."""
+        if check_prior_name(name) == "standard" or name in self.fitted_priors:
+            return True
+        return self.path is not None and prior_file(find_model(self.path), name).is_file()
 
     def pixels(self, images: Images) -> NDArray[np.uint8] | NDArray[np.float32]:
         """Images as the model sees them: N×height×width×3, uint8, or float32 in [0, 1] where floats came in.

@@ -15,7 +15,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from corolla import __version__
-from corolla.cli import data, demo, estimate, info, train, use
+from corolla.cli import data, demo, estimate, info, priors, train, use
 from corolla.errors import CorollaError, UsageError
 
 BROKEN_PIPE = 128 + 13
@@ -40,7 +40,7 @@ _USE = Group("Use a trained model", sort_key=2)
 _LOOK = Group("Look", sort_key=3)
 for _group, _commands in {
     _TRAIN: (demo.demo, train.train, info.presets),
-    _USE: (use.sample, use.reconstruct, use.traverse, use.interpolate),
+    _USE: (use.sample, priors.fit_prior, use.reconstruct, use.traverse, use.interpolate),
     _LOOK: (info.info, estimate.estimate),
 }.items():
     for _command in _commands:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from corolla.cli.priors import fit_if_missing
 from corolla.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -30,17 +31,19 @@ def sample(
     count: int = 64,
     seed: int = 0,
     temperature: float = 1.0,
+    prior: str = "standard",
     columns: int | None = None,
     npz: Path | None = None,
 ) -> None:
-    """Draw new images from the prior and decode them.
+    """Draw new images from a prior and decode them.
 
     Args:
         model: Run folder or model folder.
         output: The picture: .png, .jpg or .webp.
         count: How many.
         seed: The same seed gives the same images.
-        temperature: Standard deviation of the prior that is drawn from: below 1 plainer, above 1 wilder.
+        temperature: Scale of the prior's standard deviation: below 1 plainer, above 1 wilder.
+        prior: standard, or one that is fitted to the model's codes: gaussian, gmm or flow; see `corolla fit-prior`.
         columns: Images side by side; by default the picture is about square.
         npz: Write the arrays `images` and `latents` to this file as well.
     """
@@ -48,7 +51,9 @@ def sample(
 
     check_outputs(output, npz)
     trained = _load(model)
-    latents = trained.sample_latents(count, seed=seed, temperature=temperature)
+    trained.sample_latents(count, seed=seed, temperature=temperature)  # wrong values are refused before a fit
+    fit_if_missing(trained, prior)
+    latents = trained.sample_latents(count, seed=seed, temperature=temperature, prior=prior)
     images = trained.decode(latents)
     save_picture(output, grid(images, columns))
     _report(output, f"{count} image{'s' if count > 1 else ''}")
@@ -229,12 +234,11 @@ def _evaluation_images(trained: TrainedModel, count: int) -> Images:
     """The first images of the evaluation split that the model was scored on, spread over the split."""
     import numpy as np
 
-    from corolla.data import RECIPES, open_cache, open_source, select_rows
+    from corolla.apps.own_images import open_images
+    from corolla.data import select_rows
 
-    data = trained.config.data
-    source = open_source(data.source, mirror=data.mirror)
-    cache = open_cache(source, RECIPES[data.recipe], trained.height, trained.width)
-    rows = select_rows(cache.splits, data.eval_split)
+    cache = open_images(trained.config.data)
+    rows = select_rows(cache.splits, trained.config.data.eval_split)
     spread = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
     return np.asarray(cache.images[spread])
 

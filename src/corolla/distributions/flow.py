@@ -54,7 +54,8 @@ class FlowPrior(nn.Module):
         self.kind = flow
         self.transforms = transforms
         self.gaussian = GaussianPrior(latent_dim)
-        self.flow: Any = kinds[flow](latent_dim, transforms=transforms, hidden_features=HIDDEN)
+        with torch.random.fork_rng(devices=[]):  # what the caller draws next is not touched
+            self.flow: Any = kinds[flow](latent_dim, transforms=transforms, hidden_features=HIDDEN)
         for transform in self.flow.transform.transforms:
             # One latent alone has parameters in place of a network.
             last = [*transform.hyper[-1].parameters()] if hasattr(transform, "hyper") else [*transform.parameters()]

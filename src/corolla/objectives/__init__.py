@@ -15,7 +15,11 @@ from corolla.objectives.aggregate import DecomposedRate, MomentMatching, PriorMa
 from corolla.objectives.rate import Capacity, ControlledRate, Controller, FreeBits, NoRate, WeightedRate
 from corolla.objectives.seam import Companion, LossTerms, Objective, Regulariser
 
-__all__ = ["OBJECTIVES", "Companion", "LossTerms", "Objective", "Regulariser", "build_objective"]
+__all__ = ["AUTO_ENCODERS", "OBJECTIVES", "Companion", "LossTerms", "Objective", "Regulariser", "build_objective"]
+
+
+AUTO_ENCODERS: tuple[ObjectiveName, ...] = ("ae", "dae")
+"""The objectives whose decoder sees the mean of q(z|x) and never a draw; its variance means nothing there."""
 
 
 def _control(config: ObjectiveConfig, _latent_dim: int) -> tuple[Regulariser, Companion]:
@@ -72,7 +76,7 @@ def build_objective(config: ObjectiveConfig, latent_dim: int) -> Objective:
     regulariser, companion = built if isinstance(built, tuple) else (built, None)
     return Objective(
         regulariser,
-        stochastic=config.name not in ("ae", "dae"),
+        stochastic=config.name not in AUTO_ENCODERS,
         warmup_steps=config.warmup_steps,
         cycle_steps=config.cycle_steps,
         companion=companion,

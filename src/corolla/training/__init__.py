@@ -25,14 +25,15 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 from rich.console import Console
 
+from corolla.apps.own_images import open_images
 from corolla.config import Config
-from corolla.data import ImageCache, open_cache, open_source, select_rows
+from corolla.data import ImageCache, select_rows
 from corolla.data.recipes import RECIPES
 from corolla.errors import ModelError, TrainingError, UsageError
 from corolla.lite0 import SMALLEST_PX
 from corolla.model import build_model
 from corolla.objectives import build_objective
-from corolla.progress import ProgressDisplay, transfer_progress
+from corolla.progress import ProgressDisplay
 from corolla.runs import RunFolder, check_run, create_run, new_run_path, versions
 from corolla.trained import TrainedModel, load
 from corolla.training.module import TrainingModule
@@ -140,17 +141,7 @@ def _check_machine(config: Config) -> None:
 
 def prepare(config: Config) -> ImageCache:
     """The images of a configuration, decoded once. Raises DataError or UsageError where they cannot be used."""
-    with transfer_progress() as show_transfer:
-        source = open_source(config.data.source, mirror=config.data.mirror, progress=show_transfer)
-    height, width = config.data.size
-    with ProgressDisplay(f"reading {source.name}", len(source.keys)) as display:
-
-        def show(done: int, _total: int) -> None:
-            if display.due():
-                display.update(done)
-
-        recipe = RECIPES[config.data.recipe]
-        cache = open_cache(source, recipe, height, width, on_error=config.data.on_error, progress=show)
+    cache = open_images(config.data)
     for expression in (config.data.train_split, config.data.eval_split):
         select_rows(cache.splits, expression)
     return cache

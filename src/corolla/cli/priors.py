@@ -1,0 +1,71 @@
+"""Commands about the priors that a model's latents are drawn from: fit-prior."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from corolla.apps.priors import FittedPrior
+    from corolla.trained import TrainedModel
+
+
+def fit_prior(
+    model: Path,
+    prior: str,
+    /,
+    *,
+    components: int | None = None,
+    covariance: Literal["full", "diagonal"] | None = None,
+    flow: Literal["nsf", "maf"] | None = None,
+    transforms: int | None = None,
+    seed: int = 0,
+    draws: int | None = None,
+    source: str | None = None,
+    mirror: str | None = None,
+) -> None:
+    """Fit a prior to the codes of the training images, and keep it in the model folder for `corolla sample --prior`.
+
+    Args:
+        model: Run folder or model folder.
+        prior: gaussian, gmm (a mixture of Gaussians) or flow (a normalising flow; needs the extra `flows`).
+        components: gmm: how many; by default 10.
+        covariance: gmm: of each component; by default full.
+        flow: flow: splines or affine maps; by default nsf, splines.
+        transforms: flow: how many maps follow one another; by default 3.
+        seed: The same seed gives the same prior.
+        draws: Codes drawn for each training image; by default as many as give 10,000 in all, at most 10.
+        source: Where the training images are now, if they have moved: flowers102, folder:PATH or florets[:COUNT].
+        mirror: Folder or URL that holds the files of flowers102.
+    """
+    from corolla.apps.priors import fit_prior as fit
+    from corolla.trained import load
+
+    fitted = fit(
+        load(model),
+        prior,
+        components=components,
+        covariance=covariance,
+        flow=flow,
+        transforms=transforms,
+        seed=seed,
+        draws=draws,
+        source=source,
+        mirror=mirror,
+    )
+    _report(fitted)
+
+
+def fit_if_missing(trained: TrainedModel, prior: str) -> None:
+    """Fit a prior with the defaults, and say so, if the model has none by that name."""
+    if trained.has_prior(prior):
+        return
+    from corolla.apps.priors import fit_prior as fit
+
+    _report(fit(trained, prior), "fitted first, with the defaults, ")
+
+
+def _report(fitted: FittedPrior, how: str = "fitted ") -> None:
+    card = fitted.card
+    scores = f"log p(z) of evaluation images {card.log_prob_nats:.2f} nats, standard {card.standard_log_prob_nats:.2f}"
+    print(f"wrote {fitted.file} ({how}to {card.codes:,} codes of {card.images:,} images; {scores})")
