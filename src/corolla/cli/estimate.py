@@ -82,19 +82,10 @@ def _images(config: Config, split: str, count: int | None) -> tuple[NDArray[np.u
     """The images that a model was made for, and the rows of a split, or of `count` spread over it."""
     import numpy as np
 
-    from corolla.data import RECIPES, open_cache, open_source, select_rows
-    from corolla.progress import ProgressDisplay, transfer_progress
+    from corolla.apps.own_images import open_images
+    from corolla.data import select_rows
 
-    data = config.data
-    with transfer_progress() as show_transfer:
-        source = open_source(data.source, mirror=data.mirror, progress=show_transfer)
-    with ProgressDisplay(f"reading {source.name}", len(source.keys)) as display:
-
-        def show(done: int, _total: int) -> None:
-            if display.due():
-                display.update(done)
-
-        cache = open_cache(source, RECIPES[data.recipe], *data.size, on_error=data.on_error, progress=show)
+    cache = open_images(config.data)
     rows = select_rows(cache.splits, split)
     if count is not None:
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
