@@ -120,7 +120,6 @@ def numbers(run: RunFolder) -> dict[str, float]:
         "tc": result.total_correlation_nats.mean,
         "dwkl": result.dimension_wise_kl_nats.mean,
         "active": scores["active_latents"],
-        "seconds": float(run.rows()[-1]["train_seconds"]),
     }
 
 
@@ -160,14 +159,13 @@ def main() -> None:
             return f"{mean(values):.{digits}f}{spread}"
 
         settings = ", ".join(f"{name} {value:g}" for name, value in VARIANTS[variant].items())
-        seconds = mean(entry["seconds"] for entry in found)
         cells = [cell("reconstruction"), cell("psnr", 2), cell("kl", 2), cell("tc", 2), cell("mi", 2), cell("dwkl", 2)]
-        rows.append([variant, settings, *cells, cell("active"), f"{seconds:.0f}"])
+        rows.append([variant, settings, *cells, cell("active")])
     print(describe())
     print(f"{arguments.steps} steps of 64 images, {arguments.seeds} seeds")
     print()
     header = ["objective", "settings", "reconstruction, nats", "PSNR, dB", "KL, nats", "TC, nats", "MI, nats"]
-    print(markdown_table([*header, "dimension-wise KL, nats", "active latents", "training, s"], rows))
+    print(markdown_table([*header, "dimension-wise KL, nats", "active latents"], rows))
 
 
 if __name__ == "__main__":

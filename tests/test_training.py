@@ -324,6 +324,22 @@ def test_a_damaged_record_is_rebuilt_when_a_run_goes_on(
     assert outcome(run.path)["rows"] == outcome(finished)["rows"]
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_diverging_discriminator_is_named(tmp_path: Path) -> None:
+    config = small(
+        objective__name="factor_vae", objective__discriminator_width=8, objective__discriminator_learning_rate=1e30
+    )
+    with pytest.raises(TrainingError, match=r"the discriminator has diverged.*discriminator_learning_rate"):
+        corolla.fit(config, tmp_path / "run")
+
+
+def test_a_controller_that_cannot_reach_its_target_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corolla.fit(small(objective__name="control_vae", objective__target_nats=1000.0), tmp_path / "run")
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: the controller")]
+    assert len(said) == 1
+    assert "below the target of 1000 nats" in said[0]
+
+
 def test_early_stopping_counts_evaluations_without_improvement(tmp_path: Path) -> None:
     config = small(
         training__learning_rate=1e-12,

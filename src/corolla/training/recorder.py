@@ -159,9 +159,13 @@ class Recorder(pl.Callback):
         first = step - self.summed + finite + 1
         what = f"the loss is not finite at step {first}" if first <= step else f"step {step} left weights not finite"
         saved = self.run.last_checkpoint.is_file()
+        remedy = (
+            f"try a smaller training.learning_rate than {self.config.training.learning_rate:g}, "
+            "or training.clip_norm 100"
+        )
+        complaint = module.companion.complaint() if module.companion else None
         raise TrainingError(
-            f"{what}; try a smaller "
-            f"training.learning_rate than {self.config.training.learning_rate:g}, or training.clip_norm 100; "
+            f"{what}; {complaint or remedy}; "
             + (f"the last good checkpoint stays in {self.run.last_checkpoint}" if saved else "nothing was saved yet")
         )
 
