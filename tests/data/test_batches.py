@@ -121,6 +121,25 @@ def test_images_held_on_a_device_keep_their_order() -> None:
     assert held.batch(0).device.type == "meta"
 
 
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_images_held_on_a_device_need_the_order_once_an_epoch(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Batches(numbered(20), np.arange(20), 3, seed=5, rank=rank, world_size=3)
+    device = Batches(torch.from_numpy(numbered(20)), np.arange(20), 3, seed=5, rank=rank, world_size=3)
+    uploads: list[int] = []
+    from_numpy = torch.from_numpy
+
+    def upload(array: NDArray[Any]) -> torch.Tensor:
+        uploads.append(len(array))
+        return from_numpy(array)
+
+    monkeypatch.setattr(torch, "from_numpy", upload)
+    for epoch in (0, 1):
+        shown = [[int(image[0, 0, 0]) for image in batch] for batch in device.epoch(epoch)]
+        steps = range(epoch * host.steps_per_epoch, (epoch + 1) * host.steps_per_epoch)
+        assert shown == [list(host.rows_at(step)) for step in steps]
+    assert len(uploads) == 2
+
+
 def test_a_smaller_last_batch_can_be_left_out() -> None:
     batches = Batches(numbered(20), np.arange(20), 8, drop_last=True)
     assert batches.steps_per_epoch == 2

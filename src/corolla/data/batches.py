@@ -91,6 +91,7 @@ class Batches:
         self.rank = rank
         self.world_size = world_size
         self._epoch_order: tuple[int, NDArray[np.int64]] | None = None
+        self._device_order: tuple[int, Tensor] | None = None
         # A plain flat view: numpy's take copies whole images with it, and a memmap's subclass costs at every call.
         self._flat = None if isinstance(images, Tensor) else np.asarray(images).reshape(len(images), -1)
 
@@ -101,19 +102,17 @@ class Batches:
 
     def rows_at(self, step: int) -> NDArray[np.int64]:
         """The rows of the batch at a step, counted from 0 over all epochs."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        order = self._order(epoch)
-        start = position * self.batch_size * self.world_size
-        stop = min(start + self.batch_size * self.world_size, order.size)
-        stop += -(stop - start) % self.world_size
-        return order[np.arange(start + self.rank, stop, self.world_size) % order.size]
+        epoch, share = self._share(step)
+        rows: NDArray[np.int64] = self._order(epoch)[share].copy()
+        return rows
 
     def batch(self, step: int) -> Tensor:
         """The batch at a step: uint8, B×C×H×W in channels-last memory, where the images are."""
-        rows = self.rows_at(step)
         if isinstance(self.images, Tensor):
-            batch = self.images.index_select(0, torch.from_numpy(rows).to(self.images.device))
+            epoch, share = self._share(step)
+            batch = self.images.index_select(0, self._order_on_device(epoch, self.images.device)[share])
         else:
+            rows = self.rows_at(step)
             assert self._flat is not None
             # The rows were checked once; "clip" spares numpy a second, buffered pass.
             pixels = np.take(self._flat, rows, axis=0, mode="clip")
@@ -150,13 +149,28 @@ class Batches:
             world_size=self.world_size,
         )
 
+    def _share(self, step: int) -> tuple[int, slice]:
+        """The epoch of a step, and which part of its order is ours."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        start = position * self.batch_size * self.world_size
+        stop = min(start + self.batch_size * self.world_size, self.rows.size)
+        stop += -(stop - start) % self.world_size
+        return epoch, slice(start + self.rank, stop, self.world_size)
+
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        """The rows in the order of an epoch; the latest epoch's is kept."""
-        if not self.shuffle:
-            return self.rows
+        """The rows in the order of an epoch, the first ones again at its end for equal shares; the latest is kept."""
         if self._epoch_order is None or self._epoch_order[0] != epoch:
-            self._epoch_order = epoch, _generator([self.seed, epoch], _ORDER_STREAM).permutation(self.rows)
+            order = self.rows
+            if self.shuffle:
+                order = _generator([self.seed, epoch], _ORDER_STREAM).permutation(order)
+            self._epoch_order = epoch, np.resize(order, order.size + self.world_size - 1)
         return self._epoch_order[1]
+
+    def _order_on_device(self, epoch: int, device: torch.device) -> Tensor:
+        """The same on a device, so that nothing travels at a step but at the first of an epoch."""
+        if self._device_order is None or self._device_order[0] != epoch:
+            self._device_order = epoch, torch.from_numpy(self._order(epoch)).to(device)
+        return self._device_order[1]
 
 
 def to_float(batch: Tensor) -> Tensor:

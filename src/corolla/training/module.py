@@ -79,7 +79,7 @@ class TrainingModule(pl.LightningModule):
             rank=self.trainer.global_rank,
             world_size=world_size,
         )
-        # A data set that fits with room to spare lives on the device, and nothing travels but indices.
+        # A data set that fits with room to spare lives on the device, and nothing travels but an epoch's indices.
         if self.device.type == "cuda" and batches.nbytes < torch.cuda.mem_get_info(self.device)[0] // 4:
             batches = batches.to(self.device)
         return _Stream(batches, lambda: self.trainer.global_step)
