@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,20 @@ def outcome(run: Path) -> dict[str, Any]:
 def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert one["rows"] == other["rows"]
     for part in ("model", "last"):
-        assert one[part].keys() == other[part].keys()
-        for name, tensor in one[part].items():
-            assert torch.equal(tensor, other[part][name]), name
+        assert_equal(one[part], other[part], part)
+
+
+def assert_equal(one: Any, other: Any, where: str) -> None:
+    """Bit for bit, however deep: what learns beside the model keeps its optimiser's state with its weights."""
+    assert type(one) is type(other), where
+    if isinstance(one, Mapping):
+        assert one.keys() == other.keys(), where
+        for name in one:
+            assert_equal(one[name], other[name], f"{where}.{name}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    else:
+        assert one == other, where
 
 
 @pytest.fixture(scope="module")
