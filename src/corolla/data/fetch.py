@@ -28,6 +28,11 @@ _BUSY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_R
 _CUTS = (requests.RequestException, urllib3.exceptions.HTTPError)
 
 
+def is_url(place: str) -> bool:
+    """Whether a mirror is an address, and not a folder."""
+    return place.lower().startswith(("http://", "https://"))
+
+
 class _CutError(Exception):
     """The connection broke, or the server is busy: worth another attempt."""
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from corolla.data.archives import extract
-from corolla.data.fetch import download
+from corolla.data.fetch import download, is_url
 from corolla.data.sources import FileSource, SourceProgress
 from corolla.errors import DataError, UsageError
 from corolla.files import locked, write_atomically, writing
@@ -66,13 +66,9 @@ def open_flowers102(mirror: str | None, *, home: Path, progress: SourceProgress 
     return FileSource("flowers102", store / "images", _KEYS, splits, labels, tuple(names), fingerprint)
 
 
-def _is_url(mirror: str) -> bool:
-    return mirror.lower().startswith(("http://", "https://"))
-
-
 def _origin(mirror: str | None) -> str:
     """What identifies where the files come from, and for a folder, its archive's version."""
-    if mirror is None or _is_url(mirror):
+    if mirror is None or is_url(mirror):
         return (mirror or OFFICIAL).rstrip("/")
     folder = Path(mirror).expanduser().absolute()
     if not folder.is_dir():
@@ -129,7 +125,7 @@ def _listing(images: Path) -> str:
 
 def _prepare(folder: Path, mirror: str | None, origin: str, progress: SourceProgress | None) -> Path:
     """Get, verify and unpack the files; returns the store."""
-    local = mirror is not None and not _is_url(mirror)
+    local = mirror is not None and not is_url(mirror)
     if local:
         place = Path(str(mirror)).expanduser().absolute()
     else:
