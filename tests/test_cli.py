@@ -303,7 +303,7 @@ def test_data_commands_look_at_a_folder(cli: Cli, photos: Path) -> None:
 def test_data_commands_draw_florets(cli: Cli) -> None:
     assert cli("data", "get", "florets:30")[:2] == (0, "florets:30: 30 images, drawn when they are needed\n")
     assert cli("data", "preview", "florets:30", "--size", "16x24")[0] == 0
-    assert "7 known for each image" in cli("data", "info", "florets:30")[1]
+    assert "7, with the number of values of each: petal_count 6, petal_hue 30," in cli("data", "info", "florets:30")[1]
 
 
 def test_data_info_shows_what_is_decoded(cli: Cli, model: Path) -> None:

@@ -54,8 +54,11 @@ class _Value(BaseModel):
 class DataConfig(_Value):
     """Which images, and how they become pixels."""
 
-    source: str = Field("florets", description="flowers102, folder:PATH, or florets[:COUNT]")
-    mirror: str | None = Field(None, description="folder or URL that holds the files of flowers102")
+    source: str = Field(
+        "florets",
+        description="florets[:COUNT], flowers102, folder:PATH, factors:FILE.npz or a set such as dsprites[:COUNT]",
+    )
+    mirror: str | None = Field(None, description="folder or URL that holds the files of a downloaded source")
     recipe: Literal["fit", "crop", "enhance"] = Field("fit", description="named list of steps from image to pixels")
     size: Size = Field((64, 64), description="height and width of the model's images, in pixels")
     train_split: str = Field("train", description="splits to train on, joined by +")

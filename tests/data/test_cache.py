@@ -38,6 +38,7 @@ class Plates:
     name: str = "folder:/tmp/plates & more"
     label_names: Sequence[str] = ("even", "odd")
     factors: NDArray[np.float32] | None = None
+    factor_names: Sequence[str] = ()
     reads: list[int] = dataclasses.field(default_factory=list)
     delay_seconds: float = 0.0
 

@@ -72,11 +72,24 @@ def test_sources_open_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "flowers", "flowers103", "flowers102:x", "folder", "folder:", "florets:", "florets:many", "florets:-1"]
+    "spec",
+    [
+        "",
+        "flowers",
+        "flowers103",
+        "flowers102:x",
+        "folder",
+        "folder:",
+        "florets:",
+        "florets:many",
+        "florets:-1",
+        "factors:",
+    ],
 )
 def test_unknown_sources_list_the_known(spec: str) -> None:
     with pytest.raises(
-        UsageError, match=r"no such source; there are flowers102, folder:PATH and florets\[:COUNT\]"
+        UsageError,
+        match=r"no such source; there are florets\[:COUNT\], flowers102, folder:PATH, factors:FILE\.npz, dsprites",
     ) as caught:
         open_source(spec)
     assert "did you mean" not in str(caught.value) or spec == ""
@@ -88,6 +101,6 @@ def test_a_bare_path_gets_a_hint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spec", ["florets", "folder:x"])
-def test_only_flowers_have_mirrors(spec: str) -> None:
-    with pytest.raises(UsageError, match="only flowers102 has mirrors"):
+def test_only_what_is_downloaded_has_mirrors(spec: str) -> None:
+    with pytest.raises(UsageError, match="only what is downloaded has mirrors"):
         open_source(spec, mirror="https://example.org")

@@ -34,9 +34,9 @@ def own_images(model: TrainedModel, *, source: str | None = None, mirror: str | 
 
     Args:
         model: whose images.
-        source: where they are now, if they have moved: flowers102, folder:PATH or florets[:COUNT]. Then it is not
+        source: where they are now, if they have moved, as `corolla.data.open_source` takes it. Then it is not
             checked that they are the same.
-        mirror: folder or URL that holds the files of flowers102.
+        mirror: folder or URL that holds the files of a downloaded source.
 
     Raises:
         DataError: they are not there, have changed, or cannot be used; the message says what to do.

@@ -63,7 +63,7 @@ def fit_prior(
         seed: fixes all that is drawn.
         draws: codes drawn for each training image; by default as many as give ENOUGH_CODES, at most MOST_DRAWS.
         source: where the images are now, if they have moved.
-        mirror: folder or URL that holds the files of flowers102.
+        mirror: folder or URL that holds the files of a downloaded source.
         save: write `prior-NAME.safetensors` into the model folder, in place of an earlier one.
 
     Raises:

@@ -30,6 +30,7 @@ DRAWN_PX = 512
 @data.command(name="list")
 def list_() -> None:
     """List the sources of images."""
+    from corolla.data.factor_sets import SETS
     from corolla.data.sources import corolla_home
 
     home = corolla_home()
@@ -40,6 +41,11 @@ def list_() -> None:
     )
     print(f"flowers102       8,189 photos of 102 kinds of flowers; {state}")
     print("folder:PATH      your own images, in any tree of folders")
+    print("factors:FILE     your own images with known factors, as the arrays `images` and `factors` of an .npz file")
+    for name, known in SETS.items():
+        prepared = any((home / "factors" / name.replace(":", "-")).glob("*/complete.json"))
+        state = f"in {home / 'factors' / name.replace(':', '-')}" if prepared else "to download, at first use"
+        print(f"{name:16} {known.count:,} images with {len(known.factors)} known factors; [:COUNT] takes some; {state}")
 
 
 @data.command
@@ -47,12 +53,12 @@ def get(source: str, /, *, mirror: str | None = None, home: Path | None = None) 
     """Download the images of a source, verify and unpack them; once they are here, nothing is done.
 
     Args:
-        source: flowers102.
+        source: flowers102, or a set with known factors such as dsprites[:COUNT].
         mirror: Folder or URL that holds its files, in place of the official host.
         home: Where to keep them; by default $COROLLA_HOME, or the user's cache folder.
     """
     opened = _open(source, mirror, home)
-    root = getattr(opened, "root", None)
+    root = getattr(opened, "root", None) or getattr(opened, "path", None)
     print(f"{opened.name}: {len(opened.keys):,} images{f' in {root}' if root else ', drawn when they are needed'}")
 
 
@@ -71,12 +77,12 @@ def preview(
     """Show what each step of a recipe does to a few images.
 
     Args:
-        source: flowers102, folder:PATH or florets[:COUNT].
+        source: florets[:COUNT], flowers102, folder:PATH, factors:FILE.npz or a set such as dsprites[:COUNT].
         recipe: fit, crop or enhance.
         size: Of the result in pixels: 64, or 48x64 for height x width.
         count: How many images, spread over the source.
         output: The picture: .png, .jpg or .webp.
-        mirror: Folder or URL that holds the files of flowers102.
+        mirror: Folder or URL that holds the files of a downloaded source.
         home: Where downloads are kept.
     """
     import numpy as np
@@ -106,10 +112,12 @@ def info(source: str, /, *, mirror: str | None = None, home: Path | None = None)
     """Show what a source holds: splits, labels, fingerprint, and what of it is decoded already.
 
     Args:
-        source: flowers102, folder:PATH or florets[:COUNT].
-        mirror: Folder or URL that holds the files of flowers102.
+        source: florets[:COUNT], flowers102, folder:PATH, factors:FILE.npz or a set such as dsprites[:COUNT].
+        mirror: Folder or URL that holds the files of a downloaded source.
         home: Where downloads and decoded images are kept.
     """
+    import numpy as np
+
     opened = _open(source, mirror, home)
     print(f"{opened.name}: {len(opened.keys):,} images")
     print(f"  splits      {', '.join(f'{name} {len(rows):,}' for name, rows in opened.splits.items())}")
@@ -118,7 +126,12 @@ def info(source: str, /, *, mirror: str | None = None, home: Path | None = None)
         shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
         print(f"  labels      {len(names)}: {shown}")
     if opened.factors is not None:
-        print(f"  factors     {opened.factors.shape[1]} known for each image")
+        from corolla.data.factors import is_full_grid
+
+        values = [len(np.unique(column)) for column in opened.factors.T]
+        each = ", ".join(f"{name} {many:,}" for name, many in zip(opened.factor_names, values, strict=True))
+        print(f"  factors     {len(values)}, with the number of values of each: {each}")
+        print(f"  grid        {'every combination of these values once' if is_full_grid(opened.factors) else 'no'}")
     print(f"  fingerprint {opened.fingerprint}")
     caches = _caches(opened, home)
     for line in caches:
@@ -154,10 +167,13 @@ def _original(source: Source, index: int) -> Image.Image:
     from PIL import Image
 
     from corolla.data import RECIPES, open_image
+    from corolla.data.factors import FactorSource
     from corolla.data.sources import FileSource
 
     if isinstance(source, FileSource):
         return open_image(source.root / source.keys[index])
+    if isinstance(source, FactorSource):
+        return Image.fromarray(source.read(index, RECIPES["fit"], *source.size))
     return Image.fromarray(source.read(index, RECIPES["fit"], DRAWN_PX, DRAWN_PX))
 
 

@@ -35,8 +35,9 @@ def fit_prior(
         transforms: flow: how many maps follow one another; by default 3.
         seed: The same seed gives the same prior.
         draws: Codes drawn for each training image; by default as many as give 10,000 in all, at most 10.
-        source: Where the training images are now, if they have moved: flowers102, folder:PATH or florets[:COUNT].
-        mirror: Folder or URL that holds the files of flowers102.
+        source: Where the training images are now, if they have moved: florets[:COUNT], flowers102,
+            folder:PATH, factors:FILE.npz or a set such as dsprites[:COUNT].
+        mirror: Folder or URL that holds the files of a downloaded source.
     """
     from corolla.apps.priors import fit_prior as fit
     from corolla.trained import load

@@ -25,9 +25,15 @@ _MACHINE = Group("Machine", sort_key=5)
 class Flags:
     """The settings that have a flag of their own; None leaves the value of the preset or file."""
 
-    source: Annotated[str | None, Parameter(group=_IMAGES, help="flowers102, folder:PATH or florets[:COUNT].")] = None
+    source: Annotated[
+        str | None,
+        Parameter(
+            group=_IMAGES,
+            help="florets[:COUNT], flowers102, folder:PATH, factors:FILE.npz or a set such as dsprites[:COUNT].",
+        ),
+    ] = None
     mirror: Annotated[
-        str | None, Parameter(group=_IMAGES, help="Folder or URL that holds the files of flowers102.")
+        str | None, Parameter(group=_IMAGES, help="Folder or URL that holds the files of a downloaded source.")
     ] = None
     recipe: Annotated[str | None, Parameter(group=_IMAGES, help="From picture to pixels: fit, crop or enhance.")] = None
     size: Annotated[str | None, Parameter(group=_IMAGES, help="Pixels: 64, or 48x64 for height x width.")] = None

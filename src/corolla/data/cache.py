@@ -63,6 +63,7 @@ class ImageCache:
         labels: 0-based label of each image, or None.
         label_names: What the labels are called.
         factors: True factors of each image, N×F, or None.
+        factor_names: What the factors are called; empty without factors.
         manifest: What the cache was made from: source, fingerprint, recipe, recipe_digest, height, width, count,
             skipped (a list of [key, reason]), format.
     """
@@ -74,6 +75,7 @@ class ImageCache:
     labels: NDArray[np.int64] | None
     label_names: Sequence[str]
     factors: NDArray[np.float32] | None
+    factor_names: Sequence[str]
     manifest: Mapping[str, Any]
 
 
@@ -170,6 +172,7 @@ def _load(folder: Path, source: Source, wanted: Mapping[str, Any]) -> ImageCache
         labels=None if source.labels is None else source.labels[kept],
         label_names=source.label_names,
         factors=None if source.factors is None else source.factors[kept],
+        factor_names=source.factor_names,
         manifest=manifest,
     )
 

@@ -167,6 +167,11 @@ class Florets:
         return _factors(self.count)
 
     @property
+    def factor_names(self) -> Sequence[str]:
+        """The names of the factors' columns."""
+        return tuple(factor.name for factor in FACTORS)
+
+    @property
     def labels(self) -> NDArray[np.int64]:
         """Petal counts as 0-based classes."""
         return self.factors[:, 0].astype(np.int64) - int(FACTORS[0].low)

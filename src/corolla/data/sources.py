@@ -1,4 +1,4 @@
-"""Where images come from: flowers102, any folder of images, or drawn florets, all behind one small face."""
+"""Where images come from: photographs, drawn florets, data sets with known factors, all behind one small face."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ from corolla.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from corolla.data.recipes import Recipe
+
+SOURCES = (
+    "florets[:COUNT], flowers102, folder:PATH, factors:FILE.npz, dsprites[:COUNT], shapes3d[:COUNT], cars3d[:COUNT], "
+    "smallnorb[:COUNT] and mpi3d[:toy|realistic|real][:COUNT]"
+)
+"""What `open_source` opens, for messages."""
 
 SourceProgress = Callable[[str, int, int | None], None]  # what is being done, how much is done, of how much
 
@@ -58,7 +64,11 @@ class Source(Protocol):
 
     @property
     def factors(self) -> NDArray[np.float32] | None:
-        """N×7 factors of variation, if they are known."""
+        """N×F factors of variation, if they are known."""
+
+    @property
+    def factor_names(self) -> Sequence[str]:
+        """What each of the F factors is called; empty without factors."""
 
     def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
         """One image's pixels, H×W×3. Raises DataError with one line's reason for an unusable image."""
@@ -76,6 +86,7 @@ class FileSource:
     label_names: tuple[str, ...]
     fingerprint: str
     factors: None = None
+    factor_names: tuple[str, ...] = ()
 
     def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
         """One image's pixels, H×W×3 uint8.
@@ -96,8 +107,8 @@ def open_source(
     """Open a source by its name in the configuration, downloading it first if it has to be.
 
     Args:
-        spec: "flowers102", "folder:PATH", "florets" or "florets:COUNT".
-        mirror: A folder or URL that holds the files of flowers102.
+        spec: One of `SOURCES`, such as "flowers102", "folder:PATH" or "dsprites:10000".
+        mirror: A folder or URL that holds the files of flowers102, or of a published set with known factors.
         home: Where downloads are kept; see `corolla_home`.
         progress: Called with what is being done, how much is done, and of how much (None if unknown).
 
@@ -106,8 +117,8 @@ def open_source(
         DataError: The images cannot be had, or are not what they should be.
     """
     kind, colon, argument = spec.partition(":")
-    if mirror is not None and kind != "flowers102":
-        raise UsageError(f"mirror {mirror}: only flowers102 has mirrors, not {spec}; leave the mirror out")
+    if mirror is not None and kind in ("folder", "factors", "florets"):
+        raise UsageError(f"mirror {mirror}: only what is downloaded has mirrors, not {spec}; leave the mirror out")
     if kind == "flowers102" and not colon:
         from corolla.data.flowers102 import open_flowers102
 
@@ -124,8 +135,19 @@ def open_source(
         from corolla.data.florets import Florets
 
         return Florets(int(argument))
-    hint = f"; did you mean folder:{spec}?" if Path(spec).expanduser().exists() else ""
-    raise UsageError(f"{spec!r}: no such source; there are flowers102, folder:PATH and florets[:COUNT]{hint}")
+    if kind == "factors" and argument:
+        from corolla.data.factor_file import open_factors
+
+        return open_factors(argument)
+    from corolla.data.factor_sets import open_factor_set, parse_factor_set
+
+    factor_set = parse_factor_set(spec)
+    if factor_set is not None:
+        return open_factor_set(*factor_set, mirror=mirror, home=corolla_home(home), progress=progress)
+    hint = ""
+    if Path(spec).expanduser().exists():
+        hint = f"; did you mean {'factors' if spec.lower().endswith('.npz') else 'folder'}:{spec}?"
+    raise UsageError(f"{spec!r}: no such source; there are {SOURCES}{hint}")
 
 
 def corolla_home(home: Path | None = None) -> Path:

@@ -1,0 +1,369 @@
+"""The published data sets with known factors: dSprites, 3D Shapes, Cars3D, SmallNORB and MPI3D.
+
+A set's files are downloaded once and verified by published checksums. Its images, or those of a subset, are then
+written into one array that is mapped whenever it is read; nothing is held in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pooch  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from corolla.data import factor_formats
+from corolla.data.factors import FactorSource, is_full_grid, subset
+from corolla.data.fetch import download, is_url
+from corolla.errors import DataError, UsageError, missing_extra
+from corolla.files import locked, write_atomically, writing
+
+if TYPE_CHECKING:
+    from corolla.data.sources import SourceProgress
+
+_FORMAT = 1  # raise it when any pixel or factor of a prepared array changes
+_COMPLETE = "complete.json"  # written last: without it, the folder is not whole
+
+
+@dataclass(frozen=True)
+class OfficialFile:
+    """A file as its authors publish it: where, and what it must be. Either checksum will do."""
+
+    url: str
+    md5: str | None = None
+    sha256: str | None = None
+    size: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def checksum(self) -> str:
+        """The checksum with its algorithm, e.g. "md5:0123"."""
+        return f"sha256:{self.sha256}" if self.sha256 else f"md5:{self.md5}"
+
+
+@dataclass(frozen=True)
+class FactorSet:
+    """A published data set.
+
+    Attributes:
+        files: What it consists of.
+        factors: The number of values of each factor, by name; together they are a full grid.
+        shape: Of one image: H×W if grey, H×W×3 otherwise.
+        label: The factor that also serves as label.
+        label_names: What its values are called; empty: by their numbers.
+        reader: What understands its files.
+        module: What the reader needs of the extra `factors`, if anything.
+    """
+
+    files: tuple[OfficialFile, ...]
+    factors: Mapping[str, int]
+    shape: tuple[int, ...]
+    label: str
+    label_names: tuple[str, ...]
+    reader: factor_formats.Reader
+    module: str = ""
+
+    @property
+    def count(self) -> int:
+        """How many images there are: one for each combination of the factors."""
+        return math.prod(self.factors.values())
+
+
+_NORB = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/smallnorb-5x"
+
+
+def _mpi3d(name: str, md5: str) -> FactorSet:
+    return FactorSet(
+        # The address is the authors' present one. The checksum is that of the file of this name at their first one, as
+        # the library disent (nmichlo/disent) records it.
+        files=(OfficialFile(f"https://huggingface.co/datasets/waleedgondal/mpi3d/resolve/main/{name}.npz", md5=md5),),
+        factors={
+            "object_color": 6,
+            "object_shape": 6,
+            "object_size": 2,
+            "camera_height": 3,
+            "background_color": 3,
+            "horizontal_axis": 40,
+            "vertical_axis": 40,
+        },
+        shape=(64, 64, 3),
+        label="object_shape",
+        label_names=("cone", "cube", "cylinder", "hexagonal", "pyramid", "sphere"),
+        reader=factor_formats.read_mpi3d,
+    )
+
+
+# Checksums: dSprites by several public loaders (vaetc among them), 3D Shapes and SmallNORB by TensorFlow Datasets, with
+# sizes, Cars3D by disent and latte.
+SETS: Mapping[str, FactorSet] = MappingProxyType(
+    {
+        "dsprites": FactorSet(
+            files=(
+                OfficialFile(
+                    "https://raw.githubusercontent.com/google-deepmind/dsprites-dataset/master/"
+                    "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",
+                    md5="7da33b31b13a06f4b04a70402ce90c2e",
+                ),
+            ),
+            factors={"shape": 3, "scale": 6, "orientation": 40, "position_x": 32, "position_y": 32},
+            shape=(64, 64),
+            label="shape",
+            label_names=("square", "ellipse", "heart"),
+            reader=factor_formats.read_dsprites,
+        ),
+        "shapes3d": FactorSet(
+            files=(
+                OfficialFile(
+                    "https://storage.googleapis.com/3d-shapes/3dshapes.h5",
+                    sha256="0a0f6ed98baff276a50f3a081a7434d788da63cb135a98189b2a5b5769be1785",
+                    size=267_573_662,
+                ),
+            ),
+            factors={"floor_hue": 10, "wall_hue": 10, "object_hue": 10, "scale": 8, "shape": 4, "orientation": 15},
+            shape=(64, 64, 3),
+            label="shape",
+            label_names=(),
+            reader=factor_formats.read_shapes3d,
+            module="h5py",
+        ),
+        "cars3d": FactorSet(
+            files=(
+                OfficialFile(
+                    "http://www.scottreed.info/files/nips2015-analogy-data.tar.gz",
+                    md5="4e866a7919c1beedf53964e6f7a23686",
+                ),
+            ),
+            factors={"car": 183, "elevation": 4, "azimuth": 24},
+            shape=(128, 128, 3),
+            label="car",
+            label_names=(),
+            reader=factor_formats.read_cars3d,
+        ),
+        "smallnorb": FactorSet(
+            files=(
+                OfficialFile(
+                    f"{_NORB}46789x9x18x6x2x96x96-training-dat.mat.gz",
+                    sha256="5ffd6272a07d32695ee1082a26a41a93a37aab8c28da047f8c34ed348d214873",
+                    size=131_896_188,
+                ),
+                OfficialFile(
+                    f"{_NORB}46789x9x18x6x2x96x96-training-cat.mat.gz",
+                    sha256="2784e542c1922060691090952b6cd6278879a216c90f81476f0f00256d42cdaa",
+                    size=348,
+                ),
+                OfficialFile(
+                    f"{_NORB}46789x9x18x6x2x96x96-training-info.mat.gz",
+                    sha256="de7eb932ebe7a4ee16217fead60660d0eb3d23632c2f4d1c51f88c501c17bf32",
+                    size=71_052,
+                ),
+                OfficialFile(
+                    f"{_NORB}01235x9x18x6x2x96x96-testing-dat.mat.gz",
+                    sha256="cf7104eed3e51174d2f65b66d1e5878b9da233b886f161b0d88f4510ba2c7474",
+                    size=130_799_817,
+                ),
+                OfficialFile(
+                    f"{_NORB}01235x9x18x6x2x96x96-testing-cat.mat.gz",
+                    sha256="ecaf6d5bb8c3bc5eab9cf0258f6d2198dd474e016e374836fc097f2e5ff509ff",
+                    size=347,
+                ),
+                OfficialFile(
+                    f"{_NORB}01235x9x18x6x2x96x96-testing-info.mat.gz",
+                    sha256="16adf314226327ee006d1a44db8cfef52773c06c829951d5653a9f6f310248a2",
+                    size=10_428,
+                ),
+            ),
+            factors={"category": 5, "instance": 10, "elevation": 9, "azimuth": 18, "lighting": 6},
+            shape=(96, 96),
+            label="category",
+            label_names=("animal", "human", "plane", "truck", "car"),
+            reader=factor_formats.read_smallnorb,
+        ),
+        "mpi3d:toy": _mpi3d("mpi3d_toy", "55889cb7c7dfc655d6e0277beee88868"),
+        "mpi3d:realistic": _mpi3d("mpi3d_realistic", "59a6225b88b635365f70c91b3e52f70f"),
+        "mpi3d:real": _mpi3d("mpi3d_real", "0f33f609918fb5c97996692f91129802"),
+    }
+)
+
+
+def parse_factor_set(spec: str) -> tuple[str, int | None] | None:
+    """The set that a specification names, and how many of its images; None if it names no set.
+
+    NAME or NAME:COUNT; `mpi3d` alone is `mpi3d:toy`.
+    """
+    name, *rest = spec.split(":")
+    if name == "mpi3d":
+        name = f"mpi3d:{rest.pop(0) if rest and not rest[0].isdigit() else 'toy'}"
+    if name not in SETS or len(rest) > 1 or not all(text.isascii() and text.isdigit() for text in rest):
+        return None
+    return name, int(rest[0]) if rest else None
+
+
+def open_factor_set(
+    name: str,
+    count: int | None = None,
+    *,
+    mirror: str | None = None,
+    home: Path,
+    progress: SourceProgress | None = None,
+) -> FactorSource:
+    """Open a published set; download its files and prepare its images below `home` the first time.
+
+    Args:
+        name: A key of `SETS`.
+        count: How many images to take, always the same ones, and fewer are among more; None takes all.
+        mirror: A folder or URL that holds the official files, byte for byte; None is where their authors publish them.
+        home: Where downloads and prepared images are kept.
+        progress: Called with what is being done, how much is done, and of how much.
+
+    Raises:
+        UsageError: count is out of range, the mirror is no folder and no URL, or an extra is missing.
+        DataError: A file cannot be had or is not the official one, or the disk is full.
+    """
+    known = SETS[name]
+    if count is not None and not 1 <= count <= known.count:
+        raise UsageError(f"{name}:{count}: ask for 1 to {known.count:,} images; there are no more")
+    if mirror is not None and not is_url(mirror) and not Path(mirror).expanduser().is_dir():
+        raise UsageError(f"mirror {mirror}: no such folder, and no address that starts with https://")
+    rows = np.arange(known.count, dtype=np.int64) if count is None else subset(known.count, count)
+    folder = home / "factors" / name.replace(":", "-")
+    store = folder / ("all" if count is None else f"{count}")
+    wanted = {"format": _FORMAT, "count": len(rows), "files": {file.name: file.checksum for file in known.files}}
+    factors = _known(store, known, wanted)
+    if factors is None:
+        with locked(store):
+            factors = _known(store, known, wanted)
+            if factors is None:
+                if known.module and find_spec(known.module) is None:  # told before anything is downloaded
+                    raise missing_extra("factors", name)
+                files = _files(folder / "downloads", known, mirror, progress)
+                factors = _prepare(store, known, rows, files, wanted, progress)
+    column = factors[:, list(known.factors).index(known.label)].astype(np.int64)
+    return FactorSource(
+        name=name if count is None else f"{name}:{count}",
+        path=store / "images.npy",
+        indices=rows,
+        size=(known.shape[0], known.shape[1]),
+        factors=factors,
+        factor_names=tuple(known.factors),
+        labels=column,
+        label_names=known.label_names or tuple(f"{known.label} {value}" for value in range(known.factors[known.label])),
+        fingerprint=hashlib.sha256(json.dumps([name, count, wanted]).encode()).hexdigest(),
+    )
+
+
+def _known(store: Path, known: FactorSet, wanted: Mapping[str, Any]) -> NDArray[np.float32] | None:
+    """The factors in a store that is whole and of these files; None otherwise."""
+    try:
+        if json.loads((store / _COMPLETE).read_text(encoding="utf-8")) != wanted:
+            return None
+        images = np.load(store / "images.npy", mmap_mode="r", allow_pickle=False)
+        factors: NDArray[np.float32] = np.load(store / "factors.npy", allow_pickle=False)
+    except (OSError, EOFError, ValueError):
+        return None
+    whole = images.shape == (wanted["count"], *known.shape) and images.dtype == np.uint8
+    if not whole or factors.shape != (wanted["count"], len(known.factors)) or factors.dtype != np.float32:
+        return None
+    factors.setflags(write=False)
+    return factors
+
+
+def _files(downloads: Path, known: FactorSet, mirror: str | None, progress: SourceProgress | None) -> dict[str, Path]:
+    """The official files, verified, by name."""
+    if mirror is not None and not is_url(mirror):
+        folder = Path(mirror).expanduser().absolute()
+        for file in known.files:
+            if not (folder / file.name).is_file():
+                names = ", ".join(file.name for file in known.files)
+                raise DataError(f"mirror {mirror}: holds no {file.name}; a mirror of this set holds {names}")
+            _verify(folder / file.name, file)
+        return {file.name: folder / file.name for file in known.files}
+    for file in known.files:
+        download(
+            file.url if mirror is None else f"{mirror.rstrip('/')}/{file.name}",
+            downloads / file.name,
+            size=file.size,
+            md5=file.md5,
+            sha256=file.sha256,
+            progress=None if progress is None else partial(progress, f"downloading {file.name}"),
+        )
+    return {file.name: downloads / file.name for file in known.files}
+
+
+def _verify(path: Path, file: OfficialFile) -> None:
+    algorithm, _, wanted = file.checksum.partition(":")
+    found = str(pooch.file_hash(str(path), alg=algorithm))
+    if found != wanted:
+        raise DataError(f"{path}: not the official file: its {algorithm.upper()} is {found} instead of {wanted}")
+
+
+def _prepare(
+    store: Path,
+    known: FactorSet,
+    rows: NDArray[np.int64],
+    files: Mapping[str, Path],
+    wanted: Mapping[str, Any],
+    progress: SourceProgress | None,
+) -> NDArray[np.float32]:
+    """Write these rows' images and factors into the store, whose lock is held; returns the factors."""
+    classes, blocks = known.reader(files, tuple(known.factors.values()))
+    where = next(iter(files.values()))
+    largest = np.array([size - 1 for size in known.factors.values()])
+    if classes.shape != (known.count, len(largest)):
+        raise DataError(
+            f"{where}: tells {' × '.join(map(str, classes.shape))} factors, not {known.count} × {len(largest)}"
+        )
+    if classes.min() != 0 or (classes.max(axis=0) != largest).any() or not is_full_grid(classes):
+        raise DataError(f"{where}: the factors are not those of the set, every combination once")
+    factors = classes[rows].astype(np.float32)
+    size = len(rows) * math.prod(known.shape)
+    unfinished = store.with_name(f"{store.name}.building")
+    with writing(store.parent):
+        for old in (unfinished, store):
+            shutil.rmtree(old, ignore_errors=True)
+        if size > shutil.disk_usage(store.parent).free:
+            raise DataError(f"{store.parent}: has no room for {size:,} bytes; make some, or set COROLLA_HOME")
+        unfinished.mkdir()
+    try:
+        with writing(store.parent):
+            file = (unfinished / "images.npy").open("wb")
+        with file:
+            with writing(store.parent):
+                shape = (len(rows), *known.shape)
+                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            start = 0
+            for block in blocks:
+                if block.dtype != np.uint8 or block.shape[1:] != known.shape or start + len(block) > known.count:
+                    raise DataError(
+                        f"{where}: has images of {block.dtype} {'×'.join(map(str, block.shape[1:]))}, or more than "
+                        f"{known.count}; they should be uint8 {'×'.join(map(str, known.shape))}"
+                    )
+                first, last = np.searchsorted(rows, [start, start + len(block)])
+                with writing(store.parent):
+                    file.write(block[rows[first:last] - start].tobytes())
+                start += len(block)
+                if progress is not None:
+                    progress("unpacking images", start, known.count)
+            if start != known.count:
+                raise DataError(f"{where}: has {start:,} images instead of {known.count:,}")
+        with writing(store.parent):
+            np.save(unfinished / "factors.npy", factors)
+            write_atomically(unfinished / _COMPLETE, (json.dumps(wanted, indent=2) + "\n").encode())
+            unfinished.replace(store)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    factors.setflags(write=False)
+    return factors

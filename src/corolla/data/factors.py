@@ -1,0 +1,141 @@
+"""Images with known factors of variation, kept as arrays: what every factor data set becomes, whatever its format."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from corolla.data import npz
+from corolla.data.recipes import RECIPES, Recipe
+from corolla.errors import DataError, UsageError
+
+# What the hashes below begin with. They decide splits and subsets, so they never change.
+_SPLIT_SALT = 1
+_SUBSET_SALT = 2
+
+_LOADING = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class FactorSource:
+    """A source whose images lie in one array, with the factors that made each.
+
+    Splits go by a hash of each image's number: about 80% train, 10% val, 10% test. The last digit would be a factor
+    itself where the images form a grid. How many images there are decides nothing, so a longer array or a larger subset
+    moves no image.
+
+    Attributes:
+        name: What it is called in reports.
+        path: An `.npy` file, or the array `images` of an `.npz` file: N×H×W, N×H×W×1 or N×H×W×3, uint8 or bool.
+        indices: The number of each image in the whole set, N, ascending.
+        size: Height and width of the images, in pixels.
+        factors: N×F.
+        factor_names: F of them.
+        labels: 0-based label of each image, or None.
+        label_names: What the labels are called.
+        fingerprint: Hexadecimal SHA-256 over everything that decides the pixels.
+    """
+
+    name: str
+    path: Path
+    indices: NDArray[np.int64]
+    size: tuple[int, int]
+    factors: NDArray[np.float32]
+    factor_names: tuple[str, ...]
+    labels: NDArray[np.int64] | None
+    label_names: tuple[str, ...]
+    fingerprint: str
+
+    @cached_property
+    def keys(self) -> Sequence[str]:
+        """Stable names of the images: image-0000000 and so on, by their numbers in the whole set."""
+        return tuple(f"image-{index:07d}" for index in self.indices.tolist())
+
+    @cached_property
+    def splits(self) -> Mapping[str, NDArray[np.int64]]:
+        """Indices of train, val and test."""
+        tenth = _scrambled(self.indices, _SPLIT_SALT) % np.uint64(10)
+        chosen = {"train": tenth < 8, "val": tenth == 8, "test": tenth == 9}
+        return {name: np.flatnonzero(rows).astype(np.int64) for name, rows in chosen.items()}
+
+    def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
+        """One image, height×width×3; by `fit` at the images' own size, it is the very pixels.
+
+        Raises:
+            UsageError: The index is out of range, or the recipe cannot make this size.
+            DataError: The file has changed or cannot be read, or the recipe cannot use the image.
+        """
+        return recipe.apply(Image.fromarray(self._rgb([index])[0]), height, width)
+
+    def read_many(self, indices: ArrayLike, height: int, width: int) -> NDArray[np.uint8]:
+        """Many images as `fit` gives them, N×height×width×3. Raises as `read`."""
+        pictures = self._rgb(indices)
+        if (height, width) == self.size:
+            return pictures
+        fitted = np.empty((len(pictures), height, width, 3), dtype=np.uint8)
+        for row, picture in enumerate(pictures):
+            fitted[row] = RECIPES["fit"].apply(Image.fromarray(picture), height, width)
+        return fitted
+
+    def _rgb(self, indices: ArrayLike) -> NDArray[np.uint8]:
+        rows = np.asarray(indices, dtype=np.int64).reshape(-1)
+        outside = (rows < 0) | (rows >= len(self.indices))
+        if outside.any():
+            raise UsageError(f"index {rows[outside][0]}: {self.name} holds images 0 to {len(self.indices) - 1}")
+        try:
+            with _LOADING:  # of many threads, one loads
+                pixels, white = _open_pixels(self.path, self.path.stat().st_mtime_ns)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        if len(pixels) != len(self.indices):
+            raise DataError(f"{self.path}: has changed since it was opened; open it again")
+        chosen = pixels[rows].astype(np.uint8) * np.uint8(white)
+        if chosen.ndim == 3:
+            chosen = chosen[..., None]
+        return np.ascontiguousarray(np.broadcast_to(chosen, (*chosen.shape[:3], 3)))
+
+
+def is_full_grid(factors: NDArray[np.generic]) -> bool:
+    """Whether every combination of the values that N×F factors take is there exactly once."""
+    codes = np.zeros(len(factors), dtype=np.int64)
+    combinations = 1
+    for column in factors.T:
+        values, code = np.unique(column, return_inverse=True)
+        combinations *= len(values)
+        if combinations > len(factors):
+            return False
+        codes = codes * len(values) + code.reshape(-1)
+    return combinations == len(factors) and bool((np.bincount(codes, minlength=combinations) == 1).all())
+
+
+def subset(total: int, count: int) -> NDArray[np.int64]:
+    """Which `count` of `total` images to take, ascending: the first of a fixed shuffle, so fewer are among more."""
+    order = np.argsort(_scrambled(np.arange(total, dtype=np.int64), _SUBSET_SALT))
+    return np.sort(order[:count]).astype(np.int64)
+
+
+def _scrambled(indices: NDArray[np.int64], salt: int) -> NDArray[np.uint64]:
+    """A hash of each index, the same on every machine: SplitMix64 (Steele, Lea & Flood 2014), which is one to one."""
+    state = (indices.astype(np.uint64) + np.uint64(salt << 48)) * np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return cast("NDArray[np.uint64]", state ^ (state >> np.uint64(31)))
+
+
+@lru_cache(maxsize=2)
+def _open_pixels(path: Path, _changed_ns: int) -> tuple[NDArray[np.uint8], int]:
+    """The images, and what white is to be multiplied by: 255 where they are of zeros and ones."""
+    if path.suffix == ".npy":
+        return np.load(path, mmap_mode="r", allow_pickle=False), 1
+    pixels = npz.mapped(path, "images")
+    if pixels is None:
+        pixels = npz.load(path, "images")
+    return pixels, 255 if pixels.max() == 1 else 1

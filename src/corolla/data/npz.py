@@ -1,0 +1,124 @@
+"""Arrays in `.npz` files, read in blocks or mapped into memory, and never unpickled.
+
+`numpy.load` reads a member of an `.npz` as a whole. Factor data sets are as large as 13 GB, so here a member's rows
+come some at a time, and one that was stored without compression can be mapped.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corolla.errors import DataError
+
+_BLOCK_BYTES = 16 << 20
+_LOCAL_HEADER_BYTES = 30  # of a member in a zip file, before its name; the lengths of name and extra field end it
+_READ_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
+
+
+def members(path: Path) -> list[str]:
+    """The names of the arrays in a file. Raises DataError if it is no `.npz` file."""
+    with _opened(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
+def header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The shape and dtype of an array, without reading it.
+
+    Raises:
+        DataError: There is no such array, or it is damaged, holds Python objects or lies in Fortran's order.
+    """
+    with _opened(path) as archive, _member(archive, path, name) as file:
+        return _header(archive, file, path, name)
+
+
+def blocks(path: Path, name: str) -> Iterator[NDArray[Any]]:
+    """The rows of an array, some at a time. Raises DataError as `header`, or where the file turns out to be damaged."""
+    with _opened(path) as archive, _member(archive, path, name) as file:
+        shape, dtype = _header(archive, file, path, name)
+        row_bytes = dtype.itemsize * math.prod(shape[1:])
+        rows = max(1, _BLOCK_BYTES // max(1, row_bytes))
+        for start in range(0, shape[0], rows):
+            count = min(rows, shape[0] - start)
+            piece = file.read(count * row_bytes)
+            if len(piece) != count * row_bytes:
+                raise EOFError(f"{name} ends early")
+            yield np.frombuffer(piece, dtype).reshape(count, *shape[1:])
+        file.read(1)  # to the end, where zip checks its sum
+
+
+def load(path: Path, name: str) -> NDArray[Any]:
+    """A whole array, in memory. Raises DataError as `blocks`."""
+    shape, dtype = header(path, name)
+    array = np.empty(shape, dtype)
+    start = 0
+    for block in blocks(path, name):
+        array[start : start + len(block)] = block
+        start += len(block)
+    return array
+
+
+def mapped(path: Path, name: str) -> NDArray[Any] | None:
+    """An array mapped into memory, read-only; None if it is compressed. Raises DataError as `header`."""
+    with _opened(path) as archive, _member(archive, path, name) as file:
+        info = archive.getinfo(f"{name}.npy")
+        if info.compress_type != zipfile.ZIP_STORED:
+            return None
+        shape, dtype = _header(archive, file, path, name)
+        skipped = file.tell()
+    with path.open("rb") as raw:
+        raw.seek(info.header_offset)
+        local = raw.read(_LOCAL_HEADER_BYTES)
+    names = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
+    offset = info.header_offset + _LOCAL_HEADER_BYTES + names + skipped
+    return np.memmap(path, dtype, "r", offset, shape)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The file as an archive; whatever goes wrong while reading it becomes a DataError that names it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except _READ_ERRORS as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: not an .npz file, or damaged: {reason}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _member(archive: zipfile.ZipFile, path: Path, name: str) -> IO[bytes]:
+    try:
+        return archive.open(f"{name}.npy")
+    except KeyError:
+        there = ", ".join(key.removesuffix(".npy") for key in archive.namelist()) or "nothing"
+        raise DataError(f"{path}: holds no array `{name}`; it holds {there}") from None
+
+
+def _header(archive: zipfile.ZipFile, file: IO[bytes], path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise DataError(f"{path}: `{name}` has version {version} of NumPy's format, which plain arrays do not need")
+    if dtype.hasobject:
+        raise DataError(f"{path}: `{name}` holds Python objects, which are not read; save plain numbers or strings")
+    if fortran and len(shape) > 1:
+        raise DataError(f"{path}: `{name}` is in Fortran's order; save np.ascontiguousarray({name})")
+    if not shape:
+        raise DataError(f"{path}: `{name}` is a single value, not an array")
+    whole = file.tell() + dtype.itemsize * math.prod(shape)
+    held = archive.getinfo(f"{name}.npy").file_size
+    if held != whole:
+        raise DataError(f"{path}: `{name}` has {held:,} bytes instead of {whole:,}; the file is damaged")
+    return shape, dtype
