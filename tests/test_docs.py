@@ -17,6 +17,7 @@ Each document is a story: its fences are run in their order, in one empty folder
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import re
 import shlex
@@ -35,6 +36,7 @@ from corolla import cli
 from corolla.cli.train import SETTINGS, build_config
 from corolla.config import Config
 from corolla.data import FACTORS, RECIPES, render, sample_factors
+from corolla.data.factor_sets import SETS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")] if path.name != "CHANGELOG.md")
@@ -95,6 +97,20 @@ def test_the_table_of_presets_tells_their_settings() -> None:
 def test_the_table_of_florets_is_that_of_the_factors() -> None:
     expected = [[f.name, f"{f.low:g}", f"{f.high:g}", str(len(f.grid)), f.unit] for f in FACTORS]
     assert _table("data.md", "factor") == expected
+
+
+def test_the_table_of_sets_is_that_of_the_loaders() -> None:
+    expected = [
+        [
+            name,
+            f"{known.count:,}",
+            f"{known.shape[0]}×{known.shape[1]} {'RGB' if known.shape[2:] else 'grey'}",
+            ", ".join(f"{factor} {values}" for factor, values in known.factors.items()),
+            f"{known.count * math.prod(known.shape) / 1e9:.1f} GB",
+        ]
+        for name, known in SETS.items()
+    ]
+    assert _table("data.md", "set") == expected
 
 
 def test_the_table_of_recipes_names_each_with_its_largest_size() -> None:
