@@ -76,7 +76,7 @@ def write_dsprites(folder: Path) -> tuple[Pixels, NDArray[np.int64]]:
     np.savez_compressed(
         folder / SETS["dsprites"].files[0].name,
         imgs=bits,
-        latents_classes=np.column_stack([np.zeros(len(factors), np.int64), factors]),
+        latents_classes=np.asfortranarray(np.column_stack([np.zeros(len(factors), np.int64), factors])),
         latents_values=np.column_stack([np.ones(len(factors)), factors / 2]),
         metadata=np.array(Trap(folder / "mark"), dtype=object),
     )
@@ -438,6 +438,8 @@ def test_a_set_that_is_another_size(mirror: Path, tmp_path: Path, monkeypatch: p
         assert message in refused("mpi3d:toy", mirror, tmp_path, monkeypatch)
     np.savez(path, images=np.zeros((576, 64, 64, 3), np.float32))
     assert "has images of float32" in refused("mpi3d:toy", mirror, tmp_path, monkeypatch)
+    np.savez(path, images=np.asfortranarray(np.zeros((576, 64, 64, 3), np.uint8)))
+    assert "lies in Fortran's order" in refused("mpi3d:toy", mirror, tmp_path, monkeypatch)
     np.savez(path, pictures=np.zeros(3))
     assert "holds no array `images`; it holds pictures" in refused("mpi3d:toy", mirror, tmp_path, monkeypatch)
 

@@ -95,7 +95,7 @@ class FactorSource:
                 pixels, white = _open_pixels(self.path, self.path.stat().st_mtime_ns)
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-        if len(pixels) != len(self.indices):
+        if pixels.shape[:3] != (len(self.indices), *self.size):
             raise DataError(f"{self.path}: has changed since it was opened; open it again")
         chosen = pixels[rows].astype(np.uint8) * np.uint8(white)
         if chosen.ndim == 3:

@@ -21,7 +21,7 @@ from corolla.errors import DataError
 
 _BLOCK_BYTES = 16 << 20
 _LOCAL_HEADER_BYTES = 30  # of a member in a zip file, before its name; the lengths of name and extra field end it
-_READ_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
+_READ_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, MemoryError)
 
 
 def members(path: Path) -> list[str]:
@@ -34,36 +34,42 @@ def header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """The shape and dtype of an array, without reading it.
 
     Raises:
-        DataError: There is no such array, or it is damaged, holds Python objects or lies in Fortran's order.
+        DataError: There is no such array, or it is damaged or holds Python objects.
     """
     with _opened(path) as archive, _member(archive, path, name) as file:
-        return _header(archive, file, path, name)
+        shape, _, dtype = _header(archive, file, path, name)
+        return shape, dtype
 
 
 def blocks(path: Path, name: str) -> Iterator[NDArray[Any]]:
-    """The rows of an array, some at a time. Raises DataError as `header`, or where the file turns out to be damaged."""
+    """The rows of an array, some at a time.
+
+    Raises:
+        DataError: As `header`, or the array lies in Fortran's order, or the file turns out to be damaged.
+    """
     with _opened(path) as archive, _member(archive, path, name) as file:
-        shape, dtype = _header(archive, file, path, name)
+        shape, fortran, dtype = _header(archive, file, path, name)
+        if fortran:
+            raise DataError(f"{path}: `{name}` lies in Fortran's order, in which rows cannot be read one by one")
         row_bytes = dtype.itemsize * math.prod(shape[1:])
         rows = max(1, _BLOCK_BYTES // max(1, row_bytes))
         for start in range(0, shape[0], rows):
             count = min(rows, shape[0] - start)
-            piece = file.read(count * row_bytes)
-            if len(piece) != count * row_bytes:
-                raise EOFError(f"{name} ends early")
-            yield np.frombuffer(piece, dtype).reshape(count, *shape[1:])
-        file.read(1)  # to the end, where zip checks its sum
+            yield _exactly(file, count * math.prod(shape[1:]), dtype).reshape(count, *shape[1:])
+        file.read(1)  # as in `load`
 
 
 def load(path: Path, name: str) -> NDArray[Any]:
-    """A whole array, in memory. Raises DataError as `blocks`."""
-    shape, dtype = header(path, name)
-    array = np.empty(shape, dtype)
-    start = 0
-    for block in blocks(path, name):
-        array[start : start + len(block)] = block
-        start += len(block)
-    return array
+    """A whole array, in memory. Raises DataError as `header`, or where the file turns out to be damaged."""
+    with _opened(path) as archive, _member(archive, path, name) as file:
+        shape, fortran, dtype = _header(archive, file, path, name)
+        flat = np.empty(math.prod(shape), dtype)
+        rows = max(1, _BLOCK_BYTES // max(1, dtype.itemsize))
+        for start in range(0, len(flat), rows):
+            count = min(rows, len(flat) - start)
+            flat[start : start + count] = _exactly(file, count, dtype)
+        file.read(1)  # to the end, where zip checks its sum
+        return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def mapped(path: Path, name: str) -> NDArray[Any] | None:
@@ -72,14 +78,14 @@ def mapped(path: Path, name: str) -> NDArray[Any] | None:
         info = archive.getinfo(f"{name}.npy")
         if info.compress_type != zipfile.ZIP_STORED:
             return None
-        shape, dtype = _header(archive, file, path, name)
+        shape, fortran, dtype = _header(archive, file, path, name)
         skipped = file.tell()
     with path.open("rb") as raw:
         raw.seek(info.header_offset)
         local = raw.read(_LOCAL_HEADER_BYTES)
     names = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
     offset = info.header_offset + _LOCAL_HEADER_BYTES + names + skipped
-    return np.memmap(path, dtype, "r", offset, shape)
+    return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
 
 
 @contextmanager
@@ -103,7 +109,10 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> IO[bytes]:
         raise DataError(f"{path}: holds no array `{name}`; it holds {there}") from None
 
 
-def _header(archive: zipfile.ZipFile, file: IO[bytes], path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _header(
+    archive: zipfile.ZipFile, file: IO[bytes], path: Path, name: str
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """The shape, whether the first axis is the fastest, and the dtype; the file then stands at the first number."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
@@ -113,12 +122,17 @@ def _header(archive: zipfile.ZipFile, file: IO[bytes], path: Path, name: str) ->
         raise DataError(f"{path}: `{name}` has version {version} of NumPy's format, which plain arrays do not need")
     if dtype.hasobject:
         raise DataError(f"{path}: `{name}` holds Python objects, which are not read; save plain numbers or strings")
-    if fortran and len(shape) > 1:
-        raise DataError(f"{path}: `{name}` is in Fortran's order; save np.ascontiguousarray({name})")
     if not shape:
         raise DataError(f"{path}: `{name}` is a single value, not an array")
     whole = file.tell() + dtype.itemsize * math.prod(shape)
     held = archive.getinfo(f"{name}.npy").file_size
     if held != whole:
         raise DataError(f"{path}: `{name}` has {held:,} bytes instead of {whole:,}; the file is damaged")
-    return shape, dtype
+    return shape, fortran, dtype
+
+
+def _exactly(file: IO[bytes], count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    piece = file.read(count * dtype.itemsize)
+    if len(piece) != count * dtype.itemsize:
+        raise EOFError("an array ends early")
+    return np.frombuffer(piece, dtype)
