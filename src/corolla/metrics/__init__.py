@@ -1,5 +1,48 @@
 """Scores: pure functions over arrays, which never see a model."""
 
+from corolla.metrics.dci import Dci, ImportanceEntropies, dci, importance_entropies
+from corolla.metrics.factor_space import FactorGrid, FactorSpace, FactorTable
+from corolla.metrics.information import (
+    InformationGap,
+    Modularity,
+    mig,
+    modularity,
+    modularity_of,
+    mutual_information_score,
+)
+from corolla.metrics.interventions import InterventionalRobustness, irs
 from corolla.metrics.kid import KernelDistance, kid
+from corolla.metrics.predictors import AttributePredictability, Explicitness, explicitness, sap
+from corolla.metrics.unsupervised import SeedAgreement, gaussian_total_correlation, udr
+from corolla.metrics.votes import PairScore, VoteScore, beta_vae_score, factor_vae_score
 
-__all__ = ["KernelDistance", "kid"]
+__all__ = [
+    "AttributePredictability",
+    "Dci",
+    "Explicitness",
+    "FactorGrid",
+    "FactorSpace",
+    "FactorTable",
+    "ImportanceEntropies",
+    "InformationGap",
+    "InterventionalRobustness",
+    "KernelDistance",
+    "Modularity",
+    "PairScore",
+    "SeedAgreement",
+    "VoteScore",
+    "beta_vae_score",
+    "dci",
+    "explicitness",
+    "factor_vae_score",
+    "gaussian_total_correlation",
+    "importance_entropies",
+    "irs",
+    "kid",
+    "mig",
+    "modularity",
+    "modularity_of",
+    "mutual_information_score",
+    "sap",
+    "udr",
+]

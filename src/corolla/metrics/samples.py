@@ -1,0 +1,90 @@
+"""What the disentanglement scores are given: codes N×D and factors N×K, checked, and either of them as classes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from corolla.errors import UsageError
+
+_ROWS_PER_CLASS = 2  # on average: with fewer, what a factor says of a row is which row it is
+
+
+def checked_codes(codes: ArrayLike, *, rows: int = 2, latents: int = 1) -> NDArray[np.float64]:
+    """Codes as float64, N×D.
+
+    Raises:
+        UsageError: not a matrix, fewer rows or latents than are needed, or values that are not finite.
+    """
+    values = np.asarray(codes, dtype=np.float64)
+    if values.ndim != 2:
+        raise UsageError(f"codes of shape {values.shape}: give N×D, a row for each sample and a column for each latent")
+    if len(values) < rows:
+        raise UsageError(f"{len(values)} codes: this score needs at least {rows} of them")
+    if values.shape[1] < latents:
+        raise UsageError(f"codes of {values.shape[1]} latents: this score needs at least {latents} of them")
+    if not np.isfinite(values).all():
+        raise UsageError("codes hold values that are not finite: look for the images that they came from")
+    return values
+
+
+def checked_factors(factors: ArrayLike, rows: int, *, least: int = 1) -> NDArray[np.float64]:
+    """Factors as float64, N×K: one row for each of N codes; every column varies.
+
+    Raises:
+        UsageError: another shape, fewer factors than are needed, values that are not finite, or a factor that never
+            varies.
+    """
+    values = np.asarray(factors, dtype=np.float64)
+    if values.ndim != 2 or len(values) != rows:
+        raise UsageError(f"factors of shape {values.shape}: give {rows}×K, a row for each sample")
+    if values.shape[1] < least:
+        raise UsageError(f"{values.shape[1]} factors: this score needs at least {least} of them")
+    if not np.isfinite(values).all():
+        raise UsageError("factors hold values that are not finite: leave those rows out")
+    still = np.ptp(values, axis=0) == 0 if len(values) else np.ones(values.shape[1], dtype=bool)
+    if still.any():
+        raise UsageError(f"factor {still.argmax()} never varies among {rows} samples: leave it out, or give others")
+    return values
+
+
+def discretise(values: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
+    """Each column's values as one of `bins` equal-width bins over its range; the highest value is in the last bin.
+
+    A column that does not vary is in the first. Raises UsageError on fewer than two bins.
+    """
+    if bins < 2:
+        raise UsageError(f"bins = {bins}: give at least 2")
+    low, high = values.min(0), values.max(0)
+    # Halved, as the range of large values of both signs may be larger than any float.
+    span = high / 2 - low / 2
+    share = (values / 2 - low / 2) / np.where(span > 0, span, 1.0)
+    binned: NDArray[np.int64] = np.minimum((share * bins).astype(np.int64), bins - 1)
+    return binned
+
+
+def factor_classes(
+    factors: NDArray[np.float64], factor_bins: int | None = None, *, rows_per_class: int = _ROWS_PER_CLASS
+) -> NDArray[np.int64]:
+    """Factors as classes 0, 1, … in the order of their values: N×K.
+
+    Every distinct value is a class. With `factor_bins`, a factor with more distinct values than that is a real one,
+    and is cut into so many equal-width bins.
+
+    Raises:
+        UsageError: a factor with too many classes for so few rows: fewer than `rows_per_class` for each, on average.
+    """
+    classes = np.empty(factors.shape, dtype=np.int64)
+    for column in range(factors.shape[1]):
+        values, inverse = np.unique(factors[:, column], return_inverse=True)
+        if factor_bins is not None and len(values) > factor_bins:
+            binned = discretise(factors[:, column : column + 1], factor_bins)[:, 0]
+            values, inverse = np.unique(binned, return_inverse=True)
+        needed = rows_per_class * len(values)
+        if len(factors) < needed:
+            raise UsageError(
+                f"factor {column} has {len(values)} classes among {len(factors)} samples: this score needs at least "
+                f"{needed} samples; if the factor is a real number, give factor_bins, such as 10"
+            )
+        classes[:, column] = inverse
+    return classes
