@@ -115,7 +115,7 @@ def test_large_sets_are_taken_in_pieces() -> None:
 @pytest.mark.parametrize(
     ("x", "y", "word"),
     [
-        (np.zeros((2, 3)), np.zeros((5, 3)), "at least three rows"),
+        (np.zeros((2, 3)), np.zeros((5, 3)), "at least 3 rows"),
         (np.zeros(5), np.zeros((5, 3)), "N×D"),
         (np.zeros((5, 3)), np.zeros((5, 4)), "3 and 4 values"),
         (np.full((5, 3), np.nan), np.zeros((5, 3)), "not finite"),

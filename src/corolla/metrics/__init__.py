@@ -2,6 +2,7 @@
 
 from corolla.metrics.dci import Dci, ImportanceEntropies, dci, importance_entropies
 from corolla.metrics.factor_space import FactorGrid, FactorSpace, FactorTable
+from corolla.metrics.features import FeatureFunction, named_features, pca, pixels, score_name
 from corolla.metrics.information import (
     InformationGap,
     Modularity,
@@ -23,6 +24,7 @@ __all__ = [
     "FactorGrid",
     "FactorSpace",
     "FactorTable",
+    "FeatureFunction",
     "ImportanceEntropies",
     "InformationGap",
     "InterventionalRobustness",
@@ -43,6 +45,10 @@ __all__ = [
     "modularity",
     "modularity_of",
     "mutual_information_score",
+    "named_features",
+    "pca",
+    "pixels",
     "sap",
+    "score_name",
     "udr",
 ]

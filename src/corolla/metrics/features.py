@@ -1,0 +1,116 @@
+"""Features of images by name, and the check that a matrix is one of features.
+
+A score is named after the features that it is measured in (`score_name`): distances in different ones cannot be
+compared. A feature function takes images, uint8 N×H×W×3, and gives N×D numbers; any callable that does so will serve.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.decomposition import PCA
+
+from corolla.errors import UsageError
+
+FeatureFunction = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
+
+
+def pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The pixels themselves in [0, 1], N×(H·W·C).
+
+    Raises:
+        UsageError: the images are not uint8, N×H×W×C.
+    """
+    if images.ndim != 4 or images.dtype != np.uint8:
+        raise UsageError(f"images are {images.dtype} of shape {images.shape}: features need uint8, N×H×W×C")
+    rows: NDArray[np.float32] = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    return rows
+
+
+def pca(reference: NDArray[np.uint8], dim: int) -> FeatureFunction:
+    """The first principal components of reference images as features of others, N×dim; the same at every call.
+
+    Raises:
+        UsageError: fewer than one component, or more than the images or their pixels can have.
+    """
+    fitted = fit_pca(pixels(reference), dim)
+
+    def components(images: NDArray[np.uint8]) -> NDArray[np.floating]:
+        rows = pixels(images)
+        if rows.shape[1] != fitted.n_features_in_:
+            raise UsageError(
+                f"images of {rows.shape[1]} values: these components are of images of {fitted.n_features_in_}"
+            )
+        scores: NDArray[np.floating] = fitted.transform(rows)
+        return scores
+
+    return components
+
+
+def named_features(name: str, reference: NDArray[np.uint8]) -> FeatureFunction:
+    """The feature function of a name: `pixels`, or `pca` with a number of components, as `pca64`.
+
+    Args:
+        name: the name.
+        reference: the images that principal components are fitted on.
+
+    Raises:
+        UsageError: the name is unknown, or the components are too many.
+    """
+    if name == "pixels":
+        return pixels
+    if match := re.fullmatch(r"pca(\d+)", name):
+        return pca(reference, int(match[1]))
+    raise UsageError(f"unknown features {name!r}: give pixels, or pca and a number of components, as pca64")
+
+
+def score_name(score: str, features: str) -> str:
+    """The name of a score in its features: `kid` in `lite0` is `kid_lite0`."""
+    return f"{score}_{features}"
+
+
+def fit_pca(rows: NDArray[np.floating], dim: int) -> PCA:
+    """The first principal components of rows N×D; exactly, and the same every time.
+
+    Raises:
+        UsageError: fewer than one component, or as many as rows, or more than columns.
+    """
+    most = min(len(rows) - 1, rows.shape[1])
+    if not 1 <= dim <= most:
+        raise UsageError(
+            f"{dim} principal components: {len(rows)} rows of {rows.shape[1]} values have between 1 and {most}"
+        )
+    # Lanczos's method where few of many are wanted; what is random about it is where it starts.
+    few = min(rows.shape) > 500 and dim < min(rows.shape) / 4
+    return PCA(dim, svd_solver="arpack" if few else "full", random_state=0).fit(rows)
+
+
+def checked_features(features: ArrayLike, least: int) -> NDArray[np.float64]:
+    """Features as float64, N×D.
+
+    Raises:
+        UsageError: fewer rows than `least`, no columns, or values that are not finite.
+    """
+    values = np.asarray(features, dtype=np.float64)
+    if values.ndim != 2 or len(values) < least or values.shape[1] == 0:
+        raise UsageError(f"features of shape {values.shape}: give N×D with at least {least} rows")
+    if not np.isfinite(values).all():
+        raise UsageError("features hold values that are not finite: look for the images that they came from")
+    return values
+
+
+def checked_pair(x: ArrayLike, y: ArrayLike, least: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Two sets of features as float64, M×D and N×D.
+
+    Raises:
+        UsageError: either is not one (`checked_features`), or they have rows of different length.
+    """
+    pair = checked_features(x, least), checked_features(y, least)
+    if pair[0].shape[1] != pair[1].shape[1]:
+        raise UsageError(
+            f"features of {pair[0].shape[1]} and {pair[1].shape[1]} values: the two sets need the same features"
+        )
+    return pair
