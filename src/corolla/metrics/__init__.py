@@ -3,6 +3,7 @@
 from corolla.metrics.dci import Dci, ImportanceEntropies, dci, importance_entropies
 from corolla.metrics.factor_space import FactorGrid, FactorSpace, FactorTable
 from corolla.metrics.features import FeatureFunction, named_features, pca, pixels, score_name
+from corolla.metrics.images import psnr, ssim
 from corolla.metrics.information import (
     InformationGap,
     Modularity,
@@ -48,7 +49,9 @@ __all__ = [
     "named_features",
     "pca",
     "pixels",
+    "psnr",
     "sap",
     "score_name",
+    "ssim",
     "udr",
 ]
