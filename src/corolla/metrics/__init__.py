@@ -14,12 +14,14 @@ from corolla.metrics.information import (
 )
 from corolla.metrics.interventions import InterventionalRobustness, irs
 from corolla.metrics.kid import KernelDistance, kid
+from corolla.metrics.neighbours import DataCopying, Neighbours, data_copying, nearest
 from corolla.metrics.predictors import AttributePredictability, Explicitness, explicitness, sap
 from corolla.metrics.unsupervised import SeedAgreement, gaussian_total_correlation, udr
 from corolla.metrics.votes import PairScore, VoteScore, beta_vae_score, factor_vae_score
 
 __all__ = [
     "AttributePredictability",
+    "DataCopying",
     "Dci",
     "Explicitness",
     "FactorGrid",
@@ -31,10 +33,12 @@ __all__ = [
     "InterventionalRobustness",
     "KernelDistance",
     "Modularity",
+    "Neighbours",
     "PairScore",
     "SeedAgreement",
     "VoteScore",
     "beta_vae_score",
+    "data_copying",
     "dci",
     "explicitness",
     "factor_vae_score",
@@ -47,6 +51,7 @@ __all__ = [
     "modularity_of",
     "mutual_information_score",
     "named_features",
+    "nearest",
     "pca",
     "pixels",
     "psnr",
