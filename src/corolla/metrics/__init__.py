@@ -3,6 +3,15 @@
 from corolla.metrics.dci import Dci, ImportanceEntropies, dci, importance_entropies
 from corolla.metrics.factor_space import FactorGrid, FactorSpace, FactorTable
 from corolla.metrics.features import FeatureFunction, named_features, pca, pixels, score_name
+from corolla.metrics.generation import (
+    DensityCoverage,
+    GenerationIntervals,
+    PrecisionRecall,
+    density_coverage,
+    frechet_distance,
+    generation_intervals,
+    precision_recall,
+)
 from corolla.metrics.images import psnr, ssim
 from corolla.metrics.information import (
     InformationGap,
@@ -12,6 +21,7 @@ from corolla.metrics.information import (
     modularity_of,
     mutual_information_score,
 )
+from corolla.metrics.intervals import Interval, bootstrap, normal_interval
 from corolla.metrics.interventions import InterventionalRobustness, irs
 from corolla.metrics.kid import KernelDistance, kid
 from corolla.metrics.neighbours import DataCopying, Neighbours, data_copying, nearest
@@ -23,26 +33,34 @@ __all__ = [
     "AttributePredictability",
     "DataCopying",
     "Dci",
+    "DensityCoverage",
     "Explicitness",
     "FactorGrid",
     "FactorSpace",
     "FactorTable",
     "FeatureFunction",
+    "GenerationIntervals",
     "ImportanceEntropies",
     "InformationGap",
+    "Interval",
     "InterventionalRobustness",
     "KernelDistance",
     "Modularity",
     "Neighbours",
     "PairScore",
+    "PrecisionRecall",
     "SeedAgreement",
     "VoteScore",
     "beta_vae_score",
+    "bootstrap",
     "data_copying",
     "dci",
+    "density_coverage",
     "explicitness",
     "factor_vae_score",
+    "frechet_distance",
     "gaussian_total_correlation",
+    "generation_intervals",
     "importance_entropies",
     "irs",
     "kid",
@@ -52,8 +70,10 @@ __all__ = [
     "mutual_information_score",
     "named_features",
     "nearest",
+    "normal_interval",
     "pca",
     "pixels",
+    "precision_recall",
     "psnr",
     "sap",
     "score_name",
