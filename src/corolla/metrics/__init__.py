@@ -24,13 +24,26 @@ from corolla.metrics.information import (
 from corolla.metrics.intervals import Interval, bootstrap, normal_interval
 from corolla.metrics.interventions import InterventionalRobustness, irs
 from corolla.metrics.kid import KernelDistance, kid
+from corolla.metrics.latent_space import (
+    Accuracy,
+    Correlation,
+    PrincipalComponents,
+    continuity,
+    correlation,
+    knn_accuracy,
+    linear_probe,
+    pca_codes,
+    trustworthiness,
+)
 from corolla.metrics.neighbours import DataCopying, Neighbours, data_copying, nearest
 from corolla.metrics.predictors import AttributePredictability, Explicitness, explicitness, sap
 from corolla.metrics.unsupervised import SeedAgreement, gaussian_total_correlation, udr
 from corolla.metrics.votes import PairScore, VoteScore, beta_vae_score, factor_vae_score
 
 __all__ = [
+    "Accuracy",
     "AttributePredictability",
+    "Correlation",
     "DataCopying",
     "Dci",
     "DensityCoverage",
@@ -49,10 +62,13 @@ __all__ = [
     "Neighbours",
     "PairScore",
     "PrecisionRecall",
+    "PrincipalComponents",
     "SeedAgreement",
     "VoteScore",
     "beta_vae_score",
     "bootstrap",
+    "continuity",
+    "correlation",
     "data_copying",
     "dci",
     "density_coverage",
@@ -64,6 +80,8 @@ __all__ = [
     "importance_entropies",
     "irs",
     "kid",
+    "knn_accuracy",
+    "linear_probe",
     "mig",
     "modularity",
     "modularity_of",
@@ -72,11 +90,13 @@ __all__ = [
     "nearest",
     "normal_interval",
     "pca",
+    "pca_codes",
     "pixels",
     "precision_recall",
     "psnr",
     "sap",
     "score_name",
     "ssim",
+    "trustworthiness",
     "udr",
 ]

@@ -1,0 +1,234 @@
+"""What a latent space is like, from codes alone: N×D, such as the means of posteriors.
+
+Whether it is complete is said by `density_coverage` of decoded draws from the prior.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import trustworthiness as _trustworthiness
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+
+from corolla.errors import UsageError
+from corolla.metrics.features import checked_features, checked_pair, fit_pca
+
+# Inverse strengths of the probe's regularisation that are tried, for features with a mean square sum of 1.
+_INVERSE_STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
+_HELD_OUT = 5  # one row of so many of each class chooses between them
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How latents go together over images."""
+
+    matrix: NDArray[np.float64]
+    """Pearson's correlations, D×D; those with a latent that does not vary are 0."""
+    mean_absolute: float
+    """The mean size of those between different latents that vary, in [0, 1]; 0 where fewer than two do."""
+    varying: int
+    """How many latents vary."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How well labels are told from codes, in [0, 1]."""
+
+    accuracy: float
+    """The share of test rows whose label was found."""
+    balanced_accuracy: float
+    """The same for each label among the test rows, averaged over labels."""
+
+
+@dataclass(frozen=True)
+class PrincipalComponents:
+    """Rows in terms of principal components: codes N×dim, and what those restore, N×D."""
+
+    codes: NDArray[np.float64]
+    reconstructions: NDArray[np.float64]
+
+
+def correlation(codes: ArrayLike) -> Correlation:
+    """The correlations of latents, and their mean size.
+
+    Raises:
+        UsageError: fewer than two rows, or values that are not finite.
+    """
+    values = checked_features(codes, 2)
+    mean = values.mean(0)
+    deviations = values - mean
+    spread = np.sqrt(np.square(deviations).mean(0))
+    varies = spread > 8 * np.finfo(np.float64).eps * np.abs(mean)  # the mean itself is rounded
+    scores = deviations / np.where(varies, spread, np.inf)
+    matrix = np.clip(scores.T @ scores / len(values), -1, 1)
+    np.fill_diagonal(matrix, 1)
+    off = np.abs(matrix[np.ix_(varies, varies)])[~np.eye(varies.sum(), dtype=bool)]
+    return Correlation(matrix, float(off.mean()) if off.size else 0.0, int(varies.sum()))
+
+
+def trustworthiness(images: ArrayLike, codes: ArrayLike, *, k: int = 10, most: int = 2000, seed: int = 0) -> float:
+    """How far neighbours in the codes are neighbours among the images, in [0, 1]: 1 where all are, about ½ by chance.
+
+    T = 1 − 2/(N·k·(2N − 3k − 1)) Σ_i Σ_j (r(i, j) − k), over those j among the k nearest of i in the codes that have a
+    rank r(i, j) above k in the images (Venna & Kaski 2001, ICANN, section 2.1). Distances are Euclidean. Of more than
+    `most` rows, that many are drawn, as time and memory grow with their square.
+
+    Args:
+        images: N×H×W×C or any other N×… that the codes stand for.
+        codes: N×D.
+        k: neighbours of each; less than half of the rows.
+        most: the number of rows to draw.
+        seed: fixes the draw.
+
+    Raises:
+        UsageError: k is not from 1 to less than half of the rows, the two have different numbers of rows, or values are
+            not finite.
+    """
+    images, codes = _drawn(images, codes, k, most, seed)
+    return float(_trustworthiness(images, codes, n_neighbors=k))
+
+
+def continuity(images: ArrayLike, codes: ArrayLike, *, k: int = 10, most: int = 2000, seed: int = 0) -> float:
+    """How far neighbours among the images are neighbours in the codes: `trustworthiness` with the two changed over.
+
+    In [0, 1], and 1 where no neighbours are torn apart (Venna & Kaski 2001, ICANN, section 2.1).
+
+    Args:
+        images: N×H×W×C or any other N×… that the codes stand for.
+        codes: N×D.
+        k: neighbours of each; less than half of the rows.
+        most: the number of rows to draw.
+        seed: fixes the draw.
+
+    Raises:
+        UsageError: as for `trustworthiness`.
+    """
+    images, codes = _drawn(images, codes, k, most, seed)
+    return float(_trustworthiness(codes, images, n_neighbors=k))
+
+
+def linear_probe(
+    train_codes: ArrayLike, train_labels: ArrayLike, test_codes: ArrayLike, test_labels: ArrayLike, *, seed: int = 0
+) -> Accuracy:
+    """How well a linear classifier tells the labels: what the codes make plain.
+
+    Multinomial logistic regression with an L2 penalty, on codes that are standardised by the training rows. Its
+    strength is chosen from five by the accuracy on a fifth of the training rows of each label, then all of them are
+    fitted. More columns than rows are turned into as many as rows, which changes nothing but the time. A test label
+    without training rows counts as missed.
+
+    Args:
+        train_codes: N×D.
+        train_labels: N, of any kind that can be sorted.
+        test_codes: M×D.
+        test_labels: M.
+        seed: fixes which rows choose.
+
+    Raises:
+        UsageError: codes and labels differ in number, training has fewer than two labels, or none of them has five rows
+            to spare one of, codes differ in length, or values are not finite.
+    """
+    x, labels, x_test, test = _checked_labelled(train_codes, train_labels, test_codes, test_labels)
+    scaler = StandardScaler().fit(x)
+    x, x_test = (scaler.transform(rows) / np.sqrt(x.shape[1]) for rows in (x, x_test))
+    if x.shape[1] > len(x):
+        # The penalty is the same in any directions at right angles, and only those of the training rows matter.
+        directions, _ = np.linalg.qr(x.T)
+        x, x_test = x @ directions, x_test @ directions
+    chooses = _chosen(labels, seed)
+    classifier = LogisticRegression(max_iter=2000, warm_start=True)  # each strength starts from the last
+    found = []
+    for inverse in _INVERSE_STRENGTHS:
+        classifier.set_params(C=inverse).fit(x[~chooses], labels[~chooses])
+        found.append(float((classifier.predict(x[chooses]) == labels[chooses]).mean()))
+    best = _INVERSE_STRENGTHS[int(np.argmax(found))]
+    predicted = LogisticRegression(max_iter=2000, C=best).fit(x, labels).predict(x_test)
+    return _accuracy(predicted, test)
+
+
+def knn_accuracy(
+    train_codes: ArrayLike, train_labels: ArrayLike, test_codes: ArrayLike, test_labels: ArrayLike, *, k: int = 5
+) -> Accuracy:
+    """How well the most frequent label of the k nearest training codes tells the labels: what lies together.
+
+    Distances are Euclidean, in the codes as they are. Of equally frequent labels, the first in order is taken.
+
+    Args:
+        train_codes: N×D.
+        train_labels: N, of any kind that can be sorted.
+        test_codes: M×D.
+        test_labels: M.
+        k: neighbours, at most N.
+
+    Raises:
+        UsageError: k is below 1 or above N, codes and labels differ in number, training has fewer than two labels,
+            codes differ in length, or values are not finite.
+    """
+    x, labels, x_test, test = _checked_labelled(train_codes, train_labels, test_codes, test_labels)
+    if not 1 <= k <= len(x):
+        raise UsageError(f"{k} neighbours of {len(x)} training rows: give between 1 and {len(x)}")
+    return _accuracy(KNeighborsClassifier(k, algorithm="brute").fit(x, labels).predict(x_test), test)
+
+
+def pca_codes(train: ArrayLike, *others: ArrayLike, dim: int) -> list[PrincipalComponents]:
+    """What principal components of the training rows make of them and of other rows: linear codes to compare with.
+
+    Args:
+        train: N×D, such as the pixels of images; the components are fitted on these.
+        others: more rows of D values.
+        dim: the number of components, from 1 to less than N and at most D.
+
+    Raises:
+        UsageError: `dim` is out of bounds, rows differ in length, or values are not finite.
+    """
+    rows = [checked_features(train, 2), *(checked_pair(train, other, 1)[1] for other in others)]
+    fitted = fit_pca(rows[0], dim)
+    codes = [fitted.transform(one) for one in rows]
+    return [PrincipalComponents(one, fitted.inverse_transform(one)) for one in codes]
+
+
+def _drawn(
+    images: ArrayLike, codes: ArrayLike, k: int, most: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rows of both in a random order: codes that are all the same must not be neighbours by their place."""
+    originals, latents = np.asarray(images), np.asarray(codes)
+    if originals.ndim < 2 or len(originals) != len(latents):
+        raise UsageError(f"{originals.shape} and {latents.shape}: give N×… images and N×D codes of the same images")
+    rows = np.random.default_rng(seed).permutation(len(latents))[:most]
+    if not 1 <= k < len(rows) / 2:
+        raise UsageError(f"{k} neighbours of {len(rows)} rows: give at least 1, and at least {2 * max(k, 1) + 1} rows")
+    return checked_features(originals[rows].reshape(len(rows), -1), 3), checked_features(latents[rows], 3)
+
+
+def _checked_labelled(
+    train_codes: ArrayLike, train_labels: ArrayLike, test_codes: ArrayLike, test_labels: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.generic], NDArray[np.float64], NDArray[np.generic]]:
+    x, x_test = checked_pair(train_codes, test_codes, 1)
+    labels, test = np.asarray(train_labels), np.asarray(test_labels)
+    for codes, own in ((x, labels), (x_test, test)):
+        if own.shape != (len(codes),):
+            raise UsageError(f"{len(codes)} codes and labels of shape {own.shape}: give one label for each")
+    if len(np.unique(labels)) < 2:
+        raise UsageError("all training rows have one label: there is nothing to tell; give at least two labels")
+    return x, labels, x_test, test
+
+
+def _chosen(labels: NDArray[np.generic], seed: int) -> NDArray[np.bool_]:
+    """A fifth of the rows of each label, rounded down."""
+    chosen = np.zeros(len(labels), bool)
+    rng = np.random.default_rng(seed)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        chosen[rng.permutation(rows)[: len(rows) // _HELD_OUT]] = True
+    if not chosen.any():
+        raise UsageError(f"no label has {_HELD_OUT} training rows: a probe needs that of at least one of them")
+    return chosen
+
+
+def _accuracy(predicted: NDArray[np.generic], labels: NDArray[np.generic]) -> Accuracy:
+    right = predicted == labels
+    return Accuracy(float(right.mean()), float(np.mean([right[labels == label].mean() for label in np.unique(labels)])))
