@@ -130,6 +130,20 @@ def test_all_rows_the_same_are_in_each_others_balls() -> None:
     x = np.full((20, 100), 0.1)
     pr, dc = precision_recall(x, x), density_coverage(x, x)
     assert (pr.precision, pr.recall, dc.density, dc.coverage) == (1, 1, 4, 1)  # 20 balls of 5
+    # Ten heaps of twins, whose balls have no size: what is rounded must not tell twins apart.
+    heaps = np.random.default_rng(10).normal(size=(10, 300))
+    x, y = np.repeat(heaps, 7, axis=0), np.repeat(heaps[::-1], 9, axis=0)
+    pr, dc = precision_recall(x, y), density_coverage(x, y)
+    assert (pr.precision, pr.recall, dc.coverage) == (1, 1, 1)
+    assert dc.density == pytest.approx(9 / 5)
+
+
+def test_they_are_the_same_far_from_the_origin() -> None:
+    rng = np.random.default_rng(11)
+    x, y = np.round(100 * rng.normal(size=(40, 3))), np.round(100 * rng.normal(size=(50, 3)))
+    far = 2.0**32
+    assert precision_recall(x + far, y + far) == precision_recall(x, y)
+    assert density_coverage(x + far, y + far) == density_coverage(x, y)
 
 
 @pytest.mark.parametrize("dim", [1, 6])

@@ -247,6 +247,8 @@ def test_labels_that_cannot_be_told_are_refused() -> None:
             probe(x, labels, np.zeros((8, 3)), labels)
         with pytest.raises(UsageError, match="not finite"):
             probe(np.full((8, 2), np.inf), labels, x, labels)
+        with pytest.raises(UsageError, match="at least 1 rows"):
+            probe(x, labels, x[:0], labels[:0])
     with pytest.raises(UsageError, match="no label has 5 training rows"):
         linear_probe(x, labels, x, labels)
     with pytest.raises(UsageError, match="9 neighbours of 8 training rows"):

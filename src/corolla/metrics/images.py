@@ -105,7 +105,8 @@ def _as_float(images: NDArray[np.generic]) -> NDArray[np.float64]:
 
 def _local_mean(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mean of the last two axes in the window at each place where it lies inside: they become 10 shorter."""
-    return _along_last(_along_last(x).swapaxes(-1, -2)).swapaxes(-1, -2)
+    means: NDArray[np.float64] = _along_last(_along_last(x).swapaxes(-1, -2)).swapaxes(-1, -2)
+    return means
 
 
 def _along_last(x: NDArray[np.float64]) -> NDArray[np.float64]:
