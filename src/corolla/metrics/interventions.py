@@ -34,9 +34,9 @@ def irs(
     is the mean of that, weighted by the latents' largest deviations, over those that vary. If none does, it is 0.
 
     The deviation among rows of a value is its `quantile`, 0.99 as in Locatello et al. 2019 (arXiv 1811.12359), as the
-    paper's maximum (1.0) hangs on a single row. It tells from how many rows it was taken: give a hundred or more for
-    each value, as fewer make noise look robust. Noise does not score 0, but one minus its 0.99-quantile over its
-    maximum; and a latent on a larger scale weighs more.
+    paper's maximum (1.0) hangs on a single row. Give a hundred rows or more for each value, as fewer make noise look
+    robust. Noise does not score 0, but one minus its 0.99-quantile over its maximum; and a latent on a larger scale
+    weighs more.
 
     Args:
         codes: N×D, usually the means of q(z|x).

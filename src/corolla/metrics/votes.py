@@ -86,7 +86,7 @@ def factor_vae_score(
     if not least_spread >= 0:
         raise UsageError(f"least_spread = {least_spread:g}: give 0 or more")
     rng = np.random.default_rng(seed)
-    over = np.arange(len(space)) if len(space) <= spread_samples else space.sample(spread_samples, rng)
+    over = np.arange(len(space), dtype=np.int64) if len(space) <= spread_samples else space.sample(spread_samples, rng)
     shared = rng.integers(len(space.sizes), size=votes + held_out_votes)
     rows = space.sample_sharing(shared, batch, rng)
     spread, groups = encode(represent, [over, rows], encode_batch)
