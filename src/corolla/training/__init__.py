@@ -37,18 +37,26 @@ from corolla.progress import ProgressDisplay
 from corolla.runs import RunFolder, check_run, create_run, new_run_path, versions
 from corolla.trained import TrainedModel, load
 from corolla.training.module import TrainingModule
-from corolla.training.recorder import Recorder, TrainingInterrupted
+from corolla.training.recorder import Recorder, StopRule, TrainingInterrupted
 
-__all__ = ["TrainingInterrupted", "fit", "prepare", "resolve", "resume"]
+__all__ = ["StopRule", "TrainingInterrupted", "fit", "prepare", "resolve", "resume"]
 
 
-def fit(config: Config, run: Path | str | None = None, *, force: bool = False) -> TrainedModel:
+def fit(
+    config: Config,
+    run: Path | str | None = None,
+    *,
+    force: bool = False,
+    stop_at: StopRule | None = None,
+) -> TrainedModel:
     """Train a model and leave a run folder; returns the best model.
 
     Args:
         config: what to train, on what, and how.
         run: the run folder; by default a new one under `runs/`.
         force: replace the run folder if it exists.
+        stop_at: is given each new row of `metrics.csv` but the last, and says whether to end the training there; such
+            a run is finished, as one that its patience has ended.
 
     Raises:
         UsageError: an impossible setting, or the run folder exists.
@@ -62,15 +70,15 @@ def fit(config: Config, run: Path | str | None = None, *, force: bool = False) -
         check_run(Path(run), force=force)  # before anything is downloaded or decoded
     data = prepare(config)
     if _rank() != 0:  # the first process of the same run makes the folder, and tells the others (see Recorder.setup)
-        return _train(config, data, RunFolder(Path(run or "runs")))
+        return _train(config, data, RunFolder(Path(run or "runs")), stop_at)
     with create_run(Path(run) if run is not None else new_run_path(config), force=force) as created:
         facts = {"versions": versions(), "data_fingerprint": data.manifest["fingerprint"], "images": len(data.images)}
         created.write_config(config, facts)
-        return _train(config, data, created)
+        return _train(config, data, created, stop_at)
 
 
-def resume(run: Path | str) -> TrainedModel:
-    """Go on with a run that was stopped or killed; a finished one is only loaded.
+def resume(run: Path | str, *, stop_at: StopRule | None = None) -> TrainedModel:
+    """Go on with a run that was stopped or killed; a finished one is only loaded. `stop_at` is that of `fit`.
 
     Raises:
         UsageError: it is not a run folder.
@@ -89,7 +97,7 @@ def resume(run: Path | str) -> TrainedModel:
         data = prepare(config)
         if folder.facts().get("data_fingerprint") != data.manifest["fingerprint"]:
             raise ModelError(f"{run}: the images of {config.data.source} have changed since it began; train a new run")
-        return _train(config, data, folder, resumed=finished is not None)
+        return _train(config, data, folder, stop_at, resumed=finished is not None)
 
 
 def resolve(config: Config) -> Config:
@@ -174,7 +182,9 @@ def _read_finished(run: RunFolder, config: Config) -> bool | None:
     return bool(state["finished"])
 
 
-def _train(config: Config, data: ImageCache, run: RunFolder, *, resumed: bool = False) -> TrainedModel:
+def _train(
+    config: Config, data: ImageCache, run: RunFolder, stop_at: StopRule | None, *, resumed: bool = False
+) -> TrainedModel:
     training = config.training
     with _process_put_back(), warnings.catch_warnings():
         # Lightning's own use of what PyTorch has renamed; nothing that a user could change.
@@ -188,7 +198,7 @@ def _train(config: Config, data: ImageCache, run: RunFolder, *, resumed: bool = 
         console = None if _rank() == 0 else Console(quiet=True)
         try:
             with ProgressDisplay("training", module.total_steps, console=console) as display:
-                recorder = Recorder(config, run, display)
+                recorder = Recorder(config, run, display, stop_at)
                 trainer = pl.Trainer(
                     accelerator=training.accelerator,
                     devices=training.devices,

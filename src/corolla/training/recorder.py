@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import lightning.pytorch as pl
 import numpy as np
@@ -22,6 +23,9 @@ from corolla.progress import ProgressDisplay
 from corolla.runs import RunFolder, versions
 from corolla.trained import TrainedModel
 from corolla.training.module import TrainingModule
+
+StopRule: TypeAlias = Callable[[Mapping[str, Any]], bool]
+"""Given a new row of `metrics.csv`, but for the last, whether to end the training there."""
 
 CHECKPOINT_INTERVAL_SECONDS = 60.0
 """Without `checkpoint_every`, checkpoints are written at evaluations, but not more often than this."""
@@ -40,8 +44,10 @@ class TrainingInterrupted(TrainingError):  # noqa: N818 - it is not a fault
 class Recorder(pl.Callback):
     """Writes the run folder. Nothing waits for the device but evaluations, checkpoints and the display."""
 
-    def __init__(self, config: Config, run: RunFolder, display: ProgressDisplay) -> None:
-        self.config, self.run, self.display = config, run, display
+    def __init__(
+        self, config: Config, run: RunFolder, display: ProgressDisplay, stop_at: StopRule | None = None
+    ) -> None:
+        self.config, self.run, self.display, self.stop_at = config, run, display, stop_at
         self.best_loss = float("inf")
         self.evaluations_since_best = 0
         self.finished = False
@@ -120,6 +126,8 @@ class Recorder(pl.Callback):
             if training.patience and self.evaluations_since_best >= training.patience and not last:
                 last = checkpoint_due = True
                 self.display.line(f"stopping early: no better model in {training.patience} evaluations")
+            if not last and self._told_to_stop(trainer):
+                last = checkpoint_due = True
         self.finished = last
         if checkpoint_due:
             self._save_checkpoint(trainer)
@@ -142,6 +150,13 @@ class Recorder(pl.Callback):
         if evaluation_due and trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False):
             return self._signal or signal.SIGTERM
         return None
+
+    def _told_to_stop(self, trainer: pl.Trainer) -> bool:
+        """Ask the rule that came with the call; the first process decides for all."""
+        if self.stop_at is None:
+            return False
+        told = trainer.is_global_zero and self.stop_at(self.rows[-1])
+        return bool(trainer.strategy.broadcast(told)) if trainer.world_size > 1 else told
 
     def _checkpoint_due(self, trainer: pl.Trainer, step: int, evaluation_due: bool) -> bool:
         if self.config.training.checkpoint_every:
