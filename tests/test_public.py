@@ -26,6 +26,8 @@ PUBLIC = [
     "load",
     "preset",
     "preset_names",
+    "sweep",
+    "tune",
 ]
 ROOT = Path(__file__).resolve().parents[1]
 

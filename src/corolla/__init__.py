@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from corolla.config import Config, preset, preset_names
     from corolla.errors import CorollaError, DataError, ModelError, TrainingError, UsageError
+    from corolla.sweeps import sweep
+    from corolla.sweeps.tuning import tune
     from corolla.trained import TrainedModel, load
     from corolla.training import fit
 
@@ -30,6 +32,8 @@ __all__ = [
     "load",
     "preset",
     "preset_names",
+    "sweep",
+    "tune",
 ]
 
 _HOMES = {
@@ -44,6 +48,8 @@ _HOMES = {
     "load": "corolla.trained",
     "preset": "corolla.config",
     "preset_names": "corolla.config",
+    "sweep": "corolla.sweeps",
+    "tune": "corolla.sweeps.tuning",
 }
 
 

@@ -79,6 +79,11 @@ class ProgressDisplay:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
+def say(text: str) -> None:
+    """Leave a line of text behind on standard error."""
+    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def transfer_progress() -> Iterator[Callable[[str, int, int | None], None]]:
     """Progress of downloads and the like, for `open_source`: each piece of work in megabytes, under its own title."""

@@ -9,13 +9,13 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from corolla import __version__
-from corolla.cli import data, demo, estimate, info, priors, train, use
+from corolla.cli import data, demo, estimate, info, priors, sweep, train, use
 from corolla.errors import CorollaError, UsageError
 
 BROKEN_PIPE = 128 + 13
@@ -38,11 +38,12 @@ app = App(
 _TRAIN = Group("Train", sort_key=1)
 _USE = Group("Use a trained model", sort_key=2)
 _LOOK = Group("Look", sort_key=3)
-for _group, _commands in {
-    _TRAIN: (demo.demo, train.train, info.presets),
+_COMMANDS: dict[Group, tuple[Callable[..., None], ...]] = {
+    _TRAIN: (demo.demo, train.train, sweep.sweep, sweep.tune, info.presets),
     _USE: (use.sample, priors.fit_prior, use.reconstruct, use.traverse, use.interpolate),
     _LOOK: (info.info, estimate.estimate),
-}.items():
+}
+for _group, _commands in _COMMANDS.items():
     for _command in _commands:
         app.command(_command, group=_group)
 data.data.group = _LOOK

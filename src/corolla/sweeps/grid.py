@@ -1,0 +1,144 @@
+"""Lists of values for settings -> the points of a grid, each a configuration with a name that tells it apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+
+from corolla.config import Config
+from corolla.errors import UsageError
+from corolla.guidance import TAKES_BETA
+from corolla.training import resolve
+
+SEED = "seed"
+"""The axis that repeats a point, and makes no other point of it."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a grid: what it was given on each axis, as its configuration has it, and all settings."""
+
+    values: Mapping[str, Any]
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """The name of its folder, such as `beta=0.5,seed=1`: legal on every system, and no other point's."""
+        shown = short_names(self.values)
+        return ",".join(f"{shown[name]}={quote(value_text(value), safe='+')}" for name, value in self.values.items())
+
+    @property
+    def group(self) -> tuple[tuple[str, str], ...]:
+        """What the runs share that differ in their seed only."""
+        return tuple((name, value_text(value)) for name, value in self.values.items() if name != SEED)
+
+    @property
+    def label(self) -> str:
+        """The point in words, without its seed, such as `beta 0.5, latent_dim 10`."""
+        shown = short_names(self.values)
+        return ", ".join(f"{shown[name]} {text}" for name, text in self.group)
+
+
+def read_values(text: str, where: str) -> list[Any]:
+    """The values of a list with commas, each as YAML has it. Raises UsageError if there is none, or it is not YAML."""
+    try:
+        values = yaml.safe_load(f"[{text}]")
+    except yaml.YAMLError:
+        values = None
+    if not isinstance(values, list) or not values:
+        raise UsageError(f"{where} {text!r}: give values with commas between them, such as 0.5,1,2")
+    return values
+
+
+def value_text(value: Any) -> str:
+    """A setting's value as people write it: 4 for 4.0, 48x64 for a size, none where it is left open."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return "x".join(map(value_text, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """A short name for each dotted one: its last part, or the first of `objective.name`; whole where two would meet."""
+    short = {}
+    for name in names:
+        *above, leaf = name.split(".")
+        short[name] = above[-1] if leaf == "name" and above else leaf
+    taken = list(short.values())
+    return {name: last if taken.count(last) == 1 else name for name, last in short.items()}
+
+
+def expand(base: Config, axes: Mapping[str, Sequence[Any]]) -> list[Point]:
+    """All combinations of the axes' values, the last axis changing fastest, each checked as far as it can be.
+
+    Raises:
+        UsageError: an axis is empty or has a value twice, there is no such setting, a combination is impossible, or
+            two combinations would be the same run.
+    """
+    if not axes or all(len(values) < 2 for values in axes.values()):
+        raise UsageError("a grid needs a setting with several values, such as --beta 0.5,1,2,4,8")
+    for name, values in axes.items():
+        if isinstance(values, str) or not values:
+            raise UsageError(f"{name} = {values!r}: give a list of values")
+    points = []
+    for combination in product(*axes.values()):
+        changes = dict(zip(axes, combination, strict=True))
+        config = configured(base, changes)
+        flat = config.flat()
+        points.append(Point({name: flat[name] for name in axes}, config))
+    for name in axes:
+        texts = [value_text(value) for value in axes_of(points)[name]]
+        if len(texts) < len(axes[name]):
+            raise UsageError(f"{name}: {', '.join(map(value_text, axes[name]))}: a value is there twice")
+    _refuse_idle_beta(points)
+    return points
+
+
+def configured(base: Config, changes: Mapping[str, Any]) -> Config:
+    """The base with some settings changed, and what it leaves open decided; on one device, as this process trains all.
+
+    Raises:
+        UsageError: the message names the change that is impossible, or says that there are several devices.
+    """
+    try:
+        config = base.updated(changes)
+        training = config.training
+        if training.devices not in ("auto", 1) or training.num_nodes > 1:
+            raise UsageError(
+                f"devices {training.devices}, num_nodes {training.num_nodes}: many runs are trained on one device; "
+                "leave both out"
+            )
+        return resolve(config.updated({"training.devices": 1}))
+    except UsageError as error:
+        reason = str(error).removeprefix("configuration: ")
+        if any(name in reason for name in changes):
+            raise UsageError(reason) from None
+        given = ", ".join(f"{name}={value_text(value)}" for name, value in changes.items())
+        raise UsageError(f"{given}: {reason}") from None
+
+
+def axes_of(points: Sequence[Point]) -> dict[str, list[Any]]:
+    """The values of each axis, as configurations have them, in the order of the points; each once."""
+    axes: dict[str, dict[str, Any]] = {}
+    for point in points:
+        for name, value in point.values.items():
+            axes.setdefault(name, {}).setdefault(value_text(value), value)
+    return {name: list(values.values()) for name, values in axes.items()}
+
+
+def _refuse_idle_beta(points: Sequence[Point]) -> None:
+    name = "objective.beta"
+    idle = {point.config.objective.name for point in points} - set(TAKES_BETA)
+    if idle and len(axes_of(points).get(name, [])) > 1:
+        raise UsageError(
+            f"{name} does nothing for {', '.join(sorted(idle))}, so that runs would be repeated; it is for "
+            f"{' and '.join(TAKES_BETA)}"
+        )

@@ -1,0 +1,167 @@
+"""Finished runs of a grid -> their numbers side by side, and in words which β they speak for."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from corolla.checkpoint import load_card
+from corolla.guidance import EARLY_STEPS, TAKES_BETA, Finding, advise, beta_of, normalised_beta
+from corolla.runs import RunFolder
+from corolla.sweeps.grid import Point, value_text
+
+BETA = "objective.beta"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its folder, and the numbers of the model that it kept, on the evaluation split.
+
+    Attributes:
+        point: what the run was given.
+        path: the run folder.
+        scores: of the model, by the names of `metrics.csv`, and its `step`.
+        beta: the weight of the KL that the objective amounts to, where there is such a number.
+        normalised_beta: the same times latents over pixel values.
+        findings: what `guidance` says of the run.
+        seconds: time spent in training steps.
+    """
+
+    point: Point
+    path: Path
+    scores: Mapping[str, float]
+    beta: float | None
+    normalised_beta: float | None
+    findings: tuple[Finding, ...]
+    seconds: float
+
+
+def read_result(point: Point, path: Path) -> Result:
+    """The numbers of a finished run. Raises ModelError if its files are damaged."""
+    card, rows = load_card(path), RunFolder(path).rows()
+    beta = beta_of(card.config.objective, rows)
+    return Result(
+        point,
+        path,
+        {"step": card.step, **card.scores},
+        beta,
+        normalised_beta(card.config, beta),
+        advise(card.config, card.scores, card.latent_kl_nats, rows, step=card.step or None),
+        float(rows[-1]["train_seconds"]) if rows else 0.0,
+    )
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a CSV file; a column that only some of them have is empty in the others."""
+    text = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def table(results: Sequence[Result]) -> str:
+    """One row for each run, as `sweep.csv` has it."""
+    return csv_text(
+        [
+            {
+                "run": result.path.name,
+                **{name: value_text(value) for name, value in result.point.values.items()},
+                **result.scores,
+                "beta": result.beta,
+                "normalised_beta": result.normalised_beta,
+                "findings": "; ".join(finding.kind for finding in result.findings),
+                "train_seconds": result.seconds,
+            }
+            for result in results
+        ]
+    )
+
+
+def grouped(results: Sequence[Result]) -> list[list[Result]]:
+    """The results of each point, its seeds together, in the order of the grid."""
+    groups: dict[tuple[tuple[str, str], ...], list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.point.group, []).append(result)
+    return list(groups.values())
+
+
+def middle(group: Sequence[Result], score: str) -> float:
+    """The median of a score over the seeds of a point."""
+    return median(result.scores[score] for result in group)
+
+
+def kinds(group: Sequence[Result]) -> list[str]:
+    """What is found in at least half of the seeds of a point."""
+    found = [finding.kind for result in group for finding in result.findings]
+    return [kind for kind in dict.fromkeys(found) if 2 * found.count(kind) >= len(group)]
+
+
+def in_words(results: Sequence[Result]) -> list[str]:
+    """Which β the numbers speak for, in plain words; a paragraph for each setting of the other axes."""
+    series: dict[str, list[list[Result]]] = {}
+    for group in grouped(results):
+        point = group[0].point
+        if BETA in point.values and point.config.objective.name in TAKES_BETA:
+            others = ", ".join(f"{name}={text}" for name, text in point.group if name != BETA)
+            series.setdefault(others, []).append(group)
+    said = []
+    for others, groups in series.items():
+        ordered = sorted(groups, key=lambda group: group[0].point.values[BETA])
+        if len(ordered) > 1:
+            said.append(f"{others}: {_of_series(ordered)}" if others else _of_series(ordered))
+    return said
+
+
+def _of_series(groups: Sequence[Sequence[Result]]) -> str:
+    """What one line of the rate-distortion curve says, from its smallest β to its largest."""
+    if any("too early" in kinds(group) for group in groups):
+        return f"With fewer than {EARLY_STEPS} steps it is too early to say anything of beta. Train for some thousands."
+    sentences = []
+    collapsed = _betas(groups, "collapsed")
+    needed = _betas(groups, "all latents needed")
+    overfitted = _betas(groups, "overfitting")
+    if collapsed:
+        sentences.append(
+            f"The code has collapsed at beta {_listed(collapsed)}: too large here, or in need of a warm-up."
+        )
+    if needed:
+        sentences.append(f"All latents are needed at beta {_listed(needed)}: more of them may help there.")
+    if overfitted:
+        sentences.append(f"The training images are learnt by heart at beta {_listed(overfitted)}.")
+    useful = [group for group in groups if not {"collapsed", "overfitting"} & set(kinds(group))]
+    if not useful:
+        return " ".join([*sentences, "No beta of these can be recommended."])
+    best = min(useful, key=lambda group: median(r.scores["reconstruction"] + r.scores["kl"] for r in group))
+    bound = median(r.scores["reconstruction"] + r.scores["kl"] for r in best)
+    most = _beta(useful[-1])
+    sentences.append(
+        f"For faithful images and samples the numbers suggest beta {value_text(_beta(best))}: there a new image "
+        f"costs least, distortion + rate = {bound:.1f} nats."
+    )
+    if best is groups[0] or best is groups[-1]:
+        sentences.append(f"A {'smaller' if best is groups[0] else 'larger'} one may be better still.")
+    if most > _beta(best):
+        sentences.append(
+            f"For fewer latents that each say more, go up to beta {value_text(most)}, the largest without alarm; "
+            "whether they say separate things, look at with `corolla traverse`."
+        )
+    return " ".join(sentences)
+
+
+def _beta(group: Sequence[Result]) -> float:
+    return float(group[0].point.values[BETA])
+
+
+def _betas(groups: Sequence[Sequence[Result]], kind: str) -> list[str]:
+    return [value_text(_beta(group)) for group in groups if kind in kinds(group)]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
