@@ -125,7 +125,7 @@ def tune(
         done = _finished_trials(folder, space, goal)
         for trial in done:
             if trial.state != "failed":
-                study.add_trial(_told(optuna, trial, config, distributions, goal))
+                study.add_trial(_told(optuna, trial, distributions, goal))
         for number in range(len(done), trials):
             done.append(_run_trial(optuna, study, folder, config, distributions, number, goal))
             write_result(folder / TRIALS, csv_text([_row(trial, goal) for trial in done]))
@@ -322,9 +322,10 @@ def _finished_trials(folder: Path, space: Space, goal: Goal) -> list[Trial]:
     return trials
 
 
-def _told(optuna: Any, trial: Trial, config: Config, distributions: Mapping[str, Any], goal: Goal) -> Any:
+def _told(optuna: Any, trial: Trial, distributions: Mapping[str, Any], goal: Goal) -> Any:
     """A finished trial as Optuna would remember it."""
-    complete = trial.state == "complete"
+    complete, run = trial.state == "complete", RunFolder(trial.path)
+    config = run.config()
     values = dict(trial.values)
     outside = [name for name, value in values.items() if not _holds(distributions[name], value)]
     if outside:
@@ -334,7 +335,5 @@ def _told(optuna: Any, trial: Trial, config: Config, distributions: Mapping[str,
         value=trial.value if complete else None,
         params=values,
         distributions=dict(distributions),
-        intermediate_values={
-            int(row["step"]): _goal_of(row, goal) for row in RunFolder(trial.path).rows() if not _at_end(config, row)
-        },
+        intermediate_values={int(row["step"]): _goal_of(row, goal) for row in run.rows() if not _at_end(config, row)},
     )
