@@ -5,7 +5,8 @@ Each document is a story: its fences are run in their order, in one empty folder
 
 - A `sh` fence is run line by line as it stands, through the function behind the command `corolla`. It must succeed, and
   a file named by `-o` must be there afterwards. So that it takes seconds, `_quickened` changes these commands only:
-  `corolla demo` gets `--quick`. `corolla train` gets `--max-steps 4` and, for drawn flowers, `--source florets:200`.
+  `corolla demo` gets `--quick`. `corolla train`, `sweep` and `tune` get `--max-steps 4` and, for drawn flowers,
+  `--source florets:200`.
   Where the real flowers are wanted, `--mirror` names the folder in COROLLA_FLOWERS_MIRROR; without that variable, and
   for the large images of the preset `notebook`, training takes `--source florets:200` instead, and `corolla data`
   commands about flowers102 are left out.
@@ -164,7 +165,7 @@ def _quickened(words: list[str]) -> list[str] | None:
         return words if "--quick" in words else [*words, "--quick"]
     if words[:1] == ["data"] and "flowers102" in words:
         return [*_without(words, "--mirror"), "--mirror", mirror] if mirror else None
-    if words[:1] != ["train"] or "--resume" in words:
+    if words[0] not in ("train", "sweep", "tune") or "--resume" in words:
         return words
     file = _given(words, "--config")
     preset = _given(words, "--preset")

@@ -44,7 +44,7 @@ def test_no_name_stands_on_another_or_on_a_point_even_where_points_crowd(points:
     pictures._annotate(axes, canvas, groups)
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     boxes = [artist for artist in axes.artists if isinstance(artist, AnnotationBbox)]
-    frames = [box.offsetbox.get_window_extent(renderer) for box in boxes if not box.update_positions(renderer)]
+    frames = [pictures._extent(box, renderer) for box in boxes]
     assert len(frames) == points + (points <= pictures.MOST_POINTS_WITH_EXAMPLES)
     assert not [pair for pair in combinations(frames, 2) if pair[0].overlaps(pair[1])]
     places = axes.transData.transform([pictures._place(group) for group in groups])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
@@ -34,6 +35,9 @@ else:
 
 _ONE_VALUE = ("source", "mirror", "devices")
 """Flags whose value may itself hold commas. --set makes lists for them, too."""
+
+_PLAIN_WIDTH = 120
+"""Of a table that goes to a file, in letters."""
 
 Several = Annotated[tuple[str, ...], Parameter(name="--set")]
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
@@ -219,11 +223,17 @@ def _print_table(groups: list[list[Result]]) -> None:
     names = [name for name in groups[0][0].point.values if name != SEED]
     shown = short_names(names)
     seeds = max(len(group) for group in groups)
-    table = Table(box=SIMPLE_HEAD, title="medians over seeds" if seeds > 1 else None, title_justify="left")
+    table = Table(
+        box=SIMPLE_HEAD,
+        title="medians over seeds" if seeds > 1 else None,
+        title_justify="left",
+        padding=(0, 1),
+        pad_edge=False,
+    )
     for name in names:
-        table.add_column(shown[name], justify="right")
+        table.add_column(shown[name], justify="right", no_wrap=True)
     for heading in (*(["seeds"] if seeds > 1 else []), "rate", "distortion", "PSNR", "active", "norm. beta"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("findings")
     for group in groups:
         normalised = group[0].normalised_beta
@@ -237,7 +247,7 @@ def _print_table(groups: list[list[Result]]) -> None:
             "" if normalised is None else f"{normalised:.3g}",
             ", ".join(kinds(group)),
         )
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
 
 
 def _report_search(found: Tuning, goal: str) -> None:
