@@ -39,7 +39,7 @@ from corolla.trained import TrainedModel, load
 from corolla.training.module import TrainingModule
 from corolla.training.recorder import Recorder, StopRule, TrainingInterrupted
 
-__all__ = ["StopRule", "TrainingInterrupted", "fit", "prepare", "resolve", "resume"]
+__all__ = ["StopRule", "TrainingInterrupted", "fit", "is_finished", "prepare", "resolve", "resume"]
 
 
 def fit(
@@ -98,6 +98,18 @@ def resume(run: Path | str, *, stop_at: StopRule | None = None) -> TrainedModel:
         if folder.facts().get("data_fingerprint") != data.manifest["fingerprint"]:
             raise ModelError(f"{run}: the images of {config.data.source} have changed since it began; train a new run")
         return _train(config, data, folder, stop_at, resumed=finished is not None)
+
+
+def is_finished(run: Path | str) -> bool:
+    """Whether a run has come to its end; also true of one whose checkpoint was removed, but not its model.
+
+    Raises:
+        UsageError: it is not a run folder.
+        ModelError: the checkpoint is damaged, or of another configuration.
+    """
+    folder = RunFolder(Path(run))
+    finished = _read_finished(folder, folder.config())
+    return folder.model.is_dir() if finished is None else finished
 
 
 def resolve(config: Config) -> Config:

@@ -1,0 +1,62 @@
+"""What can be scored: anything with codes. A trained model is one, and so is PCA, to compare it with."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from corolla.errors import UsageError
+from corolla.metrics import pixels
+from corolla.metrics.features import fit_pca
+from corolla.trained import seeded_generator
+
+
+class Codec(Protocol):
+    """Images to codes and back, and new images; images are uint8, N×H×W×3."""
+
+    @property
+    def latent_dim(self) -> int:
+        """Numbers in a code."""
+
+    def encode(self, images: NDArray[np.uint8], /) -> NDArray[np.float32]:
+        """Codes, N×latent_dim; of a distribution its mean."""
+
+    def decode(self, latents: NDArray[np.float32], /) -> NDArray[np.uint8]:
+        """Images of codes."""
+
+    def sample(self, count: int, *, seed: int, prior: str) -> NDArray[np.uint8]:
+        """New images, decoded from draws from a prior."""
+
+
+class PrincipalComponents:
+    """PCA as a model: codes are the principal components, scaled so that the standard normal is their prior.
+
+    Probabilistic PCA (Tipping & Bishop 1999) without its noise. Pixels beyond [0, 1] are cut off.
+    """
+
+    def __init__(self, images: NDArray[np.uint8], latent_dim: int) -> None:
+        """Fit the components to images N×H×W×3. Raises UsageError if there are too few images for so many."""
+        self.latent_dim = latent_dim
+        self._shape = images.shape[1:]
+        self._pca = fit_pca(pixels(images), latent_dim)
+        self._scale = np.sqrt(self._pca.explained_variance_)
+
+    def encode(self, images: NDArray[np.uint8], /) -> NDArray[np.float32]:
+        """The scaled components, N×latent_dim."""
+        codes: NDArray[np.float32] = (self._pca.transform(pixels(images)) / self._scale).astype(np.float32)
+        return codes
+
+    def decode(self, latents: NDArray[np.float32], /) -> NDArray[np.uint8]:
+        """Images of codes, N×H×W×3."""
+        restored = self._pca.inverse_transform(np.asarray(latents, np.float32) * self._scale)
+        images: NDArray[np.uint8] = np.rint(np.clip(restored, 0, 1) * 255).astype(np.uint8)
+        return images.reshape(-1, *self._shape)
+
+    def sample(self, count: int, *, seed: int, prior: str = "standard") -> NDArray[np.uint8]:
+        """New images, from the standard normal. Raises UsageError for another prior."""
+        if prior != "standard":
+            raise UsageError(f"prior {prior}: PCA has the standard normal only")
+        return self.decode(torch.randn(count, self.latent_dim, generator=seeded_generator(seed)).numpy())

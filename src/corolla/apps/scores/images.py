@@ -1,0 +1,59 @@
+"""How close reconstructions are to their images: PSNR, SSIM, and a perceptual distance where its extra is installed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from corolla.apps.scores.codec import Codec
+from corolla.lite0 import SMALLEST_PX, PerceptualDistance
+from corolla.metrics import psnr, ssim
+
+BATCH_SIZE = 64
+ROUNDING_DB = 10 * math.log10(12 * 255**2)
+"""PSNR of nothing but rounding to 8 bits, 58.9 dB: more, as identical images have, would mean nothing."""
+SHOWN = 8
+"""Images that are shown of the worst, the typical and the best."""
+
+
+@dataclass(frozen=True, eq=False)
+class Returned:
+    """Images through a model and back, N×H×W×3, and how close each came: N values by the key of the score."""
+
+    images: NDArray[np.uint8]
+    measures: Mapping[str, NDArray[np.float64]]
+
+
+def through_and_back(codec: Codec, images: NDArray[np.uint8], *, perceptual: bool) -> Returned:
+    """Measure the reconstruction of each image. Raises UsageError if the extra `perceptual` is needed and missing."""
+    back = codec.decode(codec.encode(images))
+    measures = {"psnr_db": np.minimum(psnr(images, back), ROUNDING_DB), "ssim": ssim(images, back)}
+    if perceptual and min(images.shape[1:3]) >= SMALLEST_PX:
+        measures["perceptual_lite0"] = perceptual_distances(images, back)
+    return Returned(back, measures)
+
+
+def perceptual_distances(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The distance of each pair of images in the features of EfficientNet-Lite0."""
+    distance = PerceptualDistance()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(a), BATCH_SIZE):
+            x, y = (
+                torch.from_numpy(np.array(images[start : start + BATCH_SIZE])).permute(0, 3, 1, 2).float() / 255
+                for images in (a, b)
+            )
+            parts.append(distance(x, y).double().numpy())
+    return np.concatenate(parts)
+
+
+def extremes(returned: Returned, count: int = SHOWN) -> dict[str, NDArray[np.int64]]:
+    """Places of the images with the lowest PSNR, of those about the median, and of those with the highest."""
+    order = np.argsort(returned.measures["psnr_db"], kind="stable")
+    middle = max(0, (len(order) - count) // 2)
+    return {"worst": order[:count], "typical": order[middle : middle + count], "best": order[::-1][:count]}

@@ -1,0 +1,67 @@
+"""Scores -> lines of text for a terminal, and Markdown for a document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from corolla.apps.scores.kinds import GROUPS, KINDS, parse_key
+from corolla.apps.scores.record import Score, Scores
+
+_LABEL = 34
+
+
+def in_order(keys: Sequence[str]) -> list[str]:
+    """Keys in the order of the table of kinds, each kind's variants as they come; unknown ones last."""
+    kinds = {id(kind): number for number, kind in enumerate(KINDS.values())}
+
+    def place(key: str) -> int:
+        parsed = parse_key(key)
+        return kinds[id(parsed.kind)] if parsed else len(kinds)
+
+    return sorted(keys, key=place)
+
+
+def formatted(key: str, value: float) -> str:
+    """A value as tables show it: scaled, without its unit."""
+    parsed = parse_key(key)
+    if parsed is None:
+        return f"{value:.4g}"
+    return f"{value * parsed.kind.scale:.{parsed.kind.digits}f}"
+
+
+def interval(key: str, score: Score) -> str:
+    """The interval of a score, or nothing."""
+    if score.low is None or score.high is None:
+        return ""
+    return f"{formatted(key, score.low)} to {formatted(key, score.high)}"
+
+
+def row_label(key: str) -> str:
+    """What stands before a row: the label, in which features, of what."""
+    parsed = parse_key(key)
+    if parsed is None:
+        return key
+    return f"{parsed.label}{f', {parsed.variant}' if parsed.variant else ''}"
+
+
+def score_lines(scores: Scores) -> list[str]:
+    """All scores by group, each with its 95% interval; the first of each kind with what it means."""
+    lines = []
+    for group in GROUPS:
+        keys = [
+            key for key in in_order(list(scores.scores)) if (parsed := parse_key(key)) and parsed.kind.group == group
+        ]
+        if not keys:
+            continue
+        lines.append(f"{group}")
+        explained = ""
+        for key in keys:
+            parsed, score = parse_key(key), scores.scores[key]
+            assert parsed is not None
+            value = f"{formatted(key, score.value)}{f' {parsed.kind.unit}' if parsed.kind.unit else ''}"
+            text = "" if parsed.kind.text == explained else parsed.kind.text
+            explained = parsed.kind.text
+            lines.append(f"  {row_label(key):<{_LABEL}} {value:>12}  {interval(key, score):<18}  {text}".rstrip())
+    for what, reason in scores.details.get("left out", {}).items():
+        lines.append(f"left out: {what}: {reason}")
+    return lines

@@ -1,0 +1,324 @@
+"""Scores of models: what is measured on what, kept whole, told in order, and refused where it would mean nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from corolla.apps.own_images import own_images
+from corolla.apps.scores import (
+    FILE_NAME,
+    GROUPS,
+    PrincipalComponents,
+    Score,
+    Scores,
+    evaluate,
+    evaluate_codec,
+    extremes,
+    gather,
+    load_scores,
+    save_scores,
+)
+from corolla.apps.scores.images import Returned
+from corolla.apps.scores.kinds import KINDS, key, parse_key
+from corolla.apps.scores.material import KnownFactors, Material, Part, spread_rows
+from corolla.apps.scores.tables import in_order, score_lines
+from corolla.checkpoint import ModelCard, save_model
+from corolla.config import Config
+from corolla.data import FACTORS, render, select_rows
+from corolla.errors import ModelError, UsageError
+from corolla.metrics import FactorTable
+from corolla.model import build_model
+from corolla.trained import TrainedModel, load
+
+TINY: dict[str, Any] = {
+    "data": {"source": "florets:400", "size": 16},
+    "network": {"width": 8, "latent_dim": 4, "patch": 4},
+}
+
+
+def make(folder: Path, **changes: object) -> TrainedModel:
+    config = Config.from_dict(TINY).updated({name.replace("__", "."): value for name, value in changes.items()})
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        save_model(folder / "model", build_model(config), ModelCard(config))
+    return load(folder)
+
+
+class Painter:
+    """A codec that is perfect: an image is painted from its code of four numbers, and read off again."""
+
+    latent_dim = 4
+
+    def encode(self, images: np.ndarray[Any, np.dtype[np.uint8]], /) -> np.ndarray[Any, np.dtype[np.float32]]:
+        corners = images[:, ::8, ::8, 0].reshape(len(images), 4)
+        return ((corners.astype(np.float32) - 128) / 40).astype(np.float32)
+
+    def decode(self, latents: np.ndarray[Any, np.dtype[np.float32]], /) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        values = np.clip(np.rint(np.asarray(latents) * 40 + 128), 0, 255).astype(np.uint8)
+        quarters = values.reshape(-1, 2, 2).repeat(8, axis=1).repeat(8, axis=2)
+        return np.stack([quarters] * 3, axis=-1)
+
+    def sample(self, count: int, *, seed: int, prior: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        assert prior == "standard"
+        return self.decode(np.random.default_rng(seed).normal(size=(count, 4)).astype(np.float32))
+
+
+def painted(count: int, seed: int) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], np.ndarray[Any, np.dtype[np.int64]]]:
+    places = np.random.default_rng(seed).integers(0, 5, (count, 4))
+    return Painter().decode(((places - 2) * 0.8).astype(np.float32)), places
+
+
+@pytest.fixture(scope="module")
+def paintings() -> Material:
+    training, evaluation = painted(300, 1)[0], painted(200, 2)[0]
+    images, places = painted(2000, 3)
+    names = ("a", "b", "c", "d")
+    labels = [(x[:, 0, 0, 0] > 128).astype(np.int64) for x in (training, evaluation)]
+    return Material(
+        Part(evaluation, tuple(map(str, range(200))), labels[1]),
+        Part(training, tuple(map(str, range(300))), labels[0]),
+        ("dark", "bright"),
+        KnownFactors(FactorTable(places), names, images),
+        {"source": "paintings"},
+        "val",
+    )
+
+
+def test_a_perfect_codec_has_perfect_scores(paintings: Material) -> None:
+    found = evaluate_codec(Painter(), paintings, features="pixels", samples=64).scores
+    values = {name: score.value for name, score in found.scores.items()}
+    assert values["ssim"] == pytest.approx(1)
+    for name in ("mig", "dci_disentanglement", "dci_completeness", "factor_vae_score", "beta_vae_score", "modularity"):
+        assert values[name] == pytest.approx(1, abs=0.03), name
+    assert values["probe_accuracy/codes"] == 1
+    assert values["active_units"] == 4
+    assert values["correlation"] < 0.15
+    assert found.details["disentanglement"]["factors"] == ["a", "b", "c", "d"]
+    assert {parsed.kind.group for name in values if (parsed := parse_key(name))} == set(GROUPS)
+
+
+def test_a_prior_that_always_gives_one_image_covers_nothing(paintings: Material) -> None:
+    class Stuck(Painter):
+        def sample(self, count: int, *, seed: int, prior: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+            return super().sample(1, seed=seed, prior=prior).repeat(count, axis=0)
+
+    def scores(codec: Painter) -> dict[str, float]:
+        found = evaluate_codec(codec, paintings, groups=["generation"], features="pixels", samples=100).scores
+        return {name: score.value for name, score in found.scores.items()}
+
+    good, stuck = scores(Painter()), scores(Stuck())
+    assert good["coverage_pixels/training images"] == stuck["coverage_pixels/training images"] > 0.8
+    assert good["coverage_pixels/standard"] > 0.5
+    assert stuck["coverage_pixels/standard"] < 0.2
+    assert stuck["recall_pixels/standard"] == 0
+    assert stuck["kid_pixels/standard"] > 5 * abs(good["kid_pixels/standard"])
+
+
+def test_a_codec_that_mixes_its_factors_scores_lower(paintings: Material) -> None:
+    class Mixer(Painter):
+        turn = (np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2).astype(np.float32)
+
+        def encode(self, images: np.ndarray[Any, np.dtype[np.uint8]], /) -> np.ndarray[Any, np.dtype[np.float32]]:
+            return super().encode(images) @ self.turn
+
+    found = evaluate_codec(Mixer(), paintings, groups=["disentanglement"]).scores.scores
+    assert found["mig"].value < 0.05
+    assert found["dci_disentanglement"].value < 0.05
+    assert found["explicitness"].value > 0.75  # a linear rule still reads off high and low
+
+
+def test_a_trained_model_is_scored_in_every_group(tmp_path: Path) -> None:
+    model = make(tmp_path / "run")
+    material = gather(model, factors=False)
+    found = evaluate(model, material, features="pca8", samples=40)
+    names = set(found.scores.scores)
+    assert {"psnr_db", "ssim", "kid_pca8/standard", "kid_pca8/training images", "rate_nats", "trustworthiness"} <= names
+    assert {"probe_accuracy/codes", "probe_accuracy/pca", "probe_accuracy/pixels"} <= names
+    assert "mig" not in names
+    assert all(parse_key(name) is not None for name in names)
+    assert all(np.isfinite(score.value) for score in found.scores.scores.values())
+    assert found.scores.weights_sha256 == model.card.weights_sha256
+    assert (found.scores.images, found.scores.split) == (40, "val")
+    assert found.samples["standard"].shape == (40, 16, 16, 3)
+    assert found.neighbours is not None
+    assert found.neighbours.shape == (8, 3, 16, 16, 3)
+    again = evaluate(model, material, features="pca8", samples=40)
+    assert again.scores == found.scores  # the seed fixes everything
+
+
+def test_psnr_and_rate_are_those_of_the_evaluation(tmp_path: Path) -> None:
+    model = make(tmp_path / "run")
+    material = gather(model, factors=False)
+    scores = evaluate(model, material, groups=["images", "latent space"]).scores.scores
+    cache = own_images(model)
+    images = np.asarray(cache.images[select_rows(cache.splits, "val")])
+    back = model.reconstruct(images)
+    error = ((images / 255.0 - back / 255.0) ** 2).mean((1, 2, 3))
+    assert scores["psnr_db"].value == pytest.approx((-10 * np.log10(error)).mean())
+    kl = float(model.posterior(images).kl().mean())
+    assert scores["rate_nats"].value == pytest.approx(kl, rel=1e-5)
+    low, high = scores["psnr_db"].low, scores["psnr_db"].high
+    assert low is not None
+    assert high is not None
+    assert low < scores["psnr_db"].value < high
+
+
+def test_florets_are_drawn_on_their_grid_to_be_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corolla.apps.scores.material.MOST_FACTOR_ROWS", 1000)
+    material = gather(make(tmp_path / "run"), most=100)
+    assert material.factors is not None
+    assert material.factors.names[:2] == ("petal_count", "petal_hue")
+    assert material.factors.space.sizes == (6, 12, 6, 6, 6, 8, 8)
+    assert len(material.factors.images) == len(material.factors.space) > 900
+    values = material.factors.space.factors(np.arange(20))
+    drawn = [[factor.grid[place] for factor, place in zip(FACTORS, row, strict=True)] for row in values]
+    np.testing.assert_array_equal(material.factors.images[:20], render(drawn, 16, 16))
+
+
+def test_an_auto_encoder_has_no_rate(tmp_path: Path) -> None:
+    model = make(tmp_path / "run", objective__name="ae")
+    names = evaluate(model, gather(model, factors=False), groups=["images", "latent space"]).scores.scores
+    assert "psnr_db" in names
+    assert not {"rate_nats", "distortion_nats", "total_correlation_nats"} & set(names)
+
+
+def test_what_was_trained_on_is_no_measure(tmp_path: Path) -> None:
+    model = make(tmp_path / "run")
+    with pytest.raises(
+        UsageError, match=r"split train\+val: 320 of its images were trained on \(train\); name another"
+    ):
+        gather(model, split="train+val")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"groups": ["beauty"]}, "beauty: no such group of scores; there are images"),
+        ({"groups": []}, "none: no such group"),
+        ({"features": "inception"}, "features inception: unknown features 'inception': .* or lite0, with the extra"),
+        ({"features": "pca999"}, "999 principal components"),
+        ({"priors": ["cauchy"]}, "cauchy"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(tmp_path: Path, options: dict[str, Any], told: str) -> None:
+    model = make(tmp_path / "run")
+    material = gather(model, factors=False)
+    with pytest.raises(UsageError, match=told):
+        evaluate(model, material, samples=40, **options)
+
+
+def test_too_few_images_leave_a_group_out_unless_it_was_named(tmp_path: Path, paintings: Material) -> None:
+    lonely = replace(paintings.training, labels=np.arange(300))
+    few = replace(paintings, training=lonely, factors=None, too_few="factor a has 9 values for 12 images")
+    found = evaluate_codec(Painter(), few, features="pixels", samples=40).scores
+    assert found.details["left out"] == {
+        "labels from codes": "no label has 5 training rows: a probe needs that of at least one of them",
+        "disentanglement": "factor a has 9 values for 12 images",
+    }
+    assert {"psnr_db", "trustworthiness", "kid_pixels/standard"} <= set(found.scores)
+    assert score_lines(found)[-1] == "left out: disentanglement: factor a has 9 values for 12 images"
+    with pytest.raises(UsageError, match="9 values for 12 images"):
+        evaluate_codec(Painter(), few, groups=["disentanglement"])
+    model = make(tmp_path / "run", data__source="florets:40")
+    found = evaluate(model, gather(model, factors=False), samples=40).scores  # four images to evaluate on
+    assert {"samples", "codes"} <= set(found.details["left out"])
+    assert "psnr_db" in found.scores
+
+
+def test_a_prior_that_is_not_fitted_is_said_before_anything_takes_long(tmp_path: Path) -> None:
+    model = make(tmp_path / "run")
+    with pytest.raises(ModelError, match="fit this prior with"):
+        evaluate(model, priors=["standard", "gmm"])
+
+
+def test_principal_components_are_those_of_the_covariance() -> None:
+    rng = np.random.default_rng(0)
+    images = np.clip(rng.normal(128, 30, (60, 4, 4, 3)), 0, 255).astype(np.uint8)
+    pca = PrincipalComponents(images, 5)
+    codes = pca.encode(images)
+    assert codes.shape == (60, 5)
+    np.testing.assert_allclose(np.cov(codes.T), np.eye(5), atol=1e-3)  # as the prior has it
+    flat = images.reshape(60, -1) / 255
+    values = np.linalg.eigvalsh(np.cov(flat.T))[::-1]
+    lost = ((pca.decode(codes).reshape(60, -1) / 255 - flat) ** 2).sum() / 59
+    assert lost == pytest.approx(values[5:].sum(), rel=0.02)  # but for rounding to 8 bits
+    assert pca.sample(3, seed=0).shape == (3, 4, 4, 3)
+    with pytest.raises(UsageError, match="60 principal components: 60 rows of 48 values have between 1 and 48"):
+        PrincipalComponents(images, 60)
+    with pytest.raises(UsageError, match="standard normal only"):
+        pca.sample(3, seed=0, prior="gmm")
+
+
+def test_the_worst_and_the_best_are_found() -> None:
+    psnr = np.array([20.0, 10.0, 40.0, 30.0, 25.0])
+    places = extremes(Returned(np.zeros((5, 2, 2, 3), np.uint8), {"psnr_db": psnr}), count=2)
+    assert {name: found.tolist() for name, found in places.items()} == {
+        "worst": [1, 0],
+        "typical": [0, 4],
+        "best": [2, 3],
+    }
+
+
+def test_rows_are_spread_over_all() -> None:
+    assert spread_rows(np.arange(10, 20), 3).tolist() == [10, 14, 19]
+    assert spread_rows(np.arange(10, 20), 99).tolist() == list(range(10, 20))
+
+
+@pytest.mark.parametrize("features", ["", "lite0", "pca64"])
+@pytest.mark.parametrize("variant", ["", "standard", "training images"])
+@pytest.mark.parametrize("name", KINDS)
+def test_keys_are_taken_apart_as_they_were_made(name: str, variant: str, features: str) -> None:
+    featured = KINDS[name].featured
+    if features and not featured:
+        return
+    parsed = parse_key(key(name, features=features, variant=variant))
+    assert parsed is not None
+    assert (parsed.kind, parsed.features, parsed.variant) == (KINDS[name], features, variant)
+
+
+def test_an_unknown_key_is_of_no_kind_and_comes_last() -> None:
+    assert parse_key("beauty") is None
+    assert parse_key("mig_lite0") is None
+    assert in_order(["beauty", "mig", "psnr_db"]) == ["psnr_db", "mig", "beauty"]
+
+
+def test_scores_are_kept_whole(tmp_path: Path) -> None:
+    scores = Scores({"mig": Score(0.25), "psnr_db": Score(17.5, 17.25, 17.75)}, {"factors": ["a"]}, "val", 10)
+    save_scores(tmp_path / FILE_NAME, scores)
+    assert load_scores(tmp_path / FILE_NAME) == scores
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "not scores of format 1"),
+        ('{"format": 2}', "not scores of format 1"),
+        ('{"format": 1}', "scores"),
+        ('{"format": 1, "scores": {"mig": {"value": "high"}}}', "value"),
+        ('{"format": 1, "scores": {}, "beauty": 1}', "beauty"),
+    ],
+)
+def test_damaged_scores_are_named(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / FILE_NAME).write_text(text, encoding="utf-8")
+    with pytest.raises(ModelError, match=f"{FILE_NAME}.*{told}.*write it anew with `corolla evaluate`"):
+        load_scores(tmp_path / FILE_NAME)
+
+
+def test_the_table_says_what_each_kind_means_once() -> None:
+    scores = Scores({"kid_lite0/gmm": Score(0.002, 0.001, 0.003), "kid_lite0/standard": Score(0.004)})
+    lines = score_lines(scores)
+    assert lines[0] == "generation"
+    assert [line.split()[:5] for line in lines[1:]] == [
+        ["kernel", "distance", "(lite0),", "gmm", "2.00"],
+        ["kernel", "distance", "(lite0),", "standard", "4.00"],
+    ]
+    assert "1.00 to 3.00" in lines[1]
+    assert "How unlike photographs" in lines[1]
+    assert "How unlike photographs" not in lines[2]
