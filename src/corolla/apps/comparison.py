@@ -1,0 +1,182 @@
+"""Scored models side by side: seeds grouped, with median and spread, and what differs in their configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from corolla.apps.scores.kinds import parse_key
+from corolla.apps.scores.record import Score, Scores
+from corolla.apps.scores.tables import formatted, in_order, row_label
+from corolla.config import Config
+from corolla.errors import UsageError
+
+_IDENTITY = ("source", "fingerprint", "size", "recipe")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model that takes part: its name, its configuration, and its scores."""
+
+    name: str
+    config: Config
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of a score over the models of a group, and its extremes."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Column:
+    """Models that differ in nothing but their seed.
+
+    Attributes:
+        name: of the model, or what tells the group from the others.
+        members: names of its models.
+        scores: by key.
+        settings: those that differ between the columns, by dotted name.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    scores: Mapping[str, Spread]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Columns of scores; `keys` are their rows, in the order of the kinds."""
+
+    columns: tuple[Column, ...]
+    keys: tuple[str, ...]
+    differing: tuple[str, ...]
+    """Names of the settings that differ, but for the seed."""
+
+
+def compare(entries: Sequence[Entry], *, force: bool = False) -> Comparison:
+    """Put scored models side by side; those that differ in their seed alone share a column.
+
+    Args:
+        entries: the models.
+        force: compare them although their images or splits differ.
+
+    Raises:
+        UsageError: fewer than two models, or models that were scored on different images.
+    """
+    if len(entries) < 2:
+        raise UsageError(f"{len(entries)} model: give at least two to compare")
+    if not force:
+        _check_same_images(entries)
+    groups: dict[object, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(_identity(entry), []).append(entry)
+    differing = _differing([members[0].config for members in groups.values()])
+    columns = tuple(_column(members, differing) for members in groups.values())
+    present = {name for column in columns for name in column.scores}
+    return Comparison(columns, tuple(in_order(sorted(present))), differing)
+
+
+def _check_same_images(entries: Sequence[Entry]) -> None:
+    first = entries[0]
+    wanted = {name: first.scores.data.get(name) for name in _IDENTITY} | {"split": first.scores.split}
+    for entry in entries[1:]:
+        found = {name: entry.scores.data.get(name) for name in _IDENTITY} | {"split": entry.scores.split}
+        for name, value in wanted.items():
+            if found[name] != value:
+                raise UsageError(
+                    f"{entry.name}: scored on other images than {first.name}: its {name} is {found[name]}, not "
+                    f"{value}; compare them all the same with --force"
+                )
+
+
+def _identity(entry: Entry) -> object:
+    return tuple(sorted((name, str(value)) for name, value in entry.config.flat().items() if name != "seed"))
+
+
+def _differing(configs: Sequence[Config]) -> tuple[str, ...]:
+    flats = [config.flat() for config in configs]
+    return tuple(name for name in flats[0] if name != "seed" and len({str(flat[name]) for flat in flats}) > 1)
+
+
+def _column(members: Sequence[Entry], differing: Sequence[str]) -> Column:
+    first = members[0]
+    keys = [key for key in first.scores.scores if all(key in member.scores.scores for member in members)]
+    settings = {name: first.config.flat()[name] for name in differing}
+    name = first.name if len(members) == 1 else f"{_common_start([m.name for m in members])} ×{len(members)}"
+    return Column(
+        name,
+        tuple(member.name for member in members),
+        {key: spread([member.scores.scores[key] for member in members]) for key in keys},
+        settings,
+    )
+
+
+def spread(scores: Sequence[Score]) -> Spread:
+    """The median and the extremes of a score over several models; of a single one its value thrice."""
+    values = [score.value for score in scores]
+    return Spread(median(values), min(values), max(values), len(values))
+
+
+def _common_start(names: Sequence[str]) -> str:
+    start = names[0]
+    while not all(name.startswith(start) for name in names):
+        start = start[:-1]
+    return start.rstrip("-_=, /") or names[0]
+
+
+def formatted_spread(key: str, found: Spread) -> str:
+    """Median, and the extremes where there is more than one model."""
+    if found.count == 1:
+        return formatted(key, found.median)
+    return f"{formatted(key, found.median)} ({formatted(key, found.low)} to {formatted(key, found.high)})"
+
+
+def comparison_lines(found: Comparison) -> list[str]:
+    """The table as lines of text: what differs, then a row for each score."""
+    header, rows = comparison_table(found)
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [header, *rows]
+    ]
+
+
+def comparison_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: settings that differ first, then the scores, each best value marked with a star."""
+    header = ["", *(column.name for column in found.columns)]
+    rows = []
+    for name in found.differing:
+        rows.append([name, *(_setting(column.settings.get(name)) for column in found.columns)])
+    for key in found.keys:
+        best = _best(key, [column.scores.get(key) for column in found.columns])
+        cells = []
+        for column in found.columns:
+            spread = column.scores.get(key)
+            text = "-" if spread is None else formatted_spread(key, spread)
+            cells.append(f"{text} *" if spread is not None and spread.median == best else text)
+        parsed = parse_key(key)
+        unit = f", {parsed.kind.unit}" if parsed and parsed.kind.unit else ""
+        rows.append([f"{row_label(key)}{unit}", *cells])
+    return header, rows
+
+
+def _setting(value: Any) -> str:
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _best(key: str, spreads: Sequence[Spread | None]) -> float | None:
+    """The best median of a row, where one way is better and not all are the same."""
+    parsed = parse_key(key)
+    medians = {spread.median for spread in spreads if spread is not None}
+    if parsed is None or not parsed.kind.better or len(medians) < 2:
+        return None
+    return max(medians) if parsed.kind.better == "higher" else min(medians)

@@ -1,0 +1,233 @@
+"""Commands that measure: score a model, and put scored models side by side."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from corolla.cli.train import Flags, build_config
+from corolla.errors import UsageError
+
+if TYPE_CHECKING:
+    from corolla.apps.comparison import Entry
+    from corolla.apps.scores import Evaluated, Group, Material
+    from corolla.trained import TrainedModel
+
+PICTURES = "scores"
+SAMPLES, IMAGES = 1024, 2048
+_LEAST = 16
+_GROUPS: dict[str, Group] = {
+    "images": "images",
+    "samples": "generation",
+    "latents": "latent space",
+    "factors": "disentanglement",
+}
+
+
+def evaluate(
+    model: Path,
+    /,
+    *,
+    split: str | None = None,
+    only: str | None = None,
+    priors: str | None = None,
+    features: str | None = None,
+    samples: int = SAMPLES,
+    images: int = IMAGES,
+    seed: int = 0,
+    source: str | None = None,
+    mirror: str | None = None,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    json_: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Score a model: reconstructions, samples, codes, and disentanglement where the factors are known.
+
+    Prints a table, and writes scores.json; in the folder scores, the best and worst reconstructions, a row for each
+    image, and samples with the training images closest to them.
+
+    Args:
+        model: Run folder or model folder.
+        split: Splits of the model's images that it was not trained on, joined by +; by default the evaluation split.
+        only: The groups to score, joined by commas: images, samples, latents, factors; by default all
+            that the images suffice for.
+        priors: What to draw samples from, joined by commas; by default standard and the priors that are fitted.
+        features: In what samples are compared with images: lite0 (extra perceptual), pixels, or pca and a number.
+        samples: How many to draw from each prior.
+        images: At most so many images of the split.
+        seed: Fixes what is drawn.
+        source: Where the images are now, if they have moved.
+        mirror: Folder or URL that holds the files of the source.
+        output: The folder to write into; by default that of the run or model.
+        json_: Print what scores.json holds, in place of the table.
+    """
+    groups = _groups(only)
+    for name, value in (("--samples", samples), ("--images", images)):
+        if value < _LEAST:
+            raise UsageError(f"{name} {value}: give at least {_LEAST}; distances between sets of images need them")
+    from corolla.apps.scores import gather
+    from corolla.apps.scores.tables import score_lines
+    from corolla.trained import load
+
+    trained = load(_finished(model))
+    names = None if priors is None else [name.strip() for name in priors.split(",")]
+    material = gather(
+        trained,
+        split=split,
+        most=images,
+        factors=groups is None or "disentanglement" in groups,
+        source=source,
+        mirror=mirror,
+    )
+    found = _evaluated(
+        trained, material=material, groups=groups, priors=names, features=features, samples=samples, seed=seed
+    )
+    written = _write(output or model, material, found)
+    if json_:
+        print(found.scores.to_json(), end="")
+        return
+    noun = f"{found.scores.images:,} images of {found.scores.split} ({found.scores.data['source']})"
+    drawn = f", {found.scores.samples:,} samples from each prior" if found.scores.samples else ""
+    print(f"{model}: {noun}{drawn}, seed {seed}; with 95% intervals where there are any")
+    for line in score_lines(found.scores):
+        print(line)
+    print(f"wrote {', '.join(map(str, written))}")
+
+
+def _groups(only: str | None) -> list[Group] | None:
+    if only is None:
+        return None
+    names = [name.strip() for name in only.split(",")]
+    for name in names:
+        if name not in _GROUPS:
+            raise UsageError(f"--only {only}: {name!r} is no group of scores; there are {', '.join(_GROUPS)}")
+    return [_GROUPS[name] for name in names]
+
+
+def _finished(path: Path) -> Path:
+    """The path, unless it is a run that has not come to its end. Raises UsageError then."""
+    from corolla.training import is_finished
+
+    if (path / "config.yaml").is_file() and not is_finished(path):
+        raise UsageError(
+            f"{path}: this run has not come to its end; go on with `corolla train --resume {path}`, or name "
+            f"{path / 'model'} to take the model as it is"
+        )
+    return path
+
+
+def _evaluated(trained: TrainedModel, **options: Any) -> Evaluated:
+    from corolla.apps.scores import evaluate as score
+    from corolla.progress import say
+
+    return score(trained, progress=lambda what: say(f"scoring: {what}"), **options)
+
+
+def _write(folder: Path, material: Material, found: Evaluated) -> list[Path]:
+    from corolla.apps.scores import FILE_NAME, save_scores
+    from corolla.apps.scores.pictures import write_pictures
+
+    first = next(iter(found.samples.values()), None)
+    pictures = write_pictures(folder / PICTURES, material, found.returned, first, found.neighbours)
+    save_scores(folder / FILE_NAME, found.scores)
+    return [folder / FILE_NAME, *pictures]
+
+
+def compare(  # noqa: D417, the flags describe themselves
+    *runs: Path,
+    force: bool = False,
+    family: bool = False,
+    seeds: str = "1",
+    preset: str | None = None,
+    config: Path | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    json_: Annotated[bool, Parameter(name="--json")] = False,
+    flags: Flags | None = None,
+) -> None:
+    """Put scored models side by side: the median over seeds and the spread, and what differs in their configurations.
+
+    Runs that `corolla evaluate` has not scored yet are scored now. With --family, an auto-encoder, a VAE and a β-VAE
+    are trained on the same images with the same network, scored and compared; the settings are those of
+    `corolla train`. The same command again goes on where it was stopped.
+
+    Args:
+        runs: Run folders or model folders.
+        force: Compare them although they were scored on different images.
+        family: Train the auto-encoder, the VAE and the β-VAE, and compare these with the runs.
+        seeds: With --family, a training of each for every seed, joined by commas.
+        preset: With --family, start from a preset.
+        config: With --family, start from a YAML file.
+        set_: With --family, change any setting.
+        output: A folder for the table as comparison.md and comparison.json, and for pictures of the same images through
+            each model, and of samples; with --family also for the runs, and runs/family by default.
+        json_: Print one JSON object in place of the table.
+    """
+    flags = flags or Flags()
+    if not family and (preset or config or set_ or flags.given() or seeds != "1"):
+        raise UsageError("settings are for the models that --family trains; without it, give runs alone")
+    paths = list(runs)
+    if family:
+        from corolla.sweeps.family import train_family
+
+        output = output or Path("runs") / "family"
+        trained = train_family(build_config(preset, config, flags, set_), _seeds(seeds), output)
+        paths = [*(run for runs_of_one in trained.values() for run in runs_of_one), *paths]
+    from corolla.apps.agreement import with_agreement
+    from corolla.apps.comparison import compare as compared
+    from corolla.apps.comparison import comparison_lines
+    from corolla.apps.comparison_files import write_comparison
+
+    entries = {str(path): _entry(path) for path in paths}
+    if len(entries) < len(paths):
+        raise UsageError("a run is named twice; name each once")
+    places = {name: Path(name) for name in entries}
+    result = with_agreement(compared(list(entries.values()), force=force), places)
+    written = []
+    if output is not None:
+        notes = {}
+        if family:
+            from corolla.sweeps.family import notes as in_words
+
+            notes = in_words([entries[column.members[0]].config.objective.name for column in result.columns])
+        written = write_comparison(output, result, places, notes)
+    if json_:
+        print(json.dumps(asdict(result), indent=2))
+        return
+    for line in comparison_lines(result):
+        print(line)
+    if written:
+        print(f"wrote {', '.join(map(str, written))}")
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--seeds {text}: give whole numbers with commas between them, such as 1,2,3") from None
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds {text}: has a seed twice")
+    return seeds
+
+
+def _entry(path: Path) -> Entry:
+    """A run with its scores, which are made if they are missing or those of other weights."""
+    from corolla.apps.comparison import Entry
+    from corolla.apps.scores import FILE_NAME, gather, load_scores
+    from corolla.progress import say
+    from corolla.trained import load
+
+    trained = load(_finished(path))
+    file = path / FILE_NAME
+    if file.is_file():
+        scores = load_scores(file)
+        if scores.weights_sha256 == trained.card.weights_sha256:
+            return Entry(str(path), trained.config, scores)
+        say(f"{file}: the scores of other weights; scoring anew")
+    material = gather(trained, most=IMAGES)
+    found = _evaluated(trained, material=material, samples=SAMPLES)
+    _write(path, material, found)
+    return Entry(str(path), trained.config, found.scores)

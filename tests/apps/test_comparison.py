@@ -1,0 +1,79 @@
+"""Comparisons: seeds share a column, what differs is said, and other images are not compared by mistake."""
+
+from __future__ import annotations
+
+import pytest
+
+from corolla.apps.comparison import Entry, compare, comparison_lines, comparison_table
+from corolla.apps.comparison_files import markdown
+from corolla.apps.scores import Score, Scores
+from corolla.config import Config
+from corolla.errors import UsageError
+
+DATA = {"source": "florets", "fingerprint": "ab", "size": [16, 16], "recipe": "fit"}
+
+
+def entry(
+    name: str, psnr_db: float, *, split: str = "val", data: dict[str, object] | None = None, **changes: object
+) -> Entry:
+    config = Config().updated({key.replace("__", "."): value for key, value in changes.items()})
+    scores = {"psnr_db": Score(psnr_db), "kid_lite0/standard": Score(0.01 / psnr_db)}
+    return Entry(name, config, Scores(scores, split=split, data=DATA | (data or {})))
+
+
+def test_seeds_share_a_column_with_median_and_spread() -> None:
+    found = compare(
+        [
+            entry("runs/vae-1", 20.0, seed=1, objective__name="vae"),
+            entry("runs/beta-1", 15.0, seed=1, objective__beta=8),
+            entry("runs/vae-2", 22.0, seed=2, objective__name="vae"),
+            entry("runs/vae-3", 21.0, seed=3, objective__name="vae"),
+        ]
+    )
+    vae, beta = found.columns
+    assert (vae.name, vae.members) == ("runs/vae ×3", ("runs/vae-1", "runs/vae-2", "runs/vae-3"))
+    assert (beta.name, beta.members) == ("runs/beta-1", ("runs/beta-1",))
+    spread = vae.scores["psnr_db"]
+    assert (spread.median, spread.low, spread.high, spread.count) == (21.0, 20.0, 22.0, 3)
+    assert found.differing == ("objective.name", "objective.beta")
+    assert (vae.settings["objective.name"], beta.settings["objective.beta"]) == ("vae", 8.0)
+    assert found.keys == ("psnr_db", "kid_lite0/standard")
+
+    header, rows = comparison_table(found)
+    assert header == ["", "runs/vae ×3", "runs/beta-1"]
+    assert rows[0] == ["objective.name", "vae", "beta_vae"]
+    assert rows[2] == ["PSNR, dB", "21.00 (20.00 to 22.00) *", "15.00"]
+    assert rows[3][0] == "kernel distance (lite0), standard, × 1000"
+    assert rows[3][1].endswith("*")  # the lower is the better
+    assert comparison_lines(found)[0].split() == ["runs/vae", "×3", "runs/beta-1"]
+    text = markdown(found, {"goal": ["a", "b | c"]}).splitlines()
+    assert text[2] == r"| goal | a | b \| c |"
+    assert len(text) == 3 + len(rows)
+
+
+def test_scores_that_a_seed_lacks_are_left_out_of_its_column() -> None:
+    first, second = entry("a", 1.0, seed=1), entry("b", 2.0, seed=2)
+    second.scores.scores["mig"] = Score(0.5)
+    found = compare([first, second, entry("c", 3.0, objective__beta=8)])
+    assert "mig" not in found.columns[0].scores
+    assert "mig" not in found.keys
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"data": {"source": "flowers102"}}, "b: scored on other images than a: its source is flowers102, not florets"),
+        ({"data": {"size": [32, 32]}}, r"its size is \[32, 32\]"),
+        ({"split": "test"}, "its split is test, not val"),
+    ],
+)
+def test_other_images_are_compared_only_by_force(other: dict[str, object], told: str) -> None:
+    entries = [entry("a", 1.0), entry("b", 2.0, objective__beta=9, **other)]  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=f"{told}.*--force"):
+        compare(entries)
+    assert len(compare(entries, force=True).columns) == 2
+
+
+def test_one_model_is_nothing_to_compare() -> None:
+    with pytest.raises(UsageError, match="1 model: give at least two"):
+        compare([entry("a", 1.0)])

@@ -1,0 +1,203 @@
+"""The commands that measure: what they print and write, what they refuse, and that they go on where they stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from corolla.apps.scores import load_scores
+from corolla.checkpoint import ModelCard, save_model
+from corolla.cli import run
+from corolla.config import Config
+from corolla.model import build_model
+
+Cli = Callable[..., tuple[int, str, str]]
+TINY: dict[str, object] = {
+    "data": {"source": "florets:400", "size": 16},
+    "network": {"width": 8, "latent_dim": 4, "patch": 4},
+    "training": {"max_steps": 4, "batch_size": 8, "threads": 1},
+}
+QUICK = ("--features", "pca4", "--samples", 40, "--only", "images,samples,latents")
+SETTINGS = ["--source", "florets:400", "--size", "16", "--max-steps", "4", "--latent-dim", "4", "--threads", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr("corolla.cli.scores.SAMPLES", 20)  # where no number is given
+    monkeypatch.setattr("corolla.cli.scores.IMAGES", 20)
+    monkeypatch.setattr("corolla.apps.scores.material.MOST_FACTOR_ROWS", 400)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def make(path: str, seed: int = 1, **changes: object) -> Path:
+    """A run folder's model with random weights."""
+    config = Config.from_dict(TINY).updated({"seed": seed} | {k.replace("__", "."): v for k, v in changes.items()})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        save_model(Path(path) / "model", build_model(config), ModelCard(config))
+    return Path(path)
+
+
+def test_evaluate_prints_a_table_and_leaves_files(cli: Cli) -> None:
+    code, out, err = cli("evaluate", make("model"), *QUICK)
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0].startswith("model: 40 images of val (florets:400), 40 samples from each prior, seed 0")
+    assert [line for line in lines if not line.startswith(" ")][1:4] == ["images", "generation", "latent space"]
+    assert any(line.split()[:1] == ["PSNR"] for line in lines)
+    scores = load_scores(Path("model/scores.json"))
+    assert scores.scores["psnr_db"].low is not None
+    with Path("model/scores/images.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 40
+    mean = sum(float(row["psnr_db"]) for row in rows) / 40
+    assert mean == pytest.approx(scores.scores["psnr_db"].value, abs=1e-3)
+    assert rows[0]["image"].startswith("floret-")
+    for name in ("reconstructions", "neighbours"):
+        with Image.open(f"model/scores/{name}.png") as picture:
+            assert picture.size[0] > 300
+    assert lines[-1].startswith("wrote model/scores.json, ")
+
+
+def test_evaluate_as_json_is_the_file(cli: Cli) -> None:
+    code, out, _ = cli("evaluate", make("model"), "--only", "images", "--json", "-o", "elsewhere")
+    assert code == 0
+    assert json.loads(out) == json.loads(Path("elsewhere/scores.json").read_text(encoding="utf-8"))
+    assert not Path("model/scores.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["nowhere"], 1, "nowhere: no such folder"),
+        (
+            ["model", "--only", "beauty"],
+            2,
+            "'beauty' is no group of scores; there are images, samples, latents, factors",
+        ),
+        (["model", "--samples", "3"], 2, "--samples 3: give at least 16"),
+        (["model", "--images", "3"], 2, "--images 3: give at least 16"),
+        (["model", "--split", "train"], 2, "320 of its images were trained on"),
+        (["model", "--split", "tset"], 2, "no such split as 'tset'"),
+        (["model", "--features", "inception", "--only", "samples"], 2, "features inception"),
+        (["model", "--priors", "gmm", "--only", "samples"], 1, "fit this prior with `corolla fit-prior"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_line(cli: Cli, arguments: list[str], code: int, told: str) -> None:
+    make("model")
+    found, out, err = cli("evaluate", *arguments)
+    said = [line for line in err.splitlines() if line.startswith("corolla: ")]
+    assert (found, out, len(said)) == (code, "", 1)
+    assert told in said[0]
+
+
+def test_compare_scores_what_is_not_scored_and_groups_seeds(cli: Cli) -> None:
+    first, second = make("vae-1", 1, objective__name="vae"), make("vae-2", 2, objective__name="vae")
+    third = make("beta-1", 1)
+    for path in (first, second, third):
+        assert cli("evaluate", path, *QUICK)[0] == 0
+    stamp = (first / "scores.json").stat().st_mtime_ns
+    code, out, err = cli("compare", first, second, third, "-o", "table")
+    assert code == 0, err
+    assert "vae ×2" in out.splitlines()[0]
+    assert any(line.startswith("objective.name") for line in out.splitlines())
+    assert any(line.startswith("UDR") for line in out.splitlines())
+    assert (first / "scores.json").stat().st_mtime_ns == stamp  # not scored again
+    table = Path("table/comparison.md").read_text(encoding="utf-8").splitlines()
+    assert table[0].startswith("|  | vae ×2 | beta-1 |")
+    numbers = json.loads(Path("table/comparison.json").read_text(encoding="utf-8"))
+    assert [column["members"] for column in numbers["columns"]] == [["vae-1", "vae-2"], ["beta-1"]]
+    for name in ("reconstructions", "samples"):
+        assert Path(f"table/{name}.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["a"], "1 model: give at least two"),
+        (["a", "a"], "a run is named twice"),
+        (["a", "b", "--beta", "3"], "settings are for the models that --family trains"),
+        (["--family", "--seeds", "1,x"], "--seeds 1,x: give whole numbers"),
+        (["--family", "--seeds", "1,1"], "has a seed twice"),
+        (["a", "other"], "other: scored on other images than a: its size is [24, 24], not [16, 16]; .*--force"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(cli: Cli, arguments: list[str], told: str) -> None:
+    for path in ("a", "b"):
+        make(path)
+    make("other", data__size=24)
+    for path in ("a", "b", "other"):
+        assert cli("evaluate", path, "--only", "images")[0] == 0
+    code, out, err = cli("compare", *arguments)
+    assert (code, out) == (2, "")
+    said, _, rest = told.partition("; .*")
+    assert said in err
+    assert rest in err
+
+
+@pytest.mark.slow
+def test_a_half_trained_run_is_not_scored(cli: Cli) -> None:
+    code, _, _ = cli("train", *SETTINGS, "--run", "half")
+    assert code == 0
+    state = torch.load("half/checkpoints/last.ckpt", weights_only=True)
+    state["callbacks"]["Recorder"]["finished"] = False
+    torch.save(state, "half/checkpoints/last.ckpt")
+    for command in (["evaluate", "half"], ["compare", "half", "half/model"]):
+        code, _, err = cli(*command)
+        assert code == 2
+        assert (
+            "half: this run has not come to its end; go on with `corolla train --resume half`, or name half/model"
+            in err
+        )
+
+
+@pytest.mark.slow
+def test_the_family_is_trained_once_and_put_into_words(cli: Cli) -> None:
+    arguments = ["compare", "--family", "--seeds", "1,2", *SETTINGS, "-o", "family"]
+    code, out, err = cli(*arguments)
+    assert code == 0, err
+    assert {path.name for path in Path("family").iterdir() if path.is_dir()} == {
+        f"{name}-{seed}" for name in ("ae", "vae", "beta_vae") for seed in (1, 2)
+    }
+    table = Path("family/comparison.md").read_text(encoding="utf-8")
+    assert "| goal | a short code from which the image comes back |" in table
+    assert "-log p(x\\|z) + β KL" in table
+    weights = {path: path.read_bytes() for path in Path("family").glob("*/model/model.safetensors")}
+    assert len(weights) == 6
+    assert cli(*arguments)[:2] == (0, out)
+    assert weights == {path: path.read_bytes() for path in weights}
+    code, _, err = cli(*[text if text != "4" else "6" for text in arguments])
+    assert code == 2
+    assert "was trained with" in err
+    assert "choose another folder with --output" in err
+
+
+def test_scores_of_other_weights_are_made_anew(cli: Cli) -> None:
+    path = make("model")
+    make("second", 2)
+    for name in ("model", "second"):
+        assert cli("evaluate", name, "--only", "images")[0] == 0
+    before = load_scores(path / "scores.json")
+    (path / "scores.json").write_text(replace(before, weights_sha256="other").to_json(), encoding="utf-8")
+    code, _, err = cli("compare", "model", "second")
+    assert code == 0
+    assert "the scores of other weights; scoring anew" in err
+    assert load_scores(path / "scores.json").weights_sha256 == before.weights_sha256
