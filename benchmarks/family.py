@@ -12,9 +12,6 @@ command goes on where it was stopped. The whole takes about an hour on two cores
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
-import time
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -24,11 +21,11 @@ from corolla import load
 from corolla.checkpoint import load_card
 from corolla.config import Config
 from corolla.data import select_rows
-from corolla.errors import CorollaError
 from corolla.estimates import estimate
 from corolla.runs import RunFolder
-from corolla.training import fit, prepare, resume
+from corolla.training import prepare
 from environment import describe, markdown_table
+from jobs import train_all
 
 VARIANTS: dict[str, dict[str, object]] = {
     "ae": {},
@@ -68,43 +65,6 @@ def configuration(variant: str, seed: int, steps: int) -> Config:
     return Config().updated(changes)
 
 
-def train(variant: str, seed: int, steps: int, run: RunFolder) -> None:
-    """Train one run, or go on with it."""
-    if run.config_file.is_file():
-        resume(run.path)
-    else:
-        fit(configuration(variant, seed, steps), run.path)
-
-
-def finished(run: RunFolder, steps: int) -> bool:
-    """Whether a run has come to its last step."""
-    rows = run.rows()
-    return bool(rows) and int(rows[-1]["step"]) == steps
-
-
-def train_all(runs: dict[tuple[str, int], RunFolder], steps: int, jobs: int) -> None:
-    """Train what is not finished, so many at a time, each on one core."""
-    waiting = [key for key, run in runs.items() if not finished(run, steps)]
-    working: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
-    while waiting or working:
-        while waiting and len(working) < jobs:
-            variant, seed = waiting.pop(0)
-            log = runs[variant, seed].path.with_suffix(".log")
-            log.parent.mkdir(parents=True, exist_ok=True)
-            command = [sys.executable, __file__, "--one", variant, str(seed), "--steps", str(steps)]
-            command += ["--runs", str(runs[variant, seed].path.parent)]
-            with log.open("wb") as output:
-                working[variant, seed] = subprocess.Popen(command, stdout=output, stderr=output)
-            print(f"training {variant}, seed {seed}; {len(waiting)} more to come", file=sys.stderr, flush=True)
-        for key, process in list(working.items()):
-            if process.poll() is not None:
-                del working[key]
-                if process.returncode:
-                    log = runs[key].path.with_suffix(".log")
-                    raise SystemExit(f"{key[0]}, seed {key[1]} failed: {log.read_text().strip().splitlines()[-1]}")
-        time.sleep(0.5)
-
-
 def numbers(run: RunFolder) -> dict[str, float]:
     """What a finished run counts in the table, of the whole evaluation split."""
     model = load(run.path)
@@ -131,16 +91,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each on one core")
     parser.add_argument("--runs", type=Path, default=Path("runs/bench-family"), help="where the runs are kept")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-
-    if arguments.one:
-        variant, seed = arguments.one[0], int(arguments.one[1])
-        try:
-            train(variant, seed, arguments.steps, RunFolder(arguments.runs / f"{variant}-{seed}"))
-        except CorollaError as error:
-            raise SystemExit(str(error)) from None
-        return
 
     variants = arguments.variants.split(",")
     runs = {
@@ -148,7 +99,8 @@ def main() -> None:
         for seed in range(1, arguments.seeds + 1)
         for variant in variants
     }
-    train_all(runs, arguments.steps, arguments.jobs)
+    configs = {run.path: configuration(*key, arguments.steps) for key, run in runs.items()}
+    train_all(configs, arguments.jobs)
     rows = []
     for variant in variants:
         found = [numbers(runs[variant, seed]) for seed in range(1, arguments.seeds + 1)]

@@ -1,0 +1,52 @@
+"""Many trainings, some at a time, each in a process of its own: what the benchmarks of a grid share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from corolla.config import Config
+from corolla.runs import RunFolder
+from corolla.training import is_finished
+
+
+def train_all(configs: Mapping[Path, Config], jobs: int) -> None:
+    """Train each configuration into its run folder, so many at a time; what is finished stays, the rest goes on.
+
+    What a training prints is in a file beside its folder. The first failure ends the program, and the others with it.
+    """
+    waiting = [path for path in configs if not (RunFolder(path).config_file.is_file() and is_finished(path))]
+    working: dict[Path, subprocess.Popen[bytes]] = {}
+    try:
+        while waiting or working:
+            while waiting and len(working) < jobs:
+                path = waiting.pop(0)
+                print(f"training {path.name}; {len(waiting)} more to come", file=sys.stderr, flush=True)
+                working[path] = _start(path, configs[path])
+            for path, process in list(working.items()):
+                if process.poll() is not None:
+                    del working[path]
+                    if process.returncode:
+                        raise SystemExit(f"{path.name} failed: {_log(path).read_text().strip().splitlines()[-1]}")
+            time.sleep(0.2)
+    finally:
+        for process in working.values():
+            process.terminate()  # it saves its state
+            process.wait()
+
+
+def _start(path: Path, config: Config) -> subprocess.Popen[bytes]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wanted = path.with_suffix(".yaml")
+    wanted.write_text(config.to_yaml(), encoding="utf-8")
+    begun = RunFolder(path).last_checkpoint.is_file()
+    where = ["--resume", str(path)] if begun else ["--config", str(wanted), "--run", str(path), "--force"]
+    with _log(path).open("wb") as output:
+        return subprocess.Popen([sys.executable, "-m", "corolla", "train", *where], stdout=output, stderr=output)
+
+
+def _log(path: Path) -> Path:
+    return path.with_suffix(".log")
