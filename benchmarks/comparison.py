@@ -58,7 +58,7 @@ def main() -> None:
 
     configs = configurations(arguments.mirror, arguments.max_steps)
     train_all({arguments.runs / name: config for name, config in configs.items()}, arguments.jobs)
-    material = gather(load(arguments.runs / "beta_vae"), most=10_000, mirror=arguments.mirror)
+    material = gather(load(arguments.runs / "beta_vae"), mirror=arguments.mirror)
     found: dict[str, Scores] = {}
     for name in configs:
         model, file = load(arguments.runs / name), arguments.runs / name / FILE_NAME

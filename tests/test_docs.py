@@ -5,8 +5,9 @@ Each document is a story: its fences are run in their order, in one empty folder
 
 - A `sh` fence is run line by line as it stands, through the function behind the command `corolla`. It must succeed, and
   a file named by `-o` must be there afterwards. So that it takes seconds, `_quickened` changes these commands only:
-  `corolla demo` gets `--quick`. `corolla train`, `sweep` and `tune` get `--max-steps 4` and, for drawn flowers,
-  `--source florets:200`.
+  `corolla demo` gets `--quick`. `corolla train`, `sweep`, `tune` and `compare --family` get `--max-steps 4` and, for
+  drawn flowers, `--source florets:200`. `corolla evaluate` and `compare` draw 40 samples unless told otherwise,
+  and few florets.
   Where the real flowers are wanted, `--mirror` names the folder in COROLLA_FLOWERS_MIRROR; without that variable, and
   for the large images of the preset `notebook`, training takes `--source florets:200` instead, and `corolla data`
   commands about flowers102 are left out.
@@ -34,6 +35,7 @@ from PIL import Image
 
 import corolla
 from corolla import cli
+from corolla.apps.scores.kinds import KINDS
 from corolla.cli.train import SETTINGS, build_config
 from corolla.config import Config
 from corolla.data import FACTORS, RECIPES, render, sample_factors
@@ -119,6 +121,21 @@ def test_the_table_of_recipes_names_each_with_its_largest_size() -> None:
     assert {row[0]: row[-1] for row in _table("data.md", "recipe")} == limits
 
 
+def test_the_tests_that_scores_are_said_to_have_are_there() -> None:
+    for _, named in _table("scores.md", "score | test in `tests/metrics`"):
+        file, *tests = re.findall(r"`([\w.]+)", f"`{named}")
+        text = (ROOT / "tests" / "metrics" / file).read_text(encoding="utf-8")
+        assert tests
+        for test in tests:
+            assert f"def {test}(" in text, f"{file}::{test}"
+
+
+def test_every_kind_of_score_is_in_the_document() -> None:
+    text = (ROOT / "docs" / "scores.md").read_text(encoding="utf-8")
+    missing = [kind.label for kind in KINDS.values() if kind.label not in text]
+    assert not missing
+
+
 def test_every_command_has_its_section() -> None:
     headings = re.findall(r"^### corolla ([\w-]+)$", (ROOT / "docs" / "commands.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(headings) == sorted(name for name in cli.app if not name.startswith("-"))
@@ -165,7 +182,10 @@ def _quickened(words: list[str]) -> list[str] | None:
         return words if "--quick" in words else [*words, "--quick"]
     if words[:1] == ["data"] and "flowers102" in words:
         return [*_without(words, "--mirror"), "--mirror", mirror] if mirror else None
-    if words[0] not in ("train", "sweep", "tune") or "--resume" in words:
+    if words[0] == "evaluate" and "--samples" not in words:
+        return [*words, "--samples", "40"]
+    trains = words[0] in ("train", "sweep", "tune") or "--family" in words
+    if not trains or "--resume" in words:
         return words
     file = _given(words, "--config")
     preset = _given(words, "--preset")
@@ -220,6 +240,11 @@ def _shorten_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corolla, "fit", short_fit)
 
 
+def _shorten_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corolla.cli.scores.SAMPLES", 40)
+    monkeypatch.setattr("corolla.apps.scores.material.MOST_FACTOR_ROWS", 400)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "document", [path for path in DOCUMENTS if _fences(path)], ids=lambda path: path.relative_to(ROOT).as_posix()
@@ -228,6 +253,7 @@ def test_what_the_documents_tell_to_type_works(document: Path, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     _write_photos(tmp_path / "photos")
     _shorten_fit(monkeypatch)
+    _shorten_scores(monkeypatch)
     names: dict[str, Any] = {}
     for fence in _fences(document):
         where = f"{document.name}:{fence.line}"
