@@ -36,7 +36,12 @@ OBJECTIVES = ("ae", "vae", "beta_vae")
 
 def configurations(mirror: str | None, max_steps: int | None) -> dict[str, Config]:
     """The four models by name; only the end of their training counts, so there are few evaluations."""
-    shared: dict[str, object] = {"data.mirror": mirror, "data.eval_split": "test", "training.threads": 1}
+    shared: dict[str, object] = {
+        "data.mirror": mirror,
+        "data.eval_split": "test",
+        "training.threads": 1,
+        "training.report": False,
+    }
     if max_steps:
         shared["training.max_steps"] = max_steps
     found = {

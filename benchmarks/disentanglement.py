@@ -67,6 +67,7 @@ def configuration(objective: str, strength: float, seed: int, steps: int) -> Con
             "training.ema_decay": 0.995,
             "training.evaluate_every": max(1, steps // 3),
             "training.threads": 1,
+            "training.report": False,
             "training.precision": "bf16-mixed",
             "objective.name": objective,
             "objective.warmup_steps": steps // 10,

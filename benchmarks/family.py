@@ -59,6 +59,7 @@ def configuration(variant: str, seed: int, steps: int) -> Config:
         "training.ema_decay": 0.995,
         "training.evaluate_every": max(1, steps // 2),
         "training.threads": 1,
+        "training.report": False,
         "objective.name": variant,
     }
     changes |= {f"objective.{name}": value for name, value in VARIANTS[variant].items()}

@@ -30,7 +30,7 @@ SOURCE = Path(corolla.__file__).parents[1]
 TINY: dict[str, object] = {
     "data": {"source": "florets:40", "size": 16},
     "network": {"width": 8, "latent_dim": 6, "patch": 4},
-    "training": {"max_steps": 2, "batch_size": 8, "threads": 1},
+    "training": {"max_steps": 2, "batch_size": 8, "threads": 1, "report": False},
 }
 
 
@@ -311,6 +311,13 @@ def test_data_info_shows_what_is_decoded(cli: Cli, model: Path) -> None:
     assert "40 images, `fit`, 16x16 in " in cli("data", "info", "florets:40")[1]
 
 
+def test_report_writes_a_page(cli: Cli, model: Path) -> None:
+    again = ("--source", "florets:40")
+    assert cli("report", model, *again)[:2] == (0, f"wrote {model / 'report.html'}\n")
+    assert cli("report", model, *again, "-o", "page.html", "--seed", 1) == (0, "wrote page.html\n", "")
+    assert "What a β-VAE learnt" in Path("page.html").read_text(encoding="utf-8")
+
+
 # --- train: the configuration that a command line means ---------------------------------------------------------------
 
 
@@ -398,6 +405,7 @@ WRONG_USE = {
     "no images asked for": (["data", "preview", "florets", "--count", "0"], "at least 1"),
     "recipe size in training": (["train", "--recipe", "enhance", "--size", "512", "--dry-run"], "at most 256x256"),
     "unknown source": (["data", "info", "flowers103"], "flowers102"),
+    "a report that is no page": (["report", "m", "-o", "report.pdf"], "end the name in .html"),
     "one point": (["interpolate", "m", "--count", "1"], "at least 2"),
     "no run": (["train", "--resume", "runs/none"], "runs/none"),
     "a scale where there is none": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from corolla import training
 from corolla.checkpoint import load_card
 from corolla.config import Config
 from corolla.distributions import LIKELIHOODS
-from corolla.errors import ModelError, TrainingError, UsageError
+from corolla.errors import DataError, ModelError, TrainingError, UsageError
 from corolla.model import build_model
 from corolla.objectives import OBJECTIVES
 from corolla.runs import RunFolder
@@ -48,6 +49,7 @@ def small(**changes: Any) -> Config:
                 "evaluate_every": 7,
                 "threads": 1,
                 "warmup_steps": 0,
+                "report": False,
             },
         }
     )
@@ -241,6 +243,37 @@ def test_resuming_a_finished_run_changes_nothing(finished: Path) -> None:
     model = training.resume(finished)
     assert model.card.step == load_card(finished).step
     assert_same(before, outcome(finished))
+
+
+def test_a_finished_run_has_a_report(tmp_path: Path) -> None:
+    corolla.fit(small(training__report=True), tmp_path / "run")
+    assert "What a β-VAE learnt from 96 drawn flowers" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_report_that_cannot_be_written_is_said_and_takes_nothing(
+    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise DataError("no images")
+
+    said: list[str] = []
+    monkeypatch.setattr("corolla.apps.report.write_report", refuse)
+    monkeypatch.setattr(training._LOG, "warning", lambda text, *values: said.append(text % values))
+    run = tmp_path / "run"
+    corolla.fit(small(training__report=True), run)
+    assert said == [f"no images; no report was written, `corolla report {run}` makes up for it"]
+    assert_same(outcome(run), outcome(finished))
+
+
+def test_a_checkpoint_from_before_a_setting_came_had_its_default(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    config = RunFolder(run).config()
+    RunFolder(run).write_config(config.updated({"training.report": True}), RunFolder(run).facts())
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    del checkpoint["callbacks"][Recorder.__name__]["settings"]["training.report"]
+    torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
+    assert training.is_finished(run)
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:

@@ -221,6 +221,7 @@ class TrainingConfig(_Value):
     samples_every: int | None = Field(
         None, ge=1, description="evaluations between sample pictures; default: ten in all"
     )
+    report: bool = Field(True, description="write report.html at the end")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed where the hardware has matrix units for it, else 32-true"
     )

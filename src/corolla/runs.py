@@ -1,7 +1,8 @@
 """A run folder: what training leaves behind, and how it is found again.
 
 `config.yaml` holds the resolved configuration and, under `run`, where it came from; `metrics.csv` one row for each
-evaluation; `model/` the best model so far; `checkpoints/` what resuming needs; `samples/` pictures as training goes.
+evaluation; `model/` the best model so far; `checkpoints/` what resuming needs; `samples/` pictures as training goes;
+`report.html` a page about it all, written at the end.
 """
 
 from __future__ import annotations
@@ -57,6 +58,11 @@ class RunFolder:
     def samples(self) -> Path:
         """Pictures as training goes."""
         return self.path / "samples"
+
+    @property
+    def report(self) -> Path:
+        """The page about the run."""
+        return self.path / "report.html"
 
     @contextmanager
     def held(self) -> Iterator[None]:

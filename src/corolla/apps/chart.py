@@ -8,8 +8,9 @@ from html import escape
 
 Points = Sequence[tuple[float, float]]
 
-WIDTH, HEIGHT = 720, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 30, 44
+WIDTH, HEIGHT = 380, 240
+"""Small enough for a phone to show it at its own size, so that its text stays readable."""
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 22, 48, 40
 _CLASSES = ("first", "second")
 
 
@@ -25,8 +26,8 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [step * number for number in range(first, last + 1)]
 
 
-def line_chart(lines: Mapping[str, Points], *, x_label: str, y_label: str) -> str:
-    """Up to two named lines of (x, y) as an `svg` element with classes first, second and grid."""
+def line_chart(lines: Mapping[str, Points], *, title: str, x_label: str, y_label: str) -> str:
+    """Up to two named lines of (x, y) as an `svg` element with classes title, first, second and grid."""
     xs = [x for points in lines.values() for x, _ in points]
     ys = [y for points in lines.values() for _, y in points]
     (x_low, x_high), (y_low, y_high) = _limits(xs, 0), _limits(ys, 0.04)
@@ -37,21 +38,21 @@ def line_chart(lines: Mapping[str, Points], *, x_label: str, y_label: str) -> st
     def y_px(y: float) -> float:
         return HEIGHT - _BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - _TOP - _BOTTOM)
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_label)} by {escape(x_label)}">']
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)} by {escape(x_label)}">']
     for y in ticks(y_low, y_high):
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y_px(y):.1f}" y2="{y_px(y):.1f}"/>')
         parts.append(f'<text x="{_LEFT - 8}" y="{y_px(y) + 4:.1f}" text-anchor="end">{y:,.6g}</text>')
-    for x in ticks(x_low, x_high):
+    for x in ticks(x_low, x_high, 4):
         parts.append(f'<text x="{x_px(x):.1f}" y="{HEIGHT - _BOTTOM + 18}" text-anchor="middle">{x:,.6g}</text>')
-    parts.append(f'<text x="{_LEFT}" y="14">{escape(y_label)}</text>')
+    parts.append(f'<text class="title" x="2" y="14">{escape(title)}</text><text x="2" y="32">{escape(y_label)}</text>')
     parts.append(f'<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{escape(x_label)}</text>')
     for index, (kind, (name, points)) in enumerate(zip(_CLASSES, lines.items(), strict=False)):
         path = " ".join(f"{x_px(x):.1f},{y_px(y):.1f}" for x, y in points)
         parts.append(
             f'<polyline class="{kind}" fill="none" stroke-width="2.5" stroke-linejoin="round" points="{path}"/>'
         )
-        place = WIDTH - _RIGHT - 150 * (len(lines) - 1 - index)
-        parts.append(f'<text class="{kind}" x="{place}" y="14" text-anchor="end">{escape(name)}</text>')
+        place = WIDTH - _RIGHT - 84 * (len(lines) - 1 - index)
+        parts.append(f'<text class="{kind}" x="{place}" y="32" text-anchor="end">{escape(name)}</text>')
     return "".join([*parts, "</svg>"])
 
 

@@ -26,9 +26,9 @@ def demo(
     seed: int | None = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("demo"),
 ) -> None:
-    """Train a small model on drawn flowers, and write a page that shows what it learnt.
+    """Train a small model on drawn flowers, score it, and write a page that shows what it learnt.
 
-    Needs no download; takes about two minutes on two cores. Run again, it replaces what it wrote.
+    Needs no download; takes a few minutes on two cores. Run again, it replaces what it wrote.
 
     Args:
         quick: Train for a few seconds only, to see that everything works.
@@ -41,12 +41,12 @@ def demo(
         raise UsageError(f"{output}: is a file; choose another folder with --output")
     if page.exists() and not (run / "config.yaml").is_file():
         raise UsageError(f"{output}: holds a page that is not the demo's; choose another folder with --output")
-    from corolla.apps.page import write_page
+    from corolla.apps.pictures import write_file
+    from corolla.apps.report import write_report
     from corolla.config import preset
-    from corolla.runs import RunFolder
     from corolla.training import fit
 
-    config = preset("quick")
+    config = preset("quick").updated({"training.report": False})  # it comes last, with the scores
     if seed is not None:
         config = config.updated({"seed": seed})
     if quick:
@@ -54,9 +54,18 @@ def demo(
     model = fit(config, run, force=True)
     images = _held_out(config)
     _write_pictures(output, model, images)
-    write_page(page, RunFolder(run), model, images)
+    if not quick:
+        _score(run, model)
+    write_file(page, write_report(run).read_bytes())
     print(f"the model is in {run}; `corolla info {run}` describes it")
     print(f"open this page: {page.resolve()}")
+
+
+def _score(run: Path, model: TrainedModel) -> None:
+    from corolla.apps.scores import FILE_NAME, evaluate, save_scores
+    from corolla.progress import say
+
+    save_scores(run / FILE_NAME, evaluate(model, progress=lambda what: say(f"scoring: {what}")).scores)
 
 
 def _held_out(config: Config) -> NDArray[np.uint8]:

@@ -47,7 +47,7 @@ def evaluate(
     """Score a model: reconstructions, samples, codes, and disentanglement where the factors are known.
 
     Prints a table, and writes scores.json; in the folder scores, the best and worst reconstructions, a row for each
-    image, and samples with the training images closest to them.
+    image, and samples with the training images closest to them. The report of a run is written anew, with the scores.
 
     Args:
         model: Run folder or model folder.
@@ -68,8 +68,10 @@ def evaluate(
     for name, value in (("--samples", samples), ("--images", images)):
         if value < _LEAST:
             raise UsageError(f"{name} {value}: give at least {_LEAST}; distances between sets of images need them")
+    from corolla.apps.report import write_report
     from corolla.apps.scores import gather
     from corolla.apps.scores.tables import score_lines
+    from corolla.runs import RunFolder
     from corolla.trained import load
 
     trained = load(_finished(model))
@@ -86,6 +88,8 @@ def evaluate(
         trained, material=material, groups=groups, priors=names, features=features, samples=samples, seed=seed
     )
     written = _write(output or model, material, found)
+    if output is None and RunFolder(model).config_file.is_file():
+        written.append(write_report(model, source=source, mirror=mirror))
     if json_:
         print(found.scores.to_json(), end="")
         return

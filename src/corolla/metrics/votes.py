@@ -145,8 +145,9 @@ def beta_vae_score(
     rows = space.sample_sharing(np.repeat(shared, pairs), 2, rng)
     (codes,) = encode(represent, [rows], encode_batch)
     differences = np.abs(codes[:, 0] - codes[:, 1]).reshape(len(shared), pairs, -1).mean(1)
-    spread = differences[:points].std(0)
-    scaled = differences / np.where(np.ptp(differences[:points], axis=0) > 0, spread, 1.0)
+    mean, spread = differences[:points].mean(0), differences[:points].std(0)
+    # Centred, as the intercept would have it anyway: the solver takes thousands of steps to find that by itself.
+    scaled = (differences - mean) / np.where(np.ptp(differences[:points], axis=0) > 0, spread, 1.0)
     classifier = LogisticRegression(max_iter=2000).fit(scaled[:points], shared[:points])
     right = classifier.predict(scaled) == shared
     return PairScore(float(right[points:].mean()), float(right[:points].mean()))

@@ -29,7 +29,7 @@ from corolla.apps.own_images import open_images
 from corolla.config import Config
 from corolla.data import ImageCache, select_rows
 from corolla.data.recipes import RECIPES
-from corolla.errors import ModelError, TrainingError, UsageError
+from corolla.errors import CorollaError, ModelError, TrainingError, UsageError
 from corolla.lite0 import SMALLEST_PX
 from corolla.model import build_model
 from corolla.objectives import build_objective
@@ -40,6 +40,8 @@ from corolla.training.module import TrainingModule
 from corolla.training.recorder import Recorder, StopRule, TrainingInterrupted
 
 __all__ = ["StopRule", "TrainingInterrupted", "fit", "is_finished", "prepare", "resolve", "resume"]
+
+_LOG = logging.getLogger("corolla")
 
 
 def fit(
@@ -186,7 +188,7 @@ def _read_finished(run: RunFolder, config: Config) -> bool | None:
     except (RuntimeError, KeyError, pickle.UnpicklingError, EOFError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{path}: damaged, or not a checkpoint of a run: {reason}; train a new run") from None
-    theirs, ours = state["settings"], config.flat()
+    theirs, ours = Config().flat() | state["settings"], config.flat()  # a setting that came later had its default
     differing = [name for name in sorted(theirs | ours) if theirs.get(name) != ours.get(name)]
     if differing:
         was = ", ".join(f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}" for name in differing)
@@ -232,7 +234,19 @@ def _train(
             raise  # whoever read the progress has gone
         except OSError as error:
             raise _unwritten(run, error) from None
+    if trainer.is_global_zero and training.report:
+        _write_report(recorder.run, data)
     return load(recorder.run.path)
+
+
+def _write_report(run: RunFolder, data: ImageCache) -> None:
+    """Write the page about a finished run; what stands against it is said, and takes nothing from the run."""
+    from corolla.apps.report import write_report  # its libraries are not needed before
+
+    try:
+        write_report(run.path, images=data)
+    except CorollaError as error:
+        _LOG.warning("%s; no report was written, `corolla report %s` makes up for it", error, run.path)
 
 
 def _unwritten(run: RunFolder, error: OSError) -> TrainingError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,17 +46,19 @@ def compare_with_real(
 
     distance = kid(generated, real)
     shares = generation_intervals(generated, real, repeats=REPEATS, seed=seed)
-    found = {
-        named("kid"): normal_interval(distance.value, distance.standard_error),
-        named("frechet"): bootstrap(frechet_distance, generated, real, repeats=_FRECHET_REPEATS, seed=seed)
+    frechet = (
+        bootstrap(frechet_distance, generated, real, repeats=_FRECHET_REPEATS, seed=seed)
         if generated.shape[1] <= _FRECHET_INTERVAL_DIM
-        else frechet_distance(generated, real),
-        named("precision"): shares.precision,
-        named("recall"): shares.recall,
-        named("density"): shares.density,
-        named("coverage"): shares.coverage,
+        else frechet_distance(generated, real)
+    )
+    return {
+        named("kid"): _score(normal_interval(distance.value, distance.standard_error)),
+        named("frechet"): _score(frechet, least=0),
+        named("precision"): _score(shares.precision, least=0, most=1),
+        named("recall"): _score(shares.recall, least=0, most=1),
+        named("density"): _score(shares.density, least=0),
+        named("coverage"): _score(shares.coverage, least=0, most=1),
     }
-    return {name: _score(value) for name, value in found.items()}
 
 
 # An interval of the Fréchet distance takes so many of it, each with a singular value decomposition of D×D numbers.
@@ -62,8 +66,11 @@ _FRECHET_REPEATS = 20
 _FRECHET_INTERVAL_DIM = 256
 
 
-def _score(found: Interval | float) -> Score:
-    return Score(found.value, found.low, found.high) if isinstance(found, Interval) else Score(found)
+def _score(found: Interval | float, *, least: float = -math.inf, most: float = math.inf) -> Score:
+    """A score whose interval ends where the score does."""
+    if not isinstance(found, Interval):
+        return Score(found)
+    return Score(found.value, max(least, found.low), min(most, found.high))
 
 
 class TrainingNeighbours:

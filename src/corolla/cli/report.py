@@ -1,0 +1,39 @@
+"""The command that writes the report of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from corolla.errors import UsageError
+
+
+def report(
+    run: Path,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    seed: int = 0,
+    source: str | None = None,
+    mirror: str | None = None,
+) -> None:
+    """Write one HTML page about a run: what it learnt, in pictures, numbers and plain words.
+
+    Training writes it at its end. The page needs no network, and holds the scores if `corolla evaluate` has made them.
+
+    Args:
+        run: Run folder or model folder.
+        output: The file; by default report.html in the folder.
+        seed: Fixes the samples that are shown.
+        source: Where the images are now, if they have moved.
+        mirror: Folder or URL that holds the files of the source.
+    """
+    if output is not None and output.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{output}: the report is a page; end the name in .html")
+    if output is not None and output.is_dir():
+        raise UsageError(f"{output}: is a folder; give the name of a file")
+    from corolla.apps.report import write_report
+
+    print(f"wrote {write_report(run, output=output, source=source, mirror=mirror, seed=seed)}")
