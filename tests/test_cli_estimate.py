@@ -44,6 +44,7 @@ def test_json_holds_what_the_function_finds(tmp_path: Path, capsys: pytest.Captu
     for name in ("elbo_nats", "log_likelihood_nats", "total_correlation_nats"):
         assert found[name] == vars(getattr(expected, name))
     assert found["latent_rate_nats"] == list(expected.latent_rate_nats)
+    assert found["latent_distortion_nats"] == list(expected.latent_distortion_nats)
     assert (found["active_latents"], found["active_units"]) == (expected.active_latents, expected.active_units)
     assert found["elbo_bits_per_dim"] is None
 
@@ -57,6 +58,7 @@ def test_text_names_the_split_and_each_number(tmp_path: Path, capsys: pytest.Cap
     for label in ("log-likelihood", "ELBO", "distortion", "rate", "mutual information", "total correlation"):
         assert any(line.strip().startswith(label) and "±" in line for line in out.splitlines()), label
     assert "not a density" in out
+    assert "how much the distortion rises without it" in out
     assert f"log {images} = {np.log(images):.2f}" in out
 
 

@@ -324,7 +324,7 @@ def test_the_seed_fixes_the_numbers_and_progress_is_told(trained: Trained) -> No
     assert first == estimate(trained.vae, trained.images[rows], importance_samples=3, seed=4)
     assert first != estimate(trained.vae, trained.images, rows, importance_samples=3, seed=5)
     assert first.images == len(rows)
-    assert {what for what, _, _ in told} == {"likelihood", "mutual information"}
+    assert {what for what, _, _ in told} == {"likelihood", "mutual information", "distortion without each latent"}
     for what in ("likelihood", "mutual information"):
         steps = [done for name, done, _ in told if name == what]
         assert steps == sorted(steps)
@@ -362,3 +362,28 @@ def test_the_model_does_not_change(trained: Trained) -> None:
     estimate(trained.vae.train(), trained.images[:10], importance_samples=2)
     assert not trained.vae.training
     assert all(torch.equal(value, before[name]) for name, value in trained.vae.state_dict().items())
+
+
+def test_distortion_without_a_latent_has_the_closed_form_of_a_linear_decoder(trained: Trained) -> None:
+    found = estimate(trained.vae, trained.images, importance_samples=1)
+    chosen = np.unique(np.linspace(0, COUNT - 1, estimates.WITHOUT_IMAGES).astype(int))
+    w, b, sigma = trained.parameters()
+    x = trained.flat[chosen]
+    with torch.inference_mode():
+        q = trained.vae.encode(torch.from_numpy(trained.images[chosen]).permute(0, 3, 1, 2))
+    mean, variance = q.mean.double().numpy(), np.exp(q.logvar.detach().double().numpy())
+    # Of |x - b - Wz + w_j z_j|^2 - |x - b - Wz|^2 over 2 sigma^2, the mean over z ~ q(z|x).
+    residual = x - b - mean @ w.T
+    rise = (2 * mean * (residual @ w) + (w**2).sum(0) * (mean**2 - variance)) / (2 * sigma**2)
+    np.testing.assert_allclose(found.latent_distortion_nats, rise.mean(0), rtol=0.05)
+    # A latent that is worth its rate saves more distortion than the rate costs.
+    assert (np.array(found.latent_distortion_nats) > found.latent_rate_nats).all()
+
+
+def test_a_latent_that_the_decoder_ignores_buys_nothing(trained: Trained) -> None:
+    vae = copy.deepcopy(trained.vae)
+    weight = vae.state_dict()["decoder.mean.weight"]  # shares its memory with the model's
+    weight[:, 1] = 0
+    bought = estimate(vae, trained.images, importance_samples=1).latent_distortion_nats
+    assert bought[1] == 0
+    assert bought[0] != 0

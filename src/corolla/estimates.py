@@ -27,6 +27,8 @@ ACTIVE_VARIANCE = 0.01
 
 # What is held at a time: images, decoded draws, numbers in those, and numbers in draws × posteriors × latents.
 _IMAGES, _DECODES, _NUMBERS, _PAIRS = 32, 256, 2**22, 2**22
+WITHOUT_IMAGES = 256
+"""Images, spread over all, on which the distortion without each latent is measured; each takes a decoding a latent."""
 
 LogPrior = Callable[[Tensor], Tensor]
 Progress = Callable[[str, int, int], None]
@@ -73,6 +75,8 @@ class Estimates:
     """E[Σ_j log q(z_j) - log p(z)]: how far single latents are from the prior."""
     latent_rate_nats: tuple[float, ...]
     """KL(q(z_j|x) ‖ N(0, 1)) of each latent, in closed form."""
+    latent_distortion_nats: tuple[float, ...]
+    """How much the distortion rises where the decoder gets 0, the prior's mean, for a latent: what its rate buys."""
     latent_mean_variance: tuple[float, ...]
     """Variance over the images of each latent's posterior mean."""
     elbo_bits_per_dim: Average | None
@@ -138,6 +142,8 @@ def estimate(
             report("likelihood", start + len(x), len(rows))
         joined = _Weighed(*(torch.cat(pieces) for pieces in zip(*(vars(p).values() for p in parts), strict=True)))
         split = _split(joined, log_prior, report)
+        chosen = np.unique(np.linspace(0, len(rows) - 1, min(WITHOUT_IMAGES, len(rows))).astype(int))
+        bought = _without_each(vae, images[rows[chosen]], joined.z[torch.from_numpy(chosen)], batch_size, report)
         discrete = vae.decode(joined.z[:1]).discrete
     q = DiagonalGaussian(joined.mean, joined.logvar)
     elbo = -joined.distortion - joined.rate
@@ -157,6 +163,7 @@ def estimate(
         total_correlation_nats=_average(split[1]),
         dimension_wise_kl_nats=_average(split[2]),
         latent_rate_nats=tuple(q.kl_per_latent().double().mean(0).tolist()),
+        latent_distortion_nats=tuple(bought.tolist()),
         latent_mean_variance=tuple(q.mean.double().var(0, correction=0).tolist()),
         elbo_bits_per_dim=_average(elbo * per_dim) if discrete else None,
         log_likelihood_bits_per_dim=_average(joined.log_likelihood * per_dim) if discrete else None,
@@ -231,6 +238,22 @@ def _split(weighed: _Weighed, log_prior: LogPrior | None, report: Progress) -> t
         report("mutual information", start + len(z), count)
     mutual_information, total_correlation, dimension_wise = torch.cat(parts, dim=1)
     return mutual_information, total_correlation, dimension_wise
+
+
+def _without_each(vae: VAE, images: NDArray[Any], z: Tensor, at_a_time: int, report: Progress) -> Tensor:
+    """The mean rise of -log p(x|z) where each latent in turn is 0, for one draw of each image: latent_dim."""
+    count, latent_dim = z.shape
+    rise = torch.zeros(latent_dim, dtype=torch.float64, device=z.device)
+    for start in range(0, count, at_a_time):
+        some = slice(start, start + at_a_time)
+        x = _as_batch(images[some], z.device)
+        whole = vae.decode(z[some]).log_prob(x).double()
+        for latent in range(latent_dim):
+            without = z[some].clone()
+            without[:, latent] = 0
+            rise[latent] += (whole - vae.decode(without).log_prob(x).double()).sum()
+        report("distortion without each latent", start + len(x), count)
+    return rise / count
 
 
 def _log_prior(z: Tensor, log_prior: LogPrior | None) -> Tensor:

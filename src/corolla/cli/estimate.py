@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from corolla.estimates import Average, Estimates, Progress
 
 _NEAR_CEILING_NATS = 0.5
+_DEAD_NATS = 0.01
+_SHOWN_LATENTS = 16
 
 _WITHOUT_DENSITY = "the cross-entropy of grey pixels is not a density: compare these with Bernoulli models only"
 
@@ -151,6 +153,7 @@ def _lines(config: Config, found: Estimates) -> list[str]:
         f"active latents: {found.active_latents} of {count} by their rate, {found.active_units} by the variance of "
         "their mean"
     )
+    lines += _latent_lines(found)
     if found.mutual_information_ceiling_nats - found.mutual_information_nats.mean < _NEAR_CEILING_NATS:
         lines.append(
             f"mutual information is at its ceiling: the latents tell all {found.images} images apart, and the three "
@@ -164,3 +167,18 @@ def _lines(config: Config, found: Estimates) -> list[str]:
 def _line(label: str, value: Average, note: str = "") -> str:
     digits = 4 if abs(value.mean) < 10 and value.standard_error < 0.01 else 2
     return f"  {label:<20} {value.mean:>12.{digits}f} ± {value.standard_error:<8.{digits}f} {note}".rstrip()
+
+
+def _latent_lines(found: Estimates) -> list[str]:
+    """A line for each latent that says anything: what it costs, and what that buys."""
+    lines = ["latents by rate: what each costs, and how much the distortion rises without it, in nats"]
+    pairs = list(zip(found.latent_rate_nats, found.latent_distortion_nats, strict=True))
+    ranked = sorted(range(len(pairs)), key=lambda latent: -pairs[latent][0])
+    alive = [latent for latent in ranked if pairs[latent][0] > _DEAD_NATS]
+    for latent in alive[:_SHOWN_LATENTS]:
+        rate, rise = pairs[latent]
+        lines.append(f"  {latent:>4} {rate:>9.2f} {rise:>9.2f}")
+    if len(alive) > _SHOWN_LATENTS:
+        rest = [pairs[latent] for latent in alive[_SHOWN_LATENTS:]]
+        lines.append(f"  and {len(rest)} more, with {sum(rate for rate, _ in rest):.2f} nats of rate together")
+    return lines if alive else []
