@@ -10,14 +10,17 @@ from pathlib import Path
 
 from corolla.config import Config
 from corolla.runs import RunFolder
-from corolla.training import is_finished
+from corolla.training import is_finished, resolve
 
 
 def train_all(configs: Mapping[Path, Config], jobs: int) -> None:
     """Train each configuration into its run folder, so many at a time; what is finished stays, the rest goes on.
 
-    What a training prints is in a file beside its folder. The first failure ends the program, and the others with it.
+    What a training prints is in a file beside its folder. The first failure ends the program, and the others with it;
+    so does a run that is there with other settings, as its numbers would be told as those of these.
     """
+    for path, config in configs.items():
+        _refuse_other(path, config)
     waiting = [path for path in configs if not (RunFolder(path).config_file.is_file() and is_finished(path))]
     working: dict[Path, subprocess.Popen[bytes]] = {}
     try:
@@ -38,9 +41,18 @@ def train_all(configs: Mapping[Path, Config], jobs: int) -> None:
             process.wait()
 
 
+def _refuse_other(path: Path, config: Config) -> None:
+    if not RunFolder(path).config_file.is_file():
+        return
+    before, wanted = RunFolder(path).config().flat(), resolve(config).flat()
+    differing = [name for name in wanted if before.get(name) != wanted[name]]
+    if differing:
+        raise SystemExit(f"{path}: has other settings ({', '.join(differing)}); choose another folder with --runs")
+
+
 def _start(path: Path, config: Config) -> subprocess.Popen[bytes]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    wanted = path.with_suffix(".yaml")
+    wanted = path.with_name(f"{path.name}.yaml")  # the name may hold a dot, as 0.5 does
     wanted.write_text(config.to_yaml(), encoding="utf-8")
     begun = RunFolder(path).last_checkpoint.is_file()
     where = ["--resume", str(path)] if begun else ["--config", str(wanted), "--run", str(path), "--force"]
@@ -49,4 +61,4 @@ def _start(path: Path, config: Config) -> subprocess.Popen[bytes]:
 
 
 def _log(path: Path) -> Path:
-    return path.with_suffix(".log")
+    return path.with_name(f"{path.name}.log")
