@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from corolla.apps.comparison import Entry, compare, comparison_lines, comparison_table
@@ -72,6 +74,26 @@ def test_other_images_are_compared_only_by_force(other: dict[str, object], told:
     with pytest.raises(UsageError, match=f"{told}.*--force"):
         compare(entries)
     assert len(compare(entries, force=True).columns) == 2
+
+
+def counted(one: Entry, number: str, count: int) -> Entry:
+    changed = replace(one.scores, images=count) if number == "images" else replace(one.scores, samples=count)
+    return replace(one, scores=changed)
+
+
+@pytest.mark.parametrize("number", ["images", "samples"])
+def test_other_numbers_are_compared_only_by_force(number: str) -> None:
+    few, many = entry("a", 1.0), entry("b", 2.0, objective__beta=9)
+    entries = [counted(few, number, 32), counted(many, number, 1024)]
+    with pytest.raises(UsageError, match=f"numbers of {number}: 32 for a, 1024 for b.*evaluate --{number}.*--force"):
+        compare(entries)
+    assert len(compare(entries, force=True).columns) == 2
+    assert len(compare([entries[0], counted(many, number, 0)]).columns) == 2
+
+
+def test_columns_never_share_a_name() -> None:
+    found = compare([entry(f"runs/{n}", 1.0, seed=n, objective__beta=1 + n // 3) for n in (1, 2, 3, 4)])
+    assert [column.name for column in found.columns] == ["runs/1, runs/2", "runs/3, runs/4"]
 
 
 def test_one_model_is_nothing_to_compare() -> None:

@@ -17,13 +17,14 @@ from corolla.metrics import udr
 from corolla.objectives import AUTO_ENCODERS
 from corolla.trained import load
 
-IMAGES = 1024
+IMAGES, LEAST_IMAGES = 1024, 3
 
 
 def with_agreement(found: Comparison, paths: Mapping[str, Path]) -> Comparison:
     """The comparison with UDR (Duan et al. 2020) for each column of several seeds; others are left as they are.
 
-    Auto-encoders have no KL by which it tells latents that matter from those that do not, so they get none.
+    Auto-encoders have no KL by which it tells latents that matter from those that do not, so they get none; nor does it
+    say anything of fewer than three images.
 
     Args:
         found: the comparison.
@@ -46,6 +47,8 @@ def _with_agreement(column: Column, paths: Mapping[str, Path]) -> Column:
         return column
     cache = own_images(models[0])
     images = np.asarray(cache.images[spread_rows(select_rows(cache.splits, config.data.eval_split), IMAGES)])
+    if len(images) < LEAST_IMAGES:
+        return column
     posteriors = [model.posterior(images) for model in models]
     values = udr([q.mean.numpy() for q in posteriors], [q.kl_per_latent().mean(0).numpy() for q in posteriors]).values
     agreement = Spread(float(np.median(values)), float(values.min()), float(values.max()), len(values))

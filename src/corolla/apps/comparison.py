@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -67,10 +67,10 @@ def compare(entries: Sequence[Entry], *, force: bool = False) -> Comparison:
 
     Args:
         entries: the models.
-        force: compare them although their images or splits differ.
+        force: compare them although their images, splits, or numbers of images or samples differ.
 
     Raises:
-        UsageError: fewer than two models, or models that were scored on different images.
+        UsageError: fewer than two models, or models that were scored on different images, or on more of them.
     """
     if len(entries) < 2:
         raise UsageError(f"{len(entries)} model: give at least two to compare")
@@ -80,22 +80,39 @@ def compare(entries: Sequence[Entry], *, force: bool = False) -> Comparison:
     for entry in entries:
         groups.setdefault(_identity(entry), []).append(entry)
     differing = _differing([members[0].config for members in groups.values()])
-    columns = tuple(_column(members, differing) for members in groups.values())
+    columns = _told_apart([_column(members, differing) for members in groups.values()])
     present = {name for column in columns for name in column.scores}
     return Comparison(columns, tuple(in_order(sorted(present))), differing)
 
 
 def _check_same_images(entries: Sequence[Entry]) -> None:
     first = entries[0]
-    wanted = {name: first.scores.data.get(name) for name in _IDENTITY} | {"split": first.scores.split}
+    wanted = _scored_on(first.scores)
     for entry in entries[1:]:
-        found = {name: entry.scores.data.get(name) for name in _IDENTITY} | {"split": entry.scores.split}
+        found = _scored_on(entry.scores)
         for name, value in wanted.items():
             if found[name] != value:
                 raise UsageError(
                     f"{entry.name}: scored on other images than {first.name}: its {name} is {found[name]}, not "
                     f"{value}; compare them all the same with --force"
                 )
+    _check_same_counts(entries)
+
+
+def _scored_on(scores: Scores) -> dict[str, Any]:
+    return {name: scores.data.get(name) for name in _IDENTITY} | {"split": scores.split}
+
+
+def _check_same_counts(entries: Sequence[Entry]) -> None:
+    """Raise UsageError if the numbers of images or samples differ, on which distances, recall and others depend."""
+    for name in ("images", "samples"):
+        counts = {entry.name: count for entry in entries if (count := getattr(entry.scores, name))}
+        if len(set(counts.values())) > 1:
+            told = ", ".join(f"{count} for {entry}" for entry, count in counts.items())
+            raise UsageError(
+                f"scored with different numbers of {name}: {told}; score them alike with `corolla evaluate --{name}`, "
+                "or compare them all the same with --force"
+            )
 
 
 def _identity(entry: Entry) -> object:
@@ -117,6 +134,15 @@ def _column(members: Sequence[Entry], differing: Sequence[str]) -> Column:
         tuple(member.name for member in members),
         {key: spread([member.scores.scores[key] for member in members]) for key in keys},
         settings,
+    )
+
+
+def _told_apart(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """The same, with the names of all members where what these have in common is also the name of another column."""
+    names = [column.name for column in columns]
+    return tuple(
+        column if names.count(column.name) == 1 else replace(column, name=", ".join(column.members))
+        for column in columns
     )
 
 
