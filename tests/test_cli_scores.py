@@ -109,6 +109,19 @@ def test_what_cannot_be_evaluated_is_one_line(cli: Cli, arguments: list[str], co
     assert told in said[0]
 
 
+@pytest.mark.parametrize("wrong", [["--features", "pca0"], ["--priors", "standard,gmm"]])
+def test_what_cannot_be_is_told_before_images_are_drawn(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, wrong: list[str]
+) -> None:
+    def drawn(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("corolla.apps.scores.gather", drawn)
+    code, _, err = cli("evaluate", make("model"), *wrong)
+    assert code != 0
+    assert "gmm" in err or "features pca0: there are lite0" in err
+
+
 def test_compare_scores_what_is_not_scored_and_groups_seeds(cli: Cli) -> None:
     first, second = make("vae-1", 1, objective__name="vae"), make("vae-2", 2, objective__name="vae")
     third = make("beta-1", 1)
@@ -137,6 +150,9 @@ def test_compare_scores_what_is_not_scored_and_groups_seeds(cli: Cli) -> None:
         (["a", "b", "--beta", "3"], "settings are for the models that --family trains"),
         (["--family", "--seeds", "1,x"], "--seeds 1,x: give whole numbers"),
         (["--family", "--seeds", "1,1"], "has a seed twice"),
+        (["--family", "--seed", "3"], "--seed is not for --family: give --seeds"),
+        (["--family", "--objective", "vae"], "--objective is not for --family: it trains ae, vae and beta_vae"),
+        (["--family", "--preset", "quick", "--config", "x.yaml"], "--preset and --config both say where to start"),
         (["a", "other"], "other: scored on other images than a: its size is [24, 24], not [16, 16]; .*--force"),
     ],
 )

@@ -70,12 +70,17 @@ def evaluate(
             raise UsageError(f"{name} {value}: give at least {_LEAST}; distances between sets of images need them")
     from corolla.apps.report import write_report
     from corolla.apps.scores import gather
+    from corolla.apps.scores.features import check_features
     from corolla.apps.scores.tables import score_lines
     from corolla.runs import RunFolder
     from corolla.trained import load
 
     trained = load(_finished(model))
     names = None if priors is None else [name.strip() for name in priors.split(",")]
+    for name in names or ():
+        trained.prior(name)  # says what is missing before images are drawn
+    if features is not None:
+        check_features(features)
     material = gather(
         trained,
         split=split,
@@ -173,6 +178,11 @@ def compare(  # noqa: D417, the flags describe themselves
     flags = flags or Flags()
     if not family and (preset or config or set_ or flags.given() or seeds != "1"):
         raise UsageError("settings are for the models that --family trains; without it, give runs alone")
+    if preset is not None and config is not None:
+        raise UsageError("--preset and --config both say where to start; give one of them")
+    for name, remedy in (("seed", "give --seeds 1,2,3"), ("objective", "it trains ae, vae and beta_vae")):
+        if name in flags.given():
+            raise UsageError(f"--{name} is not for --family: {remedy}")
     paths = list(runs)
     if family:
         from corolla.sweeps.family import train_family
@@ -226,12 +236,15 @@ def _entry(path: Path) -> Entry:
 
     trained = load(_finished(path))
     file = path / FILE_NAME
+    split, images, samples = None, IMAGES, SAMPLES
     if file.is_file():
         scores = load_scores(file)
         if scores.weights_sha256 == trained.card.weights_sha256:
             return Entry(str(path), trained.config, scores)
         say(f"{file}: the scores of other weights; scoring anew")
-    material = gather(trained, most=IMAGES)
-    found = _evaluated(trained, material=material, samples=SAMPLES)
+        # As before, or the run could not be compared with those that it was scored with.
+        split, images, samples = scores.split or None, scores.images or IMAGES, scores.samples or SAMPLES
+    material = gather(trained, split=split, most=images)
+    found = _evaluated(trained, material=material, samples=samples)
     _write(path, material, found)
     return Entry(str(path), trained.config, found.scores)
