@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,15 +25,17 @@ from corolla.apps.scores import (
     load_scores,
     save_scores,
 )
+from corolla.apps.scores.generation import compare_with_real
 from corolla.apps.scores.images import Returned
 from corolla.apps.scores.kinds import KINDS, key, parse_key
-from corolla.apps.scores.material import KnownFactors, Material, Part, spread_rows
+from corolla.apps.scores.latents import rate_scores
+from corolla.apps.scores.material import KnownFactors, Material, Part, known_factors, spread_rows
 from corolla.apps.scores.tables import in_order, score_lines
 from corolla.checkpoint import ModelCard, save_model
 from corolla.config import Config
-from corolla.data import FACTORS, render, select_rows
+from corolla.data import FACTORS, ImageCache, render, select_rows
 from corolla.errors import ModelError, UsageError
-from corolla.metrics import FactorTable
+from corolla.metrics import FactorTable, generation_intervals
 from corolla.model import build_model
 from corolla.trained import TrainedModel, load
 
@@ -322,3 +325,58 @@ def test_the_table_says_what_each_kind_means_once() -> None:
     assert "1.00 to 3.00" in lines[1]
     assert "How unlike photographs" in lines[1]
     assert "How unlike photographs" not in lines[2]
+
+
+def test_a_score_that_the_factors_do_not_suffice_for_leaves_the_others(paintings: Material) -> None:
+    assert paintings.factors is not None
+    images, space = paintings.factors.images, paintings.factors.space
+    first = space.factors(np.arange(len(space)))[:, :1]
+    single = replace(paintings, factors=KnownFactors(FactorTable(first), ("a",), images))
+    found = evaluate_codec(Painter(), single, groups=["disentanglement"]).scores
+    assert found.scores["mig"].value > 0.9
+    assert {"sap", "explicitness", "irs"} <= set(found.scores)
+    assert set(found.details["left out"]) == {"dci", "modularity", "factor_vae_score", "beta_vae_score"}
+    assert all("at least 2 of them" in reason for reason in found.details["left out"].values())
+
+
+def test_real_factors_are_binned_and_named() -> None:
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.random(600), rng.integers(0, 4, 600)], axis=1).astype(np.float32)
+    images = np.zeros((600, 16, 16, 3), np.uint8)
+    cache = SimpleNamespace(factors=values, factor_names=("size", "kind"), images=images)
+    found = known_factors(cast("ImageCache", cache), Config.from_dict({"data": {"source": "factors:x.npz"}}).data)
+    assert found is not None
+    assert found.binned == ("size",)
+    assert found.space.sizes == (10, 4)
+    drawn = np.sort(np.random.default_rng(0).permutation(600)[:10_000])
+    bins = np.digitize(values[drawn, 0], np.linspace(values[:, 0].min(), values[:, 0].max(), 11)[1:-1])
+    assert (found.space.factors(np.arange(600))[:, 0] == bins).all()
+
+
+def test_the_rate_is_that_of_images_spread_over_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make(tmp_path / "run")
+    material = gather(model, factors=False)
+    monkeypatch.setattr("corolla.apps.scores.latents.ESTIMATED_IMAGES", 8)
+    found = rate_scores(model, material.evaluation)["rate_nats"].value
+    kl = model.posterior(material.evaluation.images[spread_rows(np.arange(40), 8)]).kl_per_latent().sum(1)
+    assert found == pytest.approx(float(kl.mean()), rel=1e-4)
+
+
+def test_a_single_image_has_no_rate_but_the_rest_is_told(tmp_path: Path) -> None:
+    model = make(tmp_path / "run")
+    material = gather(model, most=1, factors=False)
+    found = evaluate(model, material, features="pixels", samples=16).scores
+    assert "at least 2" in found.details["left out"]["rate and distortion"]
+    assert found.scores["psnr_db"].low is None
+    with pytest.raises(UsageError, match="at least"):
+        evaluate(model, material, groups=["latent space"])
+
+
+def test_intervals_of_shares_stay_within_0_and_1() -> None:
+    rows = np.random.default_rng(0).normal(size=(2, 40, 3))
+    found = compare_with_real("standard", rows[0], rows[1], features="x", seed=0)
+    whole = generation_intervals(rows[0], rows[1], repeats=50, seed=0)
+    assert whole.coverage.high > 1  # or there is nothing to test
+    assert found["coverage_x/standard"].high == 1
+    assert found["coverage_x/standard"].low == whole.coverage.low
+    assert all((score.low or 0) >= 0 for name, score in found.items() if "kid" not in name)

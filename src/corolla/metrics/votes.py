@@ -79,8 +79,10 @@ def factor_vae_score(
         A score of 0 if no latent takes part.
 
     Raises:
-        UsageError: counts that are too small, or codes that are misshapen or not finite.
+        UsageError: fewer than two factors, counts that are too small, or codes that are misshapen or not finite.
     """
+    if len(space.sizes) < 2:
+        raise UsageError(f"{len(space.sizes)} factor: the FactorVAE score needs at least 2 of them")
     _at_least(1, votes=votes, held_out_votes=held_out_votes)
     _at_least(2, batch=batch, spread_samples=spread_samples)
     if not least_spread >= 0:

@@ -47,6 +47,7 @@ LABELLED = 2048
 """Training images from which labels are learnt: of pixels, a linear classifier takes minutes for many more."""
 WITH_NEIGHBOURS, NEIGHBOURS = 8, 3
 """Samples whose closest training images are looked up, and how many of these."""
+_LEAST_FOR_INTERVAL = 4
 
 Progress = Callable[[str], None]
 
@@ -104,14 +105,25 @@ def evaluate(
         raise UsageError(f"{unknown}: no such group of scores; there are {', '.join(GROUPS)}")
     if priors is None:
         priors = ["standard", *(name for name in FITTED_PRIORS if model.has_prior(name))]
+    if not priors:
+        raise UsageError("no priors to draw from: give at least one, such as standard")
     for name in priors:
         model.prior(name)  # says what is missing before anything takes long
     material = material or gather(model, factors=groups is None or "disentanglement" in groups)
     found = evaluate_codec(
         model, material, groups=groups, priors=priors, features=features, samples=samples, seed=seed, progress=progress
     )
+    if groups is not None and not {"images", "latent space"} & set(groups):
+        return found
     progress("rate and distortion")
-    for name, score in rate_scores(model, material.evaluation.images, seed=seed).items():
+    try:
+        rates = rate_scores(model, material.evaluation, seed=seed)
+    except UsageError as error:  # a single image
+        if groups is not None:
+            raise
+        found.scores.details.setdefault("left out", {})["rate and distortion"] = str(error)
+        return found
+    for name, score in rates.items():
         if groups is None or KINDS[name].group in groups:
             found.scores.scores[name] = score
     return found
@@ -131,6 +143,7 @@ def evaluate_codec(
     """Score anything with codes, such as `PrincipalComponents`, as `evaluate` does; without what only a VAE has."""
     scores: dict[str, Score] = {}
     details: dict[str, Any] = {}
+    left_out: dict[str, str] = {}
     found = Evaluated(
         Scores(
             scores,
@@ -180,8 +193,10 @@ def evaluate_codec(
         if material.too_few:
             raise UsageError(material.too_few)
         if material.factors is not None:
-            values, details["disentanglement"] = disentanglement(codec, material.factors, seed=seed)
-            scores.update(values)
+            taken_apart = disentanglement(codec, material.factors, seed=seed)
+            details["disentanglement"] = taken_apart.details
+            scores.update(taken_apart.scores)
+            left_out.update(taken_apart.left_out)
 
     parts: list[tuple[Group, str, Callable[[], None]]] = [
         ("images", "reconstructions", reconstructions),
@@ -190,7 +205,6 @@ def evaluate_codec(
         ("latent space", "labels from codes", telling_labels),
         ("disentanglement", "disentanglement", factors),
     ]
-    left_out = {}
     for group, what, part in parts:
         if groups is not None and group not in groups:
             continue
@@ -207,6 +221,8 @@ def evaluate_codec(
 
 
 def _mean(values: NDArray[np.float64], seed: int) -> Score:
+    if len(values) < _LEAST_FOR_INTERVAL:
+        return Score(float(values.mean()))
     found = bootstrap(np.mean, values, seed=seed)
     return Score(found.value, found.low, found.high)
 
@@ -216,8 +232,3 @@ def _some(count: int, most: int, seed: int) -> NDArray[np.int64]:
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).permutation(count)[:most])
-
-
-def _remembered(returned: Returned, material: Material) -> dict[str, Any]:
-    """The names of the images whose PSNR is lowest, about the median, and highest."""
-    return {name: [material.evaluation.keys[place] for place in places] for name, places in extremes(returned).items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,43 +11,74 @@ import numpy as np
 from corolla.apps.scores.codec import Codec
 from corolla.apps.scores.material import KnownFactors
 from corolla.apps.scores.record import Score
-from corolla.metrics import beta_vae_score, dci, explicitness, factor_vae_score, irs, mig, modularity_of, sap
+from corolla.errors import UsageError
+from corolla.metrics import beta_vae_score, dci, explicitness, factor_vae_score, irs, mig, modularity, sap
 
 VOTES, HELD_OUT_VOTES = 10_000, 5_000
 """As Locatello et al. 2019 have them: votes are cheap, as every image is encoded once."""
 
 
-def disentanglement(codec: Codec, known: KnownFactors, *, seed: int = 0) -> tuple[dict[str, Score], dict[str, Any]]:
-    """The scores, and the matrices latents × factors behind them for `details`.
+@dataclass(frozen=True)
+class Disentanglement:
+    """What was found.
+
+    Attributes:
+        scores: by key.
+        details: the matrices latents × factors behind them, of those that there are.
+        left_out: why a score is not there, by its key.
+    """
+
+    scores: dict[str, Score]
+    details: dict[str, Any]
+    left_out: dict[str, str]
+
+
+def disentanglement(codec: Codec, known: KnownFactors, *, seed: int = 0) -> Disentanglement:
+    """Every score that the images, latents and factors suffice for.
 
     Raises:
-        UsageError: too few images for a score; the message says how many it needs.
+        UsageError: they suffice for none; the message says what the first one needs.
     """
     space = known.space
     factors = space.factors(np.arange(len(space)))
     z = codec.encode(known.images)
-    gap, importance = mig(z, factors), dci(z, factors, seed=seed)
-    votes = factor_vae_score(space, z.__getitem__, votes=VOTES, held_out_votes=HELD_OUT_VOTES, seed=seed)
-    pairs = beta_vae_score(space, z.__getitem__, points=VOTES, held_out_points=HELD_OUT_VOTES, seed=seed)
-    values = {
-        "mig": gap.value,
-        "dci_disentanglement": importance.disentanglement,
-        "dci_completeness": importance.completeness,
-        "dci_informativeness": importance.informativeness,
-        "sap": sap(z, factors).value,
-        "modularity": modularity_of(gap.information_nats).value,
-        "explicitness": explicitness(z, factors, seed=seed).value,
-        "irs": irs(z, factors).value,
-        "factor_vae_score": votes.value,
-        "beta_vae_score": pairs.value,
+    votes, held_out = VOTES, HELD_OUT_VOTES
+    measures: dict[str, Callable[[], Any]] = {
+        "mig": lambda: mig(z, factors),
+        "dci": lambda: dci(z, factors, seed=seed),
+        "sap": lambda: sap(z, factors),
+        "modularity": lambda: modularity(z, factors),
+        "explicitness": lambda: explicitness(z, factors, seed=seed),
+        "irs": lambda: irs(z, factors),
+        "factor_vae_score": lambda: factor_vae_score(
+            space, z.__getitem__, votes=votes, held_out_votes=held_out, seed=seed
+        ),
+        "beta_vae_score": lambda: beta_vae_score(
+            space, z.__getitem__, points=votes, held_out_points=held_out, seed=seed
+        ),
     }
-    details = {
-        "factors": list(known.names),
-        "images": len(space),
-        "mig_per_factor": gap.gaps.tolist(),
-        "mutual_information_nats": gap.information_nats.tolist(),
-        "factor_entropy_nats": gap.entropy_nats.tolist(),
-        "dci_importance": importance.importance.tolist(),
-        "accuracy_per_factor": importance.accuracies.tolist(),
-    }
-    return {name: Score(value) for name, value in values.items()}, details
+    found: dict[str, Any] = {}
+    left_out: dict[str, str] = {}
+    for name, measure in measures.items():
+        try:
+            found[name] = measure()
+        except UsageError as error:  # one needs two latents, another two factors: the others are no worse for it
+            left_out[name] = str(error)
+    if not found:
+        raise UsageError(next(iter(left_out.values())))
+    values: dict[str, float] = {}
+    details: dict[str, Any] = {"factors": list(known.names), "binned": list(known.binned), "images": len(space)}
+    for name, one in found.items():
+        if name == "dci":
+            for part in ("disentanglement", "completeness", "informativeness"):
+                values[f"dci_{part}"] = getattr(one, part)
+            details |= {"dci_importance": one.importance.tolist(), "accuracy_per_factor": one.accuracies.tolist()}
+        else:
+            values[name] = one.value
+        if name == "mig":
+            details |= {
+                "mig_per_factor": one.gaps.tolist(),
+                "mutual_information_nats": one.information_nats.tolist(),
+                "factor_entropy_nats": one.entropy_nats.tolist(),
+            }
+    return Disentanglement({name: Score(value) for name, value in values.items()}, details, left_out)

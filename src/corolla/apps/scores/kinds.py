@@ -120,7 +120,7 @@ KINDS: Mapping[str, ScoreKind] = {
         featured=True,
     ),
     "rate_nats": ScoreKind(
-        "latent space", "rate", "", 2, "How much a code tells about its image, or any other.", "nats"
+        "latent space", "rate", "", 2, "How much a code says; all of it need not be about the image.", "nats"
     ),
     "active_units": ScoreKind(
         "latent space", "active units", "", 0, "Latents whose mean moves with the image (variance above 0.01)."
@@ -205,7 +205,11 @@ KINDS: Mapping[str, ScoreKind] = {
         "Whether factors can be read off the code by a linear rule; ½ is chance, 1 is always.",
     ),
     "irs": ScoreKind(
-        "disentanglement", "IRS", "higher", 3, "Whether a latent stays where it is as other factors change; 0 to 1."
+        "disentanglement",
+        "IRS",
+        "higher",
+        3,
+        "Whether a latent stays where it is as other factors change; up to 1, noise is not at 0.",
     ),
     "factor_vae_score": ScoreKind(
         "disentanglement",

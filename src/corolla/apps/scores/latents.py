@@ -29,7 +29,6 @@ from corolla.trained import TrainedModel
 ESTIMATED_IMAGES = 1024
 """Images for the parts of the rate, which take time with the square of their number."""
 ACTIVE_VARIANCE = 0.01
-LEAST_PER_LABEL = 2
 
 
 def code_scores(
@@ -53,11 +52,14 @@ def code_scores(
     return {name: Score(value) for name, value in values.items()}, {"correlation": related.matrix.tolist()}
 
 
-def rate_scores(model: TrainedModel, images: NDArray[np.uint8], *, seed: int = 0) -> dict[str, Score]:
-    """Distortion, rate and total correlation, with intervals; empty for auto-encoders, whose codes are points."""
+def rate_scores(model: TrainedModel, evaluation: Part, *, seed: int = 0) -> dict[str, Score]:
+    """Distortion, rate and total correlation, with intervals; empty for auto-encoders, whose codes are points.
+
+    Of many images, ESTIMATED_IMAGES are taken, spread over all. Raises UsageError if there are fewer than two.
+    """
     if model.config.objective.name in AUTO_ENCODERS:
         return {}
-    found = estimate(model.vae, images[:ESTIMATED_IMAGES], importance_samples=1, seed=seed)
+    found = estimate(model.vae, evaluation.some(ESTIMATED_IMAGES).images, importance_samples=1, seed=seed)
     return {
         "distortion_nats": _interval(found.distortion_nats),
         "rate_nats": _interval(found.rate_nats),

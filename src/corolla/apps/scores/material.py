@@ -13,11 +13,13 @@ from corolla.config import DataConfig
 from corolla.data import FACTORS, ImageCache, render, select_rows
 from corolla.errors import UsageError
 from corolla.metrics import FactorGrid, FactorTable
+from corolla.metrics.samples import discretise
 from corolla.progress import ProgressDisplay
 from corolla.trained import TrainedModel
 
 MOST_TRAINING = 8192
 MOST_FACTOR_ROWS = 10_000
+FACTOR_BINS, _ROWS_PER_VALUE = 10, 10
 _SEED = 0
 _DRAWN_AT_A_TIME = 100
 
@@ -44,6 +46,8 @@ class KnownFactors:
     space: FactorTable
     names: tuple[str, ...]
     images: NDArray[np.uint8]
+    binned: tuple[str, ...] = ()
+    """Names of the factors that are real numbers, and were cut into FACTOR_BINS equal-width bins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +141,8 @@ def known_factors(cache: ImageCache, data: DataConfig) -> KnownFactors | None:
     """Images whose factors are known, of all splits, or None.
 
     Florets are drawn for it, at random points of their published grid, each once: their own factors lie anywhere
-    between. Of other data sets at most MOST_FACTOR_ROWS are taken.
+    between. Of other data sets at most MOST_FACTOR_ROWS are taken; a factor with more values than one for every ten of
+    them is a real number, and cut into FACTOR_BINS equal-width bins.
 
     Raises:
         UsageError: a factor never varies, or there are too few images for the values that it has.
@@ -153,7 +158,11 @@ def known_factors(cache: ImageCache, data: DataConfig) -> KnownFactors | None:
     if cache.factors is None:
         return None
     rows = np.sort(rng.permutation(len(cache.images))[:MOST_FACTOR_ROWS])
-    return KnownFactors(FactorTable(cache.factors[rows]), tuple(cache.factor_names), np.asarray(cache.images[rows]))
+    names, factors = tuple(cache.factor_names), cache.factors[rows].astype(np.float64)
+    many = [k for k, column in enumerate(factors.T) if len(np.unique(column)) * _ROWS_PER_VALUE > len(rows)]
+    factors[:, many] = discretise(factors[:, many], FACTOR_BINS)
+    binned = tuple(names[k] for k in many)
+    return KnownFactors(FactorTable(factors), names, np.asarray(cache.images[rows]), binned)
 
 
 def _drawn(factors: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
