@@ -64,7 +64,7 @@ def test_scores_that_a_seed_lacks_are_left_out_of_its_column() -> None:
 @pytest.mark.parametrize(
     ("other", "told"),
     [
-        ({"data": {"source": "flowers102"}}, "b: scored on other images than a: its source is flowers102, not florets"),
+        ({"data": {"fingerprint": "cd"}}, "b: scored on other images than a: its fingerprint is cd, not ab"),
         ({"data": {"size": [32, 32]}}, r"its size is \[32, 32\]"),
         ({"split": "test"}, "its split is test, not val"),
     ],
@@ -94,6 +94,14 @@ def test_other_numbers_are_compared_only_by_force(number: str) -> None:
 def test_columns_never_share_a_name() -> None:
     found = compare([entry(f"runs/{n}", 1.0, seed=n, objective__beta=1 + n // 3) for n in (1, 2, 3, 4)])
     assert [column.name for column in found.columns] == ["runs/1, runs/2", "runs/3, runs/4"]
+
+
+def test_images_that_were_moved_are_the_same_and_so_are_runs_of_other_machines() -> None:
+    first = entry("a", 1.0, training__threads=1)
+    second = entry("b", 2.0, training__threads=2, data__mirror="elsewhere", seed=7, data={"source": "folder:moved"})
+    (column,) = compare([first, second]).columns
+    assert column.members == ("a", "b")
+    assert compare([first, second]).differing == ()
 
 
 def test_one_model_is_nothing_to_compare() -> None:

@@ -188,7 +188,7 @@ def test_an_auto_encoder_has_no_rate(tmp_path: Path) -> None:
     model = make(tmp_path / "run", objective__name="ae")
     names = evaluate(model, gather(model, factors=False), groups=["images", "latent space"]).scores.scores
     assert "psnr_db" in names
-    assert not {"rate_nats", "distortion_nats", "total_correlation_nats"} & set(names)
+    assert not {"rate_nats", "distortion_nats", "total_correlation_nats", "active_units"} & set(names)
 
 
 def test_what_was_trained_on_is_no_measure(tmp_path: Path) -> None:

@@ -13,7 +13,19 @@ from corolla.apps.scores.tables import formatted, in_order, row_label
 from corolla.config import Config
 from corolla.errors import UsageError
 
-_IDENTITY = ("source", "fingerprint", "size", "recipe")
+_IDENTITY = ("fingerprint", "size", "recipe")
+_APART = (
+    "seed",
+    "data.mirror",
+    "training.accelerator",
+    "training.checkpoint_every",
+    "training.devices",
+    "training.num_nodes",
+    "training.report",
+    "training.samples_every",
+    "training.threads",
+)
+"""Settings that make no other model of a run: its seed, and what belongs to the machine or to what is written."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +128,12 @@ def _check_same_counts(entries: Sequence[Entry]) -> None:
 
 
 def _identity(entry: Entry) -> object:
-    return tuple(sorted((name, str(value)) for name, value in entry.config.flat().items() if name != "seed"))
+    return tuple(sorted((name, str(value)) for name, value in entry.config.flat().items() if name not in _APART))
 
 
 def _differing(configs: Sequence[Config]) -> tuple[str, ...]:
     flats = [config.flat() for config in configs]
-    return tuple(name for name in flats[0] if name != "seed" and len({str(flat[name]) for flat in flats}) > 1)
+    return tuple(name for name in flats[0] if name not in _APART and len({str(flat[name]) for flat in flats}) > 1)
 
 
 def _column(members: Sequence[Entry], differing: Sequence[str]) -> Column:

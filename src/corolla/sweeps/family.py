@@ -73,7 +73,7 @@ def train_family(base: Config, seeds: Sequence[int], folder: Path) -> dict[str, 
     for path, config in configs.items():
         _refuse_other(path, config)
     for path, config in configs.items():
-        train_run(config, path, go_on="corolla compare --family with the same settings")
+        train_run(config, path, go_on=f"corolla compare --family ... -o {folder}")
     return {name: [folder / f"{name}-{seed}" for seed in seeds] for name in MEMBERS}
 
 

@@ -21,6 +21,7 @@ from corolla.apps.scores.record import FILE_NAME, Score, Scores, load_scores, sa
 from corolla.distributions import FITTED_PRIORS
 from corolla.errors import UsageError
 from corolla.metrics import bootstrap
+from corolla.objectives import AUTO_ENCODERS
 from corolla.runs import versions
 from corolla.trained import TrainedModel
 
@@ -158,6 +159,7 @@ def evaluate_codec(
         )
     )
     images, labels = material.evaluation.images, material.training.some(LABELLED)
+    normal = not (isinstance(codec, TrainedModel) and codec.config.objective.name in AUTO_ENCODERS)
     codes = codec.encode(images)
     chosen = build_features(features, material.training.images) if features is not None else None
 
@@ -184,6 +186,8 @@ def evaluate_codec(
 
     def latents() -> None:
         values, details["latent space"] = code_scores(codes, images, seed=seed)
+        if not normal:
+            del values["active_units"]  # which are told by a variance beside that of the prior
         scores.update(values)
 
     def telling_labels() -> None:
@@ -193,7 +197,7 @@ def evaluate_codec(
         if material.too_few:
             raise UsageError(material.too_few)
         if material.factors is not None:
-            taken_apart = disentanglement(codec, material.factors, seed=seed)
+            taken_apart = disentanglement(codec, material.factors, normal=normal, seed=seed)
             details["disentanglement"] = taken_apart.details
             scores.update(taken_apart.scores)
             left_out.update(taken_apart.left_out)

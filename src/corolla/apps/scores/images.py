@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from corolla.apps.scores.codec import Codec
 from corolla.lite0 import SMALLEST_PX, PerceptualDistance
 from corolla.metrics import psnr, ssim
+from corolla.metrics.images import SSIM_WINDOW_PX
 
 BATCH_SIZE = 64
 ROUNDING_DB = 10 * math.log10(12 * 255**2)
@@ -32,7 +33,9 @@ class Returned:
 def through_and_back(codec: Codec, images: NDArray[np.uint8], *, perceptual: bool) -> Returned:
     """Measure the reconstruction of each image. Raises UsageError if the extra `perceptual` is needed and missing."""
     back = codec.decode(codec.encode(images))
-    measures = {"psnr_db": np.minimum(psnr(images, back), ROUNDING_DB), "ssim": ssim(images, back)}
+    measures = {"psnr_db": np.minimum(psnr(images, back), ROUNDING_DB)}
+    if min(images.shape[1:3]) >= SSIM_WINDOW_PX:
+        measures["ssim"] = ssim(images, back)
     if perceptual and min(images.shape[1:3]) >= SMALLEST_PX:
         measures["perceptual_lite0"] = perceptual_distances(images, back)
     return Returned(back, measures)

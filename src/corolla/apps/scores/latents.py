@@ -12,7 +12,7 @@ from corolla.apps.scores.codec import PrincipalComponents
 from corolla.apps.scores.kinds import key
 from corolla.apps.scores.material import Part
 from corolla.apps.scores.record import Score
-from corolla.estimates import Average, estimate
+from corolla.estimates import ACTIVE_VARIANCE, Average, estimate
 from corolla.metrics import (
     continuity,
     correlation,
@@ -28,7 +28,6 @@ from corolla.trained import TrainedModel
 
 ESTIMATED_IMAGES = 1024
 """Images for the parts of the rate, which take time with the square of their number."""
-ACTIVE_VARIANCE = 0.01
 
 
 def code_scores(
