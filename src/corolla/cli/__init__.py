@@ -15,7 +15,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from corolla import __version__
-from corolla.cli import data, demo, estimate, info, priors, report, scores, sweep, train, use
+from corolla.cli import compress, data, demo, estimate, info, priors, report, scores, sweep, train, use
 from corolla.errors import CorollaError, UsageError
 
 BROKEN_PIPE = 128 + 13
@@ -40,7 +40,15 @@ _USE = Group("Use a trained model", sort_key=2)
 _LOOK = Group("Look", sort_key=3)
 _COMMANDS: dict[Group, tuple[Callable[..., None], ...]] = {
     _TRAIN: (demo.demo, train.train, sweep.sweep, sweep.tune, info.presets),
-    _USE: (use.sample, priors.fit_prior, use.reconstruct, use.traverse, use.interpolate),
+    _USE: (
+        use.sample,
+        priors.fit_prior,
+        use.reconstruct,
+        use.traverse,
+        use.interpolate,
+        compress.compress,
+        compress.decompress,
+    ),
     _LOOK: (info.info, report.report, scores.evaluate, scores.compare, estimate.estimate),
 }
 for _group, _commands in _COMMANDS.items():

@@ -87,7 +87,7 @@ def reconstruct(
     if count < 1:
         raise UsageError(f"--count {count}: give at least 1")
     trained = _load(model)
-    chosen = _find_images(images)[:count] if images else _evaluation_images(trained, count)
+    chosen = find_images(images)[:count] if images else _evaluation_images(trained, count)
     result = reconstruction(trained, chosen, seed=seed)
     save_picture(output, reconstruction_sheet(result))
     number = len(result.images)
@@ -184,7 +184,7 @@ def interpolate(
     if not images and count < 2:
         raise UsageError(f"--count {count}: give at least 2 points to walk between")
     trained = _load(model)
-    files = _find_images(images, at_most_from_folders=count) if images else []
+    files = find_images(images, at_most_from_folders=count) if images else []
     endpoints = trained.encode(files) if files else trained.sample_latents(count, seed=seed)
     between = (MOVING_STEPS_BETWEEN if moves else STILL_STEPS) if steps is None else steps
     result = interpolation(trained, endpoints, steps=between, loop=loop, method=method)
@@ -212,7 +212,7 @@ def _load(path: Path) -> TrainedModel:
     return load(path)
 
 
-def _find_images(paths: tuple[Path, ...], *, at_most_from_folders: int | None = None) -> list[Path]:
+def find_images(paths: tuple[Path, ...], *, at_most_from_folders: int | None = None) -> list[Path]:
     """Files as given, folders replaced by the images in them."""
     from corolla.data import open_source
     from corolla.data.sources import FileSource

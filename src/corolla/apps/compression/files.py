@@ -1,0 +1,315 @@
+"""Images <-> a `.corolla` file, through a trained model.
+
+What is stored of an image is the mean of q(z|x), rounded to a grid as coarse as the posterior is wide, and coded under
+the prior. With a residual the 8-bit pixels come back exactly, at the model's size.
+
+Where the decoder runs decides how its last bits round. Without a residual that moves some values of some pixels by one
+level in 255. With one, every bit matters: there the model's pictures are computed on the CPU in double precision, whose
+errors, about 1e-13, all but never tip a rounded level; their checksum is in the file, and a machine on which they differ
+all the same refuses to go on.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from corolla.apps.compression.coder import decode_points, encode_points, stream_coders
+from corolla.apps.compression.container import FINGERPRINT_BYTES, LARGEST_BLOCK, Header, Reader, Writer
+from corolla.apps.compression.grid import PER_OCTAVE, Grid, grid_of, reference_exponents
+from corolla.apps.compression.residual import decode_residual, encode_residual
+from corolla.checkpoint import ModelCard
+from corolla.errors import CorollaError, DataError, ModelError, UsageError
+from corolla.files import replacing
+from corolla.guidance import WITHOUT_CODE_LENGTH
+from corolla.trained import Images, Picture, TrainedModel
+
+SMALLEST_STEP, LARGEST_STEP = 2.0**-8, 2.0**8
+_BLOCK_PIXELS = 2**20
+_CHECK_BYTES = 2
+_CRC_BYTES = 4
+
+_LOG = logging.getLogger("corolla")
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What was written: how many images, how many bytes, and the files that were left out, each with the reason."""
+
+    images: int
+    bytes: int
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Images that came out of a file: uint8 N×height×width×3, their codes N×latent_dim, and their names if it has any."""
+
+    images: NDArray[np.uint8]
+    codes: NDArray[np.float32]
+    names: tuple[str, ...] | None = None
+
+
+def compress(
+    model: TrainedModel,
+    images: Images | Iterable[Picture | NDArray[np.uint8] | torch.Tensor],
+    output: Path | str | BinaryIO,
+    *,
+    step: float = 1.0,
+    lossless: bool = False,
+    names: bool = False,
+    on_error: Literal["skip", "refuse"] = "refuse",
+    progress: Callable[[int], None] | None = None,
+) -> Compressed:
+    """Write images to a `.corolla` file; block by block, so that memory does not grow with their number.
+
+    Args:
+        model: what to compress with; it is needed to decompress.
+        images: as `TrainedModel` takes them, one after another; an iterator is read as the file grows.
+        output: the file, which is there whole or not at all, or an open binary file.
+        step: the grid's step in units of the posterior's standard deviation, rounded to a power of 2^(1/8): finer
+            costs more bytes, coarser loses detail.
+        lossless: add what turns the model's pictures into the images, to the last bit of their 8-bit pixels.
+        names: keep the files' names without their suffixes; images that are not files get an empty one.
+        on_error: what to do with an image that cannot be read: leave it out with a warning, or stop.
+        progress: called with the number of images done after each block.
+
+    Raises:
+        UsageError: there are no images, an array is not that of images, the step cannot be, or the extra is missing.
+        DataError: an image cannot be read.
+        ModelError: the model cannot compress: it has no prior, no record of its KL, or was never saved.
+        CorollaError: the file cannot be written.
+    """
+    stream_coders()
+    header = Header(fingerprint(model.card), scale_of(step), lossless, names)
+    if not isinstance(output, str | Path):
+        return _write(model, images, output, header, on_error, progress)
+    output = Path(output)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(output) as temporary, temporary.open("wb") as file:
+            return _write(model, images, file, header, on_error, progress)
+    except OSError as error:
+        raise CorollaError(f"{output}: cannot be written: {error.strerror}; choose another place") from None
+
+
+def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[Block]:
+    """The images of a `.corolla` file, block by block as it is read; none before its block's checksum was found right.
+
+    Raises:
+        DataError: the file cannot be read, is not of this kind, cut short or altered, with the place; or this machine
+            computes other pictures than the one that wrote a lossless file. Blocks before the place have come out.
+        ModelError: another model is needed.
+        UsageError: the extra is missing.
+    """
+    stream_coders()
+    with ExitStack() as stack:
+        if isinstance(source, str | Path):
+            name = str(source)
+            try:
+                source = stack.enter_context(Path(source).open("rb"))
+            except OSError as error:
+                raise DataError(f"{name}: cannot be read: {error.strerror}") from None
+        else:
+            name = str(getattr(source, "name", "file"))
+        reader = Reader(source, name)
+        header = reader.header
+        own = fingerprint(model.card)
+        if header.fingerprint != own:
+            raise ModelError(
+                f"{name}: made with the model {header.fingerprint.hex()}, but {model.path or 'this one'} is {own.hex()};"
+                " give the model that it was made with"
+            )
+        grid = _grid(model, header)
+        draw = exact_pictures(model) if header.lossless else model.decode
+        for number, (count, sections) in enumerate(reader.blocks(), start=1):
+            try:
+                block = _read_block(count, sections, header, grid, draw)
+            except DataError as error:
+                raise DataError(f"{name}: block {number}: {error}") from None
+            yield block
+
+
+def read_header(path: Path | str) -> Header:
+    """What a file says of itself before its images. Raises DataError if it is not of this kind, or damaged."""
+    try:
+        with Path(path).open("rb") as file:
+            return Reader(file, str(path)).header
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def fingerprint(card: ModelCard) -> bytes:
+    """Eight bytes of a SHA-256 over what a file needs of its model: the weights, and the steps of its latents.
+
+    Raises:
+        ModelError: the model cannot compress; the message says why.
+    """
+    objective = card.config.objective.name
+    if objective in WITHOUT_CODE_LENGTH:
+        raise ModelError(
+            f"a model of the objective {objective} has no prior to code under; train a VAE for compression"
+        )
+    if not card.weights_sha256:
+        raise ModelError("this model was never saved, so that a file could not say which one it needs; save it first")
+    if not card.latent_kl_nats:
+        raise ModelError("this model has no record of its latents' KL, which their steps follow; train it anew")
+    steps = ",".join(
+        "-" if exponent is None else str(exponent) for exponent in reference_exponents(card.latent_kl_nats)
+    )
+    return hashlib.sha256(f"{card.weights_sha256} {steps}".encode()).digest()[:FINGERPRINT_BYTES]
+
+
+def scale_of(step: float) -> int:
+    """The step as a power of 2^(1/8), rounded. Raises UsageError if it is out of range."""
+    if not SMALLEST_STEP < step < LARGEST_STEP:
+        raise UsageError(f"step {step:g}: give a number above {SMALLEST_STEP:g} and below {LARGEST_STEP:g}, such as 1")
+    return round(PER_OCTAVE * float(np.log2(step)))
+
+
+def exact_pictures(model: TrainedModel) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]]:
+    """`model.decode` on the CPU in double precision: the same pictures on nearly any machine."""
+    decoder = copy.deepcopy(model.vae.decoder).double().cpu()
+    likelihood = copy.deepcopy(model.vae.likelihood).double().cpu()
+
+    def draw(codes: NDArray[np.float32]) -> NDArray[np.uint8]:
+        with torch.inference_mode():
+            mean = likelihood(decoder(torch.from_numpy(codes).double())).mean
+            return (mean * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+    return draw
+
+
+def _grid(model: TrainedModel, header: Header) -> Grid:
+    return grid_of(reference_exponents(model.card.latent_kl_nats), header.scale)
+
+
+def _write(
+    model: TrainedModel,
+    images: Images | Iterable[Picture | NDArray[np.uint8] | torch.Tensor],
+    file: BinaryIO,
+    header: Header,
+    on_error: Literal["skip", "refuse"],
+    progress: Callable[[int], None] | None,
+) -> Compressed:
+    grid = _grid(model, header)
+    draw = exact_pictures(model) if header.lossless else None
+    writer = Writer(file, header)
+    skipped: list[str] = []
+    for pixels, names in _blocks(model, images, on_error, skipped):
+        codes = model.encode(pixels)
+        if not np.isfinite(codes).all():
+            raise ModelError("the model's codes of these images are not finite; its weights are damaged")
+        points = grid.quantise(codes)
+        sections = [_check(points) + encode_points(points, grid)]
+        if draw is not None:
+            pictures = draw(grid.codes(points))
+            sections.append(_picture_check(pictures) + encode_residual(pixels, pictures))
+        if header.named:
+            sections.append(zlib.compress("\0".join(names).encode(), 9))
+        writer.write(len(pixels), sections)
+        if progress is not None:
+            progress(writer.images)
+    if not writer.images:
+        raise UsageError("no images given" if not skipped else f"none of the {len(skipped)} images can be read")
+    writer.close()
+    return Compressed(writer.images, writer.bytes, tuple(skipped))
+
+
+def _blocks(
+    model: TrainedModel,
+    images: Images | Iterable[Picture | NDArray[np.uint8] | torch.Tensor],
+    on_error: Literal["skip", "refuse"],
+    skipped: list[str],
+) -> Iterator[tuple[NDArray[np.uint8], list[str]]]:
+    """8-bit pixels and names, as many at a time as go into a block."""
+    size = max(1, min(LARGEST_BLOCK, _BLOCK_PIXELS // (model.height * model.width)))
+    pixels: list[NDArray[np.uint8]] = []
+    names: list[str] = []
+    for image in _one_by_one(images):
+        try:
+            found = model.pixels(image)
+        except DataError as error:
+            if on_error == "refuse":
+                raise
+            skipped.append(str(error))
+            _LOG.warning("%s; left out", error)
+            continue
+        if found.dtype != np.uint8:
+            found = np.rint(found * 255)
+        pixels.append(found.astype(np.uint8))
+        names.append(Path(image).stem if isinstance(image, str | Path) else "")
+        if len(pixels) == size:
+            yield np.concatenate(pixels), names
+            pixels, names = [], []
+    if pixels:
+        yield np.concatenate(pixels), names
+
+
+def _one_by_one(
+    images: Images | Iterable[Picture | NDArray[np.uint8] | torch.Tensor],
+) -> Iterator[Picture | NDArray[np.uint8] | torch.Tensor]:
+    if isinstance(images, str | Path | Image.Image) or (
+        isinstance(images, np.ndarray | torch.Tensor) and images.ndim != 4
+    ):
+        yield images
+    else:
+        for image in images:
+            # A sequence may hold arrays of several images each.
+            yield from image if isinstance(image, np.ndarray | torch.Tensor) and image.ndim == 4 else (image,)
+
+
+def _read_block(
+    count: int,
+    sections: list[bytes],
+    header: Header,
+    grid: Grid,
+    draw: Callable[[NDArray[np.float32]], NDArray[np.uint8]],
+) -> Block:
+    check, content = sections[0][:_CHECK_BYTES], sections[0][_CHECK_BYTES:]
+    points = decode_points(content, count, grid)
+    if check != _check(points):
+        raise DataError("decodes to other codes than were stored; use the Corolla and constriction that wrote it")
+    codes = grid.codes(points)
+    images = draw(codes)
+    if header.lossless:
+        check, content = sections[1][:_CRC_BYTES], sections[1][_CRC_BYTES:]
+        if check != _picture_check(images):
+            raise DataError(
+                "this machine computes other pictures from its codes than the one that wrote it, so that its exact "
+                "pixels cannot be restored here; decompress it there"
+            )
+        images = decode_residual(content, images)
+    return Block(images, codes, _read_names(sections[-1], count) if header.named else None)
+
+
+def _read_names(section: bytes, count: int) -> tuple[str, ...]:
+    try:
+        unpacker = zlib.decompressobj()
+        names = tuple(unpacker.decompress(section, 2**20).decode().split("\0"))
+    except (zlib.error, UnicodeDecodeError):
+        raise DataError("its names cannot be read") from None
+    if len(names) != count or any(set("/\\:") & set(name) for name in names):
+        raise DataError("its names are not those of files")
+    return names
+
+
+def _check(points: NDArray[np.int32]) -> bytes:
+    """Two bytes by which a decoder whose tables are others than the encoder's is found out."""
+    return zlib.crc32(points.astype("<i4").tobytes()).to_bytes(4, "little")[:_CHECK_BYTES]
+
+
+def _picture_check(pictures: NDArray[np.uint8]) -> bytes:
+    return zlib.crc32(pictures.tobytes()).to_bytes(_CRC_BYTES, "little")

@@ -1,0 +1,95 @@
+"""Commands that keep images as codes of a trained model: compress, decompress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from corolla.cli.use import find_images
+from corolla.errors import UsageError
+
+Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+
+SUFFIX = ".corolla"
+
+
+def compress(
+    model: Path,
+    /,
+    *images: Path,
+    output: Output,
+    step: float = 1.0,
+    lossless: bool = False,
+    names: bool = False,
+    strict: bool = False,
+) -> None:
+    """Keep images as codes of a model: tens of bytes each. Needs the extra `codec`.
+
+    Args:
+        model: Run folder or model folder; `corolla decompress` will need it too.
+        images: Image files, and folders of them; they come back at the model's size.
+        output: The file to write; its name ends in .corolla.
+        step: How coarsely codes are rounded, in standard deviations of the posterior: more is smaller and plainer.
+        lossless: Keep all 8-bit pixels, as they are at the model's size, to the last bit.
+        names: Keep the files' names too.
+        strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
+    """
+    from corolla.apps import compression
+    from corolla.progress import ProgressDisplay
+    from corolla.trained import load
+
+    if output.suffix.lower() != SUFFIX:
+        raise UsageError(f"{output}: compressed images are written as {SUFFIX}; end the name in that")
+    if not images:
+        raise UsageError("no images given; name image files or folders of them")
+    trained = load(model)
+    found = find_images(images)
+    with ProgressDisplay("compressing", len(found)) as display:
+
+        def show(done: int) -> None:
+            if display.due():
+                display.update(done)
+
+        result = compression.compress(
+            trained,
+            iter(found),
+            output,
+            step=step,
+            lossless=lossless,
+            names=names,
+            on_error="refuse" if strict else "skip",
+            progress=show,
+        )
+    each = result.bytes / result.images
+    bits = 8 * each / (trained.height * trained.width)
+    left_out = f", {len(result.skipped)} left out" if result.skipped else ""
+    number = f"{result.images} image{'s' if result.images > 1 else ''}"
+    print(f"wrote {output} ({number}{left_out}, {result.bytes} bytes: {each:.1f} an image, {bits:.3f} bits a pixel)")
+
+
+def decompress(file: Path, /, *, model: Path, output: Output) -> None:
+    """Get images back from a .corolla file, as PNG files in a folder. Needs the extra `codec`.
+
+    Args:
+        file: What `corolla compress` wrote.
+        model: Run folder or model folder of the model that it was written with; any other is refused.
+        output: The folder, which is made if it is missing: 000001.png and so on, with the images' names if the file
+            has them.
+    """
+    from PIL import Image
+
+    from corolla.apps import compression
+    from corolla.apps.pictures import save_picture
+    from corolla.trained import load
+
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output}: is a file; give the name of a folder")
+    number = 0
+    for block in compression.decompress(load(model), file):
+        for index, image in enumerate(block.images):
+            number += 1
+            name = f"-{block.names[index]}" if block.names and block.names[index] else ""
+            save_picture(output / f"{number:06d}{name}.png", Image.fromarray(image))
+    print(f"wrote {output} ({number} image{'s' if number != 1 else ''})")
