@@ -3,10 +3,10 @@
 What is stored of an image is the mean of q(z|x), rounded to a grid as coarse as the posterior is wide, and coded under
 the prior. With a residual the 8-bit pixels come back exactly, at the model's size.
 
-Where the decoder runs decides how its last bits round. Without a residual that moves some values of some pixels by one
-level in 255. With one, every bit matters: there the model's pictures are computed on the CPU in double precision, whose
-errors, about 1e-13, all but never tip a rounded level; their checksum is in the file, and a machine on which they differ
-all the same refuses to go on.
+Where the decoder runs decides how its last bits round. Without a residual that moves some values by one level in 255.
+With one, every bit matters: there the model's pictures are computed on the CPU in double precision, whose errors, about
+1e-13, all but never tip a rounded level; their checksum is in the file, and a machine on which they differ all the same
+refuses to go on.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ SMALLEST_STEP, LARGEST_STEP = 2.0**-8, 2.0**8
 _BLOCK_PIXELS = 2**20
 _CHECK_BYTES = 2
 _CRC_BYTES = 4
+_UNSAFE = str.maketrans("/\\:", "___")
+"""What would lead out of a folder on some system."""
 
 _LOG = logging.getLogger("corolla")
 
@@ -55,7 +57,7 @@ class Compressed:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Images that came out of a file: uint8 N×height×width×3, their codes N×latent_dim, and their names if it has any."""
+    """Images that came out of a file: uint8 N×height×width×3, their codes N×latent_dim, and names if it has any."""
 
     images: NDArray[np.uint8]
     codes: NDArray[np.float32]
@@ -102,7 +104,7 @@ def compress(
         with replacing(output) as temporary, temporary.open("wb") as file:
             return _write(model, images, file, header, on_error, progress)
     except OSError as error:
-        raise CorollaError(f"{output}: cannot be written: {error.strerror}; choose another place") from None
+        raise CorollaError(f"{output}: cannot be written: {error.strerror}; choose another place") from error
 
 
 def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[Block]:
@@ -129,8 +131,8 @@ def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[B
         own = fingerprint(model.card)
         if header.fingerprint != own:
             raise ModelError(
-                f"{name}: made with the model {header.fingerprint.hex()}, but {model.path or 'this one'} is {own.hex()};"
-                " give the model that it was made with"
+                f"{name}: made with the model {header.fingerprint.hex()}, but {model.path or 'this one'} is "
+                f"{own.hex()}; give the model that it was made with"
             )
         grid = _grid(model, header)
         draw = exact_pictures(model) if header.lossless else model.decode
@@ -187,7 +189,10 @@ def exact_pictures(model: TrainedModel) -> Callable[[NDArray[np.float32]], NDArr
     def draw(codes: NDArray[np.float32]) -> NDArray[np.uint8]:
         with torch.inference_mode():
             mean = likelihood(decoder(torch.from_numpy(codes).double())).mean
-            return (mean * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+            levels: NDArray[np.uint8] = (
+                (mean * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+            )
+        return levels
 
     return draw
 
@@ -218,7 +223,7 @@ def _write(
             pictures = draw(grid.codes(points))
             sections.append(_picture_check(pictures) + encode_residual(pixels, pictures))
         if header.named:
-            sections.append(zlib.compress("\0".join(names).encode(), 9))
+            sections.append(zlib.compress("\0".join(names).encode("utf-8", "replace"), 9))
         writer.write(len(pixels), sections)
         if progress is not None:
             progress(writer.images)
@@ -250,7 +255,7 @@ def _blocks(
         if found.dtype != np.uint8:
             found = np.rint(found * 255)
         pixels.append(found.astype(np.uint8))
-        names.append(Path(image).stem if isinstance(image, str | Path) else "")
+        names.append(Path(image).stem.translate(_UNSAFE) if isinstance(image, str | Path) else "")
         if len(pixels) == size:
             yield np.concatenate(pixels), names
             pixels, names = [], []
@@ -301,7 +306,7 @@ def _read_names(section: bytes, count: int) -> tuple[str, ...]:
         names = tuple(unpacker.decompress(section, 2**20).decode().split("\0"))
     except (zlib.error, UnicodeDecodeError):
         raise DataError("its names cannot be read") from None
-    if len(names) != count or any(set("/\\:") & set(name) for name in names):
+    if len(names) != count or any(name != name.translate(_UNSAFE) for name in names):
         raise DataError("its names are not those of files")
     return names
 

@@ -115,10 +115,11 @@ def point_probabilities(exponent: int) -> NDArray[np.float64]:
     A point stands for what lies nearer to it than to any other; the outermost two for the tails as well.
     """
     step, largest = step_size(exponent), largest_point(exponent)
-    upper = _mass_between_0_and((np.arange(largest) + 0.5) * step)  # upper edges of the points 0 to largest - 1
+    upper = _mass_between_0_and(
+        (np.arange(largest, dtype=np.float64) + 0.5) * step
+    )  # upper edges of the points 0 to largest - 1
     right = np.concatenate([upper[1:], [0.5]]) - upper
-    mass = np.concatenate([right[::-1], [2 * upper[0]], right])
-    mass = np.maximum(mass, 0.0)
+    mass: NDArray[np.float64] = np.maximum(np.concatenate([right[::-1], [2 * upper[0]], right]), 0.0)
     mass.flags.writeable = False
     return mass
 
@@ -130,7 +131,8 @@ def _mass_between_0_and(x: NDArray[np.float64]) -> NDArray[np.float64]:
     for odd in range(3, 401, 2):  # at x = 8 the terms fall from the 32nd on; the last of these is below 1e-80
         term = term * square / odd
         total = total + term
-    return total * _ONE_BY_ROOT_2PI * _exp_minus(0.5 * square)
+    mass: NDArray[np.float64] = total * _ONE_BY_ROOT_2PI * _exp_minus(0.5 * square)
+    return mass
 
 
 def _exp_minus(y: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -189,7 +189,8 @@ def _probabilities(scale: int) -> NDArray[np.float64]:
     theta = 1 - step_size(-2 * scale - 1)
     powers = np.multiply.accumulate(np.concatenate([[1.0], np.full(_LEVELS // 2, theta)]))
     mass = np.concatenate([powers[:0:-1], powers[:-1]]) * ((1 - theta) / (1 + theta)) + _TAIL
-    return mass / np.add.accumulate(mass)[-1]
+    probabilities: NDArray[np.float64] = mass / np.add.accumulate(mass)[-1]
+    return probabilities
 
 
 @lru_cache(maxsize=_SCALES)

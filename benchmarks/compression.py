@@ -1,0 +1,213 @@
+"""Rate and distortion of `corolla compress` beside PCA with the same coder, JPEG and WebP, and the speed of it.
+
+Bytes are those of files. Corolla and PCA write all images into one file; JPEG and WebP write one for each, whose bytes
+are given as they are, and without what does not depend on the image: JPEG's tables and headers, and WebP's containers.
+The images are those of the evaluation split, on which no run was trained; PCA is fitted to the images that the first
+run was trained on, its steps are of equal length in pixel space, as is best for the squared error, and its codes go
+through the same rounding, coder and file. PSNR and SSIM are averages over images. Everything runs in one thread.
+
+    python dev.py bench compression runs/bench-flowers/vae runs/bench-flowers/flowers --mirror FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from threadpoolctl import threadpool_limits
+
+import corolla
+from corolla.apps.compression import compress, decompress
+from corolla.apps.compression.coder import encode_points
+from corolla.apps.compression.container import Header, Writer
+from corolla.apps.compression.grid import PER_OCTAVE, grid_of
+from corolla.apps.own_images import own_images
+from corolla.apps.scores.codec import PrincipalComponents
+from corolla.data import select_rows
+from corolla.errors import UsageError
+from corolla.metrics import psnr, ssim
+from corolla.trained import TrainedModel
+from environment import describe, markdown_table
+
+Images = NDArray[np.uint8]
+
+STEPS = (0.5, 1, 2, 4, 8)
+PCA_DIMS = (64, 512)
+PCA_STEPS_LEVELS = (60, 90, 130, 180, 260, 400)
+"""In levels of 255, over the norm of an image's whole vector of values."""
+JPEG_QUALITIES = (1, 5, 10, 20, 40)
+WEBP_QUALITIES = (0, 5, 10, 20, 40)
+SPEED_REPEATS = 3
+WEBP_CONTAINER_BYTES = 20
+"""RIFF header and the head of the only chunk."""
+
+
+def row(name: str, setting: str, sizes: tuple[float, float | None], images: Images, returned: Images) -> list[str]:
+    """A row of the table, from bytes an image with and without what all files share."""
+    each, bare = sizes
+    return [
+        name,
+        setting,
+        f"{each:.1f}",
+        "-" if bare is None else f"{bare:.1f}",
+        f"{8 * each / (images.shape[1] * images.shape[2]):.3f}",
+        f"{psnr(images, returned).mean():.2f}",
+        f"{ssim(images, returned).mean():.3f}",
+    ]
+
+
+def corolla_rows(name: str, model: TrainedModel, images: Images) -> list[list[str]]:
+    """One file for all images, at several steps; then one for each, at the step 1."""
+    rows = []
+    for step in STEPS:
+        file = io.BytesIO()
+        written = compress(model, images, file, step=step)
+        file.seek(0)
+        returned = np.concatenate([block.images for block in decompress(model, file)])
+        rows.append(row(name, f"step {step:g}", (written.bytes / len(images), None), images, returned))
+    each = statistics.mean(compress(model, image, io.BytesIO()).bytes for image in images)
+    returned = np.concatenate([_again(model, image) for image in images])
+    rows.append(row(name, "step 1, a file each", (each, None), images, returned))
+    return rows
+
+
+def _again(model: TrainedModel, image: Images) -> Images:
+    file = io.BytesIO()
+    compress(model, image, file)
+    file.seek(0)
+    return next(decompress(model, file)).images
+
+
+def pca_rows(training: Images, images: Images, latent_dim: int) -> list[list[str]]:
+    """PCA in the same file; a latent's step is one length in pixel space over its component's standard deviation."""
+    pca = PrincipalComponents(training, latent_dim)
+    stddevs = np.sqrt(pca._pca.explained_variance_)
+    rows = []
+    for levels in PCA_STEPS_LEVELS:
+        grid = grid_of([round(PER_OCTAVE * float(np.log2(levels / 255 / stddev))) for stddev in stddevs], 0)
+        writer = Writer(io.BytesIO(), Header(bytes(8), 0))
+        parts = []
+        for start in range(0, len(images), 256):
+            points = grid.quantise(pca.encode(images[start : start + 256]))
+            writer.write(len(points), [bytes(2) + encode_points(points, grid)])
+            parts.append(pca.decode(grid.codes(points)))
+        writer.close()
+        each = writer.bytes / len(images)
+        rows.append(row(f"PCA, {latent_dim}", f"step {levels}/255", (each, None), images, np.concatenate(parts)))
+    return rows
+
+
+def picture_rows(kind: str, qualities: tuple[int, ...], images: Images) -> list[list[str]]:
+    """A file for each image by Pillow, as small as it can make them."""
+    options: dict[str, object] = {"optimize": True} if kind == "JPEG" else {"method": 6}
+    bare: Callable[[bytes], int] = _jpeg_scan_bytes if kind == "JPEG" else _webp_bytes
+    rows = []
+    for quality in qualities:
+        files = []
+        for image in images:
+            file = io.BytesIO()
+            Image.fromarray(image).save(file, kind, quality=quality, **options)
+            files.append(file.getvalue())
+        returned = np.stack([np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in files])
+        sizes = statistics.mean(map(len, files)), statistics.mean(map(bare, files))
+        rows.append(row(kind, f"quality {quality}", sizes, images, returned))
+    return rows
+
+
+def _jpeg_scan_bytes(content: bytes) -> int:
+    """What follows the head of the scan: the coded image, with the marker of its end."""
+    place = content.index(b"\xff\xda")
+    return len(content) - place - 2 - int.from_bytes(content[place + 2 : place + 4], "big")
+
+
+def _webp_bytes(content: bytes) -> int:
+    return len(content) - WEBP_CONTAINER_BYTES
+
+
+def lossless_rows(models: dict[str, TrainedModel], images: Images) -> list[list[str]]:
+    """Bytes an image without loss."""
+    rows = []
+    for name, model in models.items():
+        rows.append(
+            [name, "one file", f"{compress(model, images, io.BytesIO(), lossless=True).bytes / len(images):.0f}"]
+        )
+    for kind, options in (("PNG", {"optimize": True}), ("WEBP", {"lossless": True, "quality": 100, "method": 6})):
+        sizes = []
+        for image in images:
+            file = io.BytesIO()
+            Image.fromarray(image).save(file, kind, **options)
+            sizes.append(len(file.getvalue()))
+        rows.append([kind, "a file each", f"{statistics.mean(sizes):.0f}"])
+    return rows
+
+
+def speeds(model: TrainedModel, images: Images, *, lossless: bool) -> tuple[float, float]:
+    """Images per second from arrays in memory to a file in memory, and back; medians of a few rounds."""
+    there, back = [], []
+    for _ in range(SPEED_REPEATS):
+        file = io.BytesIO()
+        start = time.perf_counter()
+        compress(model, images, file, lossless=lossless)
+        there.append(time.perf_counter() - start)
+        file.seek(0)
+        start = time.perf_counter()
+        for _block in decompress(model, file):
+            pass
+        back.append(time.perf_counter() - start)
+    return len(images) / statistics.median(there), len(images) / statistics.median(back)
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders of one source and size")
+    parser.add_argument("--source", help="where the images are, if they have moved")
+    parser.add_argument("--mirror", help="folder or URL with the files of flowers102; default: the run's own")
+    parser.add_argument("--count", type=int, default=256, help="images of the evaluation split; default: 256")
+    arguments = parser.parse_args()
+
+    models = {path.name: corolla.load(path) for path in arguments.runs}
+    first = next(iter(models.values()))
+    if (
+        len({(model.config.data.source, model.config.data.size, model.config.data.recipe) for model in models.values()})
+        > 1
+    ):
+        raise UsageError("the runs have other images, sizes or recipes; give such that share them")
+    cache = own_images(first, source=arguments.source, mirror=arguments.mirror)
+    rows = select_rows(cache.splits, first.config.data.eval_split)
+    rows = np.sort(np.random.default_rng(0).permutation(rows)[: arguments.count])
+    images = np.asarray(cache.images[rows])
+    training = np.asarray(cache.images[select_rows(cache.splits, first.config.data.train_split)])
+
+    print(describe())
+    data = first.config.data
+    print(f"{len(images)} images of {data.source} {data.eval_split}, {images.shape[1]}x{images.shape[2]}\n")
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        table = [line for name, model in models.items() for line in corolla_rows(name, model, images)]
+        for latent_dim in PCA_DIMS:
+            table += pca_rows(training, images, latent_dim)
+        table += picture_rows("JPEG", JPEG_QUALITIES, images) + picture_rows("WEBP", WEBP_QUALITIES, images)
+        header = ["code", "setting", "bytes/image", "without heads", "bits/pixel", "PSNR (dB)", "SSIM"]
+        print(markdown_table(header, table), flush=True)
+        print()
+        print(markdown_table(["without loss", "files", "bytes/image"], lossless_rows(models, images)), flush=True)
+        print()
+        lines = []
+        for name, model in models.items():
+            for lossless in (False, True):
+                there, back = speeds(model, images, lossless=lossless)
+                lines.append([name, "yes" if lossless else "no", f"{there:.0f}", f"{back:.0f}"])
+        print(markdown_table(["model", "lossless", "compress (images/s)", "decompress (images/s)"], lines))
+
+
+if __name__ == "__main__":
+    main()
