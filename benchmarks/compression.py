@@ -41,7 +41,7 @@ Images = NDArray[np.uint8]
 
 STEPS = (0.5, 1, 2, 4, 8)
 PCA_DIMS = (64, 512)
-PCA_STEPS_LEVELS = (60, 90, 130, 180, 260, 400)
+PCA_STEPS_LEVELS = (90, 180, 260, 400, 600, 900, 1400)
 """In levels of 255, over the norm of an image's whole vector of values."""
 JPEG_QUALITIES = (1, 5, 10, 20, 40)
 WEBP_QUALITIES = (0, 5, 10, 20, 40)
@@ -89,10 +89,9 @@ def _again(model: TrainedModel, image: Images) -> Images:
 def pca_rows(training: Images, images: Images, latent_dim: int) -> list[list[str]]:
     """PCA in the same file; a latent's step is one length in pixel space over its component's standard deviation."""
     pca = PrincipalComponents(training, latent_dim)
-    stddevs = np.sqrt(pca._pca.explained_variance_)
     rows = []
     for levels in PCA_STEPS_LEVELS:
-        grid = grid_of([round(PER_OCTAVE * float(np.log2(levels / 255 / stddev))) for stddev in stddevs], 0)
+        grid = grid_of([round(PER_OCTAVE * float(np.log2(levels / 255 / stddev))) for stddev in pca.stddevs], 0)
         writer = Writer(io.BytesIO(), Header(bytes(8), 0))
         parts = []
         for start in range(0, len(images), 256):

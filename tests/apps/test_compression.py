@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -381,7 +382,7 @@ def test_every_kind_of_image_goes_in(model: TrainedModel, images: Bytes, tmp_pat
     wanted = _compressed(model, images[:2])
     Image.fromarray(images[0]).save(tmp_path / "a.png")
     tensor = torch.from_numpy(images[:2]).permute(0, 3, 1, 2)
-    kinds = (
+    kinds: tuple[Any, ...] = (
         [tmp_path / "a.png", Image.fromarray(images[1])],
         [images[:1], images[1]],
         iter(images[:2]),

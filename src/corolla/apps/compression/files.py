@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ from corolla.errors import CorollaError, DataError, ModelError, UsageError
 from corolla.files import replacing
 from corolla.guidance import WITHOUT_CODE_LENGTH
 from corolla.trained import Images, Picture, TrainedModel
+
+OneImage: TypeAlias = Picture | NDArray[Any] | torch.Tensor
 
 SMALLEST_STEP, LARGEST_STEP = 2.0**-8, 2.0**8
 _BLOCK_PIXELS = 2**20
@@ -66,7 +68,7 @@ class Block:
 
 def compress(
     model: TrainedModel,
-    images: Images | Iterable[Picture | NDArray[np.uint8] | torch.Tensor],
+    images: Images | Iterable[OneImage],
     output: Path | str | BinaryIO,
     *,
     step: float = 1.0,
@@ -203,7 +205,7 @@ def _grid(model: TrainedModel, header: Header) -> Grid:
 
 def _write(
     model: TrainedModel,
-    images: Images | Iterable[Picture | NDArray[np.uint8] | torch.Tensor],
+    images: Images | Iterable[OneImage],
     file: BinaryIO,
     header: Header,
     on_error: Literal["skip", "refuse"],
@@ -235,7 +237,7 @@ def _write(
 
 def _blocks(
     model: TrainedModel,
-    images: Images | Iterable[Picture | NDArray[np.uint8] | torch.Tensor],
+    images: Images | Iterable[OneImage],
     on_error: Literal["skip", "refuse"],
     skipped: list[str],
 ) -> Iterator[tuple[NDArray[np.uint8], list[str]]]:
@@ -264,8 +266,8 @@ def _blocks(
 
 
 def _one_by_one(
-    images: Images | Iterable[Picture | NDArray[np.uint8] | torch.Tensor],
-) -> Iterator[Picture | NDArray[np.uint8] | torch.Tensor]:
+    images: Images | Iterable[OneImage],
+) -> Iterator[OneImage]:
     if isinstance(images, str | Path | Image.Image) or (
         isinstance(images, np.ndarray | torch.Tensor) and images.ndim != 4
     ):

@@ -42,16 +42,17 @@ class PrincipalComponents:
         self.latent_dim = latent_dim
         self._shape = images.shape[1:]
         self._pca = fit_pca(pixels(images), latent_dim)
-        self._scale = np.sqrt(self._pca.explained_variance_)
+        self.stddevs: NDArray[np.float64] = np.sqrt(self._pca.explained_variance_)
+        """Standard deviation of each component, in pixel space, latent_dim."""
 
     def encode(self, images: NDArray[np.uint8], /) -> NDArray[np.float32]:
         """The scaled components, N×latent_dim."""
-        codes: NDArray[np.float32] = (self._pca.transform(pixels(images)) / self._scale).astype(np.float32)
+        codes: NDArray[np.float32] = (self._pca.transform(pixels(images)) / self.stddevs).astype(np.float32)
         return codes
 
     def decode(self, latents: NDArray[np.float32], /) -> NDArray[np.uint8]:
         """Images of codes, N×H×W×3."""
-        restored = self._pca.inverse_transform(np.asarray(latents, np.float32) * self._scale)
+        restored = self._pca.inverse_transform(np.asarray(latents, np.float32) * self.stddevs)
         images: NDArray[np.uint8] = np.rint(np.clip(restored, 0, 1) * 255).astype(np.uint8)
         return images.reshape(-1, *self._shape)
 
