@@ -14,6 +14,7 @@ import corolla
 from corolla import errors
 
 PUBLIC = [
+    "BetaVAE",
     "Config",
     "CorollaError",
     "DataError",
@@ -58,7 +59,7 @@ def test_every_public_name_resolves_and_explains_itself(name: str) -> None:
     assert name in dir(corolla)
 
 
-@pytest.mark.parametrize("name", ["Config", "TrainedModel"])
+@pytest.mark.parametrize("name", ["BetaVAE", "Config", "TrainedModel"])
 def test_every_public_class_explains_its_methods(name: str) -> None:
     own = {key: member for key, member in vars(getattr(corolla, name)).items() if not key.startswith(("_", "model_"))}
     methods = [key for key, member in own.items() if callable(member) or isinstance(member, classmethod)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from corolla.config import Config, preset, preset_names
     from corolla.errors import CorollaError, DataError, ModelError, TrainingError, UsageError
+    from corolla.estimator import BetaVAE
     from corolla.sweeps import sweep
     from corolla.sweeps.tuning import tune
     from corolla.trained import TrainedModel, load
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BetaVAE",
     "Config",
     "CorollaError",
     "DataError",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BetaVAE": "corolla.estimator",
     "Config": "corolla.config",
     "CorollaError": "corolla.errors",
     "DataError": "corolla.errors",

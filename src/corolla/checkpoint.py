@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -81,16 +82,21 @@ class ModelCard:
 _CARD = TypeAdapter(ModelCard)
 
 
+def pack_model(vae: VAE, card: ModelCard) -> dict[str, bytes]:
+    """The files of a model folder by name, `config.json` and `model.safetensors`; `unpack_model` is the inverse."""
+    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in vae.state_dict().items()})
+    card = replace(card, weights_sha256=hashlib.sha256(weights).hexdigest())
+    return {WEIGHTS_NAME: weights, CARD_NAME: card.to_json().encode()}
+
+
 def save_model(folder: Path, vae: VAE, card: ModelCard) -> None:
     """Write a model folder. Each file is replaced at once; a kill between the two is noticed by `load_model`.
 
     Whatever else is in the folder stays; what belongs to other weights tells it by the card's `weights_sha256`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in vae.state_dict().items()})
-    card = replace(card, weights_sha256=hashlib.sha256(weights).hexdigest())
-    write_atomically(folder / WEIGHTS_NAME, weights)
-    write_atomically(folder / CARD_NAME, card.to_json().encode())
+    for name, content in pack_model(vae, card).items():
+        write_atomically(folder / name, content)
 
 
 def find_model(path: Path | str) -> Path:
@@ -109,26 +115,22 @@ def find_model(path: Path | str) -> Path:
 def load_card(path: Path | str) -> ModelCard:
     """What a run or model folder says of its model, without the weights. Raises ModelError."""
     file = find_model(path) / CARD_NAME
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{file}: not JSON: {error}") from None
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be read: {error.strerror}") from None
-    return ModelCard.from_json(text, where=str(file))
+    return _read_card(_read(file), file)
 
 
 def load_model(path: Path | str) -> tuple[VAE, ModelCard]:
     """Model and card from a run or model folder, on the CPU in evaluation mode. Raises ModelError."""
     folder = find_model(path)
-    card = load_card(folder)
-    file = folder / WEIGHTS_NAME
+    return unpack_model({name: _read(folder / name) for name in (CARD_NAME, WEIGHTS_NAME)}, folder)
+
+
+def unpack_model(files: Mapping[str, bytes], folder: Path) -> tuple[VAE, ModelCard]:
+    """Model and card from the files of a model folder, which messages name. Raises ModelError."""
+    card = _read_card(files[CARD_NAME], folder / CARD_NAME)
+    weights, file = files[WEIGHTS_NAME], folder / WEIGHTS_NAME
     try:
-        weights = file.read_bytes()
         tensors = load(weights)
-    except FileNotFoundError:
-        raise ModelError(f"{file}: missing; the model folder is not complete") from None
-    except (SafetensorError, OSError) as error:
+    except SafetensorError as error:
         raise ModelError(f"{file}: damaged or not readable: {error}") from None
     with torch.random.fork_rng(devices=[]):
         vae = build_model(card.config)
@@ -140,6 +142,23 @@ def load_model(path: Path | str) -> tuple[VAE, ModelCard]:
         )
     vae.load_state_dict(tensors)
     return vae.eval(), card
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{file}: missing; the model folder is not complete") from None
+    except OSError as error:
+        raise ModelError(f"{file}: damaged or not readable: {error.strerror}") from None
+
+
+def _read_card(content: bytes, file: Path) -> ModelCard:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{file}: not JSON: {error}") from None
+    return ModelCard.from_json(text, where=str(file))
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,23 @@ def open_cache(
     return cache
 
 
+def cache_in_memory(images: NDArray[np.uint8], splits: Mapping[str, NDArray[np.int64]]) -> ImageCache:
+    """Pixels that are at hand, uint8 N×H×W×3, as a cache without a folder; images without name or label."""
+    fingerprint = hashlib.sha256(f"{images.shape}".encode())
+    fingerprint.update(np.ascontiguousarray(images).data)
+    return ImageCache(
+        folder=Path(),
+        images=images,
+        keys=[str(row) for row in range(len(images))],
+        splits=splits,
+        labels=None,
+        label_names=(),
+        factors=None,
+        factor_names=(),
+        manifest={"fingerprint": fingerprint.hexdigest(), "count": len(images), "skipped": []},
+    )
+
+
 def _load(folder: Path, source: Source, wanted: Mapping[str, Any]) -> ImageCache | None:
     """The cache in a folder; None, said in the log, if it is damaged, and None if there is none."""
     try:

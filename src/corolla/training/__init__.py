@@ -39,7 +39,7 @@ from corolla.trained import TrainedModel, load
 from corolla.training.module import TrainingModule
 from corolla.training.recorder import Recorder, StopRule, TrainingInterrupted
 
-__all__ = ["StopRule", "TrainingInterrupted", "fit", "is_finished", "prepare", "resolve", "resume"]
+__all__ = ["StopRule", "TrainingInterrupted", "fit", "fit_cache", "is_finished", "prepare", "resolve", "resume"]
 
 _LOG = logging.getLogger("corolla")
 
@@ -77,6 +77,26 @@ def fit(
         facts = {"versions": versions(), "data_fingerprint": data.manifest["fingerprint"], "images": len(data.images)}
         created.write_config(config, facts)
         return _train(config, data, created, stop_at)
+
+
+def fit_cache(config: Config, data: ImageCache, folder: Path, *, quiet: bool = False) -> TrainedModel:
+    """Train a model on images that are at hand already; returns the best model.
+
+    What a run writes as it goes comes into the folder, but no `config.yaml`, as there is no source to
+    repeat it from, and no report.
+
+    Args:
+        config: what to train and how; of `config.data`, the size, the splits and the augmentation count.
+        data: the images, of that size.
+        folder: an empty folder.
+        quiet: show no progress, and keep no logger.
+
+    Raises:
+        UsageError, DataError, TrainingError, TrainingInterrupted: as `fit`.
+    """
+    config = resolve(config.updated({"training.report": False}))
+    _check_machine(config)
+    return _train(config, data, RunFolder(folder), None, quiet=quiet)
 
 
 def resume(run: Path | str, *, stop_at: StopRule | None = None) -> TrainedModel:
@@ -197,7 +217,13 @@ def _read_finished(run: RunFolder, config: Config) -> bool | None:
 
 
 def _train(
-    config: Config, data: ImageCache, run: RunFolder, stop_at: StopRule | None, *, resumed: bool = False
+    config: Config,
+    data: ImageCache,
+    run: RunFolder,
+    stop_at: StopRule | None,
+    *,
+    resumed: bool = False,
+    quiet: bool = False,
 ) -> TrainedModel:
     training = config.training
     with _process_put_back(), warnings.catch_warnings():
@@ -209,7 +235,7 @@ def _train(
             torch.set_num_threads(training.threads)
         vae = build_model(config)
         module = TrainingModule(config, vae, data)
-        console = None if _rank() == 0 else Console(quiet=True)
+        console = Console(quiet=True) if quiet or _rank() != 0 else None
         try:
             with ProgressDisplay("training", module.total_steps, console=console) as display:
                 recorder = Recorder(config, run, display, stop_at)
@@ -221,7 +247,7 @@ def _train(
                     max_epochs=-1,  # the recorder stops at the last step
                     gradient_clip_val=training.clip_norm,
                     callbacks=[recorder],
-                    logger=_logger(run) if _rank() == 0 else False,
+                    logger=_logger(run) if _rank() == 0 and not quiet else False,
                     deterministic="warn",
                     enable_checkpointing=False,
                     enable_progress_bar=False,

@@ -1,0 +1,183 @@
+"""Arrays of images as people have them -> uint8 N×H×W×3, as models take them, and the way back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corolla.errors import UsageError
+
+SMALLEST_PX = 8
+"""Models take no smaller images."""
+
+# Numbers are made into pixels so many images at a time, and may pass their range by this share of it: rounding does.
+_IMAGES, _SLACK = 1024, 1e-6
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """Which numbers of an array are which pixels, and what they mean.
+
+    Attributes:
+        shape: of one item of the array: (H, W), (H, W, C), or (numbers,) for flat rows.
+        image_shape: of one image, (H, W), (H, W, 1) or (H, W, 3).
+        limits: what black and white are; None: 0 and 255 in uint8, 0 and 1 in floats.
+        clip: whether numbers beyond the limits are moved to them, or refused.
+        dtype: of the arrays on the way back.
+    """
+
+    shape: tuple[int, ...]
+    image_shape: tuple[int, ...]
+    limits: tuple[float, float] | None
+    clip: bool
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        return self.image_shape[0], self.image_shape[1]
+
+    def to_pixels(self, array: NDArray[Any]) -> NDArray[np.uint8]:
+        """N items as uint8 N×H×W×3. Grey becomes three equal channels; numbers are rounded to 8 bits.
+
+        Raises:
+            UsageError: numbers beyond the limits, or of a type that has none.
+        """
+        rows = array.reshape(len(array), -1)
+        values = np.zeros((len(rows), math.prod(self.image_shape)), np.uint8)  # a table may leave pixels over
+        for start in range(0, len(rows), _IMAGES):
+            some = slice(start, start + _IMAGES)
+            values[some, : rows.shape[1]] = self._eight_bit(rows[some])
+        images = values.reshape(len(rows), *self.size, -1)
+        return images if images.shape[3] == 3 else np.repeat(images, 3, axis=3)
+
+    def _eight_bit(self, rows: NDArray[Any]) -> NDArray[np.uint8]:
+        low, high = self.limits or default_limits(rows.dtype)
+        if rows.dtype == np.uint8 and (low, high) == (0, 255):
+            return rows
+        scaled = (rows.astype(np.float64) - low) / (high - low)
+        if not self.clip and (scaled.min() < -_SLACK or scaled.max() > 1 + _SLACK):
+            raise UsageError(
+                f"numbers from {rows.min():g} to {rows.max():g}: pixels must lie in [{low:g}, {high:g}]; say what "
+                'black and white are, value_range=(low, high) or "data", or scale them, as MinMaxScaler(clip=True) does'
+            )
+        eight_bit: NDArray[np.uint8] = np.rint(scaled.clip(0, 1) * 255).astype(np.uint8)
+        return eight_bit
+
+    def from_means(self, means: NDArray[np.float32]) -> NDArray[Any]:
+        """Expected pixels in [0, 1], N×H×W×3, as items like those that came in. Grey is the mean of the channels."""
+        if self.image_shape[2:] != (3,):
+            means = means.mean(axis=3)
+        low, high = self.limits or default_limits(self.dtype)
+        values = low + means.reshape(len(means), -1)[:, : math.prod(self.shape)] * (high - low)
+        if self.dtype == np.uint8:
+            values = np.rint(values).clip(0, 255)
+        items: NDArray[Any] = values.astype(self.dtype).reshape(len(means), *self.shape)
+        return items
+
+
+def default_limits(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """What black and white are in arrays of a type. Raises UsageError where that cannot be told."""
+    if dtype == np.uint8:
+        return 0.0, 255.0
+    if dtype.kind in "fb":
+        return 0.0, 1.0
+    raise UsageError(
+        f"numbers of type {dtype}: give uint8, or floats in [0, 1], or say what black and white are: "
+        'value_range=(low, high) or "data"'
+    )
+
+
+def layout_of(
+    array: NDArray[Any],
+    image_shape: tuple[int, ...] | Literal["table"] | None,
+    value_range: tuple[float, float] | Literal["data"] | None,
+) -> ArrayLayout:
+    """How to read an array N×H×W, N×H×W×C or N×numbers.
+
+    Args:
+        array: at least one item.
+        image_shape: (H, W), (H, W, 1) or (H, W, 3); may be left out unless the items are flat rows. "table": the
+            numbers of a row are no image, and are laid out line by line in a square of multiples of 8 pixels.
+        value_range: what black and white are; "data": the smallest and the largest number of this array, and numbers
+            of other arrays beyond them are clipped.
+
+    Raises:
+        UsageError: what was asked for is not possible, or does not fit the array.
+    """
+    shape = array.shape[1:]
+    if isinstance(image_shape, str):
+        image_shape = _table_shape(image_shape, shape)
+    elif image_shape is None:
+        if len(shape) == 1:
+            raise UsageError(
+                f"rows of {shape[0]} numbers: say which images they are, image_shape=(height, width) or "
+                '(height, width, 3), or image_shape="table" if they are none'
+            )
+        image_shape = shape
+    else:
+        image_shape = _whole_numbers(image_shape)
+        if len(shape) == 1 and math.prod(image_shape) != shape[0]:
+            raise UsageError(
+                f"rows of {shape[0]} numbers: images of shape {image_shape} have {math.prod(image_shape)}; "
+                "give the image_shape of these rows"
+            )
+        if len(shape) > 1 and shape != image_shape:
+            raise UsageError(f"images of shape {shape}: image_shape says {image_shape}; leave it out (None)")
+    if len(image_shape) not in (2, 3) or image_shape[2:] not in ((), (1,), (3,)):
+        raise UsageError(
+            f"images of shape {image_shape}: they need height × width, or height × width × 1 or 3 channels"
+        )
+    if min(image_shape[:2]) < SMALLEST_PX:
+        raise UsageError(
+            f"images of shape {image_shape}: height and width must be at least {SMALLEST_PX} pixels; enlarge them. "
+            "A single image needs an axis in front: image[None]"
+        )
+    limits = _limits(array, value_range)
+    if limits is None:
+        default_limits(array.dtype)
+    dtype = np.dtype(np.uint8 if array.dtype == np.uint8 else np.float32)
+    return ArrayLayout(shape, image_shape, limits, isinstance(value_range, str), dtype)
+
+
+def _table_shape(image_shape: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    if image_shape != "table":
+        raise UsageError(f'image_shape {image_shape!r}: give (height, width), (height, width, 3), or "table"')
+    if len(shape) != 1:
+        raise UsageError(f'items of shape {shape}: these are images, not a table; leave image_shape="table" out')
+    side = math.isqrt(shape[0] - 1) + 1
+    side += -side % SMALLEST_PX  # so that patches of a good size divide it
+    return side, side
+
+
+def _whole_numbers(image_shape: Any) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(side) for side in image_shape)
+    except (TypeError, ValueError):
+        numbers = ()
+    if not numbers or any(number < 1 or number != side for number, side in zip(numbers, image_shape, strict=True)):
+        raise UsageError(f'image_shape {image_shape!r}: give (height, width), (height, width, 3), or "table"')
+    return numbers
+
+
+def _limits(
+    array: NDArray[Any], value_range: tuple[float, float] | Literal["data"] | None
+) -> tuple[float, float] | None:
+    if value_range is None:
+        return None
+    if isinstance(value_range, str):
+        if value_range != "data":
+            raise UsageError(f'value_range {value_range!r}: give (low, high), "data", or None')
+        low, high = float(array.min()), float(array.max())
+        return low, high if high > low else low + 1
+    try:
+        low, high = (float(limit) for limit in value_range)
+        if not (math.isfinite(high - low) and low < high):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise UsageError(f"value_range {value_range!r}: give (low, high) with low below high") from None
+    return low, high
