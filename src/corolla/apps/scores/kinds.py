@@ -115,7 +115,7 @@ KINDS: Mapping[str, ScoreKind] = {
         "data copying",
         "",
         1,
-        "Below about -3, samples lie closer to training images than new photographs do: the model copies.",
+        "Below about -3, samples lie closer to training images than new images do: copies, or mere blur. Look at them.",
         "sd",
         featured=True,
     ),
