@@ -503,14 +503,26 @@ def test_an_interrupted_training_exits_with_its_code(cli: Cli, monkeypatch: pyte
     assert (code, err) == (143, "corolla: SIGTERM: stopped at step 3 of 9, all saved\n")
 
 
-def test_the_demo_never_replaces_a_page_that_is_not_its_own(cli: Cli) -> None:
+@pytest.mark.parametrize("name", ["index.html", "samples.png"])
+def test_the_demo_never_replaces_what_is_not_its_own(cli: Cli, name: str) -> None:
     Path("site").mkdir()
-    Path("site/index.html").write_text("mine")
+    Path("site", name).write_text("mine")
     code, _, err = cli("demo", "--quick", "-o", "site")
     assert code == 2
-    assert "holds a page" in err
-    assert Path("site/index.html").read_text() == "mine"
+    assert f"holds {name}, but no demo" in err
+    assert Path("site", name).read_text() == "mine"
+    Path("site/index.html").touch()
     assert cli("demo", "-o", "site/index.html")[0] == 2
+
+
+def test_the_demo_never_replaces_a_run_that_is_not_its_own(cli: Cli) -> None:
+    mine = RunFolder(Path("work/run"))
+    mine.path.mkdir(parents=True)
+    mine.write_config(preset("quick").updated({"objective.beta": 7.5}), {})
+    code, _, err = cli("demo", "--quick", "-o", "work")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is a run that is not the demo's" in err
+    assert mine.config().objective.beta == 7.5
 
 
 # --- the process ------------------------------------------------------------------------------------------------------

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 QUICK_STEPS = 60
 SHOWN = 16
+WRITTEN = ("index.html", "flowers.png", "reconstructions.png", "samples.png", "traversal.png", "interpolation.gif")
+_OWN = ("seed", "training.max_steps")
+"""Settings that differ between demos."""
 
 
 def demo(
@@ -39,8 +42,9 @@ def demo(
     page = output / "index.html"
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: is a file; choose another folder with --output")
-    if page.exists() and not (run / "config.yaml").is_file():
-        raise UsageError(f"{output}: holds a page that is not the demo's; choose another folder with --output")
+    there = [name for name in WRITTEN if (output / name).exists()]
+    if there and not (run / "config.yaml").is_file():
+        raise UsageError(f"{output}: holds {there[0]}, but no demo; choose another folder with --output")
     from corolla.apps.pictures import write_file
     from corolla.apps.report import write_report
     from corolla.config import preset
@@ -51,6 +55,7 @@ def demo(
         config = config.updated({"seed": seed})
     if quick:
         config = config.updated({"training.max_steps": QUICK_STEPS})
+    _refuse_other_run(run, config)
     model = fit(config, run, force=True)
     images = _held_out(config)
     _write_pictures(output, model, images)
@@ -59,6 +64,18 @@ def demo(
     write_file(page, write_report(run).read_bytes())
     print(f"the model is in {run}; `corolla info {run}` describes it")
     print(f"open this page: {page.resolve()}")
+
+
+def _refuse_other_run(run: Path, config: Config) -> None:
+    """Raise UsageError if the run that would be replaced is not one of a demo."""
+    from corolla.runs import RunFolder
+    from corolla.training import resolve
+
+    if not RunFolder(run).config_file.is_file():
+        return
+    before, ours = RunFolder(run).config().flat(), resolve(config).flat()
+    if any(before.get(name) != value for name, value in ours.items() if name not in _OWN):
+        raise UsageError(f"{run}: is a run that is not the demo's; choose another folder with --output, or remove it")
 
 
 def _score(run: Path, model: TrainedModel) -> None:
