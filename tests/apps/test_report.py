@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import get_args
@@ -175,6 +176,17 @@ def test_the_codes_of_an_auto_encoder_are_points(run: Path, cache: ImageCache) -
     for meaningless in ("bits about its image", " rate ", "active latents"):
         assert meaningless not in outline.text
     assert sum(getattr(picture, "is_animated", False) for picture in outline.pictures()) > 1
+
+
+def test_the_baseline_is_the_average_of_the_training_images(run: Path, cache: ImageCache) -> None:
+    images = cache.images.copy()
+    images[:24], images[24:] = 100, 151  # off by 51 of 255, a fifth: 20 log10 5 = 13.98 dB, also for a single image
+    one = replace(cache, images=images, splits={"train": np.arange(24), "val": np.array([30])})
+    assert "shown in place of each, would reach 14.0 dB" in read(write_report(run, images=one)).text
+
+
+def test_a_single_number_is_said_in_words() -> None:
+    assert (words.numbers(1, "plain "), words.numbers(6)) == ("one plain number", "6 numbers")
 
 
 def test_a_model_whose_latents_are_all_dead_is_shown_too(run: Path, cache: ImageCache) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from corolla.apps.generate import interpolation
 from corolla.apps.report.elements import figure, image, moving, paragraph, section
 from corolla.apps.report.subject import Subject
+from corolla.apps.report.words import numbers
 from corolla.apps.scores.images import Returned, extremes
 from corolla.distributions import FITTED_PRIORS
 from corolla.metrics import nearest
@@ -70,7 +71,7 @@ def samples(subject: Subject) -> str:
     model = subject.model
     parts = [
         paragraph(
-            f"Draw {model.latent_dim} random numbers, decode them, and an image comes out that nobody has made. Below "
+            f"Draw {numbers(model.latent_dim, 'random ')}, decode, and an image comes out that nobody has made. Below "
             "each are the training images closest to it: if one of them were the same, the model would have learnt "
             "that image by heart."
         )

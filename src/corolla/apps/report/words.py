@@ -9,7 +9,8 @@ from html import escape
 import numpy as np
 
 from corolla.apps.report.elements import paragraph
-from corolla.apps.report.subject import Subject
+from corolla.apps.report.subject import MOST_IMAGES, Subject
+from corolla.apps.scores.material import spread_rows
 from corolla.guidance import BIT_NATS, beta_of, weights_in_words
 
 _SUBJECTS = {"florets": "drawn flowers", "flowers102": "photos of flowers"}
@@ -50,14 +51,14 @@ def lead(subject: Subject) -> str:
     spent = _duration(subject)
     trained = (
         f"This is {KINDS[config.objective.name]} ({weights}): a {config.network.name} network of {parameters:,} "
-        f"parameters that turns each image of {model.height}×{model.width} pixels into {_numbers(model.latent_dim)}, "
+        f"parameters that turns each image of {model.height}×{model.width} pixels into {numbers(model.latent_dim)}, "
         f"and back into an image. It was trained on {len(subject.training):,} images of {config.data.source} for "
         f"{card.step:,} steps{f', which took {spent}' if spent else ''}."
     )
     psnr_db = subject.returned.psnr_db
     return paragraph(trained) + paragraph(
         f"Images that it has never seen come back with a PSNR of {np.median(psnr_db):.1f} dB in the typical case; the "
-        f"average image, shown in place of each, would reach {_baseline_db(subject):.1f} dB. {_code(subject)}"
+        f"average training image, shown in place of each, would reach {_baseline_db(subject):.1f} dB. {_code(subject)}"
     )
 
 
@@ -84,8 +85,9 @@ def facts(subject: Subject) -> str:
     return f'<dl class="facts">{tiles}</dl>\n'
 
 
-def _numbers(count: int) -> str:
-    return "one number" if count == 1 else f"{count} numbers"
+def numbers(count: int, kind: str = "") -> str:
+    """So many numbers, in words."""
+    return f"one {kind}number" if count == 1 else f"{count} {kind}numbers"
 
 
 def _duration(subject: Subject) -> str:
@@ -99,9 +101,11 @@ def _duration(subject: Subject) -> str:
 
 
 def _baseline_db(subject: Subject) -> float:
-    """The median PSNR of the mean of all images in the place of each."""
+    """The median PSNR of the mean of the training images in the place of each; of many, of some evenly spread."""
+    seen = np.asarray(subject.cache.images[spread_rows(subject.training, MOST_IMAGES)])
+    mean = seen.mean(axis=0, dtype=np.float32) / 255
     originals = subject.returned.originals.astype(np.float32) / 255
-    error = ((originals - originals.mean(0)) ** 2).mean(axis=(1, 2, 3))
+    error = ((originals - mean) ** 2).mean(axis=(1, 2, 3))
     return float(np.median(-10 * np.log10(np.maximum(error, 1e-10))))
 
 
@@ -110,8 +114,8 @@ def _code(subject: Subject) -> str:
     pixels = 8 * 3 * model.height * model.width
     if subject.has_points:
         return (
-            f"Its codes are {model.latent_dim} plain numbers with no price on what they say, so they need not be in "
-            "any order, and the space between them need not hold images."
+            f"Its codes are {numbers(model.latent_dim, 'plain ')} with no price on what they say, so they need not be "
+            "in any order, and the space between them need not hold images."
         )
     rate = model.card.scores.get("kl", math.nan)
     if not math.isfinite(rate):
