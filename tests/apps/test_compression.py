@@ -407,6 +407,25 @@ def test_a_missing_extra_is_named(model: TrainedModel, images: Bytes, monkeypatc
         list(decompress(model, io.BytesIO(b"")))
 
 
+def test_names_can_be_written_on_any_system(model: TrainedModel, images: Bytes, tmp_path: Path) -> None:
+    kept = []
+    for stem in ("é" * 122, "two\nlines", "a:b*c?", ".hidden", "1.2", "a."):
+        path = tmp_path / f"{stem}.png"
+        try:
+            Image.fromarray(images[0]).save(path)
+        except OSError:
+            pytest.skip("this system has no such names")
+        file = io.BytesIO()
+        compress(model, path, file, names=True)
+        file.seek(0)
+        kept += [name for block in decompress(model, file) for name in block.names or ()]
+    assert kept == ["é" * 100, "two_lines", "a_b_c_", ".hidden", "1.2", "a."]
+    file = io.BytesIO()
+    compress(model, images[:2], file, names=True)
+    file.seek(0)
+    assert next(decompress(model, file)).names == ("", "")
+
+
 # --- the commands -----------------------------------------------------------------------------------------------------
 
 

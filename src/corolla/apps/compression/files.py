@@ -42,8 +42,10 @@ SMALLEST_STEP, LARGEST_STEP = 2.0**-8, 2.0**8
 _BLOCK_PIXELS = 2**20
 _CHECK_BYTES = 2
 _CRC_BYTES = 4
-_UNSAFE = str.maketrans("/\\:", "___")
-"""What would lead out of a folder on some system."""
+_UNSAFE = str.maketrans(dict.fromkeys([*map(chr, range(32)), *'/\\:*?"<>|\x7f'], "_"))
+"""What would lead out of a folder, or cannot be in a file's name, on some system."""
+LONGEST_NAME_BYTES = 200
+"""In UTF-8. Longer names are cut, as a file system takes 255 with all that a command puts about a name."""
 
 _LOG = logging.getLogger("corolla")
 
@@ -86,7 +88,8 @@ def compress(
         step: the grid's step in units of the posterior's standard deviation, rounded to a power of 2^(1/8): finer
             costs more bytes, coarser loses detail.
         lossless: add what turns the model's pictures into the images, to the last bit of their 8-bit pixels.
-        names: keep the files' names without their suffixes; images that are not files get an empty one.
+        names: keep the files' names without their suffixes, cut to 200 bytes, with _ for what not every system can
+            have in a name; images that are not files get an empty one.
         on_error: what to do with an image that cannot be read: leave it out with a warning, or stop.
         progress: called with the number of images done after each block.
 
@@ -225,7 +228,7 @@ def _write(
             pictures = draw(grid.codes(points))
             sections.append(_picture_check(pictures) + encode_residual(pixels, pictures))
         if header.named:
-            sections.append(zlib.compress("\0".join(names).encode("utf-8", "replace"), 9))
+            sections.append(zlib.compress("\0".join(names).encode(), 9))
         writer.write(len(pixels), sections)
         if progress is not None:
             progress(writer.images)
@@ -257,12 +260,18 @@ def _blocks(
         if found.dtype != np.uint8:
             found = np.rint(found * 255)
         pixels.append(found.astype(np.uint8))
-        names.append(Path(image).stem.translate(_UNSAFE) if isinstance(image, str | Path) else "")
+        names.append(_safe(Path(image).stem) if isinstance(image, str | Path) else "")
         if len(pixels) == size:
             yield np.concatenate(pixels), names
             pixels, names = [], []
     if pixels:
         yield np.concatenate(pixels), names
+
+
+def _safe(name: str) -> str:
+    """A name as it can be written anywhere."""
+    content = name.translate(_UNSAFE).encode("utf-8", "replace")
+    return content[:LONGEST_NAME_BYTES].decode("utf-8", "ignore")
 
 
 def _one_by_one(
@@ -308,7 +317,7 @@ def _read_names(section: bytes, count: int) -> tuple[str, ...]:
         names = tuple(unpacker.decompress(section, 2**20).decode().split("\0"))
     except (zlib.error, UnicodeDecodeError):
         raise DataError("its names cannot be read") from None
-    if len(names) != count or any(name != name.translate(_UNSAFE) for name in names):
+    if len(names) != count or any(name != _safe(name) for name in names):
         raise DataError("its names are not those of files")
     return names
 
