@@ -250,18 +250,22 @@ def test_a_finished_run_has_a_report(tmp_path: Path) -> None:
     assert "What a β-VAE learnt from 96 drawn flowers" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(DataError("no images"), "no images"), (MemoryError(), "MemoryError"), (RuntimeError("a\nb"), "a b")],
+)
 def test_a_report_that_cannot_be_written_is_said_and_takes_nothing(
-    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
 ) -> None:
     def refuse(*_arguments: object, **_options: object) -> None:
-        raise DataError("no images")
+        raise error
 
     said: list[str] = []
     monkeypatch.setattr("corolla.apps.report.write_report", refuse)
     monkeypatch.setattr(training._LOG, "warning", lambda text, *values: said.append(text % values))
     run = tmp_path / "run"
     corolla.fit(small(training__report=True), run)
-    assert said == [f"no images; no report was written, `corolla report {run}` makes up for it"]
+    assert said == [f"{told}; no report was written, `corolla report {run}` makes up for it"]
     assert_same(outcome(run), outcome(finished))
 
 

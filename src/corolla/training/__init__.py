@@ -271,8 +271,9 @@ def _write_report(run: RunFolder, data: ImageCache) -> None:
 
     try:
         write_report(run.path, images=data)
-    except CorollaError as error:
-        _LOG.warning("%s; no report was written, `corolla report %s` makes up for it", error, run.path)
+    except (CorollaError, MemoryError, RuntimeError) as error:  # the last is also PyTorch's for a full memory
+        what = " ".join(str(error).split()) or type(error).__name__
+        _LOG.warning("%s; no report was written, `corolla report %s` makes up for it", what, run.path)
 
 
 def _unwritten(run: RunFolder, error: OSError) -> TrainingError:
