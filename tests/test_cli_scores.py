@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 
 from corolla.apps.scores import load_scores
-from corolla.checkpoint import ModelCard, save_model
+from corolla.checkpoint import ModelCard, load_card, save_model
 from corolla.cli import run
 from corolla.config import Config
 from corolla.model import build_model
+from corolla.runs import RunFolder
 
 Cli = Callable[..., tuple[int, str, str]]
 TINY: dict[str, object] = {
@@ -75,6 +76,21 @@ def test_evaluate_prints_a_table_and_leaves_files(cli: Cli) -> None:
         with Image.open(f"model/scores/{name}.png") as picture:
             assert picture.size[0] > 300
     assert lines[-1].startswith("wrote model/scores.json, ")
+
+
+def test_scores_are_shown_though_the_report_cannot_be_written(cli: Cli) -> None:
+    scored = RunFolder(make("run"))
+    scored.write_config(load_card(scored.path).config, {})
+    scored.metrics_file.write_text("step,loss\n7\n")
+    code, out, err = cli("evaluate", scored.path, "--only", "images")
+    assert code == 0, err
+    assert "PSNR" in out
+    assert "metrics.csv: damaged" in err
+    assert "`corolla report run` makes up for it" in err
+    assert not scored.report.exists()
+    scored.metrics_file.unlink()
+    assert cli("evaluate", scored.path, "--only", "images")[0] == 0
+    assert scored.report.is_file()
 
 
 def test_evaluate_as_json_is_the_file(cli: Cli) -> None:

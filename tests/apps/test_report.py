@@ -137,6 +137,9 @@ def test_the_scores_of_other_weights_are_not_shown(scored_run: Path, cache: Imag
     text = read(write_report(scored_run, images=cache)).text
     assert "The scores in scores.json are those of other weights" in text
     assert "MIG" not in text
+    file.write_text(json.dumps(values | {"details": {"disentanglement": {"factors": ["petal_count"]}}}))
+    with pytest.raises(ModelError, match=r"scores\.json: damaged"):
+        write_report(scored_run, images=cache)
     file.write_text("{}")
     with pytest.raises(ModelError, match=r"scores\.json"):
         write_report(scored_run, images=cache)

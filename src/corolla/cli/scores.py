@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from corolla.cli.train import Flags, build_config
-from corolla.errors import UsageError
+from corolla.errors import CorollaError, UsageError
 
 if TYPE_CHECKING:
     from corolla.apps.comparison import Entry
@@ -72,6 +72,7 @@ def evaluate(
     from corolla.apps.scores import gather
     from corolla.apps.scores.features import check_features
     from corolla.apps.scores.tables import score_lines
+    from corolla.progress import say
     from corolla.runs import RunFolder
     from corolla.trained import load
 
@@ -94,7 +95,10 @@ def evaluate(
     )
     written = _write(output or model, material, found)
     if output is None and RunFolder(model).config_file.is_file():
-        written.append(write_report(model, source=source, mirror=mirror))
+        try:
+            written.append(write_report(model, source=source, mirror=mirror))
+        except CorollaError as error:  # the scores took long, and are to be seen
+            say(f"warning: {error}; the report stays as it was, `corolla report {model}` makes up for it")
     if json_:
         print(found.scores.to_json(), end="")
         return

@@ -11,19 +11,31 @@ from numpy.typing import NDArray
 from corolla.apps.generate import latents_by_kl
 from corolla.apps.report.elements import paragraph, section
 from corolla.apps.report.subject import Subject
+from corolla.apps.scores.record import FILE_NAME
+from corolla.errors import ModelError
 
 FOLLOWS = 0.1
 """The share of a factor that a latent tells from which on it is said to follow it."""
 
 
 def factor_details(subject: Subject) -> tuple[list[str], NDArray[np.float64]] | None:
-    """The names of the factors, and which share of each is told by each latent, latents×factors; None if unknown."""
+    """The names of the factors, and which share of each is told by each latent, latents×factors; None if unknown.
+
+    Raises:
+        ModelError: `scores.json` does not hold them as `corolla evaluate` writes them.
+    """
     details: Any = subject.scores.details.get("disentanglement") if subject.scores else None
     if not isinstance(details, dict):
         return None
-    names = [str(name).replace("_", " ") for name in details["factors"]]
-    information = np.asarray(details["mutual_information_nats"], np.float64)
-    entropy = np.asarray(details["factor_entropy_nats"], np.float64)
+    try:
+        names = [str(name).replace("_", " ") for name in details["factors"]]
+        information = np.asarray(details["mutual_information_nats"], np.float64)
+        entropy = np.asarray(details["factor_entropy_nats"], np.float64)
+        if information.shape != (subject.model.latent_dim, len(names)) or entropy.shape != (len(names),):
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        file = subject.path / FILE_NAME
+        raise ModelError(f"{file}: damaged: its factors; write it anew with `corolla evaluate`") from None
     return names, np.clip(information / np.maximum(entropy, 1e-12), 0, 1)
 
 
