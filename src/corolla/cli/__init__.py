@@ -15,7 +15,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from corolla import __version__
-from corolla.cli import compress, data, demo, estimate, info, priors, report, scores, sweep, train, use
+from corolla.cli import compress, data, demo, estimate, features, info, priors, report, scores, sweep, train, use
 from corolla.errors import CorollaError, UsageError
 
 BROKEN_PIPE = 128 + 13
@@ -48,6 +48,8 @@ _COMMANDS: dict[Group, tuple[Callable[..., None], ...]] = {
         use.interpolate,
         compress.compress,
         compress.decompress,
+        features.embed,
+        features.search,
     ),
     _LOOK: (info.info, report.report, scores.evaluate, scores.compare, estimate.estimate),
 }

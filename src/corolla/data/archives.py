@@ -1,12 +1,18 @@
-"""Unpacking archives without trusting them: plain files below one folder, within limits, all or nothing."""
+"""Archives, unpacked or listed without trusting them.
+
+Unpacking puts plain files below one folder, within limits, all or nothing. Listing says where in a `.tar` its files
+are, so that they can be read from there.
+"""
 
 from __future__ import annotations
 
 import gzip
 import shutil
+import sys
 import tarfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
@@ -16,6 +22,39 @@ from corolla.files import locked, writing
 
 # The longest piece that is read at once.
 _CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Member:
+    """A plain file in a `.tar`: its name, and where its bytes are."""
+
+    name: str
+    offset: int
+    size: int
+
+
+def members(archive: Path) -> Iterator[Member]:
+    """The plain files of a `.tar` in their order, one after another; links, folders and devices are passed over.
+
+    Memory does not grow with their number.
+
+    Raises:
+        DataError: The archive cannot be read, is compressed, or damaged from here on.
+    """
+    try:
+        with archive.open("rb") as raw:
+            bounded = _Bounded(raw, sys.maxsize)
+            with tarfile.open(fileobj=cast("IO[bytes]", bounded), mode="r:") as tar:
+                while (member := tar.next()) is not None:
+                    tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps all that it has met
+                    if member.isreg() and not member.issparse():
+                        yield Member(member.name, member.offset_data, member.size)
+    except DataError as error:
+        raise DataError(f"{archive}: {error}") from None
+    except tarfile.TarError as error:
+        raise DataError(f"{archive}: not a .tar archive without compression, or damaged: {error}") from None
+    except OSError as error:
+        raise DataError(f"{archive}: cannot be read: {error.strerror or error}") from None
 
 
 class _Bounded:

@@ -35,7 +35,7 @@ def open_folder(path: str | Path) -> FileSource:
     if not root.is_dir():
         raise UsageError(f"folder:{path}: {'a file, not a folder' if root.exists() else 'no such folder'}")
     try:
-        found = sorted(_images(root))
+        found = sorted(images_below(root))
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be listed: {error.strerror}") from None
     if not found:
@@ -49,8 +49,15 @@ def open_folder(path: str | Path) -> FileSource:
     return FileSource(f"folder:{root.name}", root, keys, splits, labels, label_names, digest.hexdigest())
 
 
-def _images(root: Path) -> Iterator[tuple[str, int, int]]:
-    """Key, size and time of change of every image below root; each real folder once, and under its real place first."""
+def images_below(root: Path) -> Iterator[tuple[str, int, int]]:
+    """Key, size in bytes and time of change in ns of every image below root.
+
+    Each folder's images come in the order of their names, then those of the folders in it; what links lead to comes
+    last. So each real folder comes once, and under its real place.
+
+    Raises:
+        OSError: A folder cannot be listed.
+    """
     visited: set[tuple[int, int]] = set()
     waiting: list[tuple[Path, str]] = [(root, "")]
     links: list[tuple[Path, str]] = []
@@ -61,14 +68,16 @@ def _images(root: Path) -> Iterator[tuple[str, int, int]]:
             continue
         visited.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-        for entry in entries:
+            entries = sorted(listing, key=lambda entry: entry.name, reverse=True)
+        folders: list[tuple[Path, str]] = []
+        while entries:
+            entry = entries.pop()  # what has been given out need not be kept
             if entry.name.startswith("."):
                 continue
             # A Path, other than a listing's entry, answers for a link that leads in a circle too.
             place = Path(entry.path) if entry.is_symlink() else entry
             if place.is_dir():
-                (links if entry.is_symlink() else waiting).append((Path(entry.path), f"{prefix}{entry.name}/"))
+                (links if entry.is_symlink() else folders).append((Path(entry.path), f"{prefix}{entry.name}/"))
             elif not entry.name.lower().endswith(EXTENSIONS):
                 continue
             elif place.is_file():
@@ -76,6 +85,7 @@ def _images(root: Path) -> Iterator[tuple[str, int, int]]:
                 yield prefix + entry.name, status.st_size, status.st_mtime_ns
             elif entry.is_symlink():  # it leads nowhere: reading will say so
                 yield prefix + entry.name, 0, 0
+        waiting += reversed(folders)
 
 
 def split_of(key: str) -> str:

@@ -1,0 +1,248 @@
+"""Files of features: `.parquet` and `.npz`, joined from parts and read in blocks, so that memory stays as it is.
+
+- A Parquet file has the columns `path`, `z000`, `z001`, … and, with variances, `var000`, …; its schema's metadata hold
+  the model's fingerprint as `corolla_fingerprint`.
+- An `.npz` file has the arrays `paths` (N), `means` (N×latent_dim), with variances `variances`, and `fingerprint` (1).
+
+Values are float32. The fingerprint is the SHA-256 of the model's weights.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corolla.apps.features.encoding import Block
+from corolla.data import npz
+from corolla.errors import DataError, UsageError, missing_extra
+
+_FINGERPRINT = b"corolla_fingerprint"
+_DIGITS = 3
+_BLOCK_ROWS = 4096
+_WRITE_BYTES = 16 << 20
+
+Parts = Callable[[], Iterator[Block]]
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """A whole file of features: N names, means N×latent_dim, variances if it has any, and the model's fingerprint."""
+
+    paths: tuple[str, ...]
+    means: NDArray[np.float32]
+    variances: NDArray[np.float32] | None
+    fingerprint: str
+
+
+def check_features_name(path: Path | str) -> str:
+    """The suffix of a file of features, in lower case.
+
+    Raises:
+        UsageError: There is no such kind, it is a folder, or the extra that the kind needs is missing.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _JOIN:
+        raise UsageError(f"{path}: features are kept as {' or '.join(_JOIN)}; end the name in one of these")
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; give the name of a file")
+    if suffix == ".parquet":
+        _parquet()
+    return suffix
+
+
+def join(path: Path, suffix: str, parts: Parts, fingerprint: str) -> None:
+    """Write a file from parts, which are gone through as often as it takes and hold a row at least. Raises OSError."""
+    _JOIN[suffix](path, parts, fingerprint)
+
+
+def read_features(path: Path | str) -> Features:
+    """A whole file of features, in memory; `feature_blocks` gives the same some rows at a time.
+
+    Raises:
+        UsageError: There is no such kind, or the extra is missing.
+        DataError: The file cannot be read, or holds no features.
+    """
+    blocks = list(feature_blocks(path))
+    if not blocks:
+        raise DataError(f"{path}: holds no rows")
+    variances = [block.variances for block in blocks if block.variances is not None]
+    return Features(
+        tuple(name for block in blocks for name in block.paths),
+        np.concatenate([block.means for block in blocks]),
+        np.concatenate(variances) if variances else None,
+        read_fingerprint(path),
+    )
+
+
+def feature_blocks(path: Path | str) -> Iterator[Block]:
+    """The rows of a file of features, some at a time. Raises as `read_features`."""
+    return (_parquet_blocks if check_features_name(path) == ".parquet" else _npz_blocks)(Path(path))
+
+
+def read_fingerprint(path: Path | str) -> str:
+    """Which model a file's features are of: the SHA-256 of its weights. Raises as `read_features`."""
+    if check_features_name(path) == ".parquet":
+        with _open_parquet(Path(path)) as file:
+            found = (file.schema_arrow.metadata or {}).get(_FINGERPRINT)
+        if found is None:
+            raise DataError(f"{path}: does not say which model it is of; make it anew with `corolla embed`")
+        return str(found.decode("ascii", "replace"))
+    return str(npz.load(Path(path), "fingerprint")[0])
+
+
+# --- .npz -------------------------------------------------------------------------------------------------------------
+
+
+def _join_npz(path: Path, parts: Parts, fingerprint: str) -> None:
+    rows, width, latent_dim, variance = 0, 1, 0, False
+    for part in parts():
+        rows += len(part.paths)
+        width = max(width, *map(len, part.paths), 1)
+        latent_dim, variance = part.means.shape[1], part.variances is not None
+    with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
+        # Names have one length in NumPy, most of which is nothing.
+        names = (np.array(part.paths, f"<U{width}") for part in parts())
+        _write_member(archive, "paths", (rows,), f"<U{width}", names, zipfile.ZIP_DEFLATED)
+        _write_member(archive, "means", (rows, latent_dim), "<f4", (part.means for part in parts()))
+        if variance:
+            found = (part.variances for part in parts() if part.variances is not None)
+            _write_member(archive, "variances", (rows, latent_dim), "<f4", found)
+        mark = np.array([fingerprint])
+        _write_member(archive, "fingerprint", mark.shape, mark.dtype.str, iter([mark]))
+
+
+def _write_member(
+    archive: zipfile.ZipFile,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: str,
+    pieces: Iterator[NDArray[Any]],
+    compression: int = zipfile.ZIP_STORED,
+) -> None:
+    info = zipfile.ZipInfo(f"{name}.npy")
+    info.compress_type = compression
+    with archive.open(info, "w", force_zip64=True) as file:
+        header = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for piece in pieces:
+            _write_rows(file, piece.astype(dtype, copy=False))
+
+
+def _write_rows(file: IO[bytes], rows: NDArray[Any]) -> None:
+    count = max(1, _WRITE_BYTES // max(1, rows.nbytes // max(1, len(rows))))
+    for start in range(0, len(rows), count):
+        file.write(rows[start : start + count].tobytes())
+
+
+def _npz_blocks(path: Path) -> Iterator[Block]:
+    shape, dtype = npz.header(path, "means")
+    (rows, *_), names = npz.header(path, "paths")
+    if len(shape) != 2 or dtype != np.float32 or names.kind != "U" or rows != shape[0]:
+        raise DataError(f"{path}: holds no features; make it with `corolla embed`")
+    variance = "variances" in npz.members(path)
+    if variance and npz.header(path, "variances") != (shape, dtype):
+        raise DataError(f"{path}: its variances do not match its means; make it anew with `corolla embed`")
+    columns = [_in_rows(npz.blocks(path, name)) for name in ("paths", "means", *(["variances"] if variance else []))]
+    for paths, means, *variances in zip(*columns, strict=True):
+        yield Block(tuple(paths.tolist()), means, variances[0] if variances else None)
+
+
+def _in_rows(pieces: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    """The rows of pieces of any length, `_BLOCK_ROWS` at a time."""
+    held: list[NDArray[Any]] = []
+    for piece in pieces:
+        joined = np.concatenate([*held, piece])
+        whole = len(joined) - len(joined) % _BLOCK_ROWS
+        for start in range(0, whole, _BLOCK_ROWS):
+            yield joined[start : start + _BLOCK_ROWS]
+        held = [joined[whole:].copy()]
+    if held and len(held[0]):
+        yield held[0]
+
+
+# --- .parquet ---------------------------------------------------------------------------------------------------------
+
+
+def _parquet() -> ModuleType:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise missing_extra("features", "a Parquet file") from None
+    parquet: ModuleType = pyarrow.parquet
+    return parquet
+
+
+def _columns(kind: str, count: int) -> list[str]:
+    return [f"{kind}{number:0{_DIGITS}d}" for number in range(count)]
+
+
+def _join_parquet(path: Path, parts: Parts, fingerprint: str) -> None:
+    parquet = _parquet()
+    import pyarrow as pa
+
+    writer = None
+    try:
+        for part in parts():
+            columns: dict[str, Sequence[Any] | NDArray[Any]] = {"path": part.paths}
+            for kind, values in (("z", part.means), ("var", part.variances)):
+                if values is not None:
+                    columns |= dict(zip(_columns(kind, values.shape[1]), np.ascontiguousarray(values.T), strict=True))
+            types: Mapping[str, Any] = {name: pa.string() if name == "path" else pa.float32() for name in columns}
+            schema = pa.schema(list(types.items()), metadata={_FINGERPRINT: fingerprint.encode()})
+            writer = writer or parquet.ParquetWriter(path, schema)
+            arrays = [pa.array(values, type=types[name]) for name, values in columns.items()]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _open_parquet(path: Path) -> Any:
+    parquet = _parquet()
+    import pyarrow as pa
+
+    try:
+        return parquet.ParquetFile(path)
+    except pa.ArrowException as error:
+        raise DataError(f"{path}: not a Parquet file, or damaged: {_line(error)}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or _line(error)}") from None
+
+
+def _parquet_blocks(path: Path) -> Iterator[Block]:
+    with _open_parquet(path) as file:
+        import pyarrow as pa
+
+        names = file.schema_arrow.names
+        means, variances = ([name for name in names if _is_column(name, kind)] for kind in ("z", "var"))
+        wanted = ["path", *_columns("z", len(means)), *_columns("var", len(variances))]
+        if not means or sorted(wanted) != sorted(["path", *means, *variances]) or "path" not in names:
+            raise DataError(f"{path}: holds no features; make it with `corolla embed`")
+        try:
+            for batch in file.iter_batches(_BLOCK_ROWS, columns=wanted):
+                found = [np.asarray(column, np.float32) for column in batch.columns[1:]]
+                z = np.stack(found[: len(means)], axis=1)
+                var = np.stack(found[len(means) :], axis=1) if variances else None
+                yield Block(tuple(batch.column(0).to_pylist()), z, var)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path}: damaged: {_line(error)}") from None
+
+
+def _is_column(name: str, kind: str) -> bool:
+    number = name.removeprefix(kind)
+    return name.startswith(kind) and number.isascii() and number.isdigit()
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+_JOIN: dict[str, Callable[[Path, Parts, str], None]] = {".parquet": _join_parquet, ".npz": _join_npz}

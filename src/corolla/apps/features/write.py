@@ -1,0 +1,200 @@
+"""Images -> a file of features, by way of parts, so that what was done outlives a kill.
+
+Beside the file lies the folder `NAME.partial`. A part is the codes of up to 4,096 entries of the listing; its name
+holds a digest of these entries (their names, sizes and times of change), of the model's weights and of what is kept of
+each image. So the same command finds the parts that it would make, whereas another model or list, or a file that was
+changed, makes new ones. At the end the parts are joined, and the folder is removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from corolla.apps.features.encoding import Block, OnError, encoded, warn
+from corolla.apps.features.files import check_features_name, join
+from corolla.data.listing import Entry, list_images
+from corolla.data.recipes import RECIPES
+from corolla.errors import DataError, ModelError, UsageError
+from corolla.files import locked, replacing, writing
+from corolla.trained import TrainedModel
+
+PARTIAL = ".partial"
+_PART_ENTRIES = 4096
+_FORMAT = 1  # part of every digest: raise it when the layout of a part changes
+_READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: how many rows; entries that were left out; rows that an earlier, broken-off run had made."""
+
+    rows: int
+    left_out: int = 0
+    found: int = 0
+
+
+def write_features(
+    model: TrainedModel,
+    paths: Iterable[Path | str],
+    output: Path | str,
+    *,
+    variance: bool = False,
+    on_error: OnError = "skip",
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Written:
+    """Write the codes of images to a `.parquet` (extra `features`) or `.npz` file, in the order of the listing.
+
+    A call that was broken off goes on where it was when it is made again. Memory does not grow with the number of
+    images; only the names in the largest folder are held at once.
+
+    Args:
+        model: What to encode with.
+        paths: As `embed` takes them.
+        output: The file, which is there whole or not at all.
+        variance: Keep the variances of q(z|x) too.
+        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
+        workers: Threads that read and decode; default: one for each core.
+        progress: Called with the number of images done from time to time.
+
+    Raises:
+        UsageError: The name's ending is none of the two, the extra is missing, workers is below 1, or no images given.
+        DataError: An image cannot be read and on_error is "refuse", or none can be; or the file cannot be written.
+        ModelError: The model was never saved, or its codes are not finite.
+    """
+    output = Path(output)
+    suffix = check_features_name(output)
+    if not model.card.weights_sha256:
+        raise ModelError("this model was never saved, so that the features could not say whose they are; save it first")
+    partial = output.with_name(output.name + PARTIAL)
+    try:
+        with locked(partial / "parts"):
+            work = _Work(model, partial, variance, on_error, workers, progress)
+            names, written = work.make_parts(list_images(paths))
+            if not written.rows:
+                _remove_parts(partial)
+                if not written.left_out:
+                    raise UsageError("no images given")
+                raise DataError(f"none of the {written.left_out} images can be read")
+            with writing(output.parent), replacing(output) as temporary:
+                join(temporary, suffix, lambda: work.parts(names), model.card.weights_sha256)
+            _remove_parts(partial)
+    finally:
+        _remove_if_empty(partial)
+    return written
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    model: TrainedModel
+    partial: Path
+    variance: bool
+    on_error: OnError
+    workers: int | None
+    progress: Callable[[int], None] | None
+
+    def make_parts(self, entries: Iterator[Entry]) -> tuple[list[str], Written]:
+        """Make the parts that are not there yet, and return the names of all in their order."""
+        names: list[str] = []
+        rows = left_out = found = 0
+        while entries_of_part := list(islice(entries, _PART_ENTRIES)):
+            name = f"{len(names):06d}-{self._digest(entries_of_part)}.npz"
+            part = self._read(name)
+            if part is None or len(part.paths) + len(part.faults) != len(entries_of_part):
+                part = self._make(name, entries_of_part, rows + left_out)
+            else:
+                found += len(part.paths)
+                if part.faults and self.on_error == "refuse":
+                    raise DataError(f"{part.faults[0]}; repair or remove it, or let such images be left out")
+                warn(part.faults)
+            names.append(name)
+            rows += len(part.paths)
+            left_out += len(part.faults)
+            self._show(rows + left_out)
+        return names, Written(rows, left_out, found)
+
+    def parts(self, names: Sequence[str]) -> Iterator[Block]:
+        """The parts that have rows, one after another."""
+        for name in names:
+            part = self._read(name)
+            if part is None:
+                raise DataError(f"{self.partial / name}: was altered meanwhile; give the command again")
+            if part.paths:
+                yield part
+
+    def _make(self, name: str, entries: list[Entry], done: int) -> Block:
+        blocks = []
+        for block in encoded(self.model, entries, variance=self.variance, on_error=self.on_error, workers=self.workers):
+            warn(block.faults)
+            blocks.append(block)
+            done += len(block.paths) + len(block.faults)
+            self._show(done)
+        variances = [block.variances for block in blocks if block.variances is not None]
+        part = Block(
+            tuple(path for block in blocks for path in block.paths),
+            np.concatenate([block.means for block in blocks]),
+            np.concatenate(variances) if self.variance else None,
+            tuple(fault for block in blocks for fault in block.faults),
+        )
+        with writing(self.partial), replacing(self.partial / name) as temporary, temporary.open("wb") as file:
+            arrays = {"paths": np.array(part.paths, np.str_), "faults": np.array(part.faults, np.str_)}
+            values = {"means": part.means} | ({} if part.variances is None else {"variances": part.variances})
+            np.savez(file, **arrays, **values)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        return part
+
+    def _read(self, name: str) -> Block | None:
+        """A part as it was made; None if it is missing or damaged."""
+        try:
+            with (self.partial / name).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                paths, faults, means = file["paths"].tolist(), file["faults"].tolist(), file["means"]
+                variances = file["variances"] if self.variance else None
+        except _READ_ERRORS:
+            return None
+        whole = all(
+            values.shape == (len(paths), self.model.latent_dim) and values.dtype == np.float32
+            for values in (means, variances)
+            if values is not None
+        )
+        return Block(tuple(paths), means, variances, tuple(faults)) if whole else None
+
+    def _digest(self, entries: list[Entry]) -> str:
+        model = self.model
+        recipe = RECIPES[model.config.data.recipe].digest
+        wanted = [_FORMAT, model.card.weights_sha256, recipe, model.height, model.width, self.variance]
+        digest = hashlib.sha256(json.dumps(wanted).encode())
+        for entry in entries:
+            facts = (entry.key, str(entry.place), entry.size, entry.changed_ns, entry.offset, entry.fault)
+            digest.update(f"{facts!r}\n".encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:32]
+
+    def _show(self, done: int) -> None:
+        if self.progress is not None:
+            self.progress(done)
+
+
+def _remove_parts(partial: Path) -> None:
+    """Remove all parts, of this work or another, and what kills left of them."""
+    for pattern in ("[0-9]*-*.npz", ".[0-9]*-*.npz.*.tmp"):
+        for path in partial.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def _remove_if_empty(partial: Path) -> None:
+    """Remove the folder with its lock, unless parts are left for the next call."""
+    with suppress(OSError):
+        if {path.name for path in partial.iterdir()} <= {"parts.lock"}:
+            (partial / "parts.lock").unlink(missing_ok=True)
+            partial.rmdir()
