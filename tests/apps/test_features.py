@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from threadpoolctl import threadpool_info
 
 from corolla import cli
 from corolla.apps.features import (
@@ -77,7 +79,6 @@ def test_images_are_read_as_blocks_are_taken(
     model: TrainedModel, files: list[Path], monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     monkeypatch.setattr("corolla.apps.features.encoding.BATCH_SIZE", 4)
-    monkeypatch.setattr("corolla.apps.features.encoding._CHUNK_IMAGES", 2)
     taken = 0
 
     def endless() -> Iterator[Path]:
@@ -89,7 +90,7 @@ def test_images_are_read_as_blocks_are_taken(
     blocks = embed(model, endless(), workers=workers)
     for number in range(1, 4):
         assert len(next(blocks).paths) == 4
-        assert taken <= 4 * number + 2 * (workers + 8 + 1)
+        assert taken <= 4 * (number + 2 * workers)
     blocks.close()  # type: ignore[attr-defined]
 
 
@@ -97,7 +98,6 @@ def test_blocks_are_cut_by_entries_whatever_can_be_read(
     model: TrainedModel, files: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("corolla.apps.features.encoding.BATCH_SIZE", 4)
-    monkeypatch.setattr("corolla.apps.features.encoding._CHUNK_IMAGES", 2)
     for place in (1, 4, 5, 6, 7):
         files[place].write_bytes(b"no image")
     blocks = list(embed(model, files))
@@ -109,6 +109,15 @@ def test_blocks_are_cut_by_entries_whatever_can_be_read(
     ]
     with pytest.raises(DataError, match=f"{files[1].name}: .*repair or remove it"):
         list(embed(model, files, on_error="refuse"))
+
+
+def test_the_threads_of_others_stay_as_they_are(model: TrainedModel, files: list[Path]) -> None:
+    def openmp() -> list[int]:
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "openmp"]
+
+    before = torch.get_num_threads(), openmp()
+    list(embed(model, files, workers=2))
+    assert (torch.get_num_threads(), openmp()) == before
 
 
 def test_codes_that_are_not_finite_are_refused(model: TrainedModel, files: list[Path]) -> None:

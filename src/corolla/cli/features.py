@@ -35,7 +35,7 @@ def embed(
         output: The table: .parquet (extra `features`) or .npz.
         variance: Write the variances of q(z|x) too.
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
-        workers: Threads that read and decode images; by default one for each core.
+        workers: Threads that read and encode images; by default one for each core.
     """
     from corolla.apps.features import write_features
     from corolla.apps.features.files import check_features_name

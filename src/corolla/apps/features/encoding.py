@@ -1,4 +1,8 @@
-"""Images -> means and variances of q(z|x), block by block: threads read and decode while the model encodes."""
+"""Images -> means and variances of q(z|x), block by block, in threads of which each reads, decodes and encodes.
+
+A thread's batch is encoded in that thread alone. Where PyTorch splits one batch among threads, these wait for each
+other at every layer, and lose much of their time whenever something else, such as a decoder, needs a core.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +12,26 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from corolla.data.listing import Entry, list_images, read_entry
-from corolla.data.recipes import RECIPES, Recipe
+from corolla.data.recipes import RECIPES
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.trained import BATCH_SIZE, TrainedModel
 
 OnError: TypeAlias = Literal["skip", "refuse"]
 
-# What a thread reads before it hands over: few hand-overs, and little memory where images are large.
-_CHUNK_IMAGES = 64
-_CHUNK_BYTES = 4 << 20
-_CHUNKS_AHEAD = 8  # decoded and not yet encoded, beside one for each thread
+# Pixels of a batch at most, so that memory stays small where images are large: 256 images of 128×128.
+_BATCH_PIXELS = 1 << 22
+_AHEAD = 2  # batches for each thread, begun or waiting
 
 _LOG = logging.getLogger("corolla")
 
@@ -49,13 +53,6 @@ class Block:
     faults: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class _Chunk:
-    keys: list[str]
-    pixels: NDArray[np.uint8]
-    faults: list[str]
-
-
 def embed(
     model: TrainedModel,
     paths: Iterable[Path | str],
@@ -71,7 +68,7 @@ def embed(
         paths: Files, folders, globs and `.tar` files, as `corolla.data.listing.list_images` takes them.
         variance: Give the variances of q(z|x) too.
         on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
-        workers: Threads that read and decode; default: one for each core.
+        workers: Threads that read, decode and encode; default: one for each core.
 
     Raises:
         UsageError: workers is less than 1.
@@ -85,23 +82,26 @@ def embed(
 
 def encoded(
     model: TrainedModel, entries: Iterable[Entry], *, variance: bool, on_error: OnError, workers: int | None
-) -> Iterator[Block]:
-    """As `embed`, of entries of a listing, and without warnings: a block for each 256 entries, and one for the rest."""
-    with closing(_read_chunks(model, entries, workers)) as chunks:
-        for batch in _batches(chunks):
-            faults = tuple(fault for chunk in batch for fault in chunk.faults)
-            if faults and on_error == "refuse":
-                raise DataError(f"{faults[0]}; repair or remove it, or let such images be left out")
-            pixels = np.concatenate([chunk.pixels for chunk in batch])
-            means = np.zeros((0, model.latent_dim), np.float32)
-            variances = means
-            if len(pixels):
-                q = model.posterior(pixels)
-                means, variances = q.mean.numpy(), q.logvar.exp().numpy()
-            if not np.isfinite(means).all() or (variance and not np.isfinite(variances).all()):
-                raise ModelError("the model's codes of these images are not finite; its weights are damaged")
-            keys = tuple(key for chunk in batch for key in chunk.keys)
-            yield Block(keys, means, variances if variance else None, faults)
+) -> Generator[Block]:
+    """As `embed`, of entries of a listing, and without warnings; blocks are cut by entries, readable or not."""
+    workers = _cores() if workers is None else workers
+    if workers < 1:
+        raise UsageError(f"{workers} workers cannot encode images; ask for 1 or more")
+    length = max(1, min(BATCH_SIZE, _BATCH_PIXELS // (model.height * model.width)))
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="corolla-embed", initializer=_encode_alone)
+    pending: deque[Future[Block]] = deque()
+    waiting = iter(entries)
+    try:
+        while batch := list(islice(waiting, length)):
+            pending.append(pool.submit(_encode, model, batch, variance, stop))
+            if len(pending) > _AHEAD * workers:
+                yield _accepted(pending.popleft().result(), on_error)
+        while pending:
+            yield _accepted(pending.popleft().result(), on_error)
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
 
 
 def warn(faults: Iterable[str]) -> None:
@@ -110,56 +110,38 @@ def warn(faults: Iterable[str]) -> None:
         _LOG.warning("%s; left out", fault)
 
 
-def _batches(chunks: Iterator[_Chunk]) -> Iterator[list[_Chunk]]:
-    """Chunks that were made of `BATCH_SIZE` entries together, readable or not."""
-    batch: list[_Chunk] = []
-    count = 0
-    for chunk in chunks:
-        batch.append(chunk)
-        count += len(chunk.keys) + len(chunk.faults)
-        if count == BATCH_SIZE:
-            yield batch
-            batch, count = [], 0
-    if batch:
-        yield batch
+def _accepted(block: Block, on_error: OnError) -> Block:
+    if block.faults and on_error == "refuse":
+        raise DataError(f"{block.faults[0]}; repair or remove it, or let such images be left out")
+    return block
 
 
-def _read_chunks(model: TrainedModel, entries: Iterable[Entry], workers: int | None) -> Generator[_Chunk]:
-    """Pixels of the readable images in order, some at a time, read ahead in threads; see `corolla.data.cache`."""
-    workers = _cores() if workers is None else workers
-    if workers < 1:
-        raise UsageError(f"{workers} workers cannot decode images; ask for 1 or more")
-    recipe, height, width = RECIPES[model.config.data.recipe], model.height, model.width
-    fitting = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (height * width * 3)))
-    length = 1 << (fitting.bit_length() - 1)  # which divides the size of a batch
-    stop = threading.Event()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="corolla-decode")
-    pending: deque[Future[_Chunk]] = deque()
-    waiting = iter(entries)
-    try:
-        while part := list(islice(waiting, length)):
-            pending.append(pool.submit(_read_chunk, part, recipe, height, width, stop))
-            if len(pending) > workers + _CHUNKS_AHEAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
+def _encode_alone() -> None:
+    """Keep the calling thread from splitting its work; other threads go on as they are."""
+    torch.get_num_threads()  # at the first question, PyTorch sets a thread up, and would undo the limit later
+    threadpool_limits(1, user_api="openmp")
 
 
-def _read_chunk(entries: list[Entry], recipe: Recipe, height: int, width: int, stop: threading.Event) -> _Chunk:
-    pixels = np.empty((len(entries), height, width, 3), np.uint8)
-    chunk = _Chunk([], pixels, [])
+def _encode(model: TrainedModel, entries: list[Entry], variance: bool, stop: threading.Event) -> Block:
+    pixels = np.empty((len(entries), model.height, model.width, 3), np.uint8)
+    recipe = RECIPES[model.config.data.recipe]
+    keys: list[str] = []
+    faults: list[str] = []
     for entry in entries:
         if stop.is_set():
             break
         try:
-            pixels[len(chunk.keys)] = read_entry(entry, recipe, height, width)
-            chunk.keys.append(entry.key)
+            pixels[len(keys)] = read_entry(entry, recipe, model.height, model.width)
+            keys.append(entry.key)
         except DataError as error:
-            chunk.faults.append(str(error))
-    return _Chunk(chunk.keys, pixels[: len(chunk.keys)], chunk.faults)
+            faults.append(str(error))
+    means = variances = np.zeros((0, model.latent_dim), np.float32)
+    if keys and not stop.is_set():
+        q = model.posterior(pixels[: len(keys)])
+        means, variances = q.mean.numpy(), q.logvar.exp().numpy()
+    if not np.isfinite(means).all() or (variance and not np.isfinite(variances).all()):
+        raise ModelError("the model's codes of these images are not finite; its weights are damaged")
+    return Block(tuple(keys), means, variances if variance else None, tuple(faults))
 
 
 def _cores() -> int:

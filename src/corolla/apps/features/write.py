@@ -65,7 +65,7 @@ def write_features(
         output: The file, which is there whole or not at all.
         variance: Keep the variances of q(z|x) too.
         on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
-        workers: Threads that read and decode; default: one for each core.
+        workers: Threads that read, decode and encode; default: one for each core.
         progress: Called with the number of images done from time to time.
 
     Raises:
