@@ -247,7 +247,11 @@ def test_resuming_a_finished_run_changes_nothing(finished: Path) -> None:
 
 def test_a_finished_run_has_a_report(tmp_path: Path) -> None:
     corolla.fit(small(training__report=True), tmp_path / "run")
-    assert "What a β-VAE learnt from 96 drawn flowers" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    report = tmp_path / "run" / "report.html"
+    assert "What a β-VAE learnt from 96 drawn flowers" in report.read_text(encoding="utf-8")
+    report.unlink()  # as if the run had been killed just before it
+    training.resume(tmp_path / "run")
+    assert "What a β-VAE learnt from 96 drawn flowers" in report.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

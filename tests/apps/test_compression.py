@@ -454,6 +454,7 @@ def test_the_commands_go_from_files_to_files(images: Bytes, tmp_path: Path, caps
     assert "a-damaged.png" in capsys.readouterr().err
     assert cli.run(["compress", place, str(folder), "-o", "x.zip"]) == 2
     assert cli.run(["compress", place, "-o", str(file)]) == 2
-    assert cli.run(["decompress", str(tmp_path / "none.corolla"), "--model", place, "-o", str(out)]) == 1
+    assert cli.run(["decompress", str(tmp_path / "none.corolla"), "--model", place, "-o", str(tmp_path / "new")]) == 1
+    assert cli.run(["decompress", str(file), "--model", place, "-o", str(out)]) == 2  # there are pictures in it
     assert cli.run(["decompress", str(file), "--model", place, "-o", str(file)]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 4
+    assert len(capsys.readouterr().err.splitlines()) == 5

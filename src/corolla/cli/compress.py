@@ -75,7 +75,7 @@ def decompress(file: Path, /, *, model: Path, output: Output) -> None:
     Args:
         file: What `corolla compress` wrote.
         model: Run folder or model folder of the model that it was written with; any other is refused.
-        output: The folder, which is made if it is missing: 000001.png and so on, with the images' names if the file
+        output: The folder, new or empty: 000001.png and so on, with the images' names if the file
             has them.
     """
     from PIL import Image
@@ -86,6 +86,8 @@ def decompress(file: Path, /, *, model: Path, output: Output) -> None:
 
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: is a file; give the name of a folder")
+    if output.is_dir() and any(output.iterdir()):
+        raise UsageError(f"{output}: is not empty; give the name of a new folder, so that no picture is replaced")
     number = 0
     for block in compression.decompress(load(model), file):
         for index, image in enumerate(block.images):

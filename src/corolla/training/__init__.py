@@ -110,6 +110,8 @@ def resume(run: Path | str, *, stop_at: StopRule | None = None) -> TrainedModel:
     folder = RunFolder(Path(run))
     config = folder.config()
     if _read_finished(folder, config):
+        if config.training.report and not folder.report.is_file():  # the run was killed just before it
+            _write_report(folder, None)
         return load(folder.path)
     _check_machine(config)
     with folder.held() if _rank() == 0 else nullcontext():
@@ -265,7 +267,7 @@ def _train(
     return load(recorder.run.path)
 
 
-def _write_report(run: RunFolder, data: ImageCache) -> None:
+def _write_report(run: RunFolder, data: ImageCache | None) -> None:
     """Write the page about a finished run; what stands against it is said, and takes nothing from the run."""
     from corolla.apps.report import write_report  # its libraries are not needed before
 

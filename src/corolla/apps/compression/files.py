@@ -108,6 +108,8 @@ def compress(
         output.parent.mkdir(parents=True, exist_ok=True)
         with replacing(output) as temporary, temporary.open("wb") as file:
             return _write(model, images, file, header, on_error, progress)
+    except BrokenPipeError:
+        raise  # whoever read the progress has gone
     except OSError as error:
         raise CorollaError(f"{output}: cannot be written: {error.strerror}; choose another place") from error
 
