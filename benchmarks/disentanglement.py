@@ -1,8 +1,8 @@
 """How well β-VAE, β-TCVAE and FactorVAE take drawn flowers apart: every score, over a grid of strengths and seeds.
 
 All train the same network with ten latents on the same florets for equally many steps. The scores are those of
-`corolla evaluate`: medians over seeds, with the lowest and highest in brackets. Finished runs are kept: the command goes
-on where it was stopped. The whole takes about an hour of processor time.
+`corolla evaluate`: medians over seeds, with the lowest and highest in brackets. Finished runs are kept: the command
+goes on where it was stopped. The whole takes about an hour of processor time.
 
     python dev.py bench disentanglement
     python dev.py bench disentanglement --seeds 1 --steps 200 --runs /tmp/try
