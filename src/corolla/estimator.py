@@ -300,6 +300,8 @@ def _train(config: Config, data: ImageCache, *, verbose: bool) -> tuple[TrainedM
     else:
         history = {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
         return TrainedModel(model.vae, model.card), history
+    if stopped_by == signal.SIGINT:
+        raise KeyboardInterrupt  # also where the process was started with Ctrl-C ignored, as in the background
     signal.raise_signal(stopped_by)
     raise TrainingError(f"{signal.Signals(stopped_by).name}: stopped, and nothing was kept; fit again")
 
