@@ -20,6 +20,7 @@ from corolla.metrics import (
     knn_accuracy,
     linear_probe,
     mutual_information_score,
+    normal_interval,
     pixels,
     trustworthiness,
 )
@@ -92,5 +93,5 @@ def label_scores(
 
 
 def _interval(found: Average) -> Score:
-    reach = 1.96 * found.standard_error
-    return Score(found.mean, found.mean - reach, found.mean + reach)
+    bounds = normal_interval(found.mean, found.standard_error)
+    return Score(found.mean, bounds.low, bounds.high)
