@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from corolla.errors import UsageError
-from corolla.metrics import named_features, pca, pixels, score_name
+from corolla.metrics import named_features, pca, pixels
 from corolla.metrics.features import fit_pca
 
 _IMAGES = np.random.default_rng(1).integers(0, 256, (40, 4, 5, 3)).astype(np.uint8)
@@ -40,8 +40,6 @@ def test_principal_components_are_the_same_every_time() -> None:
 
 def test_names() -> None:
     assert named_features("pixels", _IMAGES) is pixels
-    assert score_name("kid", "lite0") == "kid_lite0"
-    assert score_name("frechet", "pca64") == "frechet_pca64"
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 from corolla.metrics.dci import Dci, ImportanceEntropies, dci, importance_entropies
 from corolla.metrics.factor_space import FactorGrid, FactorSpace, FactorTable
-from corolla.metrics.features import FeatureFunction, named_features, pca, pixels, score_name
+from corolla.metrics.features import FeatureFunction, named_features, pca, pixels
 from corolla.metrics.generation import (
     DensityCoverage,
     GenerationIntervals,
@@ -95,7 +95,6 @@ __all__ = [
     "precision_recall",
     "psnr",
     "sap",
-    "score_name",
     "ssim",
     "trustworthiness",
     "udr",

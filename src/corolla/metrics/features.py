@@ -1,6 +1,6 @@
 """Features of images by name, and the check that a matrix is one of features.
 
-A score is named after the features that it is measured in (`score_name`): distances in different ones cannot be
+A score is named after the features that it is measured in, as `kid_lite0`: distances in different ones cannot be
 compared. A feature function takes images, uint8 N×H×W×3, and gives N×D numbers; any callable that does so will serve.
 """
 
@@ -65,11 +65,6 @@ def named_features(name: str, reference: NDArray[np.uint8]) -> FeatureFunction:
     if match := re.fullmatch(r"pca(\d+)", name):
         return pca(reference, int(match[1]))
     raise UsageError(f"unknown features {name!r}: give pixels, or pca and a number of components, as pca64")
-
-
-def score_name(score: str, features: str) -> str:
-    """The name of a score in its features: `kid` in `lite0` is `kid_lite0`."""
-    return f"{score}_{features}"
 
 
 def fit_pca(rows: NDArray[np.floating], dim: int) -> PCA:
