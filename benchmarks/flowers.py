@@ -1,11 +1,15 @@
 """How well, and how fast, the presets learn Oxford Flowers 102 at 64x64.
 
 Trains each model side by side on this machine and prints one table. Losses are in nats per image on images not
-trained on: the official test split for `notebook` and `flowers`, val for `gallery`. They are those of the last step, so
-that the choice of the best evaluation cannot flatter them. Times are of training alone, without evaluations.
+trained on: the official test split for `notebook` and `flowers`, val for `gallery` and `vivid`. They are those of the
+last step, so that the choice of the best evaluation cannot flatter them. Times are of training alone, without evaluations.
 
     python dev.py bench flowers --mirror FOLDER
     python dev.py bench flowers --mirror FOLDER --models gallery
+
+With `--as-gallery`, the first two have the splits of the others: trained on train and test, scored on val.
+
+    python dev.py bench flowers --mirror FOLDER --models notebook,vivid --as-gallery --runs runs/bench-vivid
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from corolla.runs import RunFolder
 from environment import describe, markdown_table
 
 
-def configuration(name: str, mirror: str | None) -> Config:
+def configuration(name: str, mirror: str | None, *, as_gallery: bool = False) -> Config:
     """The preset as it ships, but for what makes the models comparable: size, recipe, and where they are evaluated."""
     changes: dict[str, object] = {"data.mirror": mirror}
     if name == "notebook":
@@ -28,6 +32,8 @@ def configuration(name: str, mirror: str | None) -> Config:
         changes |= {"data.size": 64, "data.recipe": "fit", "data.eval_split": "test", "training.evaluate_every": 960}
     if name == "flowers":
         changes |= {"data.eval_split": "test", "training.evaluate_every": 160}
+    if as_gallery:
+        changes |= {"data.train_split": "train+test", "data.eval_split": "val"}
     return preset(name).updated(changes)
 
 
@@ -35,7 +41,10 @@ def main() -> None:
     """Train what is asked for, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mirror", help="folder or URL with the files of flowers102; default: the official host")
-    parser.add_argument("--models", default="notebook,flowers", help="notebook, flowers, gallery; joined by commas")
+    parser.add_argument("--models", default="notebook,flowers", help="notebook, flowers, gallery, vivid; by commas")
+    parser.add_argument("--as-gallery", action="store_true", help="train on train and test, score on val")
+    parser.add_argument("--epochs", type=int, help="as many for each, instead of the presets'")
+    parser.add_argument("--precision", default="auto", help="as corolla train has it; default: auto")
     parser.add_argument("--runs", type=Path, default=Path("runs/bench-flowers"), help="where the runs are kept")
     parser.add_argument("--max-steps", type=int, help="fewer steps, for a try")
     arguments = parser.parse_args()
@@ -43,7 +52,10 @@ def main() -> None:
     rows = []
     target: float | None = None
     for name in arguments.models.split(","):
-        config = configuration(name, arguments.mirror)
+        config = configuration(name, arguments.mirror, as_gallery=arguments.as_gallery)
+        config = config.updated({"training.precision": arguments.precision})
+        if arguments.epochs:
+            config = config.updated({"training.epochs": arguments.epochs})
         if arguments.max_steps:
             config = config.updated({"training.max_steps": arguments.max_steps})
         run = RunFolder(arguments.runs / name)

@@ -106,10 +106,10 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
 
 
 def test_presets_are_valid_and_the_notebooks_is_exact() -> None:
-    assert preset_names() == ["flowers", "gallery", "notebook", "quick"]
+    assert preset_names() == ["flowers", "gallery", "notebook", "quick", "vivid"]
     for name in preset_names():
         assert isinstance(preset(name), Config)
-    with pytest.raises(UsageError, match="flowers, gallery, notebook, quick"):
+    with pytest.raises(UsageError, match="flowers, gallery, notebook, quick, vivid"):
         preset("flower")
     notebook = preset("notebook")
     assert notebook.seed == 42

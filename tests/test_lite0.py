@@ -219,6 +219,19 @@ def test_the_distance_is_that_of_directions() -> None:
 
 
 @needs_weights
+def test_the_distance_to_train_with_sees_enlarged_images_down_to_the_last_block() -> None:
+    x, y = pattern(64, 96), 1 - pattern(96, 64).transpose(2, 3)
+    with torch.inference_mode():
+        large = [F.interpolate(a, size=(128, 192), mode="bilinear", align_corners=False) for a in (x, y)]
+        of_x, of_y = (plain(a)[0] for a in large)
+        pairs = [(of_x[block], of_y[block]) for block in (2, 4, 7, 10, 15)]
+        expected = sum(2 - 2 * F.cosine_similarity(a, b, dim=1).mean() for a, b in pairs)
+        distance = PerceptualDistance(for_training=True)
+        torch.testing.assert_close(distance(x, y), torch.as_tensor(expected)[None], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(distance(*large), distance(x, y), rtol=1e-6, atol=0)  # large enough: as they are
+
+
+@needs_weights
 def test_a_blur_is_further_than_a_shift_that_costs_as_much_in_pixels() -> None:
     """What the distance is for: a squared error of pixels cannot tell the two apart."""
     canvas = torch.from_numpy(render(FLORETS, 80, 80)).permute(0, 3, 1, 2) / 255

@@ -415,3 +415,6 @@ def test_perceptual_term_is_the_weighted_distance_to_the_mean_of_the_likelihood(
     assert float(more.weighted["perceptual"]) == pytest.approx(expected, rel=1e-5)
     assert float(more.total - plain.total) == pytest.approx(expected, rel=1e-4)
     assert torch.equal(more.reconstruction, plain.reconstruction)
+    late = dataclasses.replace(with_distance, perceptual_after=2)
+    totals = [late(x, q, q.mean, p, step, 4).total for step in (0, 1, 2, None)]
+    assert totals == [plain.total, plain.total, more.total, more.total]

@@ -177,6 +177,9 @@ class ObjectiveConfig(_Value):
     perceptual: float = Field(
         0.0, ge=0.0, description="weight of a distance in image features, beside the likelihood; extra `perceptual`"
     )
+    perceptual_after: int = Field(
+        0, ge=0, description="optimiser steps before that distance is added; steps without it take less time"
+    )
 
     @model_validator(mode="after")
     def _can_be(self) -> ObjectiveConfig:

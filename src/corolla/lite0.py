@@ -39,6 +39,8 @@ _STAGES = ((1, 3, 1), (2, 3, 2), (2, 5, 2), (3, 3, 2), (3, 5, 1), (4, 5, 2), (1,
 # The blocks whose maps are compared, counted from 0: at 1/4, 1/8 and 1/16 of the image. Block 0 tells a shift by one
 # pixel from a blur no better than pixels do, and the blocks after 7 cost more and add nothing to that.
 _DEPTHS = (2, 4, 7)
+# Those that training compares: the deeper ones see what the shallow ones let pass.
+_TRAINING_DEPTHS = (2, 4, 7, 10, 15)
 
 
 # --- the network ------------------------------------------------------------------------------------------------------
@@ -220,23 +222,32 @@ def features(
 
 
 class PerceptualDistance(nn.Module):
-    """A distance between images in the features of EfficientNet-Lite0, at the images' own size.
+    """A distance between images in the features of EfficientNet-Lite0.
 
     d(x, y) = Σ_l 1/(H_l·W_l) Σ_hw ‖f_l(x)_hw − f_l(y)_hw‖² (Zhang et al. 2018, arXiv 1801.03924, eq. 1, with every
-    weight 1), where f_l are the maps after three blocks, at 1/4, 1/8 and 1/16 of the image's size, and the channels of
-    each position are scaled to unit length. Each depth adds between 0 and 4. It has no unit: it is not in nats.
+    weight 1), where f_l are the maps after some blocks, and the channels of each position are scaled to unit length.
+    Each depth adds between 0 and 4. It has no unit: it is not in nats.
+
+    As a score it compares three maps, at 1/4, 1/8 and 1/16 of the image's own size. Networks that are trained to lower
+    that draw fine grids over their images. So for training there are two more maps, down to 1/32, and images with a
+    side below `FEATURES_PX` are enlarged, bilinearly, until their shorter side has as many.
 
     It has no parameters and an empty state dict; gradients flow to whichever image asks for them.
+
+    Args:
+        for_training: the distance to train with, not the score.
 
     Raises:
         UsageError: the extra `perceptual` is not installed.
         ModelError: the weights are not the published ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, for_training: bool = False) -> None:
         super().__init__()
+        self.depths = _TRAINING_DEPTHS if for_training else _DEPTHS
+        self.at_least_px = FEATURES_PX if for_training else SMALLEST_PX
         network = Lite0()
-        del network.blocks[max(_DEPTHS) + 1 :]
+        del network.blocks[max(self.depths) + 1 :]
         self.network = network
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -251,11 +262,20 @@ class PerceptualDistance(nn.Module):
                 f"N×3×H×W of one shape, of at least {SMALLEST_PX}x{SMALLEST_PX} pixels"
             )
         distance = torch.zeros(len(x), device=x.device)
-        maps = (self.network.maps(images, _DEPTHS) for images in (x, y))
+        maps = (self.network.maps(_at_least(images, self.at_least_px), self.depths) for images in (x, y))
         for of_x, of_y in zip(*maps, strict=True):
             difference = _unit(of_x) - _unit(of_y)
             distance = distance + difference.square().sum(1).mean((1, 2))
         return distance
+
+
+def _at_least(images: Tensor, px: int) -> Tensor:
+    """Images whose shorter side has px pixels or more, enlarged where it has fewer."""
+    shorter = min(images.shape[2:])
+    if shorter >= px:
+        return images
+    size = [round(side * px / shorter) for side in images.shape[2:]]
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
 def _unit(channels: Tensor) -> Tensor:

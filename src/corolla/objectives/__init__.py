@@ -81,5 +81,6 @@ def build_objective(config: ObjectiveConfig, latent_dim: int) -> Objective:
         cycle_steps=config.cycle_steps,
         companion=companion,
         perceptual=config.perceptual,
-        distance=PerceptualDistance() if config.perceptual else None,
+        perceptual_after=config.perceptual_after,
+        distance=PerceptualDistance(for_training=True) if config.perceptual else None,
     )

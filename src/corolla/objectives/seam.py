@@ -65,6 +65,7 @@ class Objective:
         cycle_steps: steps after which the growth begins anew (Fu et al. 2019, arXiv 1903.10145); None: never.
         companion: what the objective learns beside the model.
         perceptual: weight of the distance between the images and the means of p(x|z).
+        perceptual_after: steps before that distance is added.
         distance: that distance, one number for each image.
     """
 
@@ -74,6 +75,7 @@ class Objective:
     cycle_steps: int | None = None
     companion: Companion | None = None
     perceptual: float = 0.0
+    perceptual_after: int = 0
     distance: Callable[[Tensor, Tensor], Tensor] | None = None
 
     @property
@@ -107,7 +109,9 @@ class Objective:
         weighted = {"reconstruction": reconstruction}
         weighted |= {name: ramp * term for name, term in self.regulariser(q, z, step, data_size).items()}
         if self.distance is not None:
-            weighted["perceptual"] = self.perceptual * self.distance(x, p.mean).mean()
+            early = step is not None and step < self.perceptual_after
+            distance = reconstruction.new_zeros(()) if early else self.distance(x, p.mean).mean()
+            weighted["perceptual"] = self.perceptual * distance
         total = torch.stack(list(weighted.values())).sum()
         return LossTerms(total, reconstruction, q.kl().mean(), weighted)
 
