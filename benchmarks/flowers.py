@@ -2,7 +2,8 @@
 
 Trains each model side by side on this machine and prints one table. Losses are in nats per image on images not
 trained on: the official test split for `notebook` and `flowers`, val for `gallery` and `vivid`. They are those of the
-last step, so that the choice of the best evaluation cannot flatter them. Times are of training alone, without evaluations.
+last step, so that the choice of the best evaluation cannot flatter them. Times are of training alone, without
+evaluations.
 
     python dev.py bench flowers --mirror FOLDER
     python dev.py bench flowers --mirror FOLDER --models gallery
