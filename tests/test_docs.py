@@ -42,7 +42,7 @@ from corolla.data import FACTORS, RECIPES, render, sample_factors
 from corolla.data.factor_sets import SETS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")] if path.name != "CHANGELOG.md")
+DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if path.name != "CHANGELOG.md")
 STEPS = 4
 DRAWN = "florets:200"
 NOT_RUN = {"git", "cd", "pip", "source"}
