@@ -343,14 +343,32 @@ def test_real_factors_are_binned_and_named() -> None:
     rng = np.random.default_rng(0)
     values = np.stack([rng.random(600), rng.integers(0, 4, 600)], axis=1).astype(np.float32)
     images = np.zeros((600, 16, 16, 3), np.uint8)
-    cache = SimpleNamespace(factors=values, factor_names=("size", "kind"), images=images)
+    cache = SimpleNamespace(factors=values, factor_names=("size", "kind"), categorical_factors=("kind",), images=images)
     found = known_factors(cast("ImageCache", cache), Config.from_dict({"data": {"source": "factors:x.npz"}}).data)
     assert found is not None
     assert found.binned == ("size",)
+    assert found.categorical == ("kind",)
     assert found.space.sizes == (10, 4)
     drawn = np.sort(np.random.default_rng(0).permutation(600)[:10_000])
     bins = np.digitize(values[drawn, 0], np.linspace(values[:, 0].min(), values[:, 0].max(), 11)[1:-1])
     assert (found.space.factors(np.arange(600))[:, 0] == bins).all()
+
+
+def test_a_factor_without_an_order_is_predicted_as_such(paintings: Material) -> None:
+    """Latent a tells factor a, but what it tells is a number, and the factor's names are in another order."""
+    assert paintings.factors is not None
+    images, space = paintings.factors.images, paintings.factors.space
+    places = space.factors(np.arange(len(space)))
+    places[:, 0] = np.array([2, 0, 4, 1, 3])[places[:, 0]]
+    shuffled = KnownFactors(FactorTable(places), ("a", "b", "c", "d"), images)
+    found = {}
+    for categorical in ((), ("a",)):
+        material = replace(paintings, factors=replace(shuffled, categorical=categorical))
+        scores = evaluate_codec(Painter(), material, groups=["disentanglement"]).scores
+        assert scores.details["disentanglement"]["categorical"] == list(categorical)
+        found[categorical] = scores.scores["sap"].value
+    assert found[()] < 0.85  # the line through the shuffled values tells next to nothing
+    assert found[("a",)] > 0.9  # thresholds tell all: a gap of about 1 - 1/5 for a, 1 for the others
 
 
 def test_the_rate_is_that_of_images_spread_over_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

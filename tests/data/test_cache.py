@@ -39,6 +39,7 @@ class Plates:
     label_names: Sequence[str] = ("even", "odd")
     factors: NDArray[np.float32] | None = None
     factor_names: Sequence[str] = ()
+    categorical_factors: Sequence[str] = ()
     reads: list[int] = dataclasses.field(default_factory=list)
     delay_seconds: float = 0.0
 

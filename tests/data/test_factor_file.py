@@ -52,6 +52,7 @@ def test_what_was_saved_is_what_is_read(tmp_path: Path, compressed: bool) -> Non
     assert source.factors.tolist() == expected["factors"].tolist()
     assert source.factors.dtype == np.float32
     assert source.factor_names == ("hue", "turn")
+    assert source.categorical_factors == ()
     assert source.labels is None
     assert source.label_names == ()
     assert source.fingerprint == hashlib.sha256((tmp_path / "set.npz").read_bytes()).hexdigest()
@@ -153,6 +154,8 @@ NAN[7, 1] = np.nan
         ({"factors": np.full((12, 2), "red")}, "`factors` are <U3; give integers or floating-point numbers"),
         ({"factors": NAN}, "factor 1 of image 7 is nan; every factor must be a finite float32"),
         ({"factors": np.full((12, 2), 1e300)}, "factor 0 of image 0 is inf"),
+        ({"categorical_factors": np.array(["size"])}, "`categorical_factors` hold size; the factors are hue, turn"),
+        ({"categorical_factors": np.array([1])}, "`categorical_factors` are int64 of shape .* give a list of strings"),
         ({"factor_names": np.array(["hue"])}, "`factor_names` are hue; give 2 different names"),
         ({"factor_names": np.array(["hue", "hue"])}, "give 2 different names"),
         ({"factor_names": np.array([1, 2])}, "`factor_names` are int64 of shape .* give a list of strings"),
@@ -334,6 +337,7 @@ def test_the_cache_keeps_factors_and_their_names(tmp_path: Path) -> None:
     cache = open_cache(source, FIT, 9, 10, home=tmp_path)
     assert np.array_equal(cache.images, arrays()["images"])
     assert cache.factor_names == ("hue", "turn")
+    assert cache.categorical_factors == ()
     assert cache.factors is not None
     assert np.array_equal(cache.factors, source.factors)
     assert open_cache(open_source("florets:3"), FIT, 8, 8, home=tmp_path).factor_names[0] == "petal_count"
@@ -359,3 +363,11 @@ def test_a_model_trains_on_them(tmp_path: Path) -> None:
     )
     model = corolla.fit(config, tmp_path / "run")
     assert model.encode(np.repeat(images[:4, ..., None], 3, axis=3)).shape == (4, 3)
+
+
+def test_factors_without_an_order_are_named_in_source_and_cache(tmp_path: Path) -> None:
+    source = opened(tmp_path, categorical_factors=np.array(["turn"]))
+    assert source.categorical_factors == ("turn",)
+    assert open_cache(source, FIT, 9, 10, home=tmp_path).categorical_factors == ("turn",)
+    assert opened(tmp_path, categorical_factors=np.array([])).categorical_factors == ()
+    assert opened(tmp_path, factor_names=None, categorical_factors=["factor_1"]).categorical_factors == ("factor_1",)

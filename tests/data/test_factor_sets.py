@@ -189,6 +189,8 @@ def open_set(spec: str, mirror: Path | str, home: Path) -> FactorSource:
 
 # ---- what is in them ----
 
+UNORDERED = {"shape", "car", "category", "instance", "lighting", "object_color", "object_shape", "background_color"}
+
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_the_images_and_factors_of_each_set(
@@ -200,6 +202,7 @@ def test_the_images_and_factors_of_each_set(
     assert source.name == name
     assert source.factor_names == tuple(known.factors)
     assert np.array_equal(source.factors, factors)
+    assert source.categorical_factors == tuple(factor for factor in known.factors if factor in UNORDERED)
     assert is_full_grid(source.factors)
     rgb = images if images.ndim == 4 else np.repeat(images[..., None], 3, axis=3)
     height, width = known.shape[:2]

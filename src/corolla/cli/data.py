@@ -131,6 +131,8 @@ def info(source: str, /, *, mirror: str | None = None, home: Path | None = None)
         values = [len(np.unique(column)) for column in opened.factors.T]
         each = ", ".join(f"{name} {many:,}" for name, many in zip(opened.factor_names, values, strict=True))
         print(f"  factors     {len(values)}, with the number of values of each: {each}")
+        if opened.categorical_factors:
+            print(f"  no order in {', '.join(opened.categorical_factors)}")
         print(f"  grid        {'every combination of these values once' if is_full_grid(opened.factors) else 'no'}")
     print(f"  fingerprint {opened.fingerprint}")
     caches = _caches(opened, home)

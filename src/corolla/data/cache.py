@@ -66,6 +66,7 @@ class ImageCache:
         factor_names: What the factors are called; empty without factors.
         manifest: What the cache was made from: source, fingerprint, recipe, recipe_digest, height, width, count,
             skipped (a list of [key, reason]), format.
+        categorical_factors: Names of the factors whose values have no order.
     """
 
     folder: Path
@@ -77,6 +78,7 @@ class ImageCache:
     factors: NDArray[np.float32] | None
     factor_names: Sequence[str]
     manifest: Mapping[str, Any]
+    categorical_factors: Sequence[str] = ()
 
 
 def open_cache(
@@ -191,6 +193,7 @@ def _load(folder: Path, source: Source, wanted: Mapping[str, Any]) -> ImageCache
         factors=None if source.factors is None else source.factors[kept],
         factor_names=source.factor_names,
         manifest=manifest,
+        categorical_factors=source.categorical_factors,
     )
 
 

@@ -17,8 +17,9 @@ def open_factors(path: str | Path) -> FactorSource:
     """Open an `.npz` file with the arrays `images` and `factors`.
 
     `images` are N×H×W, N×H×W×1 (grey) or N×H×W×3 (RGB), uint8, or bool; zeros and ones alone mean black and white.
-    `factors` are N×F finite numbers; a full grid, or not. Optional: `factor_names` (F strings), `labels` (N integers
-    from 0 on) and `label_names` (strings). Other arrays are left alone, and nothing is unpickled.
+    `factors` are N×F finite numbers; a full grid, or not. Optional: `factor_names` (F strings),
+    `categorical_factors` (the names of those whose values have no order), `labels` (N integers from 0 on) and
+    `label_names` (strings). Other arrays are left alone, and nothing is unpickled.
 
     Images that `numpy.savez` has written are mapped; those of `numpy.savez_compressed` are held in memory as a whole.
 
@@ -40,6 +41,7 @@ def open_factors(path: str | Path) -> FactorSource:
     if dtype not in (np.uint8, np.bool_):
         raise DataError(f"{place}: `images` are {dtype}; give uint8 from 0 to 255, or bool")
     factors = _factors(place, shape[0])
+    names = _factor_names(place, factors.shape[1], there)
     labels, label_names = _labels(place, shape[0], there)
     return FactorSource(
         name=f"factors:{place.name}",
@@ -47,10 +49,11 @@ def open_factors(path: str | Path) -> FactorSource:
         indices=np.arange(shape[0], dtype=np.int64),
         size=(shape[1], shape[2]),
         factors=factors,
-        factor_names=_factor_names(place, factors.shape[1], there),
+        factor_names=names,
         labels=labels,
         label_names=label_names,
         fingerprint=str(pooch.file_hash(str(place), alg="sha256")),
+        categorical_factors=_categorical(place, names, there),
     )
 
 
@@ -79,6 +82,16 @@ def _factor_names(place: Path, count: int, there: list[str]) -> tuple[str, ...]:
     if len(names) != count or len(set(names)) < count:
         raise DataError(f"{place}: `factor_names` are {', '.join(names)}; give {count} different names")
     return names
+
+
+def _categorical(place: Path, names: tuple[str, ...], there: list[str]) -> tuple[str, ...]:
+    if "categorical_factors" not in there or npz.header(place, "categorical_factors")[0] == (0,):
+        return ()
+    categorical = _strings(place, "categorical_factors")
+    for name in categorical:
+        if name not in names:
+            raise DataError(f"{place}: `categorical_factors` hold {name}; the factors are {', '.join(names)}")
+    return categorical
 
 
 def _labels(place: Path, count: int, there: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:

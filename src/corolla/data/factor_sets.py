@@ -66,6 +66,7 @@ class FactorSet:
         label: The factor that also serves as label.
         label_names: What its values are called; empty: by their numbers.
         reader: What understands its files.
+        categorical: The factors whose values have no order; angles and hues, which go round, are taken for ordered.
         module: What the reader needs of the extra `factors`, if anything.
     """
 
@@ -75,6 +76,7 @@ class FactorSet:
     label: str
     label_names: tuple[str, ...]
     reader: factor_formats.Reader
+    categorical: tuple[str, ...]
     module: str = ""
 
     @property
@@ -104,6 +106,7 @@ def _mpi3d(name: str, md5: str) -> FactorSet:
         label="object_shape",
         label_names=("cone", "cube", "cylinder", "hexagonal", "pyramid", "sphere"),
         reader=factor_formats.read_mpi3d,
+        categorical=("object_color", "object_shape", "background_color"),
     )
 
 
@@ -124,6 +127,7 @@ SETS: Mapping[str, FactorSet] = MappingProxyType(
             label="shape",
             label_names=("square", "ellipse", "heart"),
             reader=factor_formats.read_dsprites,
+            categorical=("shape",),
         ),
         "shapes3d": FactorSet(
             files=(
@@ -138,6 +142,7 @@ SETS: Mapping[str, FactorSet] = MappingProxyType(
             label="shape",
             label_names=(),
             reader=factor_formats.read_shapes3d,
+            categorical=("shape",),
             module="h5py",
         ),
         "cars3d": FactorSet(
@@ -152,6 +157,7 @@ SETS: Mapping[str, FactorSet] = MappingProxyType(
             label="car",
             label_names=(),
             reader=factor_formats.read_cars3d,
+            categorical=("car",),
         ),
         "smallnorb": FactorSet(
             files=(
@@ -191,6 +197,7 @@ SETS: Mapping[str, FactorSet] = MappingProxyType(
             label="category",
             label_names=("animal", "human", "plane", "truck", "car"),
             reader=factor_formats.read_smallnorb,
+            categorical=("category", "instance", "lighting"),
         ),
         "mpi3d:toy": _mpi3d("mpi3d_toy", "55889cb7c7dfc655d6e0277beee88868"),
         "mpi3d:realistic": _mpi3d("mpi3d_realistic", "59a6225b88b635365f70c91b3e52f70f"),
@@ -262,6 +269,7 @@ def open_factor_set(
         labels=column,
         label_names=known.label_names or tuple(f"{known.label} {value}" for value in range(known.factors[known.label])),
         fingerprint=hashlib.sha256(json.dumps([name, count, wanted]).encode()).hexdigest(),
+        categorical_factors=known.categorical,
     )
 
 

@@ -42,6 +42,7 @@ class FactorSource:
         labels: 0-based label of each image, or None.
         label_names: What the labels are called.
         fingerprint: Hexadecimal SHA-256 over everything that decides the pixels.
+        categorical_factors: Names of the factors whose values have no order.
     """
 
     name: str
@@ -53,6 +54,7 @@ class FactorSource:
     labels: NDArray[np.int64] | None
     label_names: tuple[str, ...]
     fingerprint: str
+    categorical_factors: tuple[str, ...] = ()
 
     @cached_property
     def keys(self) -> Sequence[str]:

@@ -172,6 +172,11 @@ class Florets:
         return tuple(factor.name for factor in FACTORS)
 
     @property
+    def categorical_factors(self) -> Sequence[str]:
+        """None: every factor lies on an interval, or counts."""
+        return ()
+
+    @property
     def labels(self) -> NDArray[np.int64]:
         """Petal counts as 0-based classes."""
         return self.factors[:, 0].astype(np.int64) - int(FACTORS[0].low)

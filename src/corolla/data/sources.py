@@ -70,6 +70,10 @@ class Source(Protocol):
     def factor_names(self) -> Sequence[str]:
         """What each of the F factors is called; empty without factors."""
 
+    @property
+    def categorical_factors(self) -> Sequence[str]:
+        """The names of the factors whose values have no order, such as a shape."""
+
     def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
         """One image's pixels, H×W×3. Raises DataError with one line's reason for an unusable image."""
 
@@ -87,6 +91,7 @@ class FileSource:
     fingerprint: str
     factors: None = None
     factor_names: tuple[str, ...] = ()
+    categorical_factors: tuple[str, ...] = ()
 
     def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
         """One image's pixels, H×W×3 uint8.

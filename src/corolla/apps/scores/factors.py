@@ -54,7 +54,7 @@ def disentanglement(codec: Codec, known: KnownFactors, *, normal: bool = True, s
     measures: dict[str, Callable[[], Any]] = {
         "mig": lambda: mig(z, factors),
         "dci": lambda: dci(z, factors, seed=seed),
-        "sap": lambda: sap(z, factors),
+        "sap": lambda: sap(z, factors, categorical=[known.names.index(name) for name in known.categorical]),
         "modularity": lambda: modularity(z, factors),
         "explicitness": lambda: explicitness(z, factors, seed=seed),
         "irs": lambda: irs(z, factors),
@@ -80,7 +80,12 @@ def disentanglement(codec: Codec, known: KnownFactors, *, normal: bool = True, s
     if not found:
         raise UsageError(next(iter(left_out.values())))
     values: dict[str, float] = {}
-    details: dict[str, Any] = {"factors": list(known.names), "binned": list(known.binned), "images": len(space)}
+    details: dict[str, Any] = {
+        "factors": list(known.names),
+        "binned": list(known.binned),
+        "categorical": list(known.categorical),
+        "images": len(space),
+    }
     for name, one in found.items():
         if name == "dci":
             for part in ("disentanglement", "completeness", "informativeness"):

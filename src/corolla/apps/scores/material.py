@@ -48,6 +48,8 @@ class KnownFactors:
     images: NDArray[np.uint8]
     binned: tuple[str, ...] = ()
     """Names of the factors that are real numbers, and were cut into FACTOR_BINS equal-width bins."""
+    categorical: tuple[str, ...] = ()
+    """Names of the factors whose values have no order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +143,8 @@ def known_factors(cache: ImageCache, data: DataConfig) -> KnownFactors | None:
     """Images whose factors are known, of all splits, or None.
 
     Florets are drawn for it, at random points of their published grid, each once: their own factors lie anywhere
-    between. Of other data sets at most MOST_FACTOR_ROWS are taken; a factor with more values than one for every ten of
-    them is a real number, and cut into FACTOR_BINS equal-width bins.
+    between. Of other data sets at most MOST_FACTOR_ROWS are taken; one with an order and more values than one for every
+    ten of them is a real number, and cut into FACTOR_BINS equal-width bins.
 
     Raises:
         UsageError: a factor never varies, or there are too few images for the values that it has.
@@ -159,10 +161,15 @@ def known_factors(cache: ImageCache, data: DataConfig) -> KnownFactors | None:
         return None
     rows = np.sort(rng.permutation(len(cache.images))[:MOST_FACTOR_ROWS])
     names, factors = tuple(cache.factor_names), cache.factors[rows].astype(np.float64)
-    many = [k for k, column in enumerate(factors.T) if len(np.unique(column)) * _ROWS_PER_VALUE > len(rows)]
+    categorical = tuple(name for name in names if name in cache.categorical_factors)
+    many = [
+        k
+        for k, column in enumerate(factors.T)
+        if names[k] not in categorical and len(np.unique(column)) * _ROWS_PER_VALUE > len(rows)
+    ]
     factors[:, many] = discretise(factors[:, many], FACTOR_BINS)
     binned = tuple(names[k] for k in many)
-    return KnownFactors(FactorTable(factors), names, np.asarray(cache.images[rows]), binned)
+    return KnownFactors(FactorTable(factors), names, np.asarray(cache.images[rows]), binned, categorical)
 
 
 def _drawn(factors: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
