@@ -53,7 +53,7 @@ def sap(codes: ArrayLike, factors: ArrayLike, *, categorical: Collection[int] = 
     Args:
         codes: N×D, usually the means of q(z|x).
         factors: N×K.
-        categorical: the columns of factors without an order. Their time grows as N·D·C².
+        categorical: the columns of factors without an order. Their time grows as N·D·C.
 
     Raises:
         UsageError: fewer than two latents, factors that never vary, too few samples, a column that is not there, or
@@ -96,6 +96,8 @@ def threshold_accuracy(codes: NDArray[np.float64], classes: NDArray[np.int64]) -
 
     Exact, by dynamic programming over each latent's sorted values: the most that can be had so far, by the number of
     intervals and by the class of the latest. Equal values are never parted. Latents that do not vary have 0.
+
+    An interval is opened no sooner than a row of its class comes: what others have by then is never less.
     """
     rows, latents = codes.shape
     counts = np.bincount(classes)
@@ -103,15 +105,20 @@ def threshold_accuracy(codes: NDArray[np.float64], classes: NDArray[np.int64]) -
     ordered, labels = np.take_along_axis(codes, order, axis=0), classes[order]
     fresh = np.diff(ordered, axis=0) > 0
     gain = 1 / (len(counts) * counts)
-    best = np.full((latents, len(counts), len(counts)), -np.inf)  # latent × intervals − 1 × class of the latest
-    best[:, 0] = 0
+    best = np.full((latents, len(counts), len(counts)), -np.inf)  # latent × class of the latest × intervals − 1
+    best[:, :, 0] = 0
+    most = np.where(np.arange(len(counts)), -np.inf, np.zeros((latents, 1)))  # over the classes
+    before = np.full_like(most, -np.inf)  # the same, where the present value began
     each = np.arange(latents)
     for row in range(rows):
         if row:
-            opened = np.where(fresh[row - 1, :, None], best[:, :-1].max(2), -np.inf)
-            np.maximum(best[:, 1:], opened[:, :, None], out=best[:, 1:])
-        best[each, :, labels[row]] += gain[labels[row], None]
-    accuracy: NDArray[np.float64] = np.where(fresh.any(0), np.minimum(best.max((1, 2)), 1.0), 0.0)
+            np.copyto(before, most, where=fresh[row - 1, :, None])
+        now = best[each, labels[row]]
+        np.maximum(now[:, 1:], before[:, :-1], out=now[:, 1:])
+        now += gain[labels[row], None]
+        best[each, labels[row]] = now
+        np.maximum(most, now, out=most)
+    accuracy: NDArray[np.float64] = np.where(fresh.any(0), np.minimum(most.max(1), 1.0), 0.0)
     return accuracy
 
 
