@@ -344,10 +344,12 @@ def test_real_factors_are_binned_and_named() -> None:
     values = np.stack([rng.random(600), rng.integers(0, 4, 600)], axis=1).astype(np.float32)
     images = np.zeros((600, 16, 16, 3), np.uint8)
     cache = SimpleNamespace(factors=values, factor_names=("size", "kind"), categorical_factors=("kind",), images=images)
+    cache.splits = {"train": np.arange(450), "val": np.arange(450, 600)}
     found = known_factors(cast("ImageCache", cache), Config.from_dict({"data": {"source": "factors:x.npz"}}).data)
     assert found is not None
     assert found.binned == ("size",)
     assert found.categorical == ("kind",)
+    assert found.trained_on == 450
     assert found.space.sizes == (10, 4)
     drawn = np.sort(np.random.default_rng(0).permutation(600)[:10_000])
     bins = np.digitize(values[drawn, 0], np.linspace(values[:, 0].min(), values[:, 0].max(), 11)[1:-1])
@@ -369,6 +371,13 @@ def test_a_factor_without_an_order_is_predicted_as_such(paintings: Material) -> 
         found[categorical] = scores.scores["sap"].value
     assert found[()] < 0.85  # the line through the shuffled values tells next to nothing
     assert found[("a",)] > 0.9  # thresholds tell all: a gap of about 1 - 1/5 for a, 1 for the others
+
+
+@pytest.mark.parametrize(("trained_on", "told"), [(1600, True), (0, False)])
+def test_images_with_factors_that_were_trained_on_are_told(trained_on: int, told: bool) -> None:
+    details = {"disentanglement": {"images": 2000, "trained_on": trained_on}}
+    lines = score_lines(Scores({"mig": Score(0.5)}, details))
+    assert ("  of 2,000 images of all splits, 1,600 of them trained on" in lines) is told
 
 
 def test_the_rate_is_that_of_images_spread_over_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,7 @@ def disentanglement(codec: Codec, known: KnownFactors, *, normal: bool = True, s
         "binned": list(known.binned),
         "categorical": list(known.categorical),
         "images": len(space),
+        "trained_on": known.trained_on,
     }
     for name, one in found.items():
         if name == "dci":

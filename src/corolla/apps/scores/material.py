@@ -50,6 +50,8 @@ class KnownFactors:
     """Names of the factors that are real numbers, and were cut into FACTOR_BINS equal-width bins."""
     categorical: tuple[str, ...] = ()
     """Names of the factors whose values have no order."""
+    trained_on: int = 0
+    """How many of the images the model was trained on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,11 +142,12 @@ def _part(cache: ImageCache, rows: NDArray[np.int64]) -> Part:
 
 
 def known_factors(cache: ImageCache, data: DataConfig) -> KnownFactors | None:
-    """Images whose factors are known, of all splits, or None.
+    """Images whose factors are known, or None.
 
     Florets are drawn for it, at random points of their published grid, each once: their own factors lie anywhere
-    between. Of other data sets at most MOST_FACTOR_ROWS are taken; one with an order and more values than one for every
-    ten of them is a real number, and cut into FACTOR_BINS equal-width bins.
+    between. Of other data sets at most MOST_FACTOR_ROWS are taken, of all splits, as by those who published the scores:
+    which latent holds a factor is asked of the whole set. A factor with an order and more values than one for every ten
+    images is a real number, and cut into FACTOR_BINS equal-width bins.
 
     Raises:
         UsageError: a factor never varies, or there are too few images for the values that it has.
@@ -169,7 +172,8 @@ def known_factors(cache: ImageCache, data: DataConfig) -> KnownFactors | None:
     ]
     factors[:, many] = discretise(factors[:, many], FACTOR_BINS)
     binned = tuple(names[k] for k in many)
-    return KnownFactors(FactorTable(factors), names, np.asarray(cache.images[rows]), binned, categorical)
+    trained_on = int(np.isin(rows, select_rows(cache.splits, data.train_split)).sum())
+    return KnownFactors(FactorTable(factors), names, np.asarray(cache.images[rows]), binned, categorical, trained_on)
 
 
 def _drawn(factors: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:

@@ -62,6 +62,9 @@ def score_lines(scores: Scores) -> list[str]:
             text = "" if parsed.kind.text == explained else parsed.kind.text
             explained = parsed.kind.text
             lines.append(f"  {row_label(key):<{_LABEL}} {value:>12}  {interval(key, score):<18}  {text}".rstrip())
+        found = scores.details.get("disentanglement", {}) if group == "disentanglement" else {}
+        if found.get("trained_on"):
+            lines.append(f"  of {found['images']:,} images of all splits, {found['trained_on']:,} of them trained on")
     for what, reason in scores.details.get("left out", {}).items():
         lines.append(f"left out: {what}: {reason}")
     return lines
