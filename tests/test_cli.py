@@ -586,6 +586,30 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
     assert done.returncode != 0
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["presets"], ["--help"], ["--version"]])
+def test_a_full_device_is_one_line(arguments: list[str], unbuffered: str) -> None:
+    line = [sys.executable, "-c", "from corolla.cli import main; main()", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, timeout=60)
+    assert done.stderr == "corolla: standard output: No space left on device; send it elsewhere\n"
+    assert done.returncode == 1
+
+
+def test_an_error_that_is_not_of_standard_output_is_shown_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("corolla.cli.app", fail)
+    with pytest.raises(OSError, match="No space left"):
+        run(["presets"])
+    assert "standard output" not in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_train_resume_and_use_from_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))

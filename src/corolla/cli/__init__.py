@@ -64,9 +64,25 @@ app["--help"].group = app["--version"].group = Group("Help", sort_key=4)
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's own) and return its exit code."""
     _show_warnings_of_corolla()
+    code = 0
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has gone, as in `corolla info RUN | head -1`
+        _leave_stdout()
+        return code or BROKEN_PIPE
+    except OSError as error:
+        if not _stdout_is_full():
+            raise
+        _leave_stdout()
+        print(f"corolla: standard output: {error.strerror}; send it elsewhere", file=sys.stderr)
+        return code or 1
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         app(arguments, print_error=False, exit_on_error=False)
-        sys.stdout.flush()
     except (CorollaError, CycloptsError) as error:
         wrong_use = isinstance(error, UsageError | CycloptsError)
         text = " ".join(str(error).split())
@@ -75,13 +91,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("corolla: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has gone, as in `corolla info RUN | head -1`. What is buffered must not be tried again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _stdout_is_full() -> bool:
+    """Whether an error was that of standard output, which then takes nothing more."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
+
+
+def _leave_stdout() -> None:
+    """Let what is still buffered go nowhere, or it would be tried again at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _pointer(error: CorollaError | CycloptsError) -> str:
