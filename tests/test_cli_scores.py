@@ -158,12 +158,36 @@ def test_compare_scores_what_is_not_scored_and_groups_seeds(cli: Cli) -> None:
         assert Path(f"table/{name}.png").is_file()
 
 
+def test_compare_scores_as_it_is_told_and_finds_images_that_have_moved(cli: Cli, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for split, count in (("train", 20), ("val", 30)):
+        (photos / split).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (16, 16), (5 * number, 100, 0)).save(photos / split / f"{number}.png")
+    for number in (1, 2):
+        make(f"run-{number}", number, data__source=f"folder:{photos}")
+    moved = photos.rename(tmp_path / "moved")
+    code, _, err = cli("compare", "run-1", "run-2", "--only", "images")
+    assert (code, "--source" in err) == (1, True)
+    given = ["--only", "images", "--images", "25", "--source", f"folder:{moved}", "-o", "table"]
+    code, out, err = cli("compare", "run-1", "run-2", *given)
+    assert code == 0, err
+    assert "UDR" in out
+    for number in (1, 2):
+        scores = load_scores(Path(f"run-{number}/scores.json"))
+        assert scores.images == 25
+        assert set(scores.scores) <= {"psnr_db", "ssim", "perceptual_lite0", "distortion_nats"}
+    assert Path("table/reconstructions.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["a"], "1 model: give at least two"),
         (["a", "a"], "a run is named twice"),
         (["a", "b", "--beta", "3"], "settings are for the models that --family trains"),
+        (["a", "b", "--images", "3"], "--images 3: give at least 16"),
+        (["a", "b", "--only", "beauty"], "'beauty' is no group of scores"),
         (["--family", "--seeds", "1,x"], "--seeds 1,x: give whole numbers"),
         (["--family", "--seeds", "1,1"], "has a seed twice"),
         (["--family", "--seed", "3"], "--seed is not for --family: give --seeds"),

@@ -53,6 +53,23 @@ def test_seeds_share_a_column_with_median_and_spread() -> None:
     assert len(text) == 3 + len(rows)
 
 
+def test_what_was_not_scored_alike_is_remarked() -> None:
+    first, second = entry("a", 1.0), entry("b", 2.0, objective__beta=8)
+    assert compare([first, second]).remarks == ()
+    kernel = {"psnr_db": Score(2.0), "kid_pca64/standard": Score(0.1)}
+    other = replace(second, scores=replace(second.scores, seed=7, scores=kernel))
+    found = compare([first, other])
+    seed, features = found.remarks
+    assert seed.startswith("not scored alike: seed 0 for a, 7 for b: ")
+    assert features.startswith("not scored alike: features lite0 for a, pca64 for b: ")
+    assert comparison_lines(found)[-2:] == [seed, features]
+    assert markdown(found, {}).endswith(f"\n\n{seed}\n\n{features}\n")
+    unscored = replace(second, scores=replace(second.scores, scores={"psnr_db": Score(2.0)}))
+    assert compare([first, unscored]).remarks == ()
+    split = entry("c", 3.0, split="test")
+    assert "split val for a, test for c" in compare([first, split], force=True).remarks[0]
+
+
 def test_scores_that_a_seed_lacks_are_left_out_of_its_column() -> None:
     first, second = entry("a", 1.0, seed=1), entry("b", 2.0, seed=2)
     second.scores.scores["mig"] = Score(0.5)

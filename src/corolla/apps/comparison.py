@@ -72,6 +72,8 @@ class Comparison:
     keys: tuple[str, ...]
     differing: tuple[str, ...]
     """Names of the settings that differ, but for the seed."""
+    remarks: tuple[str, ...] = ()
+    """In what the models were scored differently although they can be compared, a line each."""
 
 
 def compare(entries: Sequence[Entry], *, force: bool = False) -> Comparison:
@@ -94,7 +96,7 @@ def compare(entries: Sequence[Entry], *, force: bool = False) -> Comparison:
     differing = _differing([members[0].config for members in groups.values()])
     columns = _told_apart([_column(members, differing) for members in groups.values()])
     present = {name for column in columns for name in column.scores}
-    return Comparison(columns, tuple(in_order(sorted(present))), differing)
+    return Comparison(columns, tuple(in_order(sorted(present))), differing, _remarks(entries))
 
 
 def _check_same_images(entries: Sequence[Entry]) -> None:
@@ -125,6 +127,27 @@ def _check_same_counts(entries: Sequence[Entry]) -> None:
                 f"scored with different numbers of {name}: {told}; score them alike with `corolla evaluate --{name}`, "
                 "or compare them all the same with --force"
             )
+
+
+def _remarks(entries: Sequence[Entry]) -> tuple[str, ...]:
+    told = {
+        "seed": ({e.name: str(e.scores.seed) for e in entries}, "what was drawn differs by chance, too"),
+        "features": ({e.name: _features(e.scores) for e in entries}, "distances in other features have other rows"),
+        "split": ({e.name: e.scores.split for e in entries}, "they are not the same images"),
+    }
+    remarks = []
+    for name, (values, meaning) in told.items():
+        known = {entry: value for entry, value in values.items() if value}
+        if len(set(known.values())) > 1:
+            each = ", ".join(f"{value} for {entry}" for entry, value in known.items())
+            remarks.append(f"not scored alike: {name} {each}: {meaning}; `corolla evaluate --{name}` scores them alike")
+    return tuple(remarks)
+
+
+def _features(scores: Scores) -> str:
+    """In which features samples were compared with images; empty if they were not."""
+    parsed = [parse_key(key) for key in scores.scores]
+    return "+".join(sorted({p.features for p in parsed if p and p.features and p.kind.group == "generation"}))
 
 
 def _identity(entry: Entry) -> object:
@@ -179,13 +202,13 @@ def formatted_spread(key: str, found: Spread) -> str:
 
 
 def comparison_lines(found: Comparison) -> list[str]:
-    """The table as lines of text: what differs, then a row for each score."""
+    """The table as lines of text: what differs, then a row for each score, and the remarks."""
     header, rows = comparison_table(found)
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in [header, *rows]
-    ]
+    ] + list(found.remarks)
 
 
 def comparison_table(found: Comparison) -> tuple[list[str], list[list[str]]]:

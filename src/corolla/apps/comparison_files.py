@@ -21,7 +21,13 @@ SHOWN = 8
 
 
 def write_comparison(
-    folder: Path, found: Comparison, paths: Mapping[str, Path], notes: Mapping[str, Sequence[str]] | None = None
+    folder: Path,
+    found: Comparison,
+    paths: Mapping[str, Path],
+    notes: Mapping[str, Sequence[str]] | None = None,
+    *,
+    source: str | None = None,
+    mirror: str | None = None,
 ) -> list[Path]:
     """Write `comparison.md`, `comparison.json`, `reconstructions.png` and `samples.png`; returns the files.
 
@@ -30,6 +36,8 @@ def write_comparison(
         found: the comparison.
         paths: the model of each member, by its name.
         notes: more rows for the Markdown table, above the scores: a text for each column.
+        source: where the images are now, if they have moved.
+        mirror: folder or URL that holds the files of the source.
 
     Raises:
         DataError: the images are not there, or have changed.
@@ -42,14 +50,14 @@ def write_comparison(
     same_size = len({model.config.data.size for model in models.values()}) == 1
     if not same_size:  # under --force; pictures of several sizes make no sheet
         return files[:2]
-    save_picture(files[2], sheet(_through(models)))
+    save_picture(files[2], sheet(_through(models, source, mirror)))
     save_picture(files[3], sheet([Row(model.sample(SHOWN, seed=0), name) for name, model in models.items()]))
     return files
 
 
-def _through(models: Mapping[str, TrainedModel]) -> list[Row]:
+def _through(models: Mapping[str, TrainedModel], source: str | None, mirror: str | None) -> list[Row]:
     first = next(iter(models.values()))
-    cache = own_images(first)
+    cache = own_images(first, source=source, mirror=mirror)
     rows = spread_rows(select_rows(cache.splits, first.config.data.eval_split), SHOWN)
     originals = np.asarray(cache.images[rows])
     rows_of = [Row(originals, "original")]
@@ -60,7 +68,7 @@ def _through(models: Mapping[str, TrainedModel]) -> list[Row]:
 
 
 def markdown(found: Comparison, notes: Mapping[str, Sequence[str]]) -> str:
-    """The table of a comparison in Markdown, its best values marked with a star."""
+    """The table of a comparison in Markdown, its best values marked with a star, and the remarks below it."""
     header, rows = comparison_table(found)
     told = [[name, *texts] for name, texts in notes.items()]
 
@@ -68,4 +76,5 @@ def markdown(found: Comparison, notes: Mapping[str, Sequence[str]]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
     rule = "|" + "---|" * len(header)
-    return "\n".join([line(header), rule, *map(line, told), *map(line, rows)]) + "\n"
+    remarks = [text for remark in found.remarks for text in ("", remark)]
+    return "\n".join([line(header), rule, *map(line, told), *map(line, rows), *remarks]) + "\n"

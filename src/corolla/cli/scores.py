@@ -65,9 +65,7 @@ def evaluate(
         json_: Print what scores.json holds, in place of the table.
     """
     groups = _groups(only)
-    for name, value in (("--samples", samples), ("--images", images)):
-        if value < _LEAST:
-            raise UsageError(f"{name} {value}: give at least {_LEAST}; distances between sets of images need them")
+    _check_counts(samples, images)
     from corolla.apps.report import write_report
     from corolla.apps.scores import gather
     from corolla.apps.scores.features import check_features
@@ -108,6 +106,12 @@ def evaluate(
     for line in score_lines(found.scores):
         print(line)
     print(f"wrote {', '.join(map(str, written))}")
+
+
+def _check_counts(samples: int | None, images: int | None) -> None:
+    for name, value in (("--samples", samples), ("--images", images)):
+        if value is not None and value < _LEAST:
+            raise UsageError(f"{name} {value}: give at least {_LEAST}; distances between sets of images need them")
 
 
 def _groups(only: str | None) -> list[Group] | None:
@@ -153,6 +157,9 @@ def compare(  # noqa: D417, the flags describe themselves
     *runs: Path,
     force: bool = False,
     family: bool = False,
+    only: str | None = None,
+    samples: int | None = None,
+    images: int | None = None,
     seeds: str = "1",
     preset: str | None = None,
     config: Path | None = None,
@@ -163,13 +170,18 @@ def compare(  # noqa: D417, the flags describe themselves
 ) -> None:
     """Put scored models side by side: the median over seeds and the spread, and what differs in their configurations.
 
-    Runs that `corolla evaluate` has not scored yet are scored now. With --family, an auto-encoder, a VAE and a β-VAE
-    are trained on the same images with the same network, scored and compared; the settings are those of
-    `corolla train`. The same command again goes on where it was stopped.
+    Runs that `corolla evaluate` has not scored yet are scored now; --only, --samples and --images say how. --source and
+    --mirror say where the images are now, if they have moved. With --family, an auto-encoder, a VAE and a β-VAE are
+    trained on the same images with the same network, scored and compared; the settings are those of `corolla train`.
+    The same command again goes on where it was stopped.
 
     Args:
         runs: Run folders or model folders.
         force: Compare them although they were scored on different images.
+        only: The groups to score, joined by commas: images, samples, latents, factors; by default all
+            that the images suffice for.
+        samples: How many to draw from each prior.
+        images: At most so many images of the split.
         family: Train the auto-encoder, the VAE and the β-VAE, and compare these with the runs.
         seeds: With --family, a training of each for every seed, joined by commas.
         preset: With --family, start from a preset.
@@ -180,13 +192,16 @@ def compare(  # noqa: D417, the flags describe themselves
         json_: Print one JSON object in place of the table.
     """
     flags = flags or Flags()
-    if not family and (preset or config or set_ or flags.given() or seeds != "1"):
+    moved = {} if family else {name: flags.given().get(name) for name in ("source", "mirror")}
+    if not family and (preset or config or set_ or flags.given().keys() - moved.keys() or seeds != "1"):
         raise UsageError("settings are for the models that --family trains; without it, give runs alone")
     if preset is not None and config is not None:
         raise UsageError("--preset and --config both say where to start; give one of them")
     for name, remedy in (("seed", "give --seeds 1,2,3"), ("objective", "it trains ae, vae and beta_vae")):
         if name in flags.given():
             raise UsageError(f"--{name} is not for --family: {remedy}")
+    groups = _groups(only)
+    _check_counts(samples, images)
     paths = list(runs)
     if family:
         from corolla.sweeps.family import train_family
@@ -199,11 +214,13 @@ def compare(  # noqa: D417, the flags describe themselves
     from corolla.apps.comparison import comparison_lines
     from corolla.apps.comparison_files import write_comparison
 
-    entries = {str(path): _entry(path) for path in paths}
+    entries = {
+        str(path): _entry(path, groups=groups, wanted_samples=samples, wanted_images=images, **moved) for path in paths
+    }
     if len(entries) < len(paths):
         raise UsageError("a run is named twice; name each once")
     places = {name: Path(name) for name in entries}
-    result = with_agreement(compared(list(entries.values()), force=force), places)
+    result = with_agreement(compared(list(entries.values()), force=force), places, **moved)
     written = []
     if output is not None:
         notes = {}
@@ -211,7 +228,7 @@ def compare(  # noqa: D417, the flags describe themselves
             from corolla.sweeps.family import notes as in_words
 
             notes = in_words([entries[column.members[0]].config.objective.name for column in result.columns])
-        written = write_comparison(output, result, places, notes)
+        written = write_comparison(output, result, places, notes, **moved)
     if json_:
         print(json.dumps(asdict(result), indent=2))
         return
@@ -231,7 +248,15 @@ def _seeds(text: str) -> list[int]:
     return seeds
 
 
-def _entry(path: Path) -> Entry:
+def _entry(
+    path: Path,
+    *,
+    groups: list[Group] | None,
+    wanted_samples: int | None,
+    wanted_images: int | None,
+    source: str | None = None,
+    mirror: str | None = None,
+) -> Entry:
     """A run with its scores, which are made if they are missing or those of other weights."""
     from corolla.apps.comparison import Entry
     from corolla.apps.scores import FILE_NAME, gather, load_scores
@@ -248,7 +273,14 @@ def _entry(path: Path) -> Entry:
         say(f"{file}: the scores of other weights; scoring anew")
         # As before, or the run could not be compared with those that it was scored with.
         split, images, samples = scores.split or None, scores.images or IMAGES, scores.samples or SAMPLES
-    material = gather(trained, split=split, most=images)
-    found = _evaluated(trained, material=material, samples=samples)
+    material = gather(
+        trained,
+        split=split,
+        most=wanted_images or images,
+        factors=groups is None or "disentanglement" in groups,
+        source=source,
+        mirror=mirror,
+    )
+    found = _evaluated(trained, material=material, groups=groups, samples=wanted_samples or samples)
     _write(path, material, found)
     return Entry(str(path), trained.config, found.scores)
