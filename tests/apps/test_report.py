@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ from corolla.checkpoint import CARD_NAME
 from corolla.config import ObjectiveName
 from corolla.data import ImageCache
 from corolla.errors import CorollaError, DataError, ModelError
+from corolla.metrics import Neighbours, nearest
 
 VOID = {"meta", "link", "img", "source", "line", "polyline"}
 ODD = '<u>&"'
@@ -227,6 +228,22 @@ def test_a_copy_of_a_training_image_is_found(run: Path, cache: ImageCache) -> No
     distances = [np.square(cache.images[row] / 255 - new / 255).sum() for row in subject.training]
     order = np.argsort(distances)[:3]
     assert np.array_equal(closest_training(subject, new[None])[0], cache.images[subject.training[order]])
+
+
+def test_few_training_images_are_held_at_a_time(run: Path, cache: ImageCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = examine(run, images=cache)
+    whole = closest_training(subject, cache.images[24:])
+    held = []
+
+    def counted(queries: np.ndarray[Any, Any], references: np.ndarray[Any, Any], k: int) -> Neighbours:
+        held.append(len(references))
+        return nearest(queries, references, k)
+
+    monkeypatch.setattr("corolla.apps.report.pictures.nearest", counted)
+    monkeypatch.setattr("corolla.apps.report.pictures._CHUNK", 5)
+    assert np.array_equal(closest_training(subject, cache.images[24:]), whole)
+    assert sum(held) == len(subject.training)
+    assert max(held) <= 5
 
 
 def test_principal_components_span_the_map() -> None:

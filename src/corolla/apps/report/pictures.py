@@ -104,12 +104,18 @@ def _priors(subject: Subject) -> Iterator[str]:
 
 
 def closest_training(subject: Subject, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The training images closest to each in their shrunk pixels, n×k×H×W×3; of all of them, some at a time."""
+    """The training images closest to each in their shrunk pixels, n×k×H×W×3; some in memory at a time."""
     k = min(NEIGHBOURS, len(subject.training))
     parts = np.array_split(subject.training, -(-len(subject.training) // _CHUNK))
-    seen = np.concatenate([_shrunk(subject.cache.images[rows]) for rows in parts])
-    places = nearest(_shrunk(images), seen, k).indices
-    return np.asarray(subject.cache.images[subject.training[places.ravel()]]).reshape(*places.shape, *images.shape[1:])
+    queries = _shrunk(images)
+    closest, distances = np.empty((len(images), 0), np.int64), np.empty((len(images), 0))
+    for rows in parts:
+        found = nearest(queries, _shrunk(subject.cache.images[rows]), min(k, len(rows)))
+        closest = np.concatenate([closest, rows[found.indices]], axis=1)
+        distances = np.concatenate([distances, found.distances], axis=1)
+        best = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        closest, distances = np.take_along_axis(closest, best, 1), np.take_along_axis(distances, best, 1)
+    return np.asarray(subject.cache.images[closest.ravel()]).reshape(*closest.shape, *images.shape[1:])
 
 
 def _shrunk(images: NDArray[np.uint8]) -> NDArray[np.float32]:
