@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -278,6 +280,22 @@ def test_info_on_a_run_without_a_model_says_how_to_go_on(cli: Cli, tmp_path: Pat
     code, out, _ = cli("info", tmp_path / "run")
     assert code == 0
     assert f"corolla train --resume {tmp_path / 'run'}" in out
+
+
+def test_commands_to_copy_are_ready_for_a_shell(cli: Cli, model: Path) -> None:
+    path = model.rename(model.with_name("it's my $HOME"))
+    told = [cli("evaluate", path, "--priors", "gmm")[2]]
+    shutil.rmtree(path / "model")
+    RunFolder(path).write_config(Config.from_dict(TINY), {})
+    told += [cli("info", path)[1], cli("sample", path)[2], cli("evaluate", path)[2]]
+    for text, words in zip(
+        told,
+        (["fit-prior", f"{path}/model", "gmm"], *[["train", "--resume", str(path)]] * 3),
+        strict=True,
+    ):
+        assert [shlex.split(text.split("`")[1])] == [["corolla", *words]]
+    _, _, err = cli("train", "--run", path)
+    assert f"--resume {shlex.quote(str(path))}," in err
 
 
 def test_presets_are_listed_with_a_line_each(cli: Cli) -> None:

@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 
 from corolla.config import Config, describe_faults
 from corolla.distributions import FITTED_PRIORS, Prior
-from corolla.errors import ModelError, UsageError
+from corolla.errors import ModelError, UsageError, command
 from corolla.files import write_atomically
 from corolla.model import VAE, build_model
 
@@ -108,7 +108,7 @@ def find_model(path: Path | str) -> Path:
         if (folder / CARD_NAME).is_file():
             return folder
     if (path / "config.yaml").is_file():
-        raise ModelError(f"{path}: this run has no model yet; finish it with `corolla train --resume {path}`")
+        raise ModelError(f"{path}: this run has no model yet; finish it with `{command('train', '--resume', path)}`")
     raise ModelError(f"{path}: holds no model: neither {CARD_NAME} nor model/{CARD_NAME} is there")
 
 
@@ -218,9 +218,10 @@ def load_prior(folder: Path, name: str, model: ModelCard) -> tuple[Prior, PriorC
         UsageError: it needs an extra that is not installed.
     """
     file = prior_file(folder, name)
-    again = f"fit it anew with `corolla fit-prior {folder} {name}`"
+    fitting = f"`{command('fit-prior', folder, name)}`"
+    again = f"fit it anew with {fitting}"
     if not file.is_file():
-        raise ModelError(f"{file}: missing; fit this prior with `corolla fit-prior {folder} {name}`")
+        raise ModelError(f"{file}: missing; fit this prior with {fitting}")
     try:
         with safe_open(file, "pt") as opened:
             text = (opened.metadata() or {}).get("prior")

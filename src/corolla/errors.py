@@ -1,5 +1,9 @@
 """The errors that Corolla raises on purpose: one tree, so that a caller can catch them all at its root."""
 
+from __future__ import annotations
+
+import shlex
+
 
 class CorollaError(Exception):
     """Root of the tree. The message is one line: what was wrong, with the value, and what to do about it."""
@@ -19,6 +23,11 @@ class ModelError(CorollaError):
 
 class TrainingError(CorollaError):
     """Training cannot go on: a non-finite loss, a full disk, an unwritable run folder."""
+
+
+def command(*words: object) -> str:
+    """A command of `corolla` to copy from a message, ready for a shell whatever the paths in it."""
+    return shlex.join(["corolla", *map(str, words)])
 
 
 def missing_extra(extra: str, what: str) -> UsageError:

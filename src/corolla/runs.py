@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import platform
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from corolla.config import Config, read_yaml
-from corolla.errors import ModelError, TrainingError, UsageError
+from corolla.errors import ModelError, TrainingError, UsageError, command
 from corolla.files import write_atomically
 
 LOCK_NAME = ".lock"
@@ -123,7 +124,7 @@ class RunFolder:
                         float(value)
         except (OSError, ValueError, csv.Error) as error:
             raise ModelError(
-                f"{self.metrics_file}: damaged: {error}; `corolla train --resume {self.path}` writes it anew if "
+                f"{self.metrics_file}: damaged: {error}; `{command('train', '--resume', self.path)}` writes it anew if "
                 "the run had not ended; otherwise remove it"
             ) from None
         return rows
@@ -170,7 +171,8 @@ def check_run(path: Path, *, force: bool = False) -> None:
         raise _unwritable(path, error) from None
     if not force:
         raise UsageError(
-            f"{path}: exists; choose another folder with --run, go on with --resume {path}, or replace it with --force"
+            f"{path}: exists; choose another folder with --run, go on with "
+            f"--resume {shlex.quote(str(path))}, or replace it with --force"
         )
     if not RunFolder(path).config_file.is_file():
         raise UsageError(f"{path}: exists and is not a run folder; --force replaces run folders only")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from corolla.config import DataConfig
 from corolla.data import ImageCache, open_cache, open_source
 from corolla.data.recipes import RECIPES
@@ -56,6 +58,6 @@ def own_images(model: TrainedModel, *, source: str | None = None, mirror: str | 
     if known is not None and cache.manifest["fingerprint"] != known:
         raise DataError(
             f"{data.source}: its images have changed since the model was trained; put them back, or take them as they "
-            f"are with --source {data.source} (in Python: source=)"
+            f"are with --source {shlex.quote(data.source)} (in Python: source=)"
         )
     return cache

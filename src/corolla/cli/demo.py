@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from corolla.errors import UsageError
+from corolla.errors import UsageError, command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,7 @@ def demo(
     if not quick:
         _score(run, model)
     write_file(page, write_report(run).read_bytes())
-    print(f"the model is in {run}; `corolla info {run}` describes it")
+    print(f"the model is in {run}; `{command('info', run)}` describes it")
     print(f"open this page: {page.resolve()}")
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Parameter
 
+from corolla.errors import command
+
 if TYPE_CHECKING:
     from corolla.checkpoint import ModelCard
     from corolla.config import Config
@@ -160,7 +162,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"  likelihood  {facts['likelihood']}",
     ]
     if facts["model"] is None:
-        lines.append(f"  model       none yet; go on with `corolla train --resume {facts['path']}`")
+        lines.append(f"  model       none yet; go on with `{command('train', '--resume', facts['path'])}`")
     else:
         lines += _data_lines(facts)
     lines += ["settings that differ from the defaults"]

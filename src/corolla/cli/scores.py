@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from corolla.cli.train import Flags, build_config
-from corolla.errors import CorollaError, UsageError
+from corolla.errors import CorollaError, UsageError, command
 
 if TYPE_CHECKING:
     from corolla.apps.comparison import Entry
@@ -96,7 +96,7 @@ def evaluate(
         try:
             written.append(write_report(model, source=source, mirror=mirror))
         except CorollaError as error:  # the scores took long, and are to be seen
-            say(f"warning: {error}; the report stays as it was, `corolla report {model}` makes up for it")
+            say(f"warning: {error}; the report stays as it was, `{command('report', model)}` makes up for it")
     if json_:
         print(found.scores.to_json(), end="")
         return
@@ -130,7 +130,7 @@ def _finished(path: Path) -> Path:
 
     if (path / "config.yaml").is_file() and not is_finished(path):
         raise UsageError(
-            f"{path}: this run has not come to its end; go on with `corolla train --resume {path}`, or name "
+            f"{path}: this run has not come to its end; go on with `{command('train', '--resume', path)}`, or name "
             f"{path / 'model'} to take the model as it is"
         )
     return path

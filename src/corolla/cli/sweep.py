@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hi
 from cyclopts import Parameter
 
 from corolla.cli.train import SETTINGS, Flags, build_config
-from corolla.errors import TrainingError, UsageError
+from corolla.errors import TrainingError, UsageError, command
 
 if TYPE_CHECKING:
     from corolla.config import Config
@@ -263,4 +263,4 @@ def _report_search(found: Tuning, goal: str) -> None:
     for name, value in found.best.values.items():
         print(f"  {name}: {value_text(value)}")
     print("next:")
-    print(f"  corolla info {found.best.path}")
+    print(f"  {command('info', found.best.path)}")

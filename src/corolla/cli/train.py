@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from corolla.errors import UsageError
+from corolla.errors import UsageError, command
 
 if TYPE_CHECKING:
     from corolla.config import Config
@@ -216,5 +216,5 @@ def _say_what_next(run: Path) -> None:
     for line in summary_lines(describe(run)):
         print(f"  {line}")
     print("next:")
-    for command in ("info", "sample", "reconstruct", "traverse", "interpolate"):
-        print(f"  corolla {command} {run}")
+    for name in ("info", "sample", "reconstruct", "traverse", "interpolate"):
+        print(f"  {command(name, run)}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from corolla.apps.pictures import save_picture
 from corolla.config import Config
-from corolla.errors import ModelError, TrainingError, UsageError
+from corolla.errors import ModelError, TrainingError, UsageError, command
 from corolla.progress import say
 from corolla.runs import RunFolder
 from corolla.sweeps.grid import Point, axes_of, expand, value_text
@@ -64,7 +64,7 @@ def sweep(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str 
         for number, point in enumerate(points, start=1):
             say(f"run {number} of {len(points)}: {point.name}")
             try:
-                train_run(point.config, folder / point.name, go_on=f"corolla sweep --resume {folder}")
+                train_run(point.config, folder / point.name, go_on=command("sweep", "--resume", folder))
                 results.append(read_result(point, folder / point.name))
             except TrainingInterrupted:
                 raise

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corolla.config import Config
-from corolla.errors import UsageError
+from corolla.errors import UsageError, command
 from corolla.sweeps import train_run
 from corolla.training import resolve
 
@@ -73,7 +73,7 @@ def train_family(base: Config, seeds: Sequence[int], folder: Path) -> dict[str, 
     for path, config in configs.items():
         _refuse_other(path, config)
     for path, config in configs.items():
-        train_run(config, path, go_on=f"corolla compare --family ... -o {folder}")
+        train_run(config, path, go_on=command("compare", "--family", "...", "-o", folder))
     return {name: [folder / f"{name}-{seed}" for seed in seeds] for name in MEMBERS}
 
 

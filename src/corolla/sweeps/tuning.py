@@ -18,7 +18,7 @@ import numpy as np
 
 from corolla.checkpoint import load_card
 from corolla.config import Config
-from corolla.errors import ModelError, TrainingError, UsageError, missing_extra
+from corolla.errors import ModelError, TrainingError, UsageError, command, missing_extra
 from corolla.guidance import WITHOUT_CODE_LENGTH
 from corolla.progress import say
 from corolla.runs import RunFolder
@@ -254,7 +254,7 @@ def _run_trial(
     try:
         for row in run.rows():
             lags_behind(row)
-        train_run(settings, run.path, go_on=f"corolla tune --resume {folder}", stop_at=lags_behind)
+        train_run(settings, run.path, go_on=command("tune", "--resume", folder), stop_at=lags_behind)
         value = _goal_of(load_card(run.path).scores, goal)
     except TrainingInterrupted:
         raise

@@ -16,7 +16,7 @@ from torch import Tensor
 from corolla.apps.pictures import grid, save_picture
 from corolla.checkpoint import ModelCard, save_model
 from corolla.config import Config
-from corolla.errors import TrainingError
+from corolla.errors import TrainingError, command
 from corolla.evaluation import Evaluation, evaluate
 from corolla.files import replacing
 from corolla.progress import ProgressDisplay
@@ -138,7 +138,7 @@ class Recorder(pl.Callback):
         elif stop is not None:
             raise TrainingInterrupted(
                 f"{signal.Signals(stop).name}: stopped at step {step} of {pl_module.total_steps}, all saved; "
-                f"go on with `corolla train --resume {self.run.path}`",
+                f"go on with `{command('train', '--resume', self.run.path)}`",
                 128 + stop,
             )
         self._tick = time.perf_counter()
