@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from corolla.config import Config, ObjectiveConfig, ObjectiveName
-from corolla.guidance import EARLY_STEPS, advise, beta_of, normalised_beta, weights_in_words
+from corolla.guidance import EARLY_STEPS, WITHOUT_CODE_LENGTH, advise, beta_of, normalised_beta, weights_in_words
 
 # The numbers of real runs on 2,000 drawn flowers (`over`: on 200) at 32×32 with 10 latents, 800 steps (`over`: 1,500).
 HEALTHY = {"loss": 1814.15, "reconstruction": 1804.96, "kl": 9.19, "psnr_db": 21.51, "active_latents": 10.0}
@@ -125,6 +125,19 @@ def test_the_first_steps_say_nothing() -> None:
     (finding,) = advise(config(), {"kl": 0.0}, [0.0] * 10, [row(EARLY_STEPS - 1)])
     assert (finding.kind, finding.alarm) == ("too early", False)
     assert kinds(config(), {"kl": 0.0}, [0.0] * 10, step=20) == ["too early"]
+
+
+@pytest.mark.parametrize("name", WITHOUT_CODE_LENGTH)
+def test_an_auto_encoder_hears_nothing_of_a_beta(name: str) -> None:
+    early = advise(config(name), {"kl": 0.0}, [0.0] * 10, [row(EARLY_STEPS - 1)])
+    late = advise(
+        config(name),
+        {"kl": 0.0},
+        [0.0] * 10,
+        [row(train_reconstruction=1900.0), row(900, loss=1900.0, reconstruction=1900.0)],
+    )
+    assert [finding.kind for finding in early + late] == ["too early", "overfitting"]
+    assert not [finding.text for finding in early + late if "beta" in finding.text]
 
 
 def test_alarms_come_first_and_every_setting_that_is_named_exists() -> None:

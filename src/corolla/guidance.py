@@ -118,7 +118,8 @@ def advise(
     history = [_numbers(row) for row in rows]
     done = history[-1].get("step") if history else step
     if done is not None and done < EARLY_STEPS:
-        text = f"Only {done:.0f} steps: too early to say anything of beta. Train for some thousands."
+        of = "" if config.objective.name in WITHOUT_CODE_LENGTH else " of beta"
+        text = f"Only {done:.0f} steps: too early to say anything{of}. Train for some thousands."
         return (Finding("too early", text, alarm=False),)
     findings = [
         *_warming_up(config.objective, done),

@@ -35,7 +35,7 @@ from corolla.checkpoint import ModelCard, save_model
 from corolla.config import Config
 from corolla.data import FACTORS, ImageCache, render, select_rows
 from corolla.errors import ModelError, UsageError
-from corolla.metrics import FactorTable, generation_intervals
+from corolla.metrics import FactorTable, generation_intervals, mutual_information_score
 from corolla.model import build_model
 from corolla.trained import TrainedModel, load
 
@@ -371,6 +371,21 @@ def test_a_factor_without_an_order_is_predicted_as_such(paintings: Material) -> 
         found[categorical] = scores.scores["sap"].value
     assert found[()] < 0.85  # the line through the shuffled values tells next to nothing
     assert found[("a",)] > 0.9  # thresholds tell all: a gap of about 1 - 1/5 for a, 1 for the others
+
+
+def test_what_few_images_do_to_scores_is_told() -> None:
+    found = {"psnr_db": Score(20.0), "kid_lite0/gmm": Score(0.002), "mutual_information_score": Score(0.1)}
+
+    def told(**numbers: int) -> list[str]:
+        return [line for line in score_lines(Scores(found, **numbers)) if line.startswith("few images")]
+
+    assert told(images=500, samples=500) == []
+    (line,) = told(images=2000, samples=100)
+    assert "of 100 on a side, kernel distances scatter" in line
+    _, line = told(images=100, samples=100)
+    assert "too large by up to about 1.80 nats" in line  # 19 · 19 / 200
+    codes = np.random.default_rng(0).uniform(size=(400, 4))  # which share nothing, and fill all bins
+    assert mutual_information_score(codes) == pytest.approx(19 * 19 / 800, rel=0.15)
 
 
 @pytest.mark.parametrize(("trained_on", "told"), [(1600, True), (0, False)])

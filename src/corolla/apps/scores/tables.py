@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 from corolla.apps.scores.kinds import GROUPS, KINDS, parse_key
 from corolla.apps.scores.record import Score, Scores
+from corolla.metrics.information import BINS
 
 _LABEL = 34
+FEW = 500
+"""Images from which on distances between sets, and what latents share, are told without a word of caution."""
 
 
 def in_order(keys: Sequence[str]) -> list[str]:
@@ -65,6 +68,26 @@ def score_lines(scores: Scores) -> list[str]:
         found = scores.details.get("disentanglement", {}) if group == "disentanglement" else {}
         if found.get("trained_on"):
             lines.append(f"  of {found['images']:,} images of all splits, {found['trained_on']:,} of them trained on")
+    lines += _of_few(scores)
     for what, reason in scores.details.get("left out", {}).items():
         lines.append(f"left out: {what}: {reason}")
+    return lines
+
+
+def _of_few(scores: Scores) -> list[str]:
+    """What few images do to the scores, where there are few."""
+    lines = []
+    kinds = {parsed.kind for key in scores.scores if (parsed := parse_key(key))}
+    count = min(scores.images, scores.samples)
+    if KINDS["kid"] in kinds and 0 < count < FEW:
+        lines.append(
+            f"few images: of {count:,} on a side, kernel distances scatter widely, as their intervals say, and Fréchet "
+            "distances are too large; give more by --images and --samples"
+        )
+    if KINDS["mutual_information_score"] in kinds and 0 < scores.images < FEW:
+        excess = (BINS - 1) ** 2 / (2 * scores.images)
+        lines.append(
+            f"few images: the mutual information of latents from {scores.images:,} is too large by up to about "
+            f"{excess:.2f} nats; give more by --images"
+        )
     return lines
