@@ -25,6 +25,7 @@ from corolla.guidance import Finding
 from corolla.runs import RunFolder
 from corolla.sweeps import grid, read_sweep, sweep
 from corolla.sweeps.grid import Point, expand, read_values, short_names, value_text
+from corolla.sweeps.record import write_record
 from corolla.sweeps.results import Result, in_words, kinds, middle, table
 from corolla.training import fit, resolve, resume
 from corolla.training.recorder import Recorder
@@ -154,6 +155,13 @@ def test_every_flag_takes_a_list(capsys: pytest.CaptureFixture[str]) -> None:
     names = capsys.readouterr().out.split()
     assert len(names) == 8
     assert names[0] == "latent_dim=4,objective=vae,clip_norm=none"
+
+
+def test_a_sweep_that_is_there_lists_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_record(tmp_path / "sweep.yaml", TINY, {"axes": {"objective.beta": [0.5, 4], "seed": [1, 2]}})
+    assert run_command(["sweep", "--resume", str(tmp_path), "--dry-run"]) == 0
+    listed = capsys.readouterr().out.split()
+    assert listed == ["beta=0.5,seed=1", "beta=0.5,seed=2", "beta=4,seed=1", "beta=4,seed=2"]
 
 
 @pytest.mark.parametrize(
@@ -323,6 +331,11 @@ def test_a_sweep_that_was_killed_ends_like_one_that_was_not(
     said = capsys.readouterr().err
     assert f"go on with `corolla sweep --resume {folder}`" in said
     assert "train --resume" not in said
+    capsys.readouterr()
+    assert run_command(["sweep", "--resume", str(folder), "--dry-run"]) == 0
+    planned = capsys.readouterr().out.splitlines()
+    assert planned[0].endswith(" (finished)")
+    assert not planned[-1].endswith(" (finished)")
     assert run_command(["sweep", "--resume", str(folder)]) == 0
     assert without_times(folder / "sweep.csv") == without_times(undisturbed / "sweep.csv")
 

@@ -16,9 +16,9 @@ import corolla
 from corolla.cli import run as run_command
 from corolla.cli.sweep import _space
 from corolla.config import Config
-from corolla.errors import TrainingError, UsageError
+from corolla.errors import ModelError, TrainingError, UsageError
 from corolla.runs import RunFolder
-from corolla.sweeps.tuning import Range, read_tune, tune
+from corolla.sweeps.tuning import Range, _finished_trials, read_tune, tune
 from corolla.training import fit
 from corolla.training.recorder import Recorder
 
@@ -49,6 +49,29 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 def test_a_range_is_read_as_it_is_written(low: float, high: float, log: bool) -> None:
     text = f"objective.beta={low!r}:{high!r}{':log' if log else ''}"
     assert _space((text,), ()) == {"objective.beta": Range(low, high, log)}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "it has no column run"),
+        (b"\x00\x01 not a table", "(line contains NUL|it has no column run)"),
+        (b"hello\n", "it has no column run"),
+        (b"run,state,loss\ntrial-000,complete,3\n", "it has no column elbo"),
+        (b"run,state,elbo\ntrial-000,lost,3\n", "state 'lost'"),
+        (b"\xff\xfe", "decode"),
+    ],
+)
+def test_damaged_trials_are_one_clear_error(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "trials.csv").write_bytes(content)
+    with pytest.raises(ModelError, match=f"trials.csv: damaged: .*{told}.*begin again"):
+        _finished_trials(tmp_path, BETA, "elbo")
+
+
+def test_trials_that_nobody_began_are_none(tmp_path: Path) -> None:
+    assert _finished_trials(tmp_path, BETA, "elbo") == []
+    (tmp_path / "trials.csv").write_text("run,state,elbo,objective.beta\n")
+    assert _finished_trials(tmp_path, BETA, "elbo") == []
 
 
 @pytest.mark.parametrize("text", ["beta", "objective.beta=", "objective.beta=1", "a=1:2:lin", "a=x:2", "a=1:2:log:3"])

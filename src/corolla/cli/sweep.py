@@ -64,13 +64,13 @@ def sweep(  # noqa: D417, the flags describe themselves
         config: Start from a YAML file, such as the config.yaml of a run.
         output: The folder for the runs and results; by default a new one in runs/.
         resume: Go on with the grid in this folder, which was stopped or killed.
-        dry_run: List the runs; train nothing.
+        dry_run: List the runs, and which of them are finished; train nothing.
         set_: Any setting, with one or several values: --set training.learning_rate=1e-3,3e-4; can be given several
             times.
     """
     flags = flags or Lists()
     if resume is not None:
-        _refuse_beside_resume(flags, preset=preset, config=config, output=output, dry_run=dry_run, set=set_)
+        _refuse_beside_resume(flags, preset=preset, config=config, output=output, set=set_)
         from corolla.sweeps import read_sweep
 
         base, axes = read_sweep(resume)
@@ -82,7 +82,7 @@ def sweep(  # noqa: D417, the flags describe themselves
         from corolla.sweeps.grid import expand
 
         for point in expand(base, axes):
-            print(point.name)
+            print(f"{point.name}{' (finished)' if output is not None and _is_finished(output / point.name) else ''}")
         return
     from corolla.sweeps import sweep as train_grid
 
@@ -139,6 +139,16 @@ def _refuse_beside_resume(flags: Flags, **others: Any) -> None:
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UsageError(f"--resume goes on with what was asked for then; leave out {names}")
+
+
+def _is_finished(run: Path) -> bool:
+    from corolla.runs import RunFolder
+
+    if not RunFolder(run).config_file.is_file():
+        return False
+    from corolla.training import is_finished  # slow to import
+
+    return is_finished(run)
 
 
 def _start(preset: str | None, config: Path | None, flags: Flags, changes: tuple[str, ...]) -> Config:

@@ -307,7 +307,11 @@ def _finished_trials(folder: Path, space: Space, goal: Goal) -> list[Trial]:
         return []
     try:
         with file.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
+            table = csv.DictReader(lines)
+            missing = [name for name in ("run", "state", goal) if name not in (table.fieldnames or ())]
+            if missing:
+                raise ValueError(f"it has no column {missing[0]}")
+            rows = list(table)
         trials = []
         for row in rows:
             path, state, value = folder / row["run"], row["state"], row[goal]
