@@ -31,6 +31,7 @@ from corolla.trained import TrainedModel
 _BATCH_SIZE = 256
 _DRAWS = 8  # of z for each image that is scored
 _LARGEST_SEED = 2**31 - 1
+_FOR_FILES = ("training.checkpoint_every", "training.report", "training.samples_every")
 _GRID = 8  # patches to a side that a network should see, where the size allows it
 
 # Trainings draw from torch's global generator, of which a process has one: those of several threads take turns.
@@ -264,6 +265,8 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 raise UsageError(f"settings {name}: is a parameter of its own; set {parameter} instead")
             if name.startswith("data."):
                 raise UsageError(f"settings {name}: the images are those given to fit; leave it out")
+            if name in _FOR_FILES:
+                raise UsageError(f"settings {name}: is for files of a run, and a fit leaves none; leave it out")
         chosen = {
             "data.source": "arrays",
             "data.size": list(size),
