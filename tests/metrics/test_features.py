@@ -54,3 +54,13 @@ def test_what_cannot_be_is_refused() -> None:
         pca(_IMAGES, 3)(_IMAGES[:, :, :4])
     with pytest.raises(UsageError, match="float64 of shape"):
         pixels(_IMAGES / 255)  # type: ignore[arg-type]
+
+
+def test_principal_components_restore_as_much_as_any_linear_code_can() -> None:
+    x = np.random.default_rng(15).normal(size=(40, 9)) * np.arange(1, 10)
+    fitted = fit_pca(x, 3)
+    restored = fitted.inverse_transform(fitted.transform(x))
+    lost = np.linalg.svd(x - x.mean(0), compute_uv=False)[3:]  # Eckart & Young
+    assert np.square(x - restored).sum() == pytest.approx(np.square(lost).sum(), rel=1e-9)
+    with pytest.raises(UsageError, match="3 principal components: 8 rows of 2 values have between 1 and 2"):
+        fit_pca(np.zeros((8, 2)), 3)

@@ -16,7 +16,6 @@ from corolla.metrics import (
     knn_accuracy,
     latent_space,
     linear_probe,
-    pca_codes,
     trustworthiness,
 )
 
@@ -204,22 +203,6 @@ def test_the_probe_is_the_same_every_time_and_bears_constant_latents() -> None:
     assert linear_probe(100 * x - 3, labels, 100 * x - 3, labels) == linear_probe(x, labels, x, labels)
 
 
-# --- principal components ---------------------------------------------------------------------------------------------
-
-
-def test_principal_components_restore_as_much_as_any_linear_code_can() -> None:
-    rng = np.random.default_rng(15)
-    x, other = rng.normal(size=(40, 9)) * np.arange(1, 10), rng.normal(size=(7, 9))
-    train, held_out = pca_codes(x, other, dim=3)
-    assert (train.codes.shape, held_out.codes.shape, held_out.reconstructions.shape) == ((40, 3), (7, 3), (7, 9))
-    lost = np.linalg.svd(x - x.mean(0), compute_uv=False)[3:]  # Eckart & Young
-    assert np.square(x - train.reconstructions).sum() == pytest.approx(np.square(lost).sum(), rel=1e-9)
-    # What is restored has the same code again, and codes do not go together.
-    assert pca_codes(x, held_out.reconstructions, dim=3)[1].codes == pytest.approx(held_out.codes, abs=1e-9)
-    assert correlation(train.codes).mean_absolute == pytest.approx(0, abs=1e-9)
-    assert pca_codes(x, other, dim=9)[1].reconstructions == pytest.approx(other, abs=1e-9)
-
-
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
@@ -253,7 +236,5 @@ def test_labels_that_cannot_be_told_are_refused() -> None:
         linear_probe(x, labels, x, labels)
     with pytest.raises(UsageError, match="9 neighbours of 8 training rows"):
         knn_accuracy(x, labels, x, labels, k=9)
-    with pytest.raises(UsageError, match="3 principal components: 8 rows of 2 values have between 1 and 2"):
-        pca_codes(x, dim=3)
     with pytest.raises(UsageError, match="at least 2 rows"):
         correlation(x[:1])

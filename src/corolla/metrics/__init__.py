@@ -27,12 +27,10 @@ from corolla.metrics.kid import KernelDistance, kid
 from corolla.metrics.latent_space import (
     Accuracy,
     Correlation,
-    PrincipalComponents,
     continuity,
     correlation,
     knn_accuracy,
     linear_probe,
-    pca_codes,
     trustworthiness,
 )
 from corolla.metrics.neighbours import DataCopying, Neighbours, data_copying, nearest
@@ -62,7 +60,6 @@ __all__ = [
     "Neighbours",
     "PairScore",
     "PrecisionRecall",
-    "PrincipalComponents",
     "SeedAgreement",
     "VoteScore",
     "beta_vae_score",
@@ -90,7 +87,6 @@ __all__ = [
     "nearest",
     "normal_interval",
     "pca",
-    "pca_codes",
     "pixels",
     "precision_recall",
     "psnr",

@@ -15,7 +15,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from corolla.errors import UsageError
-from corolla.metrics.features import checked_features, checked_pair, fit_pca
+from corolla.metrics.features import checked_features, checked_pair
 
 # Inverse strengths of the probe's regularisation that are tried, for features with a mean square sum of 1.
 _INVERSE_STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
@@ -42,14 +42,6 @@ class Accuracy:
     """The share of test rows whose label was found."""
     balanced_accuracy: float
     """The same for each label among the test rows, averaged over labels."""
-
-
-@dataclass(frozen=True)
-class PrincipalComponents:
-    """Rows in terms of principal components: codes N×dim, and what those restore, N×D."""
-
-    codes: NDArray[np.float64]
-    reconstructions: NDArray[np.float64]
 
 
 def correlation(codes: ArrayLike) -> Correlation:
@@ -172,23 +164,6 @@ def knn_accuracy(
     if not 1 <= k <= len(x):
         raise UsageError(f"{k} neighbours of {len(x)} training rows: give between 1 and {len(x)}")
     return _accuracy(KNeighborsClassifier(k, algorithm="brute").fit(x, labels).predict(x_test), test)
-
-
-def pca_codes(train: ArrayLike, *others: ArrayLike, dim: int) -> list[PrincipalComponents]:
-    """What principal components of the training rows make of them and of other rows: linear codes to compare with.
-
-    Args:
-        train: N×D, such as the pixels of images; the components are fitted on these.
-        others: more rows of D values.
-        dim: the number of components, from 1 to less than N and at most D.
-
-    Raises:
-        UsageError: `dim` is out of bounds, rows differ in length, or values are not finite.
-    """
-    rows = [checked_features(train, 2), *(checked_pair(train, other, 1)[1] for other in others)]
-    fitted = fit_pca(rows[0], dim)
-    codes = [fitted.transform(one) for one in rows]
-    return [PrincipalComponents(one, fitted.inverse_transform(one)) for one in codes]
 
 
 def _drawn(
