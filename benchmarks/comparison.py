@@ -25,8 +25,7 @@ from corolla.apps.scores import (
     load_scores,
     save_scores,
 )
-from corolla.apps.scores.kinds import parse_key
-from corolla.apps.scores.tables import formatted, in_order, row_label
+from corolla.apps.scores.tables import formatted, in_order, row_label_with_unit
 from corolla.config import Config, preset
 from environment import describe, markdown_table
 from jobs import train_all
@@ -83,10 +82,8 @@ def main() -> None:
     keys = in_order(sorted({key for scores in found.values() for key in scores.scores}))
     rows = []
     for key in keys:
-        parsed = parse_key(key)
-        unit = f", {parsed.kind.unit}" if parsed and parsed.kind.unit else ""
         cells = [formatted(key, scores.scores[key].value) if key in scores.scores else "-" for scores in found.values()]
-        rows.append([f"{row_label(key)}{unit}", *cells])
+        rows.append([row_label_with_unit(key), *cells])
     print(markdown_table(["", *found], rows))
 
 

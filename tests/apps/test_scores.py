@@ -30,7 +30,7 @@ from corolla.apps.scores.images import Returned
 from corolla.apps.scores.kinds import KINDS, key, parse_key
 from corolla.apps.scores.latents import rate_scores
 from corolla.apps.scores.material import KnownFactors, Material, Part, known_factors, spread_rows
-from corolla.apps.scores.tables import in_order, score_lines
+from corolla.apps.scores.tables import in_order, row_label_with_unit, score_lines
 from corolla.checkpoint import ModelCard, save_model
 from corolla.config import Config
 from corolla.data import FACTORS, ImageCache, render, select_rows
@@ -371,6 +371,12 @@ def test_a_factor_without_an_order_is_predicted_as_such(paintings: Material) -> 
         found[categorical] = scores.scores["sap"].value
     assert found[()] < 0.85  # the line through the shuffled values tells next to nothing
     assert found[("a",)] > 0.9  # thresholds tell all: a gap of about 1 - 1/5 for a, 1 for the others
+
+
+def test_a_row_is_labelled_with_its_unit_where_values_have_none() -> None:
+    assert row_label_with_unit("psnr_db") == "PSNR, dB"
+    assert row_label_with_unit("kid_lite0/gmm") == "kernel distance (lite0), gmm, × 1000"
+    assert (row_label_with_unit("mig"), row_label_with_unit("beauty")) == ("MIG", "beauty")
 
 
 def test_what_few_images_do_to_scores_is_told() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from corolla.apps.scores.kinds import parse_key
 from corolla.apps.scores.record import Score, Scores
-from corolla.apps.scores.tables import formatted, in_order, row_label
+from corolla.apps.scores.tables import formatted, in_order, row_label_with_unit
 from corolla.config import Config
 from corolla.errors import UsageError
 
@@ -224,9 +224,7 @@ def comparison_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
             spread = column.scores.get(key)
             text = "-" if spread is None else formatted_spread(key, spread)
             cells.append(f"{text} *" if spread is not None and spread.median == best else text)
-        parsed = parse_key(key)
-        unit = f", {parsed.kind.unit}" if parsed and parsed.kind.unit else ""
-        rows.append([f"{row_label(key)}{unit}", *cells])
+        rows.append([row_label_with_unit(key), *cells])
     return header, rows
 
 

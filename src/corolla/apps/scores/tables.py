@@ -47,6 +47,12 @@ def row_label(key: str) -> str:
     return f"{parsed.label}{f', {parsed.variant}' if parsed.variant else ''}"
 
 
+def row_label_with_unit(key: str) -> str:
+    """What stands before a row whose values come without their unit."""
+    parsed = parse_key(key)
+    return f"{row_label(key)}{f', {parsed.kind.unit}' if parsed and parsed.kind.unit else ''}"
+
+
 def score_lines(scores: Scores) -> list[str]:
     """All scores by group, each with its 95% interval; the first of each kind with what it means."""
     lines = []
