@@ -382,8 +382,10 @@ def test_a_row_is_labelled_with_its_unit_where_values_have_none() -> None:
 def test_what_few_images_do_to_scores_is_told() -> None:
     found = {"psnr_db": Score(20.0), "kid_lite0/gmm": Score(0.002), "mutual_information_score": Score(0.1)}
 
-    def told(**numbers: int) -> list[str]:
-        return [line for line in score_lines(Scores(found, **numbers)) if line.startswith("few images")]
+    def told(images: int, samples: int) -> list[str]:
+        return [
+            line for line in score_lines(Scores(found, images=images, samples=samples)) if line.startswith("few images")
+        ]
 
     assert told(images=500, samples=500) == []
     (line,) = told(images=2000, samples=100)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corolla.config import Config
-from corolla.errors import UsageError, command
+from corolla.errors import command
 from corolla.sweeps import train_run
+from corolla.sweeps.record import refuse_other_run
 from corolla.training import resolve
 
 BETA = 4.0
@@ -71,23 +72,10 @@ def train_family(base: Config, seeds: Sequence[int], folder: Path) -> dict[str, 
         for seed in seeds
     }
     for path, config in configs.items():
-        _refuse_other(path, config)
+        refuse_other_run(path, config)
     for path, config in configs.items():
         train_run(config, path, go_on=command("compare", "--family", "...", "-o", folder))
     return {name: [folder / f"{name}-{seed}" for seed in seeds] for name in MEMBERS}
-
-
-def _refuse_other(path: Path, config: Config) -> None:
-    from corolla.runs import RunFolder
-
-    run = RunFolder(path)
-    if not run.config_file.is_file():
-        return
-    before, wanted = run.config().flat(), config.flat()
-    differing = [name for name in wanted if before.get(name) != wanted[name]]
-    if differing:
-        was = ", ".join(f"{name} {before.get(name)} and not {wanted[name]}" for name in differing)
-        raise UsageError(f"{path}: was trained with {was}; choose another folder with --output")
 
 
 def notes(columns: Sequence[str]) -> dict[str, list[str]]:

@@ -70,6 +70,23 @@ def refuse_other_base(folder: Path, before: Config, now: Config, apart: Collecti
         raise UsageError(f"{folder}: was begun with other settings: {was}; choose another folder with --output")
 
 
+def refuse_other_run(run: Path, config: Config, *, flag: str = "--output") -> None:
+    """Raise UsageError if a run is there, and with other settings than these, which are resolved.
+
+    Args:
+        run: the run folder, or where it would be.
+        config: the settings that it should have.
+        flag: what names another folder, for the message.
+    """
+    if not RunFolder(run).config_file.is_file():
+        return
+    before, wanted = RunFolder(run).config().flat(), config.flat()
+    differing = [name for name in wanted if before.get(name) != wanted[name]]
+    if differing:
+        was = ", ".join(f"{name} {before.get(name)} and not {wanted[name]}" for name in differing)
+        raise UsageError(f"{run}: was trained with {was}; choose another folder with {flag}")
+
+
 def free_folder(stem: str) -> Path:
     """The first of `runs/STEM-1`, `runs/STEM-2` … that is not there."""
     number = 1
