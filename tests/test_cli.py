@@ -407,7 +407,7 @@ WRONG_USE = {
     "missing model": (["sample"], "MODEL"),
     "unknown suffix": (["sample", "m", "-o", "a.tga"], ".png"),
     "moving suffix for a still": (["sample", "m", "-o", "a.gif"], ".webp"),
-    "unknown moving suffix": (["traverse", "m", "-o", "a.mp4"], ".gif"),
+    "unknown moving suffix": (["traverse", "m", "-o", "a.avi"], ".gif, .mp4"),
     "npz suffix": (["sample", "m", "--npz", "a.npy"], ".npz"),
     "no presets like that": (["train", "--preset", "quik"], "quick"),
     "two starts": (["train", "--preset", "quick", "--config", "a.yaml"], "one of them"),

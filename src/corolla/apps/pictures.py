@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from corolla.apps.video import encode_mp4
 from corolla.errors import CorollaError, UsageError
 from corolla.files import write_atomically
 
@@ -29,7 +30,7 @@ SHOWN_PX = 96
 FONT_PX = 15
 
 STILL_SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-MOVING_SUFFIXES = {".gif": "GIF", ".webp": "WEBP"}
+MOVING_SUFFIXES = {".gif": "GIF", ".webp": "WEBP", ".mp4": "MP4"}
 _OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {},
     "JPEG": {"quality": 92, "subsampling": 0},
@@ -132,13 +133,15 @@ def encode_picture(picture: Image.Image, kind: str) -> bytes:
 
 
 def encode_animation(frames: Sequence[Image.Image], kind: str, *, fps: float = 12.0) -> bytes:
-    """The bytes of a GIF or WEBP file that shows the frames in an endless loop.
+    """The bytes of a GIF or WEBP file that shows the frames in an endless loop, or of an MP4 file.
 
     A GIF has 256 colours: they are chosen from all frames together, so that nothing flickers, and dithered with a fixed
     pattern, which neither crawls nor grows the file as error diffusion does.
     """
     if not frames:
         raise UsageError("no frames to animate")
+    if kind == "MP4":
+        return encode_mp4(frames, fps=fps)
     content = io.BytesIO()
     timing: dict[str, Any] = {"save_all": True, "duration": max(20, round(1000 / fps)), "loop": 0}
     if kind == "GIF":
@@ -190,7 +193,7 @@ def save_picture(path: Path | str, picture: Image.Image) -> None:
 
 
 def save_animation(path: Path | str, frames: Sequence[Image.Image], *, fps: float = 12.0) -> None:
-    """Write frames as an animated GIF or WebP; the suffix decides. Whole or not at all. Raises as `save_picture`."""
+    """Write frames as an animated GIF or WebP, or as MP4 (extra `video`); the suffix decides. As `save_picture`."""
     write_file(path, encode_animation(frames, MOVING_SUFFIXES[check_name(path, list(MOVING_SUFFIXES))], fps=fps))
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from PIL import Image
 
+from corolla.apps.directions import Moved
 from corolla.apps.generate import Interpolation, Reconstruction, Traversal
 from corolla.apps.pictures import Row, grid, sheet
 
@@ -72,3 +73,9 @@ def interpolation_frames(result: Interpolation) -> list[Image.Image]:
     """One frame for each image of the walk; without a loop it walks back as well."""
     frames = [grid(image[None], padding=0, shown_px=MOVING_PX) for image in result.images]
     return frames if result.loop else frames + frames[-2:0:-1]
+
+
+def direction_sheet(result: Moved) -> Image.Image:
+    """A row for each image; the header gives how far it was moved, in standard deviations along the direction."""
+    header = [f"{value:+.3g} sd" if abs(value) > 1e-9 else "0" for value in result.shifts]
+    return sheet([Row(images) for images in result.images], header=header)

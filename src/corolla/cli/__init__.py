@@ -15,7 +15,22 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from corolla import __version__
-from corolla.cli import compress, data, demo, estimate, features, info, priors, report, scores, sweep, train, use
+from corolla.cli import (
+    compress,
+    data,
+    demo,
+    directions,
+    estimate,
+    features,
+    generate,
+    info,
+    priors,
+    report,
+    scores,
+    sweep,
+    train,
+    use,
+)
 from corolla.errors import CorollaError, UsageError
 
 BROKEN_PIPE = 128 + 13
@@ -46,6 +61,9 @@ _COMMANDS: dict[Group, tuple[Callable[..., None], ...]] = {
         use.reconstruct,
         use.traverse,
         use.interpolate,
+        directions.direction,
+        generate.loop,
+        generate.poster,
         compress.compress,
         compress.decompress,
         features.embed,

@@ -13,8 +13,10 @@ from corolla.errors import DataError, UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from corolla.distributions import Prior
     from corolla.trained import Images, TrainedModel
 
+Paths = Annotated[tuple[Path, ...], Parameter(consume_multiple=True)]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 
 STILL_STEPS = 9
@@ -32,10 +34,14 @@ def sample(
     seed: int = 0,
     temperature: float = 1.0,
     prior: str = "standard",
+    label: str | None = None,
+    like: Paths = (),
     columns: int | None = None,
     npz: Path | None = None,
+    source: str | None = None,
+    mirror: str | None = None,
 ) -> None:
-    """Draw new images from a prior and decode them.
+    """Draw new images from a prior, or around a theme, and decode them.
 
     Args:
         model: Run folder or model folder.
@@ -44,20 +50,24 @@ def sample(
         seed: The same seed gives the same images.
         temperature: Scale of the prior's standard deviation: below 1 plainer, above 1 wilder.
         prior: standard, or one that is fitted to the model's codes: gaussian, gmm or flow; see `corolla fit-prior`.
+        label: A theme: draw around the training images that have this label.
+        like: A theme: draw around these images, files or folders.
         columns: Images side by side; by default the picture is about square.
         npz: Write the arrays `images` and `latents` to this file as well.
+        source: With --label: where the training images are now, if they have moved.
+        mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
     from corolla.apps.pictures import grid, save_picture
 
     check_outputs(output, npz)
-    trained = _load(model)
+    trained = load_model(model)
     trained.sample_latents(count, seed=seed, temperature=temperature)  # wrong values are refused before a fit
-    fit_if_missing(trained, prior)
-    latents = trained.sample_latents(count, seed=seed, temperature=temperature, prior=prior)
+    chosen = find_prior(trained, prior, label, like, source=source, mirror=mirror)
+    latents = trained.sample_latents(count, seed=seed, temperature=temperature, prior=chosen)
     images = trained.decode(latents)
     save_picture(output, grid(images, columns))
-    _report(output, f"{count} image{'s' if count > 1 else ''}")
-    _save_arrays(npz, images=images, latents=latents)
+    report(output, f"{count} image{'s' if count > 1 else ''}")
+    save_arrays(npz, images=images, latents=latents)
 
 
 def reconstruct(
@@ -86,15 +96,15 @@ def reconstruct(
     check_outputs(output, npz)
     if count < 1:
         raise UsageError(f"--count {count}: give at least 1")
-    trained = _load(model)
+    trained = load_model(model)
     chosen = find_images(images)[:count] if images else _evaluation_images(trained, count)
     result = reconstruction(trained, chosen, seed=seed)
     save_picture(output, reconstruction_sheet(result))
     number = len(result.images)
-    _report(output, f"{number} image{'s' if number > 1 else ''}, PSNR {result.psnr_db.mean():.2f} dB")
+    report(output, f"{number} image{'s' if number > 1 else ''}, PSNR {result.psnr_db.mean():.2f} dB")
     if npz is not None:
         latents = trained.encode(result.originals)
-        _save_arrays(npz, originals=result.originals, images=result.images, latents=latents, psnr_db=result.psnr_db)
+        save_arrays(npz, originals=result.originals, images=result.images, latents=latents, psnr_db=result.psnr_db)
 
 
 def traverse(
@@ -116,7 +126,7 @@ def traverse(
 
     Args:
         model: Run folder or model folder.
-        output: A sheet (.png, .jpg), or an animation with a tile for each latent (.gif, .webp).
+        output: A sheet (.png, .jpg), or an animation with a tile for each latent (.gif, .webp, .mp4).
         image: Start from this image; by default from the middle of latent space.
         latents: How many latents, those with the largest KL first.
         latent: Show this latent; can be given several times, and replaces --latents.
@@ -132,7 +142,7 @@ def traverse(
     from corolla.apps.sheets import traversal_frames, traversal_sheet
 
     moves = check_outputs(output, npz, may_move=True)
-    trained = _load(model)
+    trained = load_model(model)
     count = (MOVING_STEPS if moves else STILL_STEPS) if steps is None else steps
     values = None
     if moves and count > 0:  # out to one side and the other, and back, slower at the ends
@@ -146,9 +156,9 @@ def traverse(
         save_picture(output, traversal_sheet(result))
     dead = int(result.dead.sum())
     number = len(result.latents)
-    _report(output, f"{number} latent{'s' if number > 1 else ''}{f', {dead} dead' if dead else ''}, {count} steps")
+    report(output, f"{number} latent{'s' if number > 1 else ''}{f', {dead} dead' if dead else ''}, {count} steps")
     fields = {name: getattr(result, name) for name in ("images", "latents", "values", "base", "kl_nats")}
-    _save_arrays(npz, **fields)
+    save_arrays(npz, **fields)
 
 
 def interpolate(
@@ -168,7 +178,7 @@ def interpolate(
     Args:
         model: Run folder or model folder.
         images: Image files or folders to walk between; by default random points of the prior.
-        output: A sheet (.png, .jpg), or an animation (.gif, .webp).
+        output: A sheet (.png, .jpg), or an animation (.gif, .webp, .mp4).
         count: How many random points; of folders, at most so many images.
         steps: Images from one point to the next, both included; by default 9 in a sheet, 24 in an animation.
         loop: Walk back to the first point at last.
@@ -183,7 +193,7 @@ def interpolate(
     moves = check_outputs(output, npz, may_move=True)
     if not images and count < 2:
         raise UsageError(f"--count {count}: give at least 2 points to walk between")
-    trained = _load(model)
+    trained = load_model(model)
     files = find_images(images, at_most_from_folders=count) if images else []
     endpoints = trained.encode(files) if files else trained.sample_latents(count, seed=seed)
     between = (MOVING_STEPS_BETWEEN if moves else STILL_STEPS) if steps is None else steps
@@ -192,24 +202,62 @@ def interpolate(
         save_animation(output, interpolation_frames(result), fps=FPS)
     else:
         save_picture(output, interpolation_sheet(result))
-    _report(output, f"{len(result.images)} images between {len(endpoints)} points")
-    _save_arrays(npz, images=result.images, latents=result.latents)
+    report(output, f"{len(result.images)} images between {len(endpoints)} points")
+    save_arrays(npz, images=result.images, latents=result.latents)
 
 
 def check_outputs(output: Path, npz: Path | None = None, *, may_move: bool = False) -> bool:
     """Refuse bad names before any work is done. Returns whether the output is an animation."""
     from corolla.apps.pictures import MOVING_SUFFIXES, STILL_SUFFIXES, check_name, check_npz
+    from corolla.apps.video import video_library
 
     if npz is not None:
         check_npz(npz)
-    suffix = check_name(output, [*STILL_SUFFIXES, ".gif"] if may_move else list(STILL_SUFFIXES))
+    suffix = check_name(output, [*STILL_SUFFIXES, ".gif", ".mp4"] if may_move else list(STILL_SUFFIXES))
+    if suffix == ".mp4":
+        video_library()  # now, not after the work
     return may_move and suffix in MOVING_SUFFIXES
 
 
-def _load(path: Path) -> TrainedModel:
+def load_model(path: Path) -> TrainedModel:
+    """The model of a run folder or model folder."""
     from corolla.trained import load
 
     return load(path)
+
+
+def find_prior(
+    trained: TrainedModel,
+    prior: str,
+    label: str | None,
+    like: tuple[Path, ...],
+    *,
+    source: str | None = None,
+    mirror: str | None = None,
+) -> str | Prior:
+    """What to draw from: a theme by label or images, or a prior, which is fitted first if there is none yet."""
+    given = [flag for flag, is_given in (("--label", label is not None), ("--like", bool(like))) if is_given]
+    given += ["--prior"] if prior != "standard" else []
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)}: each says what to draw from; give one of them")
+    if label is None:
+        refuse_without_label(source, mirror)
+    if label is not None:
+        from corolla.apps.themes import label_theme
+
+        return label_theme(trained, label, source=source, mirror=mirror)
+    if like:
+        from corolla.apps.themes import theme
+
+        return theme(trained, find_images(like))
+    fit_if_missing(trained, prior)
+    return prior
+
+
+def refuse_without_label(source: str | None, mirror: str | None) -> None:
+    """Where images have moved matters only if they are needed. Raises UsageError."""
+    if source is not None or mirror is not None:
+        raise UsageError(f"{'--source' if source is not None else '--mirror'}: goes with --label; leave it out")
 
 
 def find_images(paths: tuple[Path, ...], *, at_most_from_folders: int | None = None) -> list[Path]:
@@ -243,14 +291,16 @@ def _evaluation_images(trained: TrainedModel, count: int) -> Images:
     return np.asarray(cache.images[spread])
 
 
-def _save_arrays(npz: Path | None, **arrays: NDArray[Any]) -> None:
+def save_arrays(npz: Path | None, **arrays: NDArray[Any]) -> None:
+    """Write arrays if a file is named for them, and say so."""
     from corolla.apps.pictures import save_npz
 
     if npz is None:
         return
     save_npz(npz, **arrays)
-    _report(npz, ", ".join(f"{name} {'×'.join(map(str, array.shape))}" for name, array in arrays.items()))
+    report(npz, ", ".join(f"{name} {'×'.join(map(str, array.shape))}" for name, array in arrays.items()))
 
 
-def _report(path: Path, what: str) -> None:
+def report(path: Path, what: str) -> None:
+    """Say what was written."""
     print(f"wrote {path} ({what})")

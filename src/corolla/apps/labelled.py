@@ -1,0 +1,46 @@
+"""A model's own images by their labels: which of them show a rose?"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corolla.data import ImageCache
+from corolla.errors import DataError, UsageError
+
+FEW_LABELS = 12
+"""So many are all named where a label is not found."""
+CLOSE_LABELS = 4
+
+
+def find_label(cache: ImageCache, name: str) -> int:
+    """The number of a label, by its name in any case.
+
+    Raises:
+        DataError: the images have no labels.
+        UsageError: no label is called so; the message has the closest ones, or all.
+    """
+    if cache.labels is None or not cache.label_names:
+        raise DataError(f"label {name!r}: the model's images have no labels; give sets of images in its place")
+    names = [known.casefold() for known in cache.label_names]
+    wanted = name.strip().casefold()
+    if wanted in names:
+        return names.index(wanted)
+    close = [index for index, known in enumerate(names) if wanted and wanted in known]
+    close += [names.index(known) for known in get_close_matches(wanted, names, CLOSE_LABELS)]
+    chosen = list(dict.fromkeys(close))[:CLOSE_LABELS]
+    if len(names) <= FEW_LABELS or not chosen:
+        raise UsageError(f"label {name!r}: no such label; there are {', '.join(cache.label_names)}")
+    similar = ", ".join(cache.label_names[index] for index in chosen)
+    raise UsageError(f"label {name!r}: no such label among {len(names)}; similar ones are {similar}")
+
+
+def split_by_label(
+    cache: ImageCache, label: int, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of some rows those that have the label, and the others."""
+    assert cache.labels is not None
+    has = cache.labels[rows] == label
+    return rows[has], rows[~has]
