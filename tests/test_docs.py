@@ -10,7 +10,7 @@ Each document is a story: its fences are run in their order, in one empty folder
   and few florets.
   Where the real flowers are wanted, `--mirror` names the folder in COROLLA_FLOWERS_MIRROR; without that variable, and
   for the large images of the preset `notebook`, training takes `--source florets:200` instead, and `corolla data`
-  commands about flowers102 are left out.
+  commands about flowers102 are left out, and so are those with `--label`, which drawn flowers do not have.
 - Commands that prepare a machine (`git`, `cd`, `pip`) are not run. Those of `dev.py` are only looked up.
 - A `yaml` fence must be a valid configuration; if its first line is a comment with a file's name, it becomes that file.
 - A `python` fence is executed; fences of one document share their names, and `corolla.fit` is as short as `train`.
@@ -182,6 +182,8 @@ def _quickened(words: list[str]) -> list[str] | None:
         return words if "--quick" in words else [*words, "--quick"]
     if words[:1] == ["data"] and "flowers102" in words:
         return [*_without(words, "--mirror"), "--mirror", mirror] if mirror else None
+    if "--label" in words and not mirror:
+        return None
     if words[0] == "evaluate" and "--samples" not in words:
         return [*words, "--samples", "40"]
     trains = words[0] in ("train", "sweep", "tune") or "--family" in words

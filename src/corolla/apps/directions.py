@@ -303,7 +303,7 @@ def save_direction(path: Path | str, direction: Direction) -> None:
     """
     check_direction_name(path)
     axis = np.ascontiguousarray(direction.axis, np.float64)
-    text = json.dumps({"format": _FORMAT, "sha256": _digest(axis)} | asdict(direction.card))
+    text = json.dumps({"format": _FORMAT, "sha256": _digest(axis, direction.card)} | asdict(direction.card))
     write_file(path, save({"axis": axis}, metadata={"direction": text}))
 
 
@@ -339,12 +339,12 @@ def load_direction(path: Path | str, model: TrainedModel) -> Direction:
         raise DataError(f"{path}: {describe_faults(error)}; {again}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DataError(f"{path}: does not say what direction it holds; {again}") from None
-    if axis.ndim != 1 or axis.dtype != np.float64 or _digest(axis) != digest:
-        raise DataError(f"{path}: altered: its axis is not the one that was written; {again}")
+    if axis.ndim != 1 or axis.dtype != np.float64 or _digest(axis, card) != digest:
+        raise DataError(f"{path}: altered: it is not the direction that was written; {again}")
     direction = Direction(axis, card)
     check_direction(model, direction, path)
     return direction
 
 
-def _digest(axis: NDArray[np.float64]) -> str:
-    return hashlib.sha256(axis.tobytes()).hexdigest()
+def _digest(axis: NDArray[np.float64], card: DirectionCard) -> str:
+    return hashlib.sha256(axis.tobytes() + json.dumps(asdict(card)).encode()).hexdigest()

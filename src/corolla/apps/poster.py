@@ -28,6 +28,8 @@ TILE_PX = 128
 """The width of a tile, or about that, unless columns are given."""
 LARGEST_PX = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383, ".png": 2**31 - 1}
 """The longest side that a format allows."""
+LARGEST_REACH = 30
+"""In tiles: the noise whose edge is cut off takes memory by its square."""
 
 Decode = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
 
@@ -138,10 +140,10 @@ def smooth_noise(
         seed: Fixes the field.
 
     Raises:
-        UsageError: the reach is below 0 or not finite.
+        UsageError: the reach is below 0 or above LARGEST_REACH.
     """
-    if not 0 <= reach <= 1000:
-        raise UsageError(f"reach {reach:g}: give 0 to 1000 tiles")
+    if not 0 <= reach <= LARGEST_REACH:
+        raise UsageError(f"reach {reach:g}: give 0 to {LARGEST_REACH} tiles")
     margin = int(4 * reach + 0.5)  # as far as the filter goes
     rng = np.random.default_rng(seed)
     white = rng.standard_normal((rows + 2 * margin, columns + 2 * margin, latent_dim), np.float32)

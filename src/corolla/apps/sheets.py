@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from corolla.apps.directions import Moved
 from corolla.apps.generate import Interpolation, Reconstruction, Traversal
 from corolla.apps.pictures import Row, grid, sheet
+
+if TYPE_CHECKING:
+    from corolla.apps.directions import Moved
 
 PANEL_COLUMNS = 5
 MOVING_PX = 256
