@@ -77,7 +77,7 @@ def directions(name: str, model: TrainedModel, cache: ImageCache) -> tuple[list[
                 found = find_direction(
                     codes[0][~of_train],
                     codes[0][of_train],
-                    method=method,  # type: ignore[arg-type]
+                    method=method,
                     held_out=held_out,
                     weights_sha256=model.card.weights_sha256,
                 )

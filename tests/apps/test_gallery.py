@@ -188,7 +188,7 @@ def test_tiles_fill_a_poster_of_any_size(width: int, height: int, columns: int, 
     colours = np.random.default_rng(0).integers(0, 256, (layout.rows, layout.columns, 3), dtype=np.uint8)
 
     def decode(points: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return np.broadcast_to(colours[int(points[0, 0])][:, None, None], (layout.columns, *tile, 3)).copy()
+        return np.tile(colours[int(points[0, 0])][:, None, None], (1, *tile, 1))
 
     latents = (np.full((layout.columns, 1), row, np.float32) for row in range(layout.rows))
     parts = list(strips(layout, latents, decode))
@@ -252,8 +252,8 @@ def test_a_smooth_poster_goes_with_priors_that_are_gaussian(
     noise = smooth_noise(2, 2, 6, reach=1, seed=5).reshape(4, 6)
     chosen = theme(model, images)
     for prior, latents in (("standard", 0.5 * noise), (chosen, chosen.unwhiten(torch.from_numpy(0.5 * noise)))):
-        write_poster(model, tmp_path / "a.png", (32, 32), columns=2, reach=1, seed=5, temperature=0.5, prior=prior)  # type: ignore[arg-type]
-        wanted = grid(model.decode(latents), columns=2, padding=0, shown_px=1)  # type: ignore[arg-type]
+        write_poster(model, tmp_path / "a.png", (32, 32), columns=2, reach=1, seed=5, temperature=0.5, prior=prior)
+        wanted = grid(model.decode(latents), columns=2, padding=0, shown_px=1)
         assert np.abs(np.asarray(Image.open(tmp_path / "a.png")).astype(int) - np.asarray(wanted)).max() <= 1
     with pytest.raises(UsageError, match="reach needs the prior"):
         write_poster(model, tmp_path / "b.png", (32, 32), reach=1, prior=MixturePrior(6))
