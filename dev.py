@@ -32,11 +32,23 @@ OLDEST_PYTHON = (3, 10)
 # What each command needs beyond Corolla itself. An environment that holds more than that will do.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "demo": (),
-    "test": ("codec", "dev", "factors", "features", "flows", "maps", "perceptual", "tensorboard", "tune"),
+    "test": ("codec", "dev", "factors", "features", "flows", "maps", "perceptual", "tensorboard", "tune", "video"),
     "lint": ("dev", "tensorboard"),
     "bench": ("codec", "dev", "features", "flows", "perceptual", "tensorboard"),
     "docs": ("docs",),
-    "setup": ("codec", "dev", "docs", "factors", "features", "flows", "maps", "perceptual", "tensorboard", "tune"),
+    "setup": (
+        "codec",
+        "dev",
+        "docs",
+        "factors",
+        "features",
+        "flows",
+        "maps",
+        "perceptual",
+        "tensorboard",
+        "tune",
+        "video",
+    ),
 }
 CHECKED = ("src", "tests", "benchmarks", "docs", "notebooks", "dev.py")
 
