@@ -6,12 +6,13 @@ are compared. Where other work shares the machine, what has more threads gets mo
 `embed`; hence the processor's time for an image stands beside it. Memory is the peak of a process of its own for each
 number of files, as the system counts it. The model is untrained, which changes neither; the images are drawn flowers.
 
-    python dev.py bench embed --preset flowers --counts 1000 20000
+    python dev.py bench embed --preset flowers --counts 1000 100000
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import subprocess
@@ -36,7 +37,7 @@ from environment import describe, markdown_table
 
 SIDE_PX = 64
 DRAWN = 256
-"""Different images; more files are copies of them."""
+"""Different images; more files are links to theirs."""
 
 HEADER = ["preset", "bare, images/s", "embed, images/s", "ratio", "bare, CPU ms", "embed, CPU ms", "ratio"]
 
@@ -51,7 +52,7 @@ print(peak * (1 if sys.platform == "darwin" else 1024))
 
 
 def write_files(folder: Path, count: int) -> NDArray[np.uint8]:
-    """JPEG files of drawn flowers, in folders of 1,000; returns the images that are copied."""
+    """JPEG files of drawn flowers, in folders of 1,000; returns the images, which more files are links to."""
     images = render(sample_factors(DRAWN, np.random.default_rng(0)), SIDE_PX, SIDE_PX)
     originals = []
     for number in range(count):
@@ -61,7 +62,7 @@ def write_files(folder: Path, count: int) -> NDArray[np.uint8]:
             Image.fromarray(images[number]).save(place, quality=90)
             originals.append(place)
         else:
-            shutil.copyfile(originals[number % DRAWN], place)
+            os.link(originals[number % DRAWN], place)
     return images
 
 
@@ -101,7 +102,7 @@ def main() -> None:
     """Make the files, time the two, then measure memory for each number of files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", nargs="+", default=["flowers"], help="whose networks (at 64x64)")
-    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 20000], help="files, for memory")
+    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10000, 100000], help="files, for memory")
     parser.add_argument("--timed", type=int, default=2048, help="files, for throughput")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
+from corolla.data import images
 from corolla.data.images import open_image
 from corolla.errors import DataError
 
@@ -309,3 +310,66 @@ def test_damaged_bytes_give_a_picture_or_a_data_error(kind: str, data: st.DataOb
         return
     assert message.startswith("image: ")
     assert "\n" not in message
+
+
+# --- small JPEG files, which libjpeg-turbo reads without Pillow where the extra `features` is installed ---------------
+
+
+def _by_pillow(content: bytes, at_least_px: int | None = None) -> NDArray[Any] | str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "simplejpeg", None)
+        return _pixels_or_fault(content, at_least_px)
+
+
+def _pixels_or_fault(content: bytes, at_least_px: int | None = None) -> NDArray[Any] | str:
+    try:
+        return np.asarray(open_image(io.BytesIO(content), at_least_px=at_least_px))
+    except DataError as error:
+        return str(error)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    shape=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    grey=st.booleans(),
+    options=st.fixed_dictionaries(
+        {
+            "quality": st.integers(1, 100),
+            "subsampling": st.sampled_from([0, 1, 2]),
+            "progressive": st.booleans(),
+            "restart_marker_blocks": st.integers(0, 3),
+        }
+    ),
+    at_least_px=st.none() | st.integers(0, 60),
+    seed=st.integers(0, 99),
+)
+def test_small_jpeg_files_are_read_to_the_bit_as_pillow_reads_them(
+    shape: tuple[int, int], grey: bool, options: dict[str, int], at_least_px: int | None, seed: int
+) -> None:
+    pytest.importorskip("simplejpeg", reason="the extra `features` is not installed")
+    smooth = np.random.default_rng(seed).normal(size=(*shape, 3)).cumsum(0).cumsum(1)
+    image = Image.fromarray((smooth * 20 % 256).astype(np.uint8)).convert("L" if grey else "RGB")
+    content = stored(image, "JPEG", **options).getvalue()
+    np.testing.assert_array_equal(_pixels_or_fault(content, at_least_px), _by_pillow(content, at_least_px))
+
+
+def test_small_jpeg_files_are_read_without_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("simplejpeg", reason="the extra `features` is not installed")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(stored(Image.new("RGB", SIZE, PINK), "JPEG").getvalue())
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("Pillow was asked"))
+    assert_color(open_image(path), PINK, 3)
+    with path.open("rb") as file:
+        assert_color(open_image(file), PINK, 3)
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data())
+def test_damaged_small_jpeg_files_are_what_pillow_makes_of_them(data: st.DataObject) -> None:
+    pytest.importorskip("simplejpeg", reason="the extra `features` is not installed")
+    smooth = np.random.default_rng(5).normal(size=(24, 24, 3)).cumsum(0).cumsum(1)
+    damaged = bytearray(stored(Image.fromarray((smooth * 20 % 256).astype(np.uint8)), "JPEG").getvalue())
+    for _ in range(data.draw(st.integers(0, 3))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    content = bytes(damaged[: data.draw(st.integers(1, len(damaged)))])
+    np.testing.assert_array_equal(_pixels_or_fault(content), _by_pillow(content))

@@ -12,6 +12,11 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+try:
+    import simplejpeg
+except ImportError:  # it is in the extra `features`; without it, images are the same, and read more slowly
+    simplejpeg = None
+
 from corolla.errors import DataError
 
 # The decoders for what people's photos come in. Pillow's others are left out on purpose: EPS, for one, runs a program.
@@ -36,6 +41,12 @@ _DECODER_ERRORS = (
     struct.error,
     zlib.error,
 )
+
+# Where Pillow spends more on the file than on its pixels: JPEG files of fewer bytes.
+_SMALL_BYTES = 1 << 16
+_JPEG_START = b"\xff\xd8\xff"
+_EXIF_MARKER = b"\xff\xe1"
+_PLAIN_SUBSAMPLINGS = ("444", "422", "420")
 
 _ORIENTATION_TAG = 0x0112
 _PHOTOMETRIC_TAG = 262
@@ -98,6 +109,9 @@ def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None =
         DataError: The file is missing, empty, damaged, cut short, of another kind, or expands to far more pixels than
             a photo has. The message names the file.
     """
+    small = None if simplejpeg is None else _small_jpeg(path_or_file, at_least_px)
+    if small is not None:
+        return small
     name = str(path_or_file if isinstance(path_or_file, str | Path) else getattr(path_or_file, "name", "image"))
     try:
         with _PILLOW_QUIET, Image.open(path_or_file, formats=_FORMATS) as image:
@@ -126,6 +140,31 @@ def upright_rgb(image: Image.Image) -> Image.Image:
             return _upright_rgb(image)
     except _DECODER_ERRORS as error:
         raise DataError(f"{getattr(image, 'filename', '') or 'picture'}: cannot be read: {_reason(error)}") from None
+
+
+def _small_jpeg(path_or_file: str | Path | BinaryIO, at_least_px: int | None) -> Image.Image | None:
+    """A small and plain JPEG file by libjpeg-turbo alone, to the bit as Pillow, which wraps the same, gives it.
+
+    None for whatever is not plain: what may have to be turned, reduced or refused is left to Pillow, and so is every
+    fault, which it names.
+    """
+    try:
+        if isinstance(path_or_file, str | Path):
+            with open(path_or_file, "rb", buffering=0) as file:  # noqa: PTH123 - Path.open takes as long as decoding
+                content = file.read(_SMALL_BYTES)
+        else:
+            content = path_or_file.read(_SMALL_BYTES)
+            path_or_file.seek(0)
+        if len(content) == _SMALL_BYTES or not content.startswith(_JPEG_START) or _EXIF_MARKER in content:
+            return None
+        height, width, colours, subsampling = simplejpeg.decode_jpeg_header(content)
+        reduced = at_least_px is not None and min(height, width) >= 2 * max(at_least_px, 1)
+        plain = colours == "YCbCr" and subsampling in _PLAIN_SUBSAMPLINGS
+        if reduced or not plain or height * width > _LARGEST_PIXELS:
+            return None
+        return Image.fromarray(simplejpeg.decode_jpeg(content))
+    except (OSError, ValueError):
+        return None
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
