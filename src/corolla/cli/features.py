@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -25,6 +25,7 @@ def embed(
     variance: bool = False,
     strict: bool = False,
     workers: int | None = None,
+    engine: Literal["threads", "ray"] = "threads",
 ) -> None:
     """Write the codes of images, the means of q(z|x), as a table. A command that was broken off goes on where it was.
 
@@ -36,6 +37,7 @@ def embed(
         variance: Write the variances of q(z|x) too.
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
         workers: Threads that read and encode images; by default one for each core.
+        engine: threads of this machine, or ray: a cluster (extra `scale`), which writes the same rows.
     """
     from corolla.apps.features import write_features
     from corolla.apps.features.files import check_features_name
@@ -62,6 +64,7 @@ def embed(
                 variance=variance,
                 on_error="refuse" if strict else "skip",
                 workers=workers,
+                engine=engine,
                 progress=show,
             )
     number = f"{written.rows} image{'s' if written.rows > 1 else ''}"

@@ -28,6 +28,7 @@ from corolla.errors import DataError, ModelError, UsageError
 from corolla.trained import BATCH_SIZE, TrainedModel
 
 OnError: TypeAlias = Literal["skip", "refuse"]
+Engine: TypeAlias = Literal["threads", "ray"]
 
 # Pixels of a batch at most, so that memory stays small where images are large: 256 images of 128×128.
 _BATCH_PIXELS = 1 << 22
@@ -87,18 +88,18 @@ def encoded(
     workers = _cores() if workers is None else workers
     if workers < 1:
         raise UsageError(f"{workers} workers cannot encode images; ask for 1 or more")
-    length = max(1, min(BATCH_SIZE, _BATCH_PIXELS // (model.height * model.width)))
+    length = batch_length(model)
     stop = threading.Event()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="corolla-embed", initializer=_encode_alone)
     pending: deque[Future[Block]] = deque()
     waiting = iter(entries)
     try:
         while batch := list(islice(waiting, length)):
-            pending.append(pool.submit(_encode, model, batch, variance, stop))
+            pending.append(pool.submit(encode_batch, model, batch, variance, stop))
             if len(pending) > _AHEAD * workers:
-                yield _accepted(pending.popleft().result(), on_error)
+                yield accepted(pending.popleft().result(), on_error)
         while pending:
-            yield _accepted(pending.popleft().result(), on_error)
+            yield accepted(pending.popleft().result(), on_error)
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
@@ -110,7 +111,13 @@ def warn(faults: Iterable[str]) -> None:
         _LOG.warning("%s; left out", fault)
 
 
-def _accepted(block: Block, on_error: OnError) -> Block:
+def batch_length(model: TrainedModel) -> int:
+    """How many entries a batch has."""
+    return max(1, min(BATCH_SIZE, _BATCH_PIXELS // (model.height * model.width)))
+
+
+def accepted(block: Block, on_error: OnError) -> Block:
+    """The block itself. Raises DataError if it has faults and these are refused."""
     if block.faults and on_error == "refuse":
         raise DataError(f"{block.faults[0]}; repair or remove it, or let such images be left out")
     return block
@@ -122,7 +129,8 @@ def _encode_alone() -> None:
     threadpool_limits(1, user_api="openmp")
 
 
-def _encode(model: TrainedModel, entries: list[Entry], variance: bool, stop: threading.Event) -> Block:
+def encode_batch(model: TrainedModel, entries: list[Entry], variance: bool, stop: threading.Event) -> Block:
+    """One block, by the calling thread; of what it has read once `stop` is set. Raises ModelError as `embed`."""
     pixels = np.empty((len(entries), model.height, model.width, 3), np.uint8)
     recipe = RECIPES[model.config.data.recipe]
     keys: list[str] = []

@@ -1,9 +1,9 @@
 """Images -> a file of features, by way of parts, so that what was done outlives a kill.
 
-Beside the file lies the folder `NAME.partial`. A part is the codes of up to 4,096 entries of the listing; its name
-holds a digest of these entries (their names, sizes and times of change), of the model's weights and of what is kept of
-each image. So the same command finds the parts that it would make, whereas another model or list, or a file that was
-changed, makes new ones. At the end the parts are joined, and the folder is removed.
+Beside the file lies the folder `NAME.partial`. A part is the codes of up to 4,096 entries of the listing (with Ray,
+65,536); its name holds a digest of these entries (their names, sizes and times of change), of the model's weights and of what is
+kept of each image. So the same command finds the parts that it would make, whereas another model or list, or a file
+that was changed, makes new ones. At the end the parts are joined, and the folder is removed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
-from corolla.apps.features.encoding import Block, OnError, encoded, warn
+from corolla.apps.features.cluster import check_ray, encoded_by_ray
+from corolla.apps.features.encoding import Block, Engine, OnError, encoded, warn
 from corolla.apps.features.files import check_features_name, join
 from corolla.data.listing import Entry, list_images
 from corolla.data.recipes import RECIPES
@@ -31,6 +33,7 @@ from corolla.trained import TrainedModel
 
 PARTIAL = ".partial"
 _PART_ENTRIES = 4096
+_RAY_PARTS = 16  # as many in one, so that a cluster has enough to do at a time
 _FORMAT = 1  # part of every digest: raise it when the layout of a part changes
 _READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -52,6 +55,7 @@ def write_features(
     variance: bool = False,
     on_error: OnError = "skip",
     workers: int | None = None,
+    engine: Engine = "threads",
     progress: Callable[[int], None] | None = None,
 ) -> Written:
     """Write the codes of images to a `.parquet` (extra `features`) or `.npz` file, in the order of the listing.
@@ -66,21 +70,25 @@ def write_features(
         variance: Keep the variances of q(z|x) too.
         on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
         workers: Threads that read, decode and encode; default: one for each core.
+        engine: What does the work: threads of this process, or "ray", a cluster by way of Ray Data (extra `scale`). The
+            rows are the same, and in the same order.
         progress: Called with the number of images done from time to time.
 
     Raises:
-        UsageError: The name's ending is none of the two, the extra is missing, workers is below 1, or no images given.
+        UsageError: The name's ending is none of the two, an extra is missing, there is no such engine, workers is below
+            1 or given for Ray, or no images given.
         DataError: An image cannot be read and on_error is "refuse", or none can be; or the file cannot be written.
         ModelError: The model was never saved, or its codes are not finite.
     """
     output = Path(output)
     suffix = check_features_name(output)
+    _check_engine(engine, workers)
     if not model.card.weights_sha256:
         raise ModelError("this model was never saved, so that the features could not say whose they are; save it first")
     partial = output.with_name(output.name + PARTIAL)
     try:
         with locked(partial / "parts"):
-            work = _Work(model, partial, variance, on_error, workers, progress)
+            work = _Work(model, partial, variance, on_error, workers, engine, progress)
             names, written = work.make_parts(list_images(paths))
             if not written.rows:
                 _remove_parts(partial)
@@ -102,13 +110,15 @@ class _Work:
     variance: bool
     on_error: OnError
     workers: int | None
+    engine: Engine
     progress: Callable[[int], None] | None
 
     def make_parts(self, entries: Iterator[Entry]) -> tuple[list[str], Written]:
         """Make the parts that are not there yet, and return the names of all in their order."""
         names: list[str] = []
         rows = left_out = found = 0
-        while entries_of_part := list(islice(entries, _PART_ENTRIES)):
+        length = _PART_ENTRIES * (_RAY_PARTS if self.engine == "ray" else 1)
+        while entries_of_part := list(islice(entries, length)):
             name = f"{len(names):06d}-{self._digest(entries_of_part)}.npz"
             part = self._read(name)
             if part is None or len(part.paths) + len(part.faults) != len(entries_of_part):
@@ -135,7 +145,7 @@ class _Work:
 
     def _make(self, name: str, entries: list[Entry], done: int) -> Block:
         blocks = []
-        for block in encoded(self.model, entries, variance=self.variance, on_error=self.on_error, workers=self.workers):
+        for block in self._encoded(entries):
             warn(block.faults)
             blocks.append(block)
             done += len(block.paths) + len(block.faults)
@@ -154,6 +164,13 @@ class _Work:
             file.flush()
             os.fsync(file.fileno())
         return part
+
+    def _encoded(self, entries: list[Entry]) -> Iterator[Block]:
+        if self.engine == "threads":
+            return encoded(self.model, entries, variance=self.variance, on_error=self.on_error, workers=self.workers)
+        # Cut where the parts of threads end, as a batch's length may tell in the last bits.
+        runs = [entries[start : start + _PART_ENTRIES] for start in range(0, len(entries), _PART_ENTRIES)]
+        return encoded_by_ray(self.model, runs, variance=self.variance, on_error=self.on_error)
 
     def _read(self, name: str) -> Block | None:
         """A part as it was made; None if it is missing or damaged."""
@@ -183,6 +200,17 @@ class _Work:
     def _show(self, done: int) -> None:
         if self.progress is not None:
             self.progress(done)
+
+
+def _check_engine(engine: str, workers: int | None) -> None:
+    if engine not in get_args(Engine):
+        raise UsageError(f"engine {engine!r}: give {' or '.join(get_args(Engine))}")
+    if engine == "ray":
+        if workers is not None:
+            raise UsageError(
+                f"{workers} workers: these are threads, and Ray shares out the work by itself; leave it out"
+            )
+        check_ray()
 
 
 def _remove_parts(partial: Path) -> None:
