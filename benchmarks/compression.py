@@ -2,11 +2,12 @@
 
 Bytes are those of files. Corolla and PCA write all images into one file; JPEG and WebP write one for each, whose bytes
 are given as they are, and without what does not depend on the image: JPEG's tables and headers, and WebP's containers.
-The images are those of the evaluation split, on which no run was trained; PCA is fitted to the images that the first
-run was trained on, its steps are of equal length in pixel space, as is best for the squared error, and its codes go
-through the same rounding, coder and file. PSNR and SSIM are averages over images. Everything runs in one thread.
+The images are those of the first run's evaluation split, on which no run was trained; PCA is fitted to the images that
+the first run was trained on, its steps are of equal length in pixel space, as is best for the squared error, and its
+codes go through the same rounding, coder and file. PSNR, SSIM and the perceptual distance in the features of
+EfficientNet-Lite0 are averages over images. Everything runs in one thread. `--curve` draws rate against distortion.
 
-    python dev.py bench compression runs/bench-flowers/vae runs/bench-flowers/flowers --mirror FOLDER
+    python dev.py bench compression runs/bench-flowers/vae runs/bench-flowers/flowers --mirror FOLDER --curve curve.png
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from __future__ import annotations
 import argparse
 import io
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 from threadpoolctl import threadpool_limits
@@ -31,6 +36,7 @@ from corolla.apps.compression.container import Header, Writer
 from corolla.apps.compression.grid import PER_OCTAVE, grid_of
 from corolla.apps.own_images import own_images
 from corolla.apps.scores.codec import PrincipalComponents
+from corolla.apps.scores.images import perceptual_distances
 from corolla.data import select_rows
 from corolla.errors import UsageError
 from corolla.metrics import psnr, ssim
@@ -38,6 +44,7 @@ from corolla.trained import TrainedModel
 from environment import describe, markdown_table
 
 Images = NDArray[np.uint8]
+Format = Callable[[float], str]
 
 STEPS = (0.5, 1, 2, 4, 8)
 PCA_DIMS = (64, 512)
@@ -48,23 +55,40 @@ WEBP_QUALITIES = (0, 5, 10, 20, 40)
 SPEED_REPEATS = 3
 WEBP_CONTAINER_BYTES = 20
 """RIFF header and the head of the only chunk."""
+MEASURES: dict[str, tuple[Callable[[Images, Images], NDArray[np.float64]], Format]] = {
+    "PSNR (dB)": (psnr, "{:.2f}".format),
+    "SSIM": (ssim, "{:.3f}".format),
+    "perceptual (lite0)": (perceptual_distances, "{:.3f}".format),
+}
+"""How far what comes back is from the images; of the last, less is better."""
+SINGLE = ", a file each"
 
 
-def row(name: str, setting: str, sizes: tuple[float, float | None], images: Images, returned: Images) -> list[str]:
-    """A row of the table, from bytes an image with and without what all files share."""
-    each, bare = sizes
-    return [
-        name,
-        setting,
-        f"{each:.1f}",
-        "-" if bare is None else f"{bare:.1f}",
-        f"{8 * each / (images.shape[1] * images.shape[2]):.3f}",
-        f"{psnr(images, returned).mean():.2f}",
-        f"{ssim(images, returned).mean():.3f}",
-    ]
+@dataclass(frozen=True)
+class Point:
+    """A code at a setting: bytes an image, with and without what all files share, and the averages of the measures."""
+
+    code: str
+    setting: str
+    each: float
+    bare: float | None
+    pixels: int
+    distortions: tuple[float, ...]
+
+    @classmethod
+    def of(cls, code: str, setting: str, sizes: tuple[float, float | None], images: Images, returned: Images) -> Point:
+        """Measure what came back."""
+        distortions = tuple(float(measure(images, returned).mean()) for measure, _ in MEASURES.values())
+        return cls(code, setting, *sizes, images.shape[1] * images.shape[2], distortions)
+
+    def row(self) -> list[str]:
+        """Its row of the table."""
+        bare = "-" if self.bare is None else f"{self.bare:.1f}"
+        shown = [form(value) for (_, form), value in zip(MEASURES.values(), self.distortions, strict=True)]
+        return [self.code, self.setting, f"{self.each:.1f}", bare, f"{8 * self.each / self.pixels:.3f}", *shown]
 
 
-def corolla_rows(name: str, model: TrainedModel, images: Images) -> list[list[str]]:
+def corolla_points(name: str, model: TrainedModel, images: Images) -> list[Point]:
     """One file for all images, at several steps; then one for each, at the step 1."""
     rows = []
     for step in STEPS:
@@ -72,10 +96,10 @@ def corolla_rows(name: str, model: TrainedModel, images: Images) -> list[list[st
         written = compress(model, images, file, step=step)
         file.seek(0)
         returned = np.concatenate([block.images for block in decompress(model, file)])
-        rows.append(row(name, f"step {step:g}", (written.bytes / len(images), None), images, returned))
+        rows.append(Point.of(name, f"step {step:g}", (written.bytes / len(images), None), images, returned))
     each = statistics.mean(compress(model, image, io.BytesIO()).bytes for image in images)
     returned = np.concatenate([_again(model, image) for image in images])
-    rows.append(row(name, "step 1, a file each", (each, None), images, returned))
+    rows.append(Point.of(name, f"step 1{SINGLE}", (each, None), images, returned))
     return rows
 
 
@@ -86,7 +110,7 @@ def _again(model: TrainedModel, image: Images) -> Images:
     return next(decompress(model, file)).images
 
 
-def pca_rows(training: Images, images: Images, latent_dim: int) -> list[list[str]]:
+def pca_points(training: Images, images: Images, latent_dim: int) -> list[Point]:
     """PCA in the same file; a latent's step is one length in pixel space over its component's standard deviation."""
     pca = PrincipalComponents(training, latent_dim)
     rows = []
@@ -100,11 +124,11 @@ def pca_rows(training: Images, images: Images, latent_dim: int) -> list[list[str
             parts.append(pca.decode(grid.codes(points)))
         writer.close()
         each = writer.bytes / len(images)
-        rows.append(row(f"PCA, {latent_dim}", f"step {levels}/255", (each, None), images, np.concatenate(parts)))
+        rows.append(Point.of(f"PCA, {latent_dim}", f"step {levels}/255", (each, None), images, np.concatenate(parts)))
     return rows
 
 
-def picture_rows(kind: str, qualities: tuple[int, ...], images: Images) -> list[list[str]]:
+def picture_points(kind: str, qualities: tuple[int, ...], images: Images) -> list[Point]:
     """A file for each image by Pillow, as small as it can make them."""
     options: dict[str, object] = {"optimize": True} if kind == "JPEG" else {"method": 6}
     bare: Callable[[bytes], int] = _jpeg_scan_bytes if kind == "JPEG" else _webp_bytes
@@ -117,7 +141,7 @@ def picture_rows(kind: str, qualities: tuple[int, ...], images: Images) -> list[
             files.append(file.getvalue())
         returned = np.stack([np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in files])
         sizes = statistics.mean(map(len, files)), statistics.mean(map(bare, files))
-        rows.append(row(kind, f"quality {quality}", sizes, images, returned))
+        rows.append(Point.of(kind, f"quality {quality}", sizes, images, returned))
     return rows
 
 
@@ -148,6 +172,25 @@ def lossless_rows(models: dict[str, TrainedModel], images: Images) -> list[list[
     return rows
 
 
+def draw(path: Path, points: list[Point]) -> None:
+    """The curves of PSNR and of the perceptual distance over bytes an image, heads and all, on a logarithmic axis."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    codes = list(dict.fromkeys(point.code for point in points))
+    for axes, (place, label) in zip(figure.subplots(1, 2), ((0, "PSNR (dB)"), (2, "perceptual (lite0)")), strict=True):
+        for code in codes:
+            curve = sorted(
+                (point.each, point.distortions[place])
+                for point in points
+                if point.code == code and not point.setting.endswith(SINGLE)
+            )
+            axes.plot(*zip(*curve, strict=True), marker="o", markersize=3, label=code)
+        axes.set(xscale="log", xlabel="bytes an image", ylabel=label + (", less is better" if place else ""))
+        axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=90)
+
+
 def speeds(model: TrainedModel, images: Images, *, lossless: bool) -> tuple[float, float]:
     """Images per second from arrays in memory to a file in memory, and back; medians of a few rounds."""
     there, back = [], []
@@ -171,6 +214,7 @@ def main() -> None:
     parser.add_argument("--source", help="where the images are, if they have moved")
     parser.add_argument("--mirror", help="folder or URL with the files of flowers102; default: the run's own")
     parser.add_argument("--count", type=int, default=256, help="images of the evaluation split; default: 256")
+    parser.add_argument("--curve", type=Path, metavar="FILE", help="draw rate against distortion: .png or .svg")
     arguments = parser.parse_args()
 
     models = {path.name: corolla.load(path) for path in arguments.runs}
@@ -182,6 +226,12 @@ def main() -> None:
         raise UsageError("the runs have other images, sizes or recipes; give such that share them")
     cache = own_images(first, source=arguments.source, mirror=arguments.mirror)
     rows = select_rows(cache.splits, first.config.data.eval_split)
+    for name, model in models.items():
+        if np.isin(rows, select_rows(cache.splits, model.config.data.train_split)).any():
+            raise UsageError(
+                f"{name}: was trained on images of the split {first.config.data.eval_split}, which the first run is "
+                "evaluated on; give first a run whose evaluation split none was trained on"
+            )
     rows = np.sort(np.random.default_rng(0).permutation(rows)[: arguments.count])
     images = np.asarray(cache.images[rows])
     training = np.asarray(cache.images[select_rows(cache.splits, first.config.data.train_split)])
@@ -191,12 +241,14 @@ def main() -> None:
     print(f"{len(images)} images of {data.source} {data.eval_split}, {images.shape[1]}x{images.shape[2]}\n")
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        table = [line for name, model in models.items() for line in corolla_rows(name, model, images)]
+        table = [point for name, model in models.items() for point in corolla_points(name, model, images)]
         for latent_dim in PCA_DIMS:
-            table += pca_rows(training, images, latent_dim)
-        table += picture_rows("JPEG", JPEG_QUALITIES, images) + picture_rows("WEBP", WEBP_QUALITIES, images)
-        header = ["code", "setting", "bytes/image", "without heads", "bits/pixel", "PSNR (dB)", "SSIM"]
-        print(markdown_table(header, table), flush=True)
+            table += pca_points(training, images, latent_dim)
+        table += picture_points("JPEG", JPEG_QUALITIES, images) + picture_points("WEBP", WEBP_QUALITIES, images)
+        header = ["code", "setting", "bytes/image", "without heads", "bits/pixel", *MEASURES]
+        print(markdown_table(header, [point.row() for point in table]), flush=True)
+        if arguments.curve is not None:
+            draw(arguments.curve, table)
         print()
         print(markdown_table(["without loss", "files", "bytes/image"], lossless_rows(models, images)), flush=True)
         print()
@@ -209,4 +261,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except corolla.CorollaError as error:
+        sys.exit(f"bench compression: {error}")
