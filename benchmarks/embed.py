@@ -1,9 +1,10 @@
 """Throughput of `corolla embed` on JPEG files of 64×64 against the bare encoder, and its memory at more files.
 
-The bare encoder gets the same images from memory, in batches of 256, and has all threads. `embed` reads the files,
+The bare encoder gets the same images from memory, in batches of 256, and as many threads. `embed` reads the files,
 which the operating system may keep in memory, decodes, encodes and writes an `.npz`. The two take turns, and medians
-are compared. Where other work shares the machine, what has more threads gets more of it, so that the clock flatters
-`embed`; hence the processor's time for an image stands beside it. Memory is the peak of a process of its own for each
+are compared. With one thread, nothing overlaps, and the ratio is the encoder's share of the work. With more, the bare
+encoder's threads wait for each other at every layer, which costs it time where other work shares the machine, and
+`embed`'s do not; hence the processor's time for an image stands beside it. Memory is the peak of a process of its own for each
 number of files, as the system counts it. The model is untrained, which changes neither; the images are drawn flowers.
 
     python dev.py bench embed --preset flowers --counts 1000 100000
@@ -39,7 +40,7 @@ SIDE_PX = 64
 DRAWN = 256
 """Different images; more files are links to theirs."""
 
-HEADER = ["preset", "bare, images/s", "embed, images/s", "ratio", "bare, CPU ms", "embed, CPU ms", "ratio"]
+HEADER = ["preset", "threads", "bare, images/s", "embed, images/s", "ratio", "bare, CPU ms", "embed, CPU ms", "ratio"]
 
 _MEASURED = """
 import resource, sys
@@ -73,17 +74,21 @@ def seconds(action: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - start[0], time.process_time() - start[1]
 
 
-def throughput(model: TrainedModel, folder: Path, images: NDArray[np.uint8], count: int, repeats: int) -> list[str]:
+def throughput(
+    model: TrainedModel, folder: Path, images: NDArray[np.uint8], count: int, repeats: int, threads: int
+) -> list[str]:
     """A row of the table: images a second of the bare encoder and of `embed`, their ratio, and the processor's time."""
+    torch.set_num_threads(threads)
     held = images[np.arange(count) % len(images)]
     output = folder.with_name("throughput.npz")
     model.posterior(held[:DRAWN])
     bare, embedded = [], []
     for _ in range(repeats):
         bare.append(seconds(lambda: model.posterior(held)))
-        embedded.append(seconds(lambda: write_features(model, [folder], output)))
+        embedded.append(seconds(lambda: write_features(model, [folder], output, workers=threads)))
     clock, processor = ([statistics.median(row[kind] for row in rows) for rows in (bare, embedded)] for kind in (0, 1))
     return [
+        str(threads),
         *(f"{count / value:,.0f}" for value in clock),
         f"{clock[0] / clock[1]:.2f}",
         *(f"{1000 * value / count:.2f}" for value in processor),
@@ -104,10 +109,12 @@ def main() -> None:
     parser.add_argument("--preset", nargs="+", default=["flowers"], help="whose networks (at 64x64)")
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10000, 100000], help="files, for memory")
     parser.add_argument("--timed", type=int, default=2048, help="files, for throughput")
+    cores = torch.get_num_threads()
+    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, cores}), help="for throughput, of both")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     print(describe())
-    print(f"torch with {torch.get_num_threads()} threads\n")
+    print(flush=True)
     rows, memory = [], []
     with tempfile.TemporaryDirectory() as scratch:
         timed = Path(scratch) / "timed"
@@ -116,14 +123,15 @@ def main() -> None:
             config = preset(name).updated({"data.size": SIDE_PX})
             place = Path(scratch) / f"model-{name}"
             save_model(place, build_model(config), ModelCard(config))
-            row = throughput(load(place), timed, images, arguments.timed, arguments.repeats)
-            rows.append([name, *row])
+            for threads in arguments.threads:
+                row = throughput(load(place), timed, images, arguments.timed, arguments.repeats, threads)
+                rows.append([name, *row])
+        print(markdown_table(HEADER, rows), flush=True)
         for count in arguments.counts:
             folder = Path(scratch) / f"files-{count}"
             write_files(folder, count)
             memory.append([f"{count:,}", f"{peak_bytes(place, folder) / 1e6:.0f}"])
             shutil.rmtree(folder)
-    print(markdown_table(HEADER, rows))
     print()
     print(markdown_table(["files", "peak memory, MB"], memory))
 
