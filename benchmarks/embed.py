@@ -4,8 +4,9 @@ The bare encoder gets the same images from memory, in batches of 256, and as man
 which the operating system may keep in memory, decodes, encodes and writes an `.npz`. The two take turns, and medians
 are compared. With one thread, nothing overlaps, and the ratio is the encoder's share of the work. With more, the bare
 encoder's threads wait for each other at every layer, which costs it time where other work shares the machine, and
-`embed`'s do not; hence the processor's time for an image stands beside it. Memory is the peak of a process of its own for each
-number of files, as the system counts it. The model is untrained, which changes neither; the images are drawn flowers.
+`embed`'s do not; hence the processor's time for an image stands beside it. Memory is the peak of a process of its own
+for each number of files, as the system counts it. The model is untrained, which changes neither; the images are drawn
+flowers.
 
     python dev.py bench embed --preset flowers --counts 1000 100000
 """
