@@ -60,7 +60,8 @@ def _in_mode(images: Images, mode: str) -> NDArray[np.int64]:
 
 def _shares(places: NDArray[np.int64], count: int) -> NDArray[np.floating]:
     counts = np.stack([np.bincount(row, minlength=count) for row in places])
-    return counts / places.shape[1]
+    shares: NDArray[np.floating] = counts / places.shape[1]
+    return shares
 
 
 def spaces(models: dict[str, TrainedModel], known: Images) -> dict[str, Space]:
