@@ -32,7 +32,19 @@ OLDEST_PYTHON = (3, 10)
 # What each command needs beyond Corolla itself. An environment that holds more than that will do.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "demo": (),
-    "test": ("codec", "dev", "factors", "features", "flows", "maps", "perceptual", "tensorboard", "tune", "video"),
+    "test": (
+        "codec",
+        "dev",
+        "factors",
+        "features",
+        "flows",
+        "maps",
+        "perceptual",
+        "scale",
+        "tensorboard",
+        "tune",
+        "video",
+    ),
     "lint": ("dev", "tensorboard"),
     "bench": ("codec", "dev", "features", "flows", "perceptual", "tensorboard"),
     "docs": ("docs",),
@@ -45,6 +57,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "flows",
         "maps",
         "perceptual",
+        "scale",
         "tensorboard",
         "tune",
         "video",

@@ -79,7 +79,7 @@ def test_installation_keeps_to_the_constraints_and_the_extras(project: Project) 
     project.main("test", "-x")
     install = project.steps[1]
     assert install[install.index("--constraint") + 1] == "constraints.txt"
-    wanted = ".[codec,dev,factors,features,flows,maps,perceptual,tensorboard,tune,video]"
+    wanted = ".[codec,dev,factors,features,flows,maps,perceptual,scale,tensorboard,tune,video]"
     assert install[install.index("--editable") + 1] == wanted
     assert project.steps[-1][1:] == ["-m", "pytest", "-x"]
 
@@ -89,7 +89,7 @@ def test_extras_add_up_over_commands(project: Project) -> None:
     project.main("docs")
     assert project.steps[0][-1] == ".[docs]"
     project.main("test")
-    assert project.steps[0][-1] == ".[codec,dev,docs,factors,features,flows,maps,perceptual,tensorboard,tune,video]"
+    assert project.steps[0][-1] == ".[codec,dev,docs,factors,features,flows,maps,perceptual,scale,tensorboard,tune,video]"
     project.main("docs")
     assert "pip" not in project.kinds()
 
