@@ -2,10 +2,10 @@
 
 Codes, principal components of the same number, pixels and colour histograms describe the images of a run's evaluation
 split, on which neither the model nor PCA was trained. K-means makes as many clusters as there are species, and the
-adjusted mutual information (Vinh, Epps and Bailey 2010) says how far they agree with the species: 0 by chance, 1 if they
-are the same. A ridge regression from the codes of the training images (5-fold cross-validation picks its strength) is
-scored by R² on the others, for four statistics of an image: its mean brightness, its mean saturation, how much brighter
-its middle is than its border, and the mean length of its brightness gradients.
+adjusted mutual information (Vinh, Epps and Bailey 2010) says how far they agree with the species: 0 by chance, 1 if
+they are the same. A ridge regression from the codes of the training images (5-fold cross-validation picks its
+strength) is scored by R² on the others, for four statistics of an image: its mean brightness, its mean saturation, how
+much brighter its middle is than its border, and the mean length of its brightness gradients.
 
     python dev.py bench analysis runs/bench-flowers/flowers --mirror FOLDER
 """

