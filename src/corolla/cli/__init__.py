@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from corolla import __version__
 from corolla.cli import (
+    anomalies,
     compress,
     data,
     demo,
@@ -68,6 +69,7 @@ _COMMANDS: dict[Group, tuple[Callable[..., None], ...]] = {
         compress.decompress,
         features.embed,
         features.search,
+        anomalies.anomalies,
     ),
     _LOOK: (info.info, report.report, scores.evaluate, scores.compare, estimate.estimate),
 }

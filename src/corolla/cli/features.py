@@ -46,10 +46,10 @@ def embed(
     from corolla.trained import load
 
     check_features_name(output)
-    _check_paths(images)
+    check_paths(images)
     trained = load(model)
     with tempfile.TemporaryFile() as spool:
-        paths = _Paths(images, spool)
+        paths = GivenPaths(images, spool)
         total = sum(1 for _ in list_images(paths))
         with ProgressDisplay("embedding", total) as display:
 
@@ -110,7 +110,7 @@ def search(
     print(f"wrote {output} ({len(found)} image{'s' if len(found) != 1 else ''})")
 
 
-def _check_paths(images: tuple[str, ...]) -> None:
+def check_paths(images: tuple[str, ...]) -> None:
     """Refuse what is not there before any work is done. Lists on standard input are met with warnings instead."""
     from glob import iglob
 
@@ -127,7 +127,7 @@ def _check_paths(images: tuple[str, ...]) -> None:
             raise DataError(f"{image}: matches nothing")
 
 
-class _Paths:
+class GivenPaths:
     """The paths of a command line, those on standard input in the place of -, as often as they are gone through."""
 
     def __init__(self, images: tuple[str, ...], spool: IO[bytes]) -> None:

@@ -1,5 +1,6 @@
 """Scores: pure functions over arrays, which never see a model."""
 
+from corolla.metrics.complexity import complexity_nats
 from corolla.metrics.dci import Dci, ImportanceEntropies, dci, importance_entropies
 from corolla.metrics.factor_space import FactorGrid, FactorSpace, FactorTable
 from corolla.metrics.features import FeatureFunction, named_features, pca, pixels
@@ -64,6 +65,7 @@ __all__ = [
     "VoteScore",
     "beta_vae_score",
     "bootstrap",
+    "complexity_nats",
     "continuity",
     "correlation",
     "data_copying",

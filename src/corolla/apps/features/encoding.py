@@ -10,12 +10,12 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,17 @@ _BATCH_PIXELS = 1 << 22
 _AHEAD = 2  # batches for each thread, begun or waiting
 
 _LOG = logging.getLogger("corolla")
+
+
+class Faulty(Protocol):
+    """What was made of some images, with a line about each that cannot be read."""
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The lines."""
+
+
+Made = TypeVar("Made", bound=Faulty)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,17 +96,31 @@ def encoded(
     model: TrainedModel, entries: Iterable[Entry], *, variance: bool, on_error: OnError, workers: int | None
 ) -> Generator[Block]:
     """As `embed`, of entries of a listing, and without warnings; blocks are cut by entries, readable or not."""
+    return in_threads(model, entries, lambda batch, stop: encode_batch(model, batch, variance, stop), on_error, workers)
+
+
+def in_threads(
+    model: TrainedModel,
+    entries: Iterable[Entry],
+    make: Callable[[list[Entry], threading.Event], Made],
+    on_error: OnError,
+    workers: int | None,
+) -> Generator[Made]:
+    """What `make` gives for each batch of entries, in their order; a thread's batch is made in that thread alone.
+
+    The event that `make` gets tells it that its result is not wanted any more.
+    """
     workers = _cores() if workers is None else workers
     if workers < 1:
         raise UsageError(f"{workers} workers cannot encode images; ask for 1 or more")
     length = batch_length(model)
     stop = threading.Event()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="corolla-embed", initializer=_encode_alone)
-    pending: deque[Future[Block]] = deque()
+    pending: deque[Future[Made]] = deque()
     waiting = iter(entries)
     try:
         while batch := list(islice(waiting, length)):
-            pending.append(pool.submit(encode_batch, model, batch, variance, stop))
+            pending.append(pool.submit(make, batch, stop))
             if len(pending) > _AHEAD * workers:
                 yield accepted(pending.popleft().result(), on_error)
         while pending:
@@ -105,18 +130,37 @@ def encoded(
         pool.shutdown(cancel_futures=True)
 
 
+def batch_length(model: TrainedModel) -> int:
+    """Images of the model's size that are worked on at a time."""
+    return max(1, min(BATCH_SIZE, _BATCH_PIXELS // (model.height * model.width)))
+
+
+def read_batch(
+    model: TrainedModel, entries: list[Entry], stop: threading.Event
+) -> tuple[tuple[str, ...], NDArray[np.uint8], tuple[str, ...]]:
+    """The names and pixels of the images that can be read, and a line about each other one."""
+    pixels = np.empty((len(entries), model.height, model.width, 3), np.uint8)
+    recipe = RECIPES[model.config.data.recipe]
+    keys: list[str] = []
+    faults: list[str] = []
+    for entry in entries:
+        if stop.is_set():
+            break
+        try:
+            pixels[len(keys)] = read_entry(entry, recipe, model.height, model.width)
+            keys.append(entry.key)
+        except DataError as error:
+            faults.append(str(error))
+    return tuple(keys), pixels[: len(keys)], tuple(faults)
+
+
 def warn(faults: Iterable[str]) -> None:
     """A warning for each image that was left out."""
     for fault in faults:
         _LOG.warning("%s; left out", fault)
 
 
-def batch_length(model: TrainedModel) -> int:
-    """How many entries a batch has."""
-    return max(1, min(BATCH_SIZE, _BATCH_PIXELS // (model.height * model.width)))
-
-
-def accepted(block: Block, on_error: OnError) -> Block:
+def accepted(block: Made, on_error: OnError) -> Made:
     """The block itself. Raises DataError if it has faults and these are refused."""
     if block.faults and on_error == "refuse":
         raise DataError(f"{block.faults[0]}; repair or remove it, or let such images be left out")
@@ -131,25 +175,14 @@ def _encode_alone() -> None:
 
 def encode_batch(model: TrainedModel, entries: list[Entry], variance: bool, stop: threading.Event) -> Block:
     """One block, by the calling thread; of what it has read once `stop` is set. Raises ModelError as `embed`."""
-    pixels = np.empty((len(entries), model.height, model.width, 3), np.uint8)
-    recipe = RECIPES[model.config.data.recipe]
-    keys: list[str] = []
-    faults: list[str] = []
-    for entry in entries:
-        if stop.is_set():
-            break
-        try:
-            pixels[len(keys)] = read_entry(entry, recipe, model.height, model.width)
-            keys.append(entry.key)
-        except DataError as error:
-            faults.append(str(error))
+    keys, pixels, faults = read_batch(model, entries, stop)
     means = variances = np.zeros((0, model.latent_dim), np.float32)
     if keys and not stop.is_set():
-        q = model.posterior(pixels[: len(keys)])
+        q = model.posterior(pixels)
         means, variances = q.mean.numpy(), q.logvar.exp().numpy()
     if not np.isfinite(means).all() or (variance and not np.isfinite(variances).all()):
         raise ModelError("the model's codes of these images are not finite; its weights are damaged")
-    return Block(tuple(keys), means, variances if variance else None, tuple(faults))
+    return Block(keys, means, variances if variance else None, faults)
 
 
 def _cores() -> int:

@@ -1,0 +1,280 @@
+"""A model's own images -> what is normal to it, and how its scores of normal images are spread. Made once, then kept.
+
+The images that were kept aside for evaluation are divided: a third, at most 2,048, tells what measures are normal; the
+others are scored with that, as any image is, and their scores are what new images' scores are held against. So those
+are exchangeable with the scores of new images of the same kind, which is all that conformal p-values need.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from sklearn.covariance import LedoitWolf
+
+from corolla.apps.anomalies.measures import Measures, measure
+from corolla.apps.anomalies.scoring import SCORES, Reference, ScoreName, Scores, mahalanobis, surprise
+from corolla.apps.features.encoding import batch_length
+from corolla.apps.own_images import own_images
+from corolla.checkpoint import find_model
+from corolla.config import describe_faults
+from corolla.data import select_rows
+from corolla.distributions import Prior
+from corolla.errors import ModelError, UsageError
+from corolla.files import write_atomically
+from corolla.progress import ProgressDisplay
+from corolla.trained import TrainedModel, seeded_generator
+
+FILE_NAME = "anomalies.safetensors"
+LEAST_IMAGES = 6
+MOST_REFERENCE = 2048
+MOST_TRAINING = 20_000
+
+_FORMAT = 1
+_LEAST_STDDEV = 0.05  # of log errors: where normal images hardly differ, no pixel counts for more than all others
+
+
+@dataclass(frozen=True)
+class CalibrationCard:
+    """What a calibration says of itself, apart from its numbers."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    weights_sha256: str
+    """Of the model that it belongs to."""
+    scores: tuple[ScoreName, ...]
+    """Those that were calibrated."""
+    reference_images: int
+    """Images that say what is normal."""
+    calibration_images: int
+    """Images whose scores are kept."""
+    source: str
+    """Where the images came from; empty if they were given as an array."""
+    prior: str = ""
+    """The fitted prior whose density is a score, or empty."""
+    prior_sha256: str = ""
+    """Of its tensors."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What is normal to a model, the ascending scores of normal images by name, and where all that comes from."""
+
+    card: CalibrationCard
+    reference: Reference
+    normal: dict[ScoreName, NDArray[np.float64]]
+    prior: Prior | None = None
+
+    def score(self, measures: Measures) -> Scores:
+        """The scores that are calibrated; see `Reference.score`."""
+        return self.reference.score(measures, self.prior)
+
+
+_CARD = TypeAdapter(CalibrationCard)
+_ARRAYS = tuple(field.name for field in fields(Reference))
+
+
+def calibrate(
+    model: TrainedModel,
+    *,
+    images: NDArray[np.uint8] | None = None,
+    prior: str | None = None,
+    source: str | None = None,
+    mirror: str | None = None,
+    seed: int = 0,
+) -> Calibration:
+    """Find out what is normal to a model, from its training images' codes and the images kept aside for evaluation.
+
+    Args:
+        model: the calibration is for this model alone.
+        images: normal images on which the model was not trained, N×H×W×3 at its size, in place of its own.
+        prior: a prior that is fitted to the model's codes; its density becomes the score `prior`.
+        source: where the model's images are now, if they have moved.
+        mirror: folder or URL that holds the files of a downloaded source.
+        seed: which images tell what is normal, and which are scored.
+
+    Raises:
+        UsageError: no such prior, or one that a model without q(z|x) has no use for.
+        DataError: the model's images are not there, or have changed.
+        ModelError: the prior is not fitted yet, or what the model makes of images is not finite.
+    """
+    fitted = None if prior is None else model.prior(prior)
+    cache = own_images(model, source=source, mirror=mirror)
+    data = model.config.data
+    training = select_rows(cache.splits, data.train_split)
+    generator = seeded_generator(seed)
+    order = torch.randperm(len(training), generator=generator).numpy()[:MOST_TRAINING]
+    codes = _codes(model, cache.images, training[np.sort(order)])
+    covariance = LedoitWolf().fit(codes)
+    if images is None:
+        images, rows = cache.images, select_rows(cache.splits, data.eval_split)
+    else:
+        rows = np.arange(len(images))
+    if len(rows) < LEAST_IMAGES:
+        raise UsageError(f"{len(rows)} images to calibrate with: at least {LEAST_IMAGES} are needed; keep more aside")
+    rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
+    count = min(MOST_REFERENCE, len(rows) // 3)
+    reference = _reference(model, images, np.sort(rows[:count]), covariance)
+    parts = [
+        reference.score(measures, fitted) for measures in _measured(model, images, np.sort(rows[count:]), "calibrating")
+    ]
+    normal = {name: np.sort(np.concatenate([part[name] for part in parts])) for name in SCORES if name in parts[0]}
+    card = CalibrationCard(
+        weights_sha256=model.card.weights_sha256,
+        scores=tuple(normal),
+        reference_images=count,
+        calibration_images=len(rows) - count,
+        source=source or data.source,
+        prior=prior or "",
+        prior_sha256="" if fitted is None else _digest(fitted),
+    )
+    return Calibration(card, reference, normal, fitted)
+
+
+def _reference(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], codes: LedoitWolf) -> Reference:
+    """Two passes: the local score needs the typical errors of all images first, and the maps of all are not held."""
+    total = squares = np.zeros((model.height, model.width))
+    columns, elbos, coded = [], [], []
+    for measures in _measured(model, images, rows, "measuring"):
+        errors = measures.log_errors.astype(np.float64)
+        total, squares = total + errors.sum(0), squares + np.square(errors).sum(0)
+        distances = mahalanobis(measures.codes, codes.location_, codes.precision_)
+        columns.append(measures.columns(distances))
+        elbos.append(measures.elbo_nats if measures.elbo_nats is not None else np.zeros(len(errors)))
+        coded.append(measures.coded_nats)
+    mean = total / len(rows)
+    stddev = np.sqrt(np.maximum(squares / len(rows) - np.square(mean), _LEAST_STDDEV**2))
+    local = [surprise(measures, mean, stddev).max((1, 2)) for measures in _measured(model, images, rows, "measuring")]
+    joined = np.c_[np.concatenate(columns), np.concatenate(local)]
+    # The columns have different units, and a covariance is shrunk towards one in which all count alike.
+    centre, scale = joined.mean(0), np.maximum(joined.std(0), 1e-6)
+    precision = LedoitWolf(assume_centered=True).fit((joined - centre) / scale).precision_ / np.outer(scale, scale)
+    excess = -np.concatenate(elbos) - np.concatenate(coded)
+    parts = [[part.mean(), max(part.std(), 1e-6)] for part in (mahalanobis(joined, centre, precision), excess)]
+    elbo_mean = float(np.concatenate(elbos).mean())
+    return Reference(codes.location_, codes.precision_, mean, stddev, centre, precision, elbo_mean, np.array(parts))
+
+
+def _codes(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    parts = [model.encode(batch) for batch in _batches(model, images, rows, "encoding images")]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _measured(
+    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str
+) -> Iterator[Measures]:
+    for batch in _batches(model, images, rows, title):
+        yield measure(model, batch)
+
+
+def _batches(
+    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str
+) -> Iterator[NDArray[np.uint8]]:
+    length = batch_length(model)
+    with ProgressDisplay(title, len(rows)) as display:
+        for start in range(0, len(rows), length):
+            if display.due():
+                display.update(start)
+            yield np.asarray(images[rows[start : start + length]])
+
+
+def _digest(prior: Prior) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(prior.tensors().items()):
+        digest.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def calibration_file(model: TrainedModel) -> Path | None:
+    """Where a model folder keeps a calibration, whether it is there or not; None of a model without a folder."""
+    return None if model.path is None else find_model(model.path) / FILE_NAME
+
+
+def save_calibration(model: TrainedModel, calibration: Calibration) -> Path:
+    """Write a calibration into the model's folder, in place of an earlier one; whole or not at all. Returns the file.
+
+    Raises:
+        ModelError: the model has no folder, or the file cannot be written.
+    """
+    file = calibration_file(model)
+    if file is None:
+        raise ModelError("this model was never saved, so that its calibration has no place; save it first")
+    arrays = {name: np.ascontiguousarray(getattr(calibration.reference, name), np.float64) for name in _ARRAYS}
+    arrays |= {f"normal.{name}": np.ascontiguousarray(values) for name, values in calibration.normal.items()}
+    text = json.dumps({"format": _FORMAT} | asdict(calibration.card))
+    try:
+        write_atomically(file, save(arrays, metadata={"calibration": text}))
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be written: {error.strerror or error}") from None
+    return file
+
+
+def load_calibration(model: TrainedModel) -> Calibration:
+    """The calibration in the model's folder, bit for bit as it was saved.
+
+    Raises:
+        ModelError: there is none; it is damaged; or it was made for other weights or another prior than there are now.
+    """
+    file = calibration_file(model)
+    if file is None or not file.is_file():
+        raise ModelError(f"{file or 'this model'}: not calibrated yet; do so with corolla.apps.anomalies.calibrate")
+    again = "make it anew with `corolla anomalies --recalibrate`"
+    try:
+        with safe_open(file, "np") as opened:
+            text = (opened.metadata() or {}).get("calibration")
+            arrays = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file}: damaged or not readable: {error}; {again}") from None
+    try:
+        values: dict[str, Any] = json.loads(text or "")
+        if values.pop("format") != _FORMAT:
+            raise ModelError(f"{file}: not of format {_FORMAT}; {again}")
+        card = _CARD.validate_python(values)
+    except ValidationError as error:
+        raise ModelError(f"{file}: {describe_faults(error)}; {again}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ModelError(f"{file}: does not say what it holds; {again}") from None
+    if card.weights_sha256 != model.card.weights_sha256:
+        raise ModelError(f"{file}: made for other weights than the model has now; {again}")
+    _check_arrays(file, arrays, card, model, again)
+    prior = model.prior(card.prior) if card.prior else None
+    if prior is not None and _digest(prior) != card.prior_sha256:
+        raise ModelError(f"{file}: the prior {card.prior} was fitted anew since then; {again}")
+    known = {name: arrays[name] for name in _ARRAYS if name != "elbo_mean"}
+    reference = Reference(**known, elbo_mean=float(arrays["elbo_mean"]))
+    return Calibration(card, reference, {name: arrays[f"normal.{name}"] for name in card.scores}, prior)
+
+
+def _check_arrays(
+    file: Path, arrays: dict[str, NDArray[Any]], card: CalibrationCard, model: TrainedModel, again: str
+) -> None:
+    columns = 7 if "elbo" in card.scores else 6
+    latents, size = model.latent_dim, (model.height, model.width)
+    shapes: dict[str, tuple[int, ...]] = {
+        "code_mean": (latents,),
+        "code_precision": (latents, latents),
+        "log_error_mean": size,
+        "log_error_stddev": size,
+        "joint_mean": (columns,),
+        "joint_precision": (columns, columns),
+        "elbo_mean": (),
+        "parts": (2, 2),
+    } | {f"normal.{name}": (card.calibration_images,) for name in card.scores}
+    for name in sorted(shapes.keys() ^ arrays.keys()):
+        raise ModelError(f"{file}: array {name} is {'missing' if name in shapes else 'not part of it'}; {again}")
+    for name, array in arrays.items():
+        if array.shape != shapes[name] or array.dtype != np.float64 or not np.isfinite(array).all():
+            raise ModelError(f"{file}: array {name} is not {shapes[name]} of finite numbers; {again}")

@@ -1,0 +1,187 @@
+"""Images -> a folder with a ranked table, a contact sheet of the most anomalous, and pictures of where they are odd."""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import io
+import re
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from corolla.apps.anomalies.calibration import Calibration
+from corolla.apps.anomalies.scoring import ScoreName
+from corolla.apps.anomalies.search import Anomalies, find_anomalies
+from corolla.apps.features.encoding import OnError
+from corolla.apps.pictures import Row, grid, save_picture, sheet
+from corolla.errors import DataError, UsageError
+from corolla.files import replacing, writing
+from corolla.trained import TrainedModel
+
+Maps: TypeAlias = Literal["flagged", "all", "none"]
+
+TABLE_NAME = "anomalies.csv"
+SHEET_NAME = "anomalies.png"
+MAPS_NAME = "maps"
+BRIGHTEST_STDDEVS = 5.0
+"""The surprise that is drawn brightest; what is typical, or less, is black."""
+
+_COLUMNS = 8
+_NAME_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: how many images were scored, how many of them flagged, and how many could not be read."""
+
+    rows: int
+    flagged: int
+    left_out: int
+
+
+def write_anomalies(
+    model: TrainedModel,
+    paths: Iterable[Path | str],
+    folder: Path | str,
+    calibration: Calibration,
+    *,
+    score: str = "combined",
+    fpr: float = 0.05,
+    count: int = 24,
+    maps: Maps = "flagged",
+    on_error: OnError = "skip",
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Written:
+    """Write `anomalies.csv`, `anomalies.png` and `maps/` into a new or empty folder.
+
+    The table has a row for each image, the least normal first: `path`, the scores by name, `p_value`, `flagged` (1 or
+    0) and `map`, the file with the image beside its map. Memory does not grow with the number of images: rows wait in a
+    temporary file to be sorted.
+
+    Args:
+        model: As for `find_anomalies`, also paths, calibration, score, fpr, on_error and workers.
+        paths: What to score.
+        folder: Where to write.
+        calibration: What is normal.
+        score: What images are ranked by.
+        fpr: Of normal images, at most this share is flagged on average.
+        count: How many images the sheet shows, at most.
+        maps: Of which images to draw the map.
+        on_error: What to do with an image that cannot be read.
+        workers: Threads that read and score.
+        progress: Called with the number of images done from time to time.
+
+    Raises:
+        UsageError: the folder is not empty, or as `find_anomalies`.
+        DataError: no image can be read, one cannot and on_error is "refuse", or the folder cannot be written to.
+        ModelError: as `find_anomalies`.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    if count < 1:
+        raise UsageError(f"{count} images on the sheet: ask for at least 1")
+    blocks = find_anomalies(model, paths, calibration, score=score, fpr=fpr, on_error=on_error, workers=workers)
+    name: ScoreName = next(known for known in calibration.card.scores if known == score)
+    most = _Most(count)
+    done = flagged = left_out = 0
+    with closing(sqlite3.connect("")) as rows:  # a file without a name, which the system removes
+        rows.execute("CREATE TABLE rows (score REAL, number INTEGER, line TEXT)")
+        for block in blocks:
+            lines = []
+            for index, path in enumerate(block.paths):
+                picture = ""
+                if maps == "all" or (maps == "flagged" and block.flagged[index]):
+                    picture = f"{MAPS_NAME}/{done + index + 1:06d}-{_file_name(path)}.png"
+                    both = np.stack([block.images[index], heat(block.maps[index])])
+                    save_picture(folder / picture, grid(both, columns=2))
+                lines.append((float(block.scores[name][index]), done + index, _line(block, index, picture)))
+            rows.executemany("INSERT INTO rows VALUES (?, ?, ?)", lines)
+            most.add(block, name, done)
+            done += len(block.paths)
+            flagged += int(block.flagged.sum())
+            left_out += len(block.faults)
+            if progress is not None:
+                progress(done + left_out)
+        if not done:
+            raise DataError(f"none of the {left_out} images can be read" if left_out else "no images given")
+        folder.mkdir(parents=True, exist_ok=True)
+        header = _csv(["path", *calibration.card.scores, "p_value", "flagged", "map"])
+        ranked = rows.execute("SELECT line FROM rows ORDER BY score DESC, number")
+        with (
+            writing(folder),
+            replacing(folder / TABLE_NAME) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
+            file.write(header)
+            file.writelines(line for (line,) in ranked)
+    save_picture(folder / SHEET_NAME, most.sheet())
+    return Written(done, flagged, left_out)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise UsageError if results cannot be written into this folder without mixing them with what is there."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; give the name of a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder}: is not empty; give the name of a new folder, so that nothing is replaced or mixed")
+
+
+def heat(surprise: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Maps in colours, H×W or N×H×W to the same ×3: black where a pixel is typical, to bright yellow at 5 sd."""
+    scaled = np.clip(surprise / BRIGHTEST_STDDEVS, 0, 1)
+    coloured: NDArray[np.uint8] = matplotlib.colormaps["inferno"](scaled, bytes=True)[..., :3]
+    return coloured
+
+
+@dataclass
+class _Most:
+    """The images with the largest scores so far, with what a sheet needs of them."""
+
+    count: int
+    kept: list[tuple[float, int, NDArray[np.uint8], NDArray[np.float32], float]] = field(default_factory=list)
+
+    def add(self, block: Anomalies, name: ScoreName, first: int) -> None:
+        for index in range(len(block.paths)):
+            order = (float(block.scores[name][index]), -(first + index))  # of equal scores the earlier image
+            if len(self.kept) == self.count and order < self.kept[0][:2]:
+                continue
+            one = (*order, block.images[index].copy(), block.maps[index].copy(), float(block.p_values[index]))
+            (heapq.heappushpop if len(self.kept) == self.count else heapq.heappush)(self.kept, one)
+
+    def sheet(self) -> Image.Image:
+        """Rows of images, each above their maps, in the order of the table."""
+        ranked = sorted(self.kept, key=lambda one: one[:2], reverse=True)
+        rows = []
+        for start in range(0, len(ranked), _COLUMNS):
+            part = ranked[start : start + _COLUMNS]
+            ranks = [f"{start + place + 1}: {one[0]:.3g}" for place, one in enumerate(part)]
+            rows.append(Row(np.stack([one[2] for one in part]), "rank: score", ranks))
+            rows.append(Row(heat(np.stack([one[3] for one in part])), "where", [f"p = {one[4]:.2g}" for one in part]))
+        return sheet(rows)
+
+
+def _line(block: Anomalies, index: int, picture: str) -> str:
+    scores = [f"{values[index]:.6g}" for values in block.scores.values()]
+    rare = f"{block.p_values[index]:.6g}"
+    return _csv([block.paths[index], *scores, rare, str(int(block.flagged[index])), picture])
+
+
+def _csv(cells: list[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
+def _file_name(path: str) -> str:
+    """A path's stem with _ for whatever not every system allows in a name."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", Path(path).stem)[:_NAME_LENGTH]

@@ -1,0 +1,111 @@
+"""Commands that tell images that are unlike others: anomalies."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from corolla.cli.features import GivenPaths, check_paths
+from corolla.errors import ModelError
+
+if TYPE_CHECKING:
+    from corolla.apps.anomalies import Calibration
+    from corolla.trained import TrainedModel
+
+
+def anomalies(
+    *images: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    against: Path,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    score: Literal[
+        "combined", "joint", "excess", "elbo", "typicality", "reconstruction", "local", "latent", "prior"
+    ] = "combined",
+    fpr: float = 0.05,
+    count: int = 24,
+    maps: Literal["flagged", "all", "none"] = "flagged",
+    prior: Literal["gaussian", "gmm", "flow"] | None = None,
+    recalibrate: bool = False,
+    strict: bool = False,
+    workers: int | None = None,
+    source: str | None = None,
+    mirror: str | None = None,
+) -> None:
+    """Rank images by how unlike they are to those a model was trained on, flag the odd ones, and show where.
+
+    Args:
+        images: Files, folders, .tar files, globs in quotes; - reads paths from standard input, one a line.
+        against: Run folder or model folder of the model that knows what is normal.
+        output: A new folder for anomalies.csv, anomalies.png and maps/.
+        score: What to rank and flag by.
+        fpr: Of images like the model's own, at most this share is flagged on average.
+        count: Images on the contact sheet, at most.
+        maps: Which images get a picture of where they are odd.
+        prior: Score codes by this prior too, which `corolla fit-prior` made.
+        recalibrate: Find out anew what is normal, in place of what the model folder holds.
+        strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
+        workers: Threads that read and score images; by default one for each core.
+        source: Where the model's own images are now, if they have moved, as for `corolla fit-prior`.
+        mirror: Folder or URL that holds the files of a downloaded source.
+    """
+    from corolla.apps.anomalies import check_folder, check_rate, check_score, write_anomalies
+    from corolla.data.listing import list_images
+    from corolla.progress import ProgressDisplay
+    from corolla.trained import load
+
+    check_folder(output)
+    check_paths(images)
+    trained = load(against)
+    calibration = _calibration(trained, prior, recalibrate, source, mirror)
+    check_score(score, calibration.card.scores)
+    check_rate(fpr, calibration.card.calibration_images)
+    with tempfile.TemporaryFile() as spool:
+        paths = GivenPaths(images, spool)
+        total = sum(1 for _ in list_images(paths))
+        with ProgressDisplay("scoring", total) as display:
+
+            def show(done: int) -> None:
+                if display.due():
+                    display.update(done)
+
+            written = write_anomalies(
+                trained,
+                paths,
+                output,
+                calibration,
+                score=score,
+                fpr=fpr,
+                count=count,
+                maps=maps,
+                on_error="refuse" if strict else "skip",
+                workers=workers,
+                progress=show,
+            )
+    number = f"{written.rows} image{'s' if written.rows > 1 else ''}"
+    left_out = f", {written.left_out} left out" if written.left_out else ""
+    print(
+        f"wrote {output} ({number}{left_out}; {written.flagged} flagged by {score} at a false-positive rate of {fpr:g})"
+    )
+
+
+def _calibration(
+    trained: TrainedModel, prior: str | None, recalibrate: bool, source: str | None, mirror: str | None
+) -> Calibration:
+    """What the model folder holds, unless there is none or another prior is wanted; then it is made and kept there."""
+    from corolla.apps.anomalies import calibrate, calibration_file, load_calibration, save_calibration
+
+    file = calibration_file(trained)
+    if not recalibrate and file is not None and file.is_file():
+        found = load_calibration(trained)
+        if prior in (None, found.card.prior):
+            return found
+    calibration = calibrate(trained, prior=prior, source=source, mirror=mirror)
+    card = calibration.card
+    how = f"calibrated on {card.calibration_images:,} images, by what is normal in {card.reference_images:,} others"
+    try:
+        print(f"wrote {save_calibration(trained, calibration)} ({how})")
+    except ModelError as error:
+        print(f"{how}; not kept for the next time: {error}")
+    return calibration
