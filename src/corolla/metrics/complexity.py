@@ -11,7 +11,7 @@ _LEVELS = 256
 
 
 def complexity_nats(images: NDArray[np.uint8], *, differences: bool = True) -> NDArray[np.float64]:
-    """The length of each image's code in nats, N, where an ideal coder takes its prediction errors by their frequencies.
+    """The code length of each image in nats, N, of an ideal coder that knows how frequent its prediction errors are.
 
     Each value is predicted from its neighbours at the left, above, and above left by the median of left, above and
     left + above - above left (the predictor of LOCO-I, Weinberger et al. 2000); the entropy of the errors modulo 256

@@ -212,7 +212,7 @@ def save_calibration(model: TrainedModel, calibration: Calibration) -> Path:
     file = calibration_file(model)
     if file is None:
         raise ModelError("this model was never saved, so that its calibration has no place; save it first")
-    arrays = {name: np.ascontiguousarray(getattr(calibration.reference, name), np.float64) for name in _ARRAYS}
+    arrays = {name: np.array(getattr(calibration.reference, name), np.float64, order="C") for name in _ARRAYS}
     arrays |= {f"normal.{name}": np.ascontiguousarray(values) for name, values in calibration.normal.items()}
     text = json.dumps({"format": _FORMAT} | asdict(calibration.card))
     try:

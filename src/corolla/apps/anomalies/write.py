@@ -32,8 +32,8 @@ Maps: TypeAlias = Literal["flagged", "all", "none"]
 TABLE_NAME = "anomalies.csv"
 SHEET_NAME = "anomalies.png"
 MAPS_NAME = "maps"
-BRIGHTEST_STDDEVS = 5.0
-"""The surprise that is drawn brightest; what is typical, or less, is black."""
+BRIGHTEST_STDDEVS = 3.0
+"""The surprise that is drawn brightest."""
 
 _COLUMNS = 8
 _NAME_LENGTH = 60
@@ -137,10 +137,14 @@ def check_folder(folder: Path) -> None:
 
 
 def heat(surprise: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Maps in colours, H×W or N×H×W to the same ×3: black where a pixel is typical, to bright yellow at 5 sd."""
-    scaled = np.clip(surprise / BRIGHTEST_STDDEVS, 0, 1)
-    coloured: NDArray[np.uint8] = matplotlib.colormaps["inferno"](scaled, bytes=True)[..., :3]
-    return coloured
+    """Maps in colours, H×W or N×H×W to the same ×3.
+
+    Black where the error is normal, by red to yellow where it is 3 standard deviations above, and by blue to light blue
+    where it is as much below: too plain a place is odd too.
+    """
+    scaled = np.clip(np.abs(surprise) / BRIGHTEST_STDDEVS, 0, 1)
+    warm: NDArray[np.uint8] = matplotlib.colormaps["inferno"](scaled, bytes=True)[..., :3]
+    return np.where(surprise[..., None] < 0, warm[..., ::-1], warm)
 
 
 @dataclass
