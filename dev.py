@@ -46,7 +46,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "video",
     ),
     "lint": ("dev", "tensorboard"),
-    "bench": ("codec", "dev", "features", "flows", "perceptual", "tensorboard"),
+    "bench": ("bench", "codec", "dev", "features", "flows", "perceptual", "tensorboard"),
     "docs": ("docs",),
     "setup": (
         "codec",

@@ -53,7 +53,7 @@ PCA_DIMS = 64
 TREES = 200
 HELD_OUT_EACH = 5
 """Every so many species one is held out."""
-SPECIES_STEPS = 2000
+SPECIES_STEPS = 1000
 
 PICTURES = {
     "photographs": ("astronaut", "cat", "coffee", "rocket"),

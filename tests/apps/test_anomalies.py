@@ -411,9 +411,20 @@ def test_the_table_is_ranked_and_names_the_maps(
 
 
 def test_nothing_to_write_leaves_nothing(
-    model: TrainedModel, calibration: Calibration, photos: Path, tmp_path: Path
+    model: TrainedModel, calibration: Calibration, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("corolla.apps.features.encoding.BATCH_SIZE", 1)
     out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"broken\.png"):
+        write_anomalies(
+            model,
+            [photos / "plain.png", photos / "broken.png"],
+            out,
+            calibration,
+            fpr=0.3,
+            maps="all",
+            on_error="refuse",
+        )
     with pytest.raises(DataError, match="none of the 1 images can be read"):
         write_anomalies(model, [photos / "broken.png"], out, calibration, fpr=0.3)
     with pytest.raises(DataError, match="no images given"):

@@ -38,7 +38,7 @@ from corolla.trained import TrainedModel, seeded_generator
 FILE_NAME = "anomalies.safetensors"
 LEAST_IMAGES = 6
 MOST_REFERENCE = 2048
-MOST_TRAINING = 20_000
+MOST_TRAINING = 10_000
 
 _FORMAT = 1
 _LEAST_STDDEV = 0.05  # of log errors: where normal images hardly differ, no pixel counts for more than all others

@@ -97,7 +97,7 @@ def mahalanobis(
     """√((x - mean)ᵀ precision (x - mean)) of each row x, N."""
     away = rows - mean
     distances: NDArray[np.float64] = np.sqrt(
-        np.maximum(np.einsum("nd,de,ne->n", away, precision, away, optimize=True), 0)
+        np.maximum(np.einsum("ni,ij,nj->n", away, precision, away, optimize=True), 0)
     )
     return distances
 

@@ -6,6 +6,7 @@ import csv
 import heapq
 import io
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -92,6 +93,25 @@ def write_anomalies(
         raise UsageError(f"{count} images on the sheet: ask for at least 1")
     blocks = find_anomalies(model, paths, calibration, score=score, fpr=fpr, on_error=on_error, workers=workers)
     name: ScoreName = next(known for known in calibration.card.scores if known == score)
+    made = not folder.exists()
+    try:
+        return _write(blocks, folder, calibration, name, count, maps, progress)
+    except BaseException:
+        shutil.rmtree(folder / MAPS_NAME, ignore_errors=True)  # so that the same call can be made again
+        if made and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+def _write(
+    blocks: Iterable[Anomalies],
+    folder: Path,
+    calibration: Calibration,
+    name: ScoreName,
+    count: int,
+    maps: Maps,
+    progress: Callable[[int], None] | None,
+) -> Written:
     most = _Most(count)
     done = flagged = left_out = 0
     with closing(sqlite3.connect("")) as rows:  # a file without a name, which the system removes
@@ -114,7 +134,8 @@ def write_anomalies(
                 progress(done + left_out)
         if not done:
             raise DataError(f"none of the {left_out} images can be read" if left_out else "no images given")
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         header = _csv(["path", *calibration.card.scores, "p_value", "flagged", "map"])
         ranked = rows.execute("SELECT line FROM rows ORDER BY score DESC, number")
         with (
