@@ -113,7 +113,8 @@ def other_kinds(model: TrainedModel, jpeg: int) -> dict[str, Images]:
 
 
 def _pixels(model: TrainedModel, image: Images) -> Images:
-    return model.pixels(image)[0].astype(np.uint8)
+    seen: Images = model.pixels(image)[0].astype(np.uint8)
+    return seen
 
 
 def _coded(image: Images, quality: int) -> Images:
@@ -135,7 +136,9 @@ def baselines(training: Images, normal: Images) -> dict[str, Scorer]:
         return squares
 
     def lengths(images: Images) -> NDArray[np.float64]:
-        return np.log([complexity_nats(images) + 1, complexity_nats(images, differences=False) + 1]).T
+        both = [complexity_nats(images), complexity_nats(images, differences=False)]
+        logs: NDArray[np.float64] = np.log1p(both).T
+        return logs
 
     usual = LedoitWolf().fit(lengths(normal))
     return {
@@ -150,7 +153,9 @@ def scored(
 ) -> dict[str, NDArray[np.float64]]:
     """Every score of images, the model's first, by name; and whether `combined` flags them."""
     found = anomaly_scores(model, images, calibration, fpr=FPR)
-    return {**found.scores, **{name: scorer(images) for name, scorer in others.items()}, "flagged": found.flagged}
+    values: dict[str, NDArray[np.float64]] = {str(name): array for name, array in found.scores.items()}
+    values |= {name: scorer(images) for name, scorer in others.items()}
+    return values | {"flagged": found.flagged.astype(np.float64)}
 
 
 def auroc(normal: NDArray[np.float64], odd: NDArray[np.float64]) -> float:

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -175,8 +176,9 @@ def test_scores_are_those_of_their_definitions(model: TrainedModel, calibration:
     covariance, _ = ledoit_wolf(codes)
     distance = scipy_mahalanobis(measures.codes[0], codes.mean(0), np.linalg.inv(covariance))
     assert result.scores["latent"][0] == pytest.approx(distance, rel=1e-6)
-    both = [(result.scores[name] - m) / s for name, (m, s) in zip(("joint", "excess"), reference.parts, strict=True)]
-    np.testing.assert_allclose(result.scores["combined"], both[0] + both[1])
+    found = np.stack([result.scores["joint"], result.scores["excess"]], axis=1)
+    expected = ((found - reference.parts[:, 0]) / reference.parts[:, 1]).sum(1)
+    np.testing.assert_allclose(result.scores["combined"], expected)
 
 
 def test_normal_images_are_normal_to_their_own_reference(model: TrainedModel) -> None:
@@ -364,7 +366,7 @@ def test_the_table_is_ranked_and_names_the_maps(
     calibration: Calibration,
     photos: Path,
     tmp_path: Path,
-    maps: str,
+    maps: Literal["flagged", "all", "none"],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("corolla.apps.features.encoding.BATCH_SIZE", 2)
@@ -379,7 +381,7 @@ def test_the_table_is_ranked_and_names_the_maps(
         fpr=0.3,
         count=3,
         maps=maps,
-        progress=done.append,  # type: ignore[arg-type]
+        progress=done.append,
     )
     with (out / "anomalies.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
