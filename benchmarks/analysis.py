@@ -40,7 +40,8 @@ Rows = NDArray[np.float64]
 
 
 def _brightness(images: Pixels) -> Rows:
-    return images.mean(3) / 255
+    brightness: Rows = images.mean(3) / 255
+    return brightness
 
 
 def _middle_contrast(images: Pixels) -> Rows:
@@ -48,12 +49,14 @@ def _middle_contrast(images: Pixels) -> Rows:
     top, left = grey.shape[1] // 4, grey.shape[2] // 4
     middle = grey[:, top:-top, left:-left]
     border = (grey.sum((1, 2)) - middle.sum((1, 2))) / (grey[0].size - middle[0].size)
-    return middle.mean((1, 2)) - border
+    contrast: Rows = middle.mean((1, 2)) - border
+    return contrast
 
 
 def _gradient(images: Pixels) -> Rows:
     down, right = np.gradient(_brightness(images), axis=(1, 2))
-    return np.hypot(down, right).mean((1, 2))
+    length: Rows = np.hypot(down, right).mean((1, 2))
+    return length
 
 
 STATISTICS: Mapping[str, Callable[[Pixels], Rows]] = {
