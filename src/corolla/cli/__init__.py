@@ -27,6 +27,7 @@ from corolla.cli import (
     info,
     priors,
     report,
+    restore,
     scores,
     sweep,
     train,
@@ -70,6 +71,7 @@ _COMMANDS: dict[Group, tuple[Callable[..., None], ...]] = {
         features.embed,
         features.search,
         anomalies.anomalies,
+        restore.denoise,
     ),
     _LOOK: (info.info, report.report, scores.evaluate, scores.compare, estimate.estimate),
 }

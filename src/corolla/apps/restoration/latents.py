@@ -1,0 +1,86 @@
+"""Images that are known in part or with noise -> the latents that explain what is known.
+
+The observation is y = decode(z) + e, where e is Gaussian with a precision (one over the variance) for each pixel: 0
+where nothing is known. With z ~ N(0, I) the posterior's logarithm is, up to a constant,
+
+    -½ Σ precision·(y - decode(z))² - ½ ‖z‖².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Decoder = Callable[[Tensor], Tensor]
+"""Latents N×latent_dim to the means of p(x|z), N×C×H×W."""
+LogPrior = Callable[[Tensor], Tensor]
+"""Latents N×latent_dim to their log-density, N; a constant may be left out."""
+
+STEPS = 60
+LEARNING_RATE = 0.05
+
+
+def standard_log_prior(z: Tensor) -> Tensor:
+    """-½ ‖z‖², N."""
+    return -0.5 * (z**2).sum(1)
+
+
+def log_posterior(decode: Decoder, log_prior: LogPrior, y: Tensor, precision: Tensor, z: Tensor) -> Tensor:
+    """The logarithm of p(z|y) up to a constant, N; y is N×C×H×W, and so is precision or what spreads to it."""
+    squares = (precision * (y - decode(z)) ** 2).flatten(1).sum(1)
+    return log_prior(z) - 0.5 * squares
+
+
+def map_latents(
+    decode: Decoder,
+    y: Tensor,
+    precision: Tensor,
+    start: Tensor,
+    *,
+    log_prior: LogPrior = standard_log_prior,
+    steps: int = STEPS,
+    learning_rate: float = LEARNING_RATE,
+) -> Tensor:
+    """The latents of largest posterior density that Adam finds from a start, N×latent_dim.
+
+    Each image keeps the best latents that were met on the way, so that none ends below its start.
+
+    Args:
+        decode: the decoder's mean.
+        y: what was observed, N×C×H×W.
+        precision: of each value, N×C×H×W or what spreads to it; 0 where nothing is known.
+        start: N×latent_dim.
+        log_prior: the log-density of latents.
+        steps: of Adam, whose rate falls linearly to 0.
+        learning_rate: the first.
+    """
+    z = start.detach().clone().requires_grad_()
+    best, best_value = start.detach().clone(), torch.full((len(start),), -torch.inf)
+    optimiser = torch.optim.Adam([z], learning_rate)
+    for step in range(steps + 1):
+        value = log_posterior(decode, log_prior, y, precision, z)
+        better = value.detach() > best_value
+        best[better], best_value[better] = z.detach()[better], value.detach()[better].to(best_value.dtype)
+        if step == steps:
+            break
+        optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
+        (z.grad,) = torch.autograd.grad(-value.sum(), z)
+        optimiser.step()
+    return best
+
+
+def drawn_latents(
+    decode: Decoder, y: Tensor, precision: Tensor, start: Tensor, generator: torch.Generator, *, steps: int = STEPS
+) -> Tensor:
+    """Draws from p(z|y) under the standard prior by randomised optimisation, N×latent_dim.
+
+    The observation is moved by a draw of its own noise, the middle of the prior by a draw from the prior, and the
+    maximum found anew. For a linear decoder that is an exact draw, for others a good guess (Papandreou & Yuille 2010,
+    "Gaussian sampling by local perturbations"; Bardsley et al. 2014, "Randomize-then-optimize").
+    """
+    noise = torch.randn(y.shape, generator=generator)
+    moved = y + noise * torch.where(precision > 0, precision, 1.0).rsqrt() * (precision > 0)
+    centre = torch.randn(start.shape, generator=generator)
+    return map_latents(decode, moved, precision, start, log_prior=lambda z: standard_log_prior(z - centre), steps=steps)

@@ -1,0 +1,128 @@
+"""Kinds of noise: how each is written, put on images, and how strong it is."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from corolla.errors import UsageError
+
+Kind = Literal["gaussian", "salt_pepper", "jpeg"]
+_TABLE = 1025
+_MEANINGS: dict[Kind, tuple[str, float, float]] = {
+    "gaussian": ("the standard deviation in levels of 255", 0.5, 128),
+    "salt_pepper": ("the share of pixels", 0.001, 0.9),
+    "jpeg": ("the quality", 1, 95),
+}
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A kind of noise and its level: σ in levels of 255, the share of pixels, or JPEG's quality; None: not known."""
+
+    kind: Kind
+    level: float | None = None
+
+
+def parse_noise(text: str) -> Noise:
+    """Read `gaussian:25`, `salt_pepper:0.1` or `jpeg:10`; without the number the level is not known.
+
+    Raises:
+        UsageError: no such kind, or a level that cannot be.
+    """
+    name, colon, number = text.partition(":")
+    for kind, (meaning, low, high) in _MEANINGS.items():
+        if name.replace("-", "_") != kind:
+            continue
+        if not colon:
+            return Noise(kind)
+        try:
+            level = float(number)
+        except ValueError:
+            level = np.nan
+        if not low <= level <= high:
+            raise UsageError(f"noise {text!r}: after the colon comes {meaning}, from {low:g} to {high:g}")
+        return Noise(kind, level)
+    raise UsageError(f"noise {text!r}: no such kind; there are {', '.join(_MEANINGS)}, as in gaussian:25")
+
+
+def corrupt(images: NDArray[np.uint8], noise: Noise, *, seed: int = 0) -> NDArray[np.uint8]:
+    """Damage images N×H×W×3; the seed fixes how.
+
+    Gaussian noise is added to each channel, rounded and cut off at black and white, as a file would hold it. Salt and
+    pepper makes whole pixels black or white, with even odds. JPEG compresses and decodes by Pillow.
+
+    Raises:
+        UsageError: the noise's level is not given.
+    """
+    if noise.level is None:
+        raise UsageError(f"noise {noise.kind!r}: how strong? Say so after a colon, as in gaussian:25")
+    rng = np.random.default_rng(seed)
+    if noise.kind == "gaussian":
+        noisy = images + noise.level * rng.standard_normal(images.shape)
+        return np.rint(noisy).clip(0, 255).astype(np.uint8)
+    if noise.kind == "salt_pepper":
+        hit = rng.random(images.shape[:3]) < noise.level
+        white = rng.random(images.shape[:3]) < 0.5
+        return np.where(hit[..., None], np.where(white, 255, 0).astype(np.uint8)[..., None], images)
+    return np.stack([_through_jpeg(image, round(noise.level)) for image in images])
+
+
+def jpeg_sigma(image: NDArray[np.uint8], quality: int) -> float:
+    """The root mean square error that JPEG left in an image H×W×3, on the [0, 1] pixel scale, guessed from the image.
+
+    It is what compressing it again does, with blocks that lie 4 pixels aside, so that what was rounded once is rounded
+    along other lines.
+    """
+    shifted = np.roll(image, (4, 4), (0, 1))
+    error = _through_jpeg(shifted, quality) / 255.0 - shifted / 255.0
+    return float(np.sqrt((error**2).mean()))
+
+
+def unclipped(means: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Pixels in [0, 1] whose expectation, with Gaussian noise cut off at black and white, is as given.
+
+    What is dark looks brighter than it is, as its noise can only brighten it, and what is bright darker. This is the
+    inverse of x -> E[min(max(x + σ·n, 0), 1)] (Foi 2009, "Clipped noisy images", Signal Processing 89(12)).
+    """
+    pixels = np.linspace(0, 1, _TABLE)
+    return np.interp(means, clipped_mean(pixels, sigma), pixels)
+
+
+def clipped_mean(pixels: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """E[min(max(x + σ·n, 0), 1)] for standard normal n, of each pixel x."""
+    # The integral over thresholds t in [0, 1] of P(x + σ·n > t).
+    above, below = pixels / sigma, (pixels - 1) / sigma
+    return np.asarray(sigma * (_tail_integral(above) - _tail_integral(below)))
+
+
+def _tail_integral(u: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The integral of the standard normal's distribution function from -∞ to u: u·Φ(u) + φ(u)."""
+    from scipy.special import ndtr
+
+    return np.asarray(u * ndtr(u) + np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi))
+
+
+def impulses(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels that salt and pepper may have hit, H×W: black or white, and of their neighbours at most half are alike."""
+    from scipy.ndimage import convolve
+
+    found = np.zeros(image.shape[:2], bool)
+    around = np.ones((3, 3))
+    around[1, 1] = 0
+    there = convolve(np.ones(image.shape[:2]), around, mode="constant")
+    for value in (0, 255):
+        extreme = (image == value).all(-1)
+        found |= extreme & (convolve(extreme.astype(float), around, mode="constant") <= there / 2)
+    return found
+
+
+def _through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file).convert("RGB"))

@@ -1,0 +1,211 @@
+"""What a model leaves out of its images, as a prior over patches, and what noise leaves of that.
+
+The residual e = x - decode(z) of a patch is √s·u with u ~ N(0, C) and a scale s that is drawn from a few: a Gaussian
+scale mixture (Portilla et al. 2003, IEEE TIP 12(11), there of wavelet coefficients). One covariance holds how pixels
+and channels go together; the scale says how much there is to see at a place. Under white Gaussian noise all is closed:
+for each scale and each direction of C the posterior's mean is the mean weighted by precision,
+
+    e = (y - decode(z))·s·λ / (s·λ + σ²),
+
+and the scales are weighted by how well they explain the patch. Overlapping patches are averaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from corolla.apps.own_images import own_images
+from corolla.checkpoint import find_model
+from corolla.data import select_rows
+from corolla.errors import ModelError
+from corolla.files import write_atomically
+from corolla.trained import TrainedModel
+
+PATCH_PX = 6
+SCALES = 2.0 ** np.arange(-6, 5)
+FILE_NAME = "residuals.safetensors"
+MOST_IMAGES = 1000
+MOST_PATCHES = 60_000
+
+Array = NDArray[np.float64]
+
+_SMALLEST = 1e-6  # variance: a quarter of a level
+_SHAPE_ITERATIONS, _WEIGHT_ITERATIONS = 3, 50
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualPrior:
+    """A scale mixture over patches of PATCH_PX×PATCH_PX pixels of 3 channels, values on the [0, 1] pixel scale.
+
+    Attributes:
+        directions: eigenvectors of C in columns, 108×108; the values of a patch are in the order channel, row, column.
+        variances: eigenvalues of C, 108.
+        weights: how often each of SCALES is met; they sum to 1.
+    """
+
+    directions: Array
+    variances: Array
+    weights: Array
+
+    def posterior(self, y: Array, sigma: float, *, variance: bool = False) -> tuple[Array, Array | None]:
+        """Mean, and on request variance, of an image's residual that was seen as y under noise; H×W×3 each.
+
+        The variance of a pixel is the average over the patches that hold it.
+
+        Args:
+            y: the image less the model's, H×W×3.
+            sigma: the noise's standard deviation, above 0.
+            variance: work it out too.
+        """
+        patches = _patches(y)
+        seen = patches.reshape(-1, patches.shape[-1]) @ self.directions
+        shares = np.exp(self._log_joint(seen, sigma))
+        shares /= shares.sum(1, keepdims=True)
+        spread = SCALES[:, None] * self.variances
+        gains = spread / (spread + sigma**2)
+        mean = (seen * (shares @ gains)) @ self.directions.T
+        if not variance:
+            return _overlaid(mean.reshape(patches.shape), y.shape), None
+        # Law of total variance: within each scale, and between the scales' means.
+        square = shares @ (gains * sigma**2 @ (self.directions**2).T) - mean**2
+        for share, gain in zip(shares.T, gains, strict=True):
+            square += share[:, None] * ((seen * gain) @ self.directions.T) ** 2
+        overlaid = [_overlaid(part.reshape(patches.shape), y.shape) for part in (mean, square)]
+        return overlaid[0], np.maximum(overlaid[1], 0)
+
+    def log_evidence(self, y: Array, sigma: float) -> float:
+        """The log-density of the patches of a noisy residual H×W×3, averaged over patches, up to a constant."""
+        patches = _patches(y)
+        return self._evidence(patches.reshape(-1, patches.shape[-1]) @ self.directions, sigma)
+
+    def estimate_sigma(self, y: Array) -> float:
+        """The noise's standard deviation that explains a residual H×W×3 best, from half a level to 128 levels."""
+        from scipy.optimize import minimize_scalar
+
+        patches = _patches(y)[::2, ::2]
+        seen = patches.reshape(-1, patches.shape[-1]) @ self.directions
+        found = minimize_scalar(
+            lambda log_sigma: -self._evidence(seen, float(np.exp(log_sigma))),
+            bounds=(np.log(0.5 / 255), np.log(128 / 255)),
+            method="bounded",
+            options={"xatol": 0.01},
+        )
+        return float(np.exp(found.x))
+
+    def _evidence(self, seen: Array, sigma: float) -> float:
+        return float(np.logaddexp.reduce(self._log_joint(seen, sigma, centred=False), axis=1).mean())
+
+    def _log_joint(self, seen: Array, sigma: float, *, centred: bool = True) -> Array:
+        """Log p(patch, scale), patches×scales, up to a constant; centred: less each patch's largest."""
+        total = SCALES[:, None] * self.variances + sigma**2
+        value = -0.5 * ((seen**2) @ (1 / total).T + np.log(total).sum(1)) + np.log(self.weights)
+        return np.asarray(value - value.max(1, keepdims=True) if centred else value)
+
+
+def fit_residual_prior(residuals: Array, *, seed: int = 0) -> ResidualPrior:
+    """Fit the mixture to residuals N×H×W×3.
+
+    C is Tyler's shape matrix (Tyler 1987), to which each patch counts alike however strong it is; the scales' weights
+    are those of largest likelihood, by expectation-maximisation.
+    """
+    rng = np.random.default_rng(seed)
+    each = -(-MOST_PATCHES // len(residuals))
+    rows = []
+    for image in residuals:
+        patches = _patches(image).reshape(-1, 3 * PATCH_PX**2)
+        rows.append(patches[rng.permutation(len(patches))[:each]])
+    patches = np.concatenate(rows)
+    ridge = _SMALLEST * np.eye(patches.shape[1])
+    shape = patches.T @ patches / len(patches) + ridge
+    for _ in range(_SHAPE_ITERATIONS):
+        strength = (patches * np.linalg.solve(shape, patches.T).T).mean(1)
+        shape = (patches / np.maximum(strength, SCALES[0])[:, None]).T @ patches / len(patches) + ridge
+    variances, directions = np.linalg.eigh(shape)
+    weights = np.full(len(SCALES), 1 / len(SCALES))
+    seen = patches @ directions
+    for _ in range(_WEIGHT_ITERATIONS):
+        prior = ResidualPrior(directions, variances, weights)
+        shares = np.exp(prior._log_joint(seen, _SMALLEST**0.5))
+        shares /= shares.sum(1, keepdims=True)
+        weights = shares.mean(0) + 1e-9  # none dies for good
+        weights /= weights.sum()
+    return ResidualPrior(directions, variances, weights)
+
+
+def residual_prior(
+    model: TrainedModel, *, source: str | None = None, mirror: str | None = None, seed: int = 0
+) -> tuple[ResidualPrior, Path | None]:
+    """A model's residual prior: the one that lies in its folder, or one that is fitted and put there.
+
+    It is fitted to the model's residuals on up to MOST_IMAGES of its own training images.
+
+    Args:
+        model: whose.
+        source: where its images are now, if they have moved.
+        mirror: folder or URL that holds the files of a downloaded source.
+        seed: chooses images and patches.
+
+    Returns:
+        The prior, and the file if it was written now.
+
+    Raises:
+        DataError: the images are not there, or have changed.
+        ModelError: the file is damaged, or cannot be written.
+    """
+    file = None if model.path is None else find_model(model.path) / FILE_NAME
+    if file is not None and file.is_file():
+        found = _load(file, model.card.weights_sha256)
+        if found is not None:
+            return found, None
+    cache = own_images(model, source=source, mirror=mirror)
+    rows = select_rows(cache.splits, model.config.data.train_split)
+    chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST_IMAGES])
+    images = np.asarray(cache.images[chosen])
+    prior = fit_residual_prior((images / 255.0) - model.reconstruct(images) / 255.0, seed=seed)
+    if file is not None:
+        content = save(vars(prior), metadata={"weights_sha256": model.card.weights_sha256})
+        try:
+            write_atomically(file, content)
+        except OSError as error:
+            raise ModelError(f"{file}: cannot be written: {error.strerror or error}") from None
+    return prior, file
+
+
+def _load(file: Path, weights_sha256: str) -> ResidualPrior | None:
+    """What was saved; None if it belongs to other weights, as after more training."""
+    try:
+        with safe_open(file, "np") as opened:
+            if (opened.metadata() or {}).get("weights_sha256") != weights_sha256:
+                return None
+            prior = ResidualPrior(*(opened.get_tensor(name) for name in ("directions", "variances", "weights")))
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file}: damaged or not readable: {error}; delete it, and it will be made anew") from None
+    size = 3 * PATCH_PX**2
+    shapes = prior.directions.shape, prior.variances.shape, prior.weights.shape
+    if shapes != ((size, size), (size,), SCALES.shape) or not (prior.variances.min() > 0 and prior.weights.min() > 0):
+        raise ModelError(f"{file}: holds no residual prior; delete it, and it will be made anew")
+    return prior
+
+
+def _patches(image: Array) -> Array:
+    """All patches of an image H×W×3: rows×columns×108."""
+    windows = np.lib.stride_tricks.sliding_window_view(image, (PATCH_PX, PATCH_PX), axis=(0, 1))
+    return windows.reshape(*windows.shape[:2], -1)
+
+
+def _overlaid(patches: Array, shape: tuple[int, ...]) -> Array:
+    """The average, at each pixel, over the patches that hold it."""
+    total, count = np.zeros(shape), np.zeros((*shape[:2], 1))
+    rows, columns = patches.shape[:2]
+    parts = patches.reshape(rows, columns, 3, PATCH_PX, PATCH_PX)
+    for y in range(PATCH_PX):
+        for x in range(PATCH_PX):
+            total[y : y + rows, x : x + columns] += parts[..., y, x]
+            count[y : y + rows, x : x + columns] += 1
+    return total / count

@@ -1,0 +1,176 @@
+"""Commands that restore images through a trained model: denoise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from corolla.cli.use import find_images
+from corolla.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from corolla.apps.restoration import Denoised
+    from corolla.trained import TrainedModel
+
+Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+
+BATCH = 32
+WHITE_STDDEV = 64
+"""In levels: shown white in pictures of trust."""
+
+_LOG = logging.getLogger("corolla")
+
+
+def denoise(
+    model: Path,
+    /,
+    *images: Path,
+    output: Output,
+    noise: str | None = None,
+    corrupt: str | None = None,
+    trust: bool = False,
+    prior: str = "standard",
+    seed: int = 0,
+    source: str | None = None,
+    mirror: str | None = None,
+    strict: bool = False,
+) -> None:
+    """Take noise off images. On first use this looks at the model's training images once more.
+
+    Args:
+        model: Run folder or model folder.
+        images: Image files, and folders of them.
+        output: The folder for the clean images, new or empty: PNG files at the model's size.
+        noise: gaussian[:SIGMA in levels of 255], salt_pepper or jpeg:QUALITY; by default Gaussian of unknown strength,
+            or that of --corrupt.
+        corrupt: To try it out: put this noise on clean images first (gaussian:25, salt_pepper:0.1, jpeg:10), keep them
+            in the folder `noisy` in the output, and print PSNR and SSIM before and after.
+        trust: Write, for each image, how far each pixel may be wrong: a picture NAME-trust.png, black where it is
+            certain and white from 64 levels on, and the standard deviations in levels, NAME-trust.npz.
+        prior: Of the latents: standard, or one that is fitted to the model's codes; see `corolla fit-prior`.
+        seed: Fixes the noise of --corrupt and the draws of --trust.
+        source: Where the training images are now, if they have moved.
+        mirror: Folder or URL that holds the files of a downloaded source.
+        strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
+    """
+    import numpy as np
+
+    from corolla.apps import restoration
+    from corolla.cli.priors import fit_if_missing
+    from corolla.metrics import psnr, ssim
+    from corolla.metrics.images import SSIM_WINDOW_PX
+    from corolla.progress import ProgressDisplay
+    from corolla.trained import load
+
+    check_folder(output)
+    damage = None if corrupt is None else restoration.parse_noise(corrupt)
+    kind = restoration.parse_noise(noise or corrupt or "gaussian")
+    if damage is not None:
+        restoration.corrupt(np.zeros((1, 1, 1, 3), np.uint8), damage)  # refuses what has no level
+    if not images:
+        raise UsageError("no images given; name image files or folders of them")
+    found = find_images(images)
+    trained = load(model)
+    fit_if_missing(trained, prior)
+    residuals, file = restoration.residual_prior(trained, source=source, mirror=mirror)
+    if file is not None:
+        print(f"wrote {file} (what the model leaves out of its training images; made once)")
+    names = output_names(found)
+    before: list[NDArray[np.float64]] = []
+    after: list[NDArray[np.float64]] = []
+    done, sigmas = 0, []
+    with ProgressDisplay("denoising", len(found)) as display:
+        for number, (paths, pixels) in enumerate(batches(trained, found, strict)):
+            noisy = pixels if damage is None else restoration.corrupt(pixels, damage, seed=seed + number)
+            result = restoration.denoise(
+                trained, noisy, kind, prior=prior, residuals=residuals, trust=trust, seed=seed + number
+            )
+            for index, path in enumerate(paths):
+                _write(output, names[path], result, index, damage is not None)
+            if damage is not None:
+                for kept, made in ((before, noisy), (after, result.images)):
+                    similar = (
+                        ssim(pixels, made) if min(pixels.shape[1:3]) >= SSIM_WINDOW_PX else np.full(len(made), np.nan)
+                    )
+                    kept.append(np.stack([psnr(pixels, made), similar]))
+            sigmas += [value for value in result.sigma if not np.isnan(value)]
+            done += len(paths)
+            if display.due():
+                display.update(done)
+    check_done(done, found)
+    strength = f", noise of {np.mean(sigmas):.1f} levels" if kind.kind == "gaussian" and kind.level is None else ""
+    left_out = f", {len(found) - done} left out" if done < len(found) else ""
+    size = f"of {trained.height}x{trained.width} pixels by the recipe `{trained.config.data.recipe}`"
+    print(f"wrote {output} ({done} image{'s' if done > 1 else ''} {size}{left_out}{strength})")
+    if damage is not None:
+        (psnr_0, ssim_0), (psnr_1, ssim_1) = (np.concatenate(kept, axis=1).mean(1) for kept in (before, after))
+        print(f"PSNR {psnr_0:.2f} dB before, {psnr_1:.2f} dB after; SSIM {ssim_0:.3f} before, {ssim_1:.3f} after")
+
+
+def _write(output: Path, name: str, result: Denoised, index: int, keep_noisy: bool) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from corolla.apps.pictures import save_npz, save_picture
+
+    save_picture(output / f"{name}.png", Image.fromarray(result.images[index]))
+    if keep_noisy:
+        save_picture(output / "noisy" / f"{name}.png", Image.fromarray(result.observed[index]))
+    if result.stddev is not None:
+        stddev = result.stddev[index]
+        grey = np.sqrt((stddev.astype(np.float64) ** 2).mean(-1)) * (255 / WHITE_STDDEV)
+        save_picture(output / f"{name}-trust.png", Image.fromarray(np.rint(grey).clip(0, 255).astype(np.uint8)))
+        save_npz(output / f"{name}-trust.npz", stddev=stddev)
+
+
+def batches(trained: TrainedModel, paths: list[Path], strict: bool) -> Iterator[tuple[list[Path], NDArray[np.uint8]]]:
+    """Paths and images by the model's recipe, BATCH at a time; what cannot be read is left out with a warning."""
+    import numpy as np
+
+    for start in range(0, len(paths), BATCH):
+        kept, pixels = [], []
+        for path in paths[start : start + BATCH]:
+            try:
+                pixels.append(np.asarray(trained.pixels(path), np.uint8))
+                kept.append(path)
+            except DataError as error:
+                if strict:
+                    raise
+                _LOG.warning("%s; left out", error)
+        if kept:
+            yield kept, np.concatenate(pixels)
+
+
+def check_folder(output: Path) -> None:
+    """Raise UsageError if pictures cannot be written there without replacing others."""
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output}: is a file; give the name of a folder")
+    if output.is_dir() and any(output.iterdir()):
+        raise UsageError(f"{output}: is not empty; give the name of a new folder, so that no picture is replaced")
+
+
+def check_done(done: int, found: list[Path]) -> None:
+    """Raise UsageError if not one image could be used."""
+    if not done:
+        raise UsageError(f"none of the {len(found)} images can be used")
+
+
+def output_names(paths: list[Path]) -> dict[Path, str]:
+    """A name for each image's results: the file's own without its suffix, with a number where that is taken."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in paths:
+        name, number = path.stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{path.stem}-{number}"
+        taken.add(name.casefold())
+        names[path] = name
+    return names
