@@ -72,6 +72,7 @@ _COMMANDS: dict[Group, tuple[Callable[..., None], ...]] = {
         features.search,
         anomalies.anomalies,
         restore.denoise,
+        restore.inpaint,
     ),
     _LOOK: (info.info, report.report, scores.evaluate, scores.compare, estimate.estimate),
 }

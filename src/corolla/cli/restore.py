@@ -1,11 +1,11 @@
-"""Commands that restore images through a trained model: denoise."""
+"""Commands that restore images through a trained model: denoise, inpaint."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -112,6 +112,97 @@ def denoise(
     if damage is not None:
         (psnr_0, ssim_0), (psnr_1, ssim_1) = (np.concatenate(kept, axis=1).mean(1) for kept in (before, after))
         print(f"PSNR {psnr_0:.2f} dB before, {psnr_1:.2f} dB after; SSIM {ssim_0:.3f} before, {ssim_1:.3f} after")
+
+
+def inpaint(
+    model: Path,
+    /,
+    *images: Path,
+    output: Output,
+    mask: Path | None = None,
+    mask_colour: str | None = None,
+    box: str | None = None,
+    brush: Path | None = None,
+    method: Literal["optimise", "gibbs"] = "optimise",
+    completions: int = 1,
+    seed: int = 0,
+    strict: bool = False,
+) -> None:
+    """Fill gaps in images; known pixels stay as they are. Say where the gaps are in one of four ways.
+
+    Args:
+        model: Run folder or model folder.
+        images: Image files, and folders of them.
+        output: The folder for the whole images, new or empty: PNG files at the model's size.
+        mask: A picture of the image's size, white where it is missing.
+        mask_colour: What has this colour is missing, such as '#ff00ff'.
+        box: x,y,w,h in pixels of the image is missing.
+        brush: A JSON file with strokes: [{"radius": 4, "points": [[10, 10], [30, 12]]}].
+        method: Search for the latents that explain what is known, or alternate between encoding and filling.
+        completions: How many different ones for each image: NAME-1.png, NAME-2.png and so on.
+        seed: Fixes all that is drawn.
+        strict: Stop at an image that cannot be used; otherwise it is left out with a warning.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from corolla.apps import restoration
+    from corolla.apps.pictures import save_picture
+    from corolla.apps.restoration import masks
+    from corolla.data.images import open_image
+    from corolla.progress import ProgressDisplay
+    from corolla.trained import load
+
+    check_folder(output)
+    ways = [mask, mask_colour, box, brush]
+    if sum(way is not None for way in ways) != 1:
+        raise UsageError("say what is missing by one of --mask, --mask-colour, --box and --brush")
+    if not images:
+        raise UsageError("no images given; name image files or folders of them")
+    found = find_images(images)
+    trained = load(model)
+    names = output_names(found)
+    done = scaled = 0
+    with ProgressDisplay("inpainting", len(found)) as display:
+        for number, path in enumerate(found):
+            try:
+                picture = open_image(path)
+                if mask is not None:
+                    missing = masks.file_mask(mask, picture)
+                elif mask_colour is not None:
+                    missing = masks.colour_mask(mask_colour, picture)
+                elif box is not None:
+                    missing = masks.box_mask(box, picture)
+                else:
+                    assert brush is not None
+                    missing = masks.brush_mask(brush, picture)
+                result = restoration.inpaint(
+                    trained,
+                    picture,
+                    masks.fitted_mask(trained, missing),
+                    method=method,
+                    completions=completions,
+                    seed=seed + number,
+                )
+            except (DataError, UsageError) as error:
+                # What is wrong with all images alike is wrong with the only one, too.
+                if strict or len(found) == 1:
+                    raise
+                where = "" if str(error).startswith(str(path)) else f"{path}: "
+                _LOG.warning("%s%s; left out", where, error)
+                continue
+            for index, whole in enumerate(result.images[0], start=1):
+                suffix = f"-{index}" if completions > 1 else ""
+                save_picture(output / f"{names[path]}{suffix}.png", Image.fromarray(np.asarray(whole)))
+            done += 1
+            scaled += picture.size != (trained.width, trained.height)
+            if display.due():
+                display.update(number + 1)
+    check_done(done, found)
+    left_out = f", {len(found) - done} left out" if done < len(found) else ""
+    size = f"{trained.height}x{trained.width} pixels"
+    fitted = f"; {scaled} brought to {size} by the recipe `{trained.config.data.recipe}`" if scaled else ""
+    print(f"wrote {output} ({done} image{'s' if done > 1 else ''}{left_out}{fitted})")
 
 
 def _write(output: Path, name: str, result: Denoised, index: int, keep_noisy: bool) -> None:

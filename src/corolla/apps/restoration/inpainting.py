@@ -1,0 +1,191 @@
+"""A trained model and images with gaps -> whole images, with the known pixels as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from corolla.apps.restoration.denoising import decoder, latent_log_prior
+from corolla.apps.restoration.latents import drawn_latents, log_posterior, map_latents
+from corolla.apps.restoration.membrane import membrane
+from corolla.distributions import sample_prior
+from corolla.errors import UsageError
+from corolla.objectives import AUTO_ENCODERS
+from corolla.trained import Images, TrainedModel, seeded_generator
+
+Method = Literal["optimise", "gibbs"]
+
+RESTARTS = 3
+SWEEPS = 30
+STEPS = 50
+VALUES_THAT_GO_TOGETHER = 300
+"""What a model misses is alike over about 10×10 pixels and three channels: so many values count as one observation.
+
+Each for itself, they would outweigh the prior, and tear the gap to pieces for the sake of detail around it.
+"""
+_SMALLEST_VARIANCE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Inpainted:
+    """What came of images with gaps.
+
+    Attributes:
+        observed: at the model's size, uint8 N×H×W×3; missing pixels as they came in.
+        known: N×H×W.
+        images: the completions, uint8 N×K×H×W×3. Known pixels are those of `observed`.
+        decoded: what the model alone makes of each, uint8 N×K×H×W×3.
+    """
+
+    observed: NDArray[np.uint8]
+    known: NDArray[np.bool_]
+    images: NDArray[np.uint8]
+    decoded: NDArray[np.uint8]
+
+
+def inpaint(
+    model: TrainedModel,
+    images: Images,
+    missing: NDArray[np.bool_],
+    *,
+    method: Method = "optimise",
+    completions: int = 1,
+    seed: int = 0,
+    restarts: int = RESTARTS,
+    reach_px: float = np.inf,
+    progress: Callable[[int], None] | None = None,
+) -> Inpainted:
+    """Fill gaps.
+
+    By `optimise`, the first completion is the one of largest posterior density that is found from several starts, given
+    the known pixels and the prior; others are draws from that posterior (`drawn_latents`). By `gibbs`, each is the end
+    of a chain of its own: encode the completed image, draw z, and fill in the missing pixels, again and again (Rezende
+    et al. 2014, arXiv 1401.4082, appendix F; filled with the mean of p(x|z), not with a draw). Either way the model's
+    picture is joined to the known pixels by a membrane of what it misses them by.
+
+    Args:
+        model: of any objective; an auto-encoder has no posterior to draw from, and so only one completion.
+        images: with gaps, as `TrainedModel` takes images; of the model's size, or `missing` must be of it all the same.
+        missing: where the gaps are, N×H×W at the model's size, or H×W for all images.
+        method: optimise or gibbs.
+        completions: how many for each image, K.
+        seed: fixes all that is drawn.
+        restarts: from how many places `optimise` starts for the first completion.
+        reach_px: how far into a gap the correction at its edge reaches; by default it does not fade.
+        progress: told how many images are done.
+
+    Raises:
+        UsageError: masks that do not match the images, with nothing missing or nothing known; a count below 1; more
+            than one completion from an auto-encoder.
+        DataError: a file is not a readable image.
+    """
+    if method not in get_args(Method):
+        raise UsageError(f"method {method!r}: there are {', '.join(get_args(Method))}")
+    if completions < 1 or restarts < 1 or not reach_px > 0:
+        raise UsageError(f"{completions} completions, {restarts} restarts, reach {reach_px:g}: all are above 0")
+    if completions > 1 and model.config.objective.name in AUTO_ENCODERS:
+        raise UsageError(
+            f"{completions} completions: an auto-encoder ({model.config.objective.name}) has no posterior to draw them "
+            "from; ask for one, or take a VAE"
+        )
+    pixels = model.pixels(images)
+    observed = (pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255)).astype(np.uint8)
+    known = ~np.broadcast_to(_checked(missing, observed), observed.shape[:3])
+    generator = seeded_generator(seed)
+    latents = _optimised if method == "optimise" else _by_gibbs
+    whole, decoded = [], []
+    for index, (image, mask) in enumerate(zip(observed / 255.0, known, strict=True)):
+        z = latents(model, image, mask, completions, restarts, generator)
+        with torch.no_grad():
+            drawn = decoder(model)(z).permute(0, 2, 3, 1).double().numpy()
+        joined = np.stack([mean + membrane(image - mean, mask, reach_px=reach_px) for mean in drawn])
+        filled = np.rint(joined * 255).clip(0, 255).astype(np.uint8)
+        whole.append(np.where(mask[..., None], observed[index], filled))
+        decoded.append(np.rint(drawn * 255).astype(np.uint8))
+        if progress is not None:
+            progress(index + 1)
+    return Inpainted(observed, np.array(known), np.stack(whole), np.stack(decoded))
+
+
+def _checked(missing: NDArray[np.bool_], images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    count, height, width, _ = images.shape
+    if missing.dtype != np.bool_ or missing.shape not in ((height, width), (count, height, width)):
+        raise UsageError(
+            f"a mask of shape {missing.shape} and type {missing.dtype} for {count} images of {height}x{width} pixels: "
+            f"give booleans, {height}×{width} for all or one for each"
+        )
+    shares = missing.reshape(-1, height * width).mean(1)
+    if shares.min() == 0:
+        raise UsageError("a mask with no missing pixel; there is nothing to fill in")
+    if shares.max() == 1:
+        raise UsageError("a mask with no known pixel; for new images there is `sample`")
+    return missing
+
+
+def _optimised(
+    model: TrainedModel,
+    image: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    completions: int,
+    restarts: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Latents K×latent_dim: the best that several starts lead to, then draws."""
+    count = max(restarts, completions)
+    first = _filled(image, known)
+    others = model.decode(sample_prior(count - 1, model.latent_dim, generator)) / 255.0 if count > 1 else None
+    fills = first[None] if others is None else np.concatenate([first[None], others])
+    fills = np.where(known[..., None], image, fills)
+    start = model.posterior(fills.astype(np.float32)).mean
+    y = _to_tensor(image[None])
+    with torch.no_grad():
+        missed = ((decoder(model)(start[:1]) - y) ** 2).mean(1)[0][torch.from_numpy(known)]
+    variance = max(float(missed.mean()), _SMALLEST_VARIANCE)
+    precision = torch.from_numpy(known)[None, None].float() / (variance * VALUES_THAT_GO_TOGETHER)
+    log_prior = latent_log_prior(model)
+    decode = decoder(model)
+    found = map_latents(decode, y, precision, start[:restarts], log_prior=log_prior, steps=STEPS)
+    with torch.no_grad():
+        best = int(log_posterior(decode, log_prior, y, precision, found).argmax())
+    if completions == 1:
+        return found[best : best + 1]
+    shape = completions - 1, 1, 1, 1
+    drawn = drawn_latents(
+        decode, y.repeat(shape), precision.repeat(shape), start[1:completions], generator, steps=STEPS
+    )
+    return torch.cat([found[best : best + 1], drawn])
+
+
+def _by_gibbs(
+    model: TrainedModel,
+    image: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    completions: int,
+    _restarts: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Latents K×latent_dim: where chains end."""
+    draws = model.config.objective.name not in AUTO_ENCODERS
+    fills = np.repeat(_filled(image, known)[None], completions, axis=0)
+    for _ in range(SWEEPS):
+        q = model.posterior(fills.astype(np.float32))
+        z = q.mean + q.stddev * sample_prior(completions, model.latent_dim, generator) if draws else q.mean
+        with torch.no_grad():
+            means = decoder(model)(z).permute(0, 2, 3, 1).double().numpy()
+        fills = np.where(known[..., None], image, means)
+    return z
+
+
+def _filled(image: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The image with a membrane across its gaps: what to begin with."""
+    return membrane(image, known).clip(0, 1)
+
+
+def _to_tensor(images: NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(images).float().permute(0, 3, 1, 2)
