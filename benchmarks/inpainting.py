@@ -66,7 +66,7 @@ def _opencv(images: Images, missing: Mask, kind: int, radius: int) -> Images:
 def _biharmonic(images: Images, missing: Mask) -> Images:
     holed = images / 255 * ~missing[..., None]
     filled = np.stack([inpaint_biharmonic(image, missing, channel_axis=-1) for image in holed])
-    return np.rint(filled * 255).clip(0, 255).astype(np.uint8)
+    return np.asarray(np.rint(filled * 255).clip(0, 255), np.uint8)
 
 
 def _membrane(images: Images, missing: Mask) -> Images:
