@@ -114,6 +114,18 @@ def test_no_known_pixel_holds_anything_of_a_missing_one(model: TrainedModel) -> 
     assert 0 < fitted.mean() < 0.4
 
 
+def test_nor_of_scattered_ones(model: TrainedModel) -> None:
+    rng = np.random.default_rng(0)
+    for height, width in rng.integers(20, 200, (60, 2)):
+        missing = rng.random((height, width)) < 0.02
+        missing[: height // 3, width // 2 :] = True  # and a corner, to whose sides bicubic weights are below 0
+        pure = np.full((height, width, 3), 100, np.uint8)
+        marred = np.where(missing[..., None], 255, pure).astype(np.uint8)
+        fitted = fitted_mask(model, missing)
+        first, second = (model.pixels(Image.fromarray(x))[0] for x in (pure, marred))
+        assert_array_equal(first[~fitted], second[~fitted])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("1,2,3", "x,y,w,h"), ("a,b,c,d", "x,y,w,h"), ("90,0,5,5", "not inside"), ("0,0,0,4", "not inside")],
@@ -128,6 +140,33 @@ def test_a_file_without_strokes_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "brush.json").write_text(text)
     with pytest.raises(DataError, match=r"brush\.json: not a brush file"):
         brush_mask(tmp_path / "brush.json", Image.new("RGB", (20, 12)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"radius": -3, "points": [[1, 1]]}]', "a radius of -3"),
+        ('[{"radius": 0, "points": [[1, 1]]}]', "a radius of 0"),
+        ('[{"radius": NaN, "points": [[1, 1]]}]', "a radius of nan"),
+        ('[{"radius": 1e12, "points": [[1, 1]]}]', r"a radius of 1e\+12"),
+        ('[{"radius": 1e400, "points": [[1, 1]]}]', "a radius of inf"),
+        ('[{"radius": 3, "points": [[NaN, 1]]}]', "a point at nan"),
+        ('[{"radius": 3, "points": [[1, 1e30]]}]', r"a point at 1e\+30"),
+        ('[{"radius": 3, "points": []}]', "a stroke without points"),
+        ("[]", "holds no stroke"),
+        ("{}", "holds no stroke"),
+        ("[" * 100_000, "not a brush file"),
+    ],
+)
+def test_strokes_that_cannot_be_drawn_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "brush.json").write_text(text)
+    with pytest.raises(DataError, match=rf"brush\.json: {message}"):
+        brush_mask(tmp_path / "brush.json", Image.new("RGB", (20, 12)))
+
+
+def test_the_largest_brush_covers_all(tmp_path: Path) -> None:
+    (tmp_path / "brush.json").write_text('[{"radius": 100000, "points": [[10, 5], [-100000, 100000]]}]')
+    assert brush_mask(tmp_path / "brush.json", Image.new("RGB", (20, 12))).all()
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

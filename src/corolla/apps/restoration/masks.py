@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ Mask = NDArray[np.bool_]
 COLOUR_TOLERANCE = 10
 """Levels by which a channel may differ from the mask's colour."""
 _GEOMETRY = ("fit", "resize", "center_crop")
+_GROUND = 40
+_LARGEST_PX = 100_000
+"""Brushes and the places they go through are no larger: beyond, Pillow's whole numbers would run over."""
 
 
 def file_mask(file: Path | str, image: Image.Image) -> Mask:
@@ -62,17 +66,26 @@ def brush_mask(file: Path | str, image: Image.Image) -> Mask:
     brush goes through in straight lines.
 
     Raises:
-        DataError: the file is not there, or holds something else.
+        DataError: the file is not there, or holds something else, such as a radius that is not above 0.
     """
+    such_as = 'such as [{"radius": 4, "points": [[10, 10], [30, 12]]}]'
     try:
         strokes = json.loads(Path(file).read_text(encoding="utf-8"))
         lines = [(float(s["radius"]), [(float(x), float(y)) for x, y in s["points"]]) for s in strokes]
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, TypeError, KeyError):
-        raise DataError(
-            f'{file}: not a brush file, such as [{{"radius": 4, "points": [[10, 10], [30, 12]]}}]'
-        ) from None
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        raise DataError(f"{file}: not a brush file, {such_as}") from None
+    if not lines:
+        raise DataError(f"{file}: holds no stroke; give a list, {such_as}")
+    for radius, points in lines:
+        if not 0 < radius <= _LARGEST_PX:
+            raise DataError(f"{file}: a radius of {radius:g}; give pixels above 0, up to {_LARGEST_PX:,}")
+        if not points:
+            raise DataError(f"{file}: a stroke without points; give one or more, {such_as}")
+        for place in (value for point in points for value in point):
+            if not math.isfinite(place) or abs(place) > _LARGEST_PX:
+                raise DataError(f"{file}: a point at {place:g}; give pixels from -{_LARGEST_PX:,} to {_LARGEST_PX:,}")
     picture = Image.new("L", image.size)
     draw = ImageDraw.Draw(picture)
     for radius, points in lines:
@@ -85,14 +98,16 @@ def brush_mask(file: Path | str, image: Image.Image) -> Mask:
 def fitted_mask(model: TrainedModel, mask: Mask) -> Mask:
     """A mask of an image's size as the model's recipe brings the image to its own; scaled ones grow by a pixel.
 
-    So no known pixel holds anything of a missing one.
+    So no known pixel holds anything of a missing one, as far as the recipe scales and crops: `enhance` also blurs, and
+    takes the brightness of the whole image into account.
     """
     if mask.shape == (model.height, model.width) and model.config.data.recipe == "fit":
         return mask
     from scipy.ndimage import binary_dilation
 
-    picture = Image.fromarray(mask.astype(np.uint8) * 255).convert("RGB")
+    # Not on black: bicubic weights below 0 would be cut off there, and what they carry not be seen.
+    picture = Image.fromarray(np.where(mask, 255, _GROUND).astype(np.uint8)).convert("RGB")
     for step in RECIPES[model.config.data.recipe].steps:
         if step.operation in _GEOMETRY:
             picture = step(picture, model.height, model.width)
-    return np.asarray(binary_dilation(np.asarray(picture)[..., 0] > 0, np.ones((3, 3))))
+    return np.asarray(binary_dilation(np.asarray(picture)[..., 0] != _GROUND, np.ones((3, 3))))
