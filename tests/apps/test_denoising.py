@@ -324,6 +324,7 @@ def test_the_command_writes_clean_images_and_what_they_were_worth(
     [
         (["--strict"], 1, "broken.png"),
         (["--noise", "blur"], 2, "no such kind"),
+        (["--noise", ""], 2, "no such kind"),
         (["--noise", "jpeg"], 2, "which quality"),
         (["--corrupt", "gaussian"], 2, "how strong"),
         (["--prior", "cauchy"], 2, "no such prior"),
@@ -346,3 +347,19 @@ def test_a_folder_with_something_in_it_is_left_alone(
     assert cli.run(fitted) == 2
     assert "is not empty" in capsys.readouterr().err
     assert (tmp_path / "out" / "a.png").read_bytes() == b"mine"
+
+
+def test_a_picture_of_trust_replaces_no_other_result(fitted: list[str], tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    (photos / "b.png").rename(photos / "a-trust.png")
+    assert cli.run([*fitted, "--trust", "--noise", "gaussian:30"]) == 0
+    assert len(list((tmp_path / "out").glob("*.png"))) == 4
+
+
+def test_salt_and_pepper_needs_no_training_images(fitted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise ModelError("the training images are gone")
+
+    monkeypatch.setattr("corolla.apps.restoration.residual_prior", gone)
+    assert cli.run([*fitted, "--noise", "salt_pepper"]) == 0
+    assert cli.run([*fitted[:-1], f"{fitted[-1]}-2", "--noise", "gaussian"]) == 1

@@ -128,7 +128,7 @@ def test_nor_of_scattered_ones(model: TrainedModel) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("1,2,3", "x,y,w,h"), ("a,b,c,d", "x,y,w,h"), ("90,0,5,5", "not inside"), ("0,0,0,4", "not inside")],
+    [("1,2,3", "x,y,w,h"), ("a,b,c,d", "x,y,w,h"), ("90,0,5,5", "not inside"), ("0,0,0,4", "0 pixels across")],
 )
 def test_impossible_boxes_are_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
@@ -219,3 +219,52 @@ def test_wrong_use_gets_one_line(
     err = capsys.readouterr().err
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--mask", "nothing.png"], 1, "nothing.png: cannot be read"),
+        (["--brush", "nothing.json"], 1, "nothing.json: cannot be read"),
+        (["--mask-colour", "petal"], 2, "colour 'petal'"),
+        (["--box", "1,2,3"], 2, "box '1,2,3'"),
+        (["--box", "1,2,0,3"], 2, "0 pixels across"),
+        (["--box", "1,1,2,2", "--completions", "0"], 2, "0 completions: give 1 to 256"),
+        (["--box", "1,1,2,2", "--completions", "1000000000"], 2, "1000000000 completions"),
+        (["--box", "1,1,2,2", "--seed", "-1"], 2, "seed -1"),
+    ],
+)
+def test_what_is_wrong_with_all_images_is_said_once(
+    command: list[str], more: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([*command, *more]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_a_gap_that_the_recipe_cuts_away_is_told_from_none(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (16, 60), "teal").save(tmp_path / "tall.png")
+    command[2] = str(tmp_path / "tall.png")
+    assert cli.run([*command, "--box", "0,0,16,4"]) == 2
+    assert "outside of what the model sees" in capsys.readouterr().err
+
+
+def test_no_usable_image_is_a_failure_and_not_wrong_use(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(b"petals")
+    command[2:3] = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    assert cli.run([*command, "--box", "0,0,4,4"]) == 1
+    assert "none of 2 images can be used" in capsys.readouterr().err
+
+
+def test_an_image_that_is_named_twice_is_filled_once_and_seeds_do_not_run_over(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.insert(2, str(tmp_path / "photos" / "a.png"))
+    assert cli.run([*command, "--box", "4,4,8,8", "--seed", str(2**64 - 1)]) == 0
+    assert "3 images;" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "large.png"]

@@ -71,26 +71,30 @@ def denoise(
 
     check_folder(output)
     damage = None if corrupt is None else restoration.parse_noise(corrupt)
-    kind = restoration.parse_noise(noise or corrupt or "gaussian")
+    kind = restoration.parse_noise(next(text for text in (noise, corrupt, "gaussian") if text is not None))
     if damage is not None:
         restoration.corrupt(np.zeros((1, 1, 1, 3), np.uint8), damage)  # refuses what has no level
+    if kind.kind == "jpeg" and kind.level is None:
+        raise UsageError("noise 'jpeg': of which quality? Say so after a colon, as in jpeg:10")
     if not images:
         raise UsageError("no images given; name image files or folders of them")
-    found = find_images(images)
+    found = list(dict.fromkeys(find_images(images)))
     trained = load(model)
     fit_if_missing(trained, prior)
-    residuals, file = restoration.residual_prior(trained, source=source, mirror=mirror)
-    if file is not None:
-        print(f"wrote {file} (what the model leaves out of its training images; made once)")
-    names = output_names(found)
+    residuals = None
+    if kind.kind != "salt_pepper":  # which needs none
+        residuals, file = restoration.residual_prior(trained, source=source, mirror=mirror)
+        if file is not None:
+            print(f"wrote {file} (what the model leaves out of its training images; made once)")
+    names = output_names(found, ("", "-trust") if trust else ("",))
     before: list[NDArray[np.float64]] = []
     after: list[NDArray[np.float64]] = []
     done, sigmas = 0, []
     with ProgressDisplay("denoising", len(found)) as display:
         for number, (paths, pixels) in enumerate(batches(trained, found, strict)):
-            noisy = pixels if damage is None else restoration.corrupt(pixels, damage, seed=seed + number)
+            noisy = pixels if damage is None else restoration.corrupt(pixels, damage, seed=(seed + number) % 2**64)
             result = restoration.denoise(
-                trained, noisy, kind, prior=prior, residuals=residuals, trust=trust, seed=seed + number
+                trained, noisy, kind, prior=prior, residuals=residuals, trust=trust, seed=(seed + number) % 2**64
             )
             for index, path in enumerate(paths):
                 _write(output, names[path], result, index, damage is not None)
@@ -151,7 +155,7 @@ def inpaint(
     from corolla.apps.restoration import masks
     from corolla.data.images import open_image
     from corolla.progress import ProgressDisplay
-    from corolla.trained import load
+    from corolla.trained import load, seeded_generator
 
     check_folder(output)
     ways = [mask, mask_colour, box, brush]
@@ -159,8 +163,20 @@ def inpaint(
         raise UsageError("say what is missing by one of --mask, --mask-colour, --box and --brush")
     if not images:
         raise UsageError("no images given; name image files or folders of them")
-    found = find_images(images)
+    found = list(dict.fromkeys(find_images(images)))
     trained = load(model)
+    # What is wrong with all images alike is said once, not of each.
+    restoration.check_completions(trained, completions)
+    seeded_generator(seed)
+    blank = Image.new("RGB", (1, 1))
+    if mask is not None:
+        open_image(mask)
+    elif mask_colour is not None:
+        masks.colour_mask(mask_colour, blank)
+    elif box is not None:
+        masks.box_numbers(box)
+    elif brush is not None:
+        masks.brush_mask(brush, blank)
     names = output_names(found)
     done = scaled = 0
     with ProgressDisplay("inpainting", len(found)) as display:
@@ -176,13 +192,19 @@ def inpaint(
                 else:
                     assert brush is not None
                     missing = masks.brush_mask(brush, picture)
+                fitted = masks.fitted_mask(trained, missing)
+                if missing.any() and not fitted.any():
+                    raise UsageError(
+                        "what is missing is all outside of what the model sees, which the recipe "
+                        f"`{trained.config.data.recipe}` cuts out of the middle; there is nothing to fill in"
+                    )
                 result = restoration.inpaint(
                     trained,
                     picture,
-                    masks.fitted_mask(trained, missing),
+                    fitted,
                     method=method,
                     completions=completions,
-                    seed=seed + number,
+                    seed=(seed + number) % 2**64,
                 )
             except (DataError, UsageError) as error:
                 # What is wrong with all images alike is wrong with the only one, too.
@@ -248,20 +270,23 @@ def check_folder(output: Path) -> None:
 
 
 def check_done(done: int, found: list[Path]) -> None:
-    """Raise UsageError if not one image could be used."""
+    """Raise DataError if not one image could be used."""
     if not done:
-        raise UsageError(f"none of the {len(found)} images can be used")
+        raise DataError(f"none of {len(found)} image{'s' if len(found) > 1 else ''} can be used; give others")
 
 
-def output_names(paths: list[Path]) -> dict[Path, str]:
-    """A name for each image's results: the file's own without its suffix, with a number where that is taken."""
+def output_names(paths: list[Path], suffixes: tuple[str, ...] = ("",)) -> dict[Path, str]:
+    """A name for each image's results: the file's own without its suffix, with a number where that is taken.
+
+    No two results have one name, whichever of the suffixes stand after them.
+    """
     names: dict[Path, str] = {}
     taken: set[str] = set()
     for path in paths:
         name, number = path.stem, 1
-        while name.casefold() in taken:
+        while not taken.isdisjoint(results := {(name + suffix).casefold() for suffix in suffixes}):
             number += 1
             name = f"{path.stem}-{number}"
-        taken.add(name.casefold())
+        taken |= results
         names[path] = name
     return names

@@ -21,13 +21,17 @@ from corolla.trained import Images, TrainedModel, seeded_generator
 
 Method = Literal["optimise", "gibbs"]
 
+MOST_COMPLETIONS = 256
+"""Of one image: they are all in memory at once."""
 RESTARTS = 3
 SWEEPS = 30
 STEPS = 50
-VALUES_THAT_GO_TOGETHER = 300
-"""What a model misses is alike over about 10×10 pixels and three channels: so many values count as one observation.
+VALUES_THAT_GO_TOGETHER = 3000
+"""What a model misses is alike over many pixels and three channels: so many values count as one observation.
 
-Each for itself, they would outweigh the prior, and tear the gap to pieces for the sake of detail around it.
+Each for itself, they would outweigh the prior, and tear the gap to pieces for the sake of detail around it. Of 30, 100,
+300, 1000 and 3000 this one had the best mean PSNR over the gaps of `benchmarks/inpainting.py`, on 32 flowers of the
+split val, for a model with β = 1 and 64 latents at 64×64 that was trained on the split train.
 """
 _SMALLEST_VARIANCE = 1e-4
 
@@ -74,26 +78,22 @@ def inpaint(
         images: with gaps, as `TrainedModel` takes images; of the model's size, or `missing` must be of it all the same.
         missing: where the gaps are, N×H×W at the model's size, or H×W for all images.
         method: optimise or gibbs.
-        completions: how many for each image, K.
+        completions: how many for each image, K; at most MOST_COMPLETIONS.
         seed: fixes all that is drawn.
         restarts: from how many places `optimise` starts for the first completion.
         reach_px: how far into a gap the correction at its edge reaches; by default it does not fade.
         progress: told how many images are done.
 
     Raises:
-        UsageError: masks that do not match the images, with nothing missing or nothing known; a count below 1; more
-            than one completion from an auto-encoder.
+        UsageError: masks that do not match the images, with nothing missing or nothing known; a count that cannot be;
+            more than one completion from an auto-encoder.
         DataError: a file is not a readable image.
     """
     if method not in get_args(Method):
         raise UsageError(f"method {method!r}: there are {', '.join(get_args(Method))}")
-    if completions < 1 or restarts < 1 or not reach_px > 0:
-        raise UsageError(f"{completions} completions, {restarts} restarts, reach {reach_px:g}: all are above 0")
-    if completions > 1 and model.config.objective.name in AUTO_ENCODERS:
-        raise UsageError(
-            f"{completions} completions: an auto-encoder ({model.config.objective.name}) has no posterior to draw them "
-            "from; ask for one, or take a VAE"
-        )
+    if restarts < 1 or not reach_px > 0:
+        raise UsageError(f"{restarts} restarts, reach {reach_px:g}: both are above 0")
+    check_completions(model, completions)
     pixels = model.pixels(images)
     observed = (pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255)).astype(np.uint8)
     known = ~np.broadcast_to(_checked(missing, observed), observed.shape[:3])
@@ -111,6 +111,17 @@ def inpaint(
         if progress is not None:
             progress(index + 1)
     return Inpainted(observed, np.array(known), np.stack(whole), np.stack(decoded))
+
+
+def check_completions(model: TrainedModel, completions: int) -> None:
+    """Raise UsageError if a model cannot give so many completions of an image."""
+    if not 1 <= completions <= MOST_COMPLETIONS:
+        raise UsageError(f"{completions} completions: give 1 to {MOST_COMPLETIONS}")
+    if completions > 1 and model.config.objective.name in AUTO_ENCODERS:
+        raise UsageError(
+            f"{completions} completions: an auto-encoder ({model.config.objective.name}) has no posterior to draw them "
+            "from; ask for one, or take a VAE"
+        )
 
 
 def _checked(missing: NDArray[np.bool_], images: NDArray[np.uint8]) -> NDArray[np.bool_]:

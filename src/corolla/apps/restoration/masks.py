@@ -46,14 +46,22 @@ def colour_mask(colour: str, image: Image.Image) -> Mask:
     return np.asarray((away <= COLOUR_TOLERANCE).all(-1))
 
 
-def box_mask(box: str, image: Image.Image) -> Mask:
-    """`x,y,w,h` in the image's pixels, from the top left corner, is missing; what lies outside does not matter."""
+def box_numbers(box: str) -> tuple[int, int, int, int]:
+    """`x,y,w,h` as numbers. Raises UsageError if it is not four whole ones, the last two above 0."""
     try:
         x, y, width, height = (int(part) for part in box.split(","))
     except ValueError:
         raise UsageError(f"box {box!r}: give x,y,w,h in whole pixels") from None
+    if width < 1 or height < 1:
+        raise UsageError(f"box {box!r}: {width} pixels across and {height} down; give 1 or more of each")
+    return x, y, width, height
+
+
+def box_mask(box: str, image: Image.Image) -> Mask:
+    """`x,y,w,h` in the image's pixels, from the top left corner, is missing; what lies outside does not matter."""
+    x, y, width, height = box_numbers(box)
     mask = np.zeros((image.height, image.width), bool)
-    if width < 1 or height < 1 or x + width <= 0 or y + height <= 0 or x >= image.width or y >= image.height:
+    if x + width <= 0 or y + height <= 0 or x >= image.width or y >= image.height:
         raise UsageError(f"box {box!r}: not inside the image of {image.width} pixels across and {image.height} down")
     mask[max(y, 0) : y + height, max(x, 0) : x + width] = True
     return mask
