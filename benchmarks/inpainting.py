@@ -3,9 +3,8 @@
 The images are those of the evaluation split, on which no run was trained. Gaps: a central square of 3/8 of each side,
 the right half, and a random half of the pixels. PSNR is over the missing pixels, SSIM over the whole image. OpenCV's
 radius is the one of 3, 5 and 9 with the best PSNR on 24 images of the training split. `membrane` is Laplace's equation
-across the gap: Corolla's way to join the model's picture to the image, without the model. Where a large gap touches the
-border, the biharmonic method takes minutes for each image, so that it is left out for the half. Times are processor
-time of one thread.
+across the gap: Corolla's way to join the model's picture to the image, without the model. Times are processor time of
+one thread.
 
     python dev.py bench inpainting runs/bench-flowers/vae --mirror FOLDER
 """
@@ -126,8 +125,7 @@ def main() -> None:
             }
             radius = max(scores, key=lambda key: scores[key])
             add(name, f"radius {radius}", settings[radius])
-        if gap != "right half":
-            add("scikit-image, biharmonic", "", _biharmonic)
+        add("scikit-image, biharmonic", "", _biharmonic)
         add("membrane", "", _membrane)
         for run, model in models.items():
             for method in get_args(Method):
