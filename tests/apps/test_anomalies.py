@@ -493,3 +493,27 @@ def test_the_command_tells_in_one_line_what_is_wrong(
         last = capsys.readouterr().err.splitlines()[-1]
         assert message in last, words
         assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--fpr", "nan"], "false-positive rate nan"),
+        (["--fpr", "0"], "false-positive rate 0"),
+        (["--count", "0"], "0 images on the sheet"),
+        (["--workers", "0"], "0 workers"),
+    ],
+)
+def test_wrong_numbers_are_refused_before_the_calibration(
+    model: TrainedModel,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setattr("corolla.apps.anomalies.calibrate", lambda *_, **__: pytest.fail("calibrated first"))
+    assert cli.run(["anomalies", str(photos), "--against", str(model.path), "-o", str(tmp_path / "odd"), *more]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from corolla.cli.features import GivenPaths, check_paths
-from corolla.errors import ModelError
+from corolla.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from corolla.apps.anomalies import Calibration
@@ -50,12 +50,17 @@ def anomalies(
         source: Where the model's own images are now, if they have moved, as for `corolla fit-prior`.
         mirror: Folder or URL that holds the files of a downloaded source.
     """
-    from corolla.apps.anomalies import check_folder, check_rate, check_score, write_anomalies
+    from corolla.apps.anomalies import check_count, check_folder, check_rate, check_score, write_anomalies
     from corolla.data.listing import list_images
     from corolla.progress import ProgressDisplay
     from corolla.trained import load
 
+    # All that can be wrong without the model first: calibration may take minutes.
     check_folder(output)
+    check_rate(fpr)
+    check_count(count)
+    if workers is not None and workers < 1:
+        raise UsageError(f"{workers} workers cannot score images; ask for 1 or more")
     check_paths(images)
     trained = load(against)
     calibration = _calibration(trained, prior, recalibrate, source, mirror)

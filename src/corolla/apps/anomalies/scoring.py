@@ -133,11 +133,11 @@ def p_values(normal: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArra
     return values
 
 
-def check_rate(fpr: float, normal: int) -> None:
-    """Raise UsageError if n normal images cannot hold a false-positive rate, or it is none."""
+def check_rate(fpr: float, normal: int | None = None) -> None:
+    """Raise UsageError if it is no false-positive rate, or one that n normal images, if given, cannot hold."""
     if not 0 < fpr < 1:
         raise UsageError(f"false-positive rate {fpr:g}: give a number between 0 and 1, such as 0.05")
-    if fpr * (normal + 1) < 1:
+    if normal is not None and fpr * (normal + 1) < 1:
         raise UsageError(
             f"false-positive rate {fpr:g}: {normal} calibration images can hold none below 1/{normal + 1} = "
             f"{1 / (normal + 1):.2g}; ask for {math.ceil(1000 / (normal + 1)) / 1000:g} or more, or keep more "

@@ -89,8 +89,7 @@ def write_anomalies(
     """
     folder = Path(folder)
     check_folder(folder)
-    if count < 1:
-        raise UsageError(f"{count} images on the sheet: ask for at least 1")
+    check_count(count)
     blocks = find_anomalies(model, paths, calibration, score=score, fpr=fpr, on_error=on_error, workers=workers)
     name: ScoreName = next(known for known in calibration.card.scores if known == score)
     made = not folder.exists()
@@ -155,6 +154,12 @@ def check_folder(folder: Path) -> None:
         raise UsageError(f"{folder}: is a file; give the name of a folder")
     if folder.is_dir() and any(folder.iterdir()):
         raise UsageError(f"{folder}: is not empty; give the name of a new folder, so that nothing is replaced or mixed")
+
+
+def check_count(count: int) -> None:
+    """Raise UsageError if a sheet cannot show so many images."""
+    if count < 1:
+        raise UsageError(f"{count} images on the sheet: ask for at least 1")
 
 
 def heat(surprise: NDArray[np.float32]) -> NDArray[np.uint8]:
