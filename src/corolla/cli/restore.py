@@ -192,8 +192,8 @@ def inpaint(
                 else:
                     assert brush is not None
                     missing = masks.brush_mask(brush, picture)
-                fitted = masks.fitted_mask(trained, missing)
-                if missing.any() and not fitted.any():
+                gap = masks.fitted_mask(trained, missing)
+                if missing.any() and not gap.any():
                     raise UsageError(
                         "what is missing is all outside of what the model sees, which the recipe "
                         f"`{trained.config.data.recipe}` cuts out of the middle; there is nothing to fill in"
@@ -201,7 +201,7 @@ def inpaint(
                 result = restoration.inpaint(
                     trained,
                     picture,
-                    fitted,
+                    gap,
                     method=method,
                     completions=completions,
                     seed=(seed + number) % 2**64,
