@@ -200,5 +200,7 @@ def test_a_label_that_is_not_there_is_refused_with_similar_ones(cache: ImageCach
         find_label(many, "lily")
     with pytest.raises(UsageError, match="similar ones are sunflower"):
         find_label(many, "sunflwoer")
+    with pytest.raises(UsageError, match=r"there are kind 0, .*, kind 11 and 10 more$"):
+        find_label(many, "zzz")
     with pytest.raises(DataError, match="no labels"):
         find_label(replace(cache, labels=None, label_names=[]), "rose")

@@ -11,7 +11,7 @@ from corolla.data import ImageCache
 from corolla.errors import DataError, UsageError
 
 FEW_LABELS = 12
-"""So many are all named where a label is not found."""
+"""So many are named where no label is like the one that is not found."""
 CLOSE_LABELS = 4
 
 
@@ -20,7 +20,7 @@ def find_label(cache: ImageCache, name: str) -> int:
 
     Raises:
         DataError: the images have no labels.
-        UsageError: no label is called so; the message has the closest ones, or all.
+        UsageError: no label is called so; the message has the closest ones, or the first.
     """
     if cache.labels is None or not cache.label_names:
         raise DataError(f"label {name!r}: the model's images have no labels; give sets of images in its place")
@@ -32,7 +32,8 @@ def find_label(cache: ImageCache, name: str) -> int:
     close += [names.index(known) for known in get_close_matches(wanted, names, CLOSE_LABELS)]
     chosen = list(dict.fromkeys(close))[:CLOSE_LABELS]
     if len(names) <= FEW_LABELS or not chosen:
-        raise UsageError(f"label {name!r}: no such label; there are {', '.join(cache.label_names)}")
+        more = f" and {len(names) - FEW_LABELS} more" if len(names) > FEW_LABELS else ""
+        raise UsageError(f"label {name!r}: no such label; there are {', '.join(cache.label_names[:FEW_LABELS])}{more}")
     similar = ", ".join(cache.label_names[index] for index in chosen)
     raise UsageError(f"label {name!r}: no such label among {len(names)}; similar ones are {similar}")
 
