@@ -268,6 +268,8 @@ def test_sizes_that_cannot_be_are_refused(tmp_path: Path) -> None:
         check_poster(tmp_path / "a.webp", 20_000, 10)
     with pytest.raises(UsageError, match="11 columns on 10 pixels"):
         plan(10, 10, (16, 16), 11)
+    with pytest.raises(UsageError, match="give more columns"):
+        plan(100_000, 100_000, (16, 16), 1)
 
 
 def test_png_files_are_what_the_standard_says(tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ LARGEST_PX = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383, ".png": 2**31 - 
 """The longest side that a format allows."""
 LARGEST_REACH = 30
 """In tiles: the noise whose edge is cut off takes memory by its square."""
+MOST_IMAGES = 1_000_000
+"""Their latents are in memory at once."""
+LARGEST_STRIP_PX = 1 << 28
+"""A row of tiles is in memory at once."""
 
 Decode = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
 
@@ -114,13 +118,17 @@ def plan(width: int, height: int, tile: tuple[int, int], columns: int | None = N
     """A grid whose tiles are shaped as nearly as can be as the images, height×width `tile`.
 
     Raises:
-        UsageError: there are no columns, or more than pixels.
+        UsageError: there are no columns, or more than pixels; or more images, or larger ones, than fit into memory.
     """
     if columns is None:
         columns = max(1, round(width / TILE_PX))
     if not 1 <= columns <= width:
         raise UsageError(f"{columns} columns on {width} pixels: give 1 to {width}")
     rows = min(height, max(1, round(height * columns * tile[1] / (width * tile[0]))))
+    if rows * columns > MOST_IMAGES:
+        raise UsageError(f"{rows * columns} images on {width}x{height} pixels: give fewer columns, or a smaller size")
+    if width * -(-height // rows) > LARGEST_STRIP_PX:
+        raise UsageError(f"{columns} columns on {width}x{height} pixels: give more columns, or a smaller size")
     return Layout(width, height, columns, rows)
 
 
