@@ -141,6 +141,10 @@ def test_poster_has_its_size(cli: Cli, model: Path) -> None:
         assert found.size == (100, 60)
 
 
+def test_a_poster_of_one_image_is_told_of_as_one(cli: Cli, model: Path) -> None:
+    assert cli("poster", model, "--size", "10x10")[1].endswith("10 high; 1 image in 1 column)\n")
+
+
 def test_mistakes_are_one_line(cli: Cli, model: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     other = make_model(tmp_path / "other", photos, 2)
@@ -157,6 +161,7 @@ def test_mistakes_are_one_line(cli: Cli, model: Path, photos: Path, tmp_path: Pa
         (2, ["direction", model, "--label", "dark", "--steps", 1], "1 steps"),
         (2, ["direction", model, "--label", "dark", "--save", "a.npz"], ".safetensors"),
         (2, ["direction", model, "--from", dark / "0.png", "--to", light], "interpolate"),
+        (2, ["direction", model, "--use", "a", "--method", "mean"], "--method mean"),
         (2, ["direction", model, "--use", "a", "--mirror", "b"], "--mirror: goes with --label"),
         (1, ["direction", model, "--from", dark, "--to", tmp_path / "empty"], "empty"),
         (1, ["direction", model, "--use", tmp_path / "gone.safetensors"], "no such file"),
@@ -168,14 +173,16 @@ def test_mistakes_are_one_line(cli: Cli, model: Path, photos: Path, tmp_path: Pa
         (2, ["loop", model, "--count", 2], "at least 3 points"),
         (2, ["loop", model, "--fps", 0], "--fps 0"),
         (2, ["loop", model, "--steps", 0], "0 steps"),
-        (2, ["loop", model, dark / "0.png", light / "1.png"], "at least 3"),
+        (2, ["loop", model, dark / "0.png", light / "1.png"], "2 images to pass by: a loop needs at least 3"),
+        (2, ["loop", model, dark / "0.png"], "1 image to pass by"),
         (2, ["loop", model, dark, "--label", "dark"], "give one of them"),
-        (2, ["loop", model, "--temperature", 0], "waypoint 1 is 0"),
+        (2, ["loop", model, "--temperature", 0], "give more than 0"),
         (2, ["poster", model, "--size", "big"], "3000x2000"),
         (2, ["poster", model, "--size", "20000x10", "-o", "a.webp"], ".webp goes to 16383"),
         (2, ["poster", model, "--reach", 2, "--prior", "gmm"], "goes with standard, gaussian"),
         (2, ["poster", model, "--reach", -1], "reach -1"),
         (2, ["poster", model, "--columns", 0], "0 columns"),
+        (2, ["poster", model, "--size", "100000x100000", "--columns", 100_000], "10000000000 images"),
         (2, ["poster", model, "-o", "a.gif"], ".png"),
     ):
         code, out, err = cli(*arguments)

@@ -36,7 +36,9 @@ def closed_path(waypoints: NDArray[np.floating], count: int) -> NDArray[np.float
     """
     ends = np.asarray(waypoints, np.float64)
     if ends.ndim != 2 or len(ends) < FEWEST_WAYPOINTS or not np.isfinite(ends).all():
-        raise UsageError(f"waypoints of shape {ends.shape}: a loop needs at least {FEWEST_WAYPOINTS}, K×latent_dim")
+        raise UsageError(
+            f"waypoints of shape {ends.shape}: a loop needs at least {FEWEST_WAYPOINTS} finite ones, K×latent_dim"
+        )
     if count < FEWEST_WAYPOINTS:
         raise UsageError(f"{count} images: a loop needs at least {FEWEST_WAYPOINTS}")
     lengths = np.linalg.norm(ends, axis=1)

@@ -38,7 +38,7 @@ def direction(
     count: int = 6,
     steps: int = 9,
     extent: float = 3.0,
-    method: Literal["mean", "discriminant"] = "mean",
+    method: Literal["mean", "discriminant"] | None = None,
     seed: int = 0,
     temperature: float = 1.0,
     npz: Path | None = None,
@@ -63,7 +63,7 @@ def direction(
         steps: Positions along the direction.
         extent: How far to go to either side, in standard deviations of the codes along the direction.
         method: mean, the difference of the two sets' mean codes, or discriminant, Fisher's, which tells sets apart
-            better, and moves pictures less plainly.
+            better, and moves pictures less plainly; by default mean.
         seed: Fixes the random images.
         temperature: Scale of the prior's standard deviation that random images are drawn with.
         npz: Write the arrays `images`, `latents`, `shifts` and `axis` to this file as well.
@@ -80,12 +80,14 @@ def direction(
     _check_ways(label, others, target, use)
     if label is None:
         refuse_without_label(source, mirror)
+    if use is not None and method is not None:
+        raise UsageError(f"--method {method}: says how to find a direction, and --use gives one; leave one of them out")
     if count < 1:
         raise UsageError(f"--count {count}: give at least 1")
     trained = load_model(model)
     files = find_images(images, at_most_from_folders=count)
     starts = trained.encode(files) if files else trained.sample_latents(count, seed=seed, temperature=temperature)
-    found = _find(trained, label, others, target, use, method, source, mirror)
+    found = _find(trained, label, others, target, use, method or "mean", source, mirror)
     moved = move(trained, found, starts, steps=steps, extent=extent)
     card = found.card
     print(

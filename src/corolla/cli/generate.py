@@ -67,13 +67,21 @@ def loop(
         raise UsageError(f"--count {count}: give at least {FEWEST_WAYPOINTS} points, which a loop needs")
     if not 0.1 <= fps <= 50:
         raise UsageError(f"--fps {fps:g}: give 0.1 to 50 images a second")
+    if temperature == 0 and not images:
+        raise UsageError("--temperature 0: all points would be the same one; give more than 0")
     if images and (like or label is not None or prior != "standard"):
         raise UsageError("images to pass by and --prior, --label or --like: each says where to go; give one of them")
     trained = load_model(model)
     trained.sample_latents(1, seed=seed, temperature=temperature)  # wrong values are refused before a fit
     chosen = find_prior(trained, prior, label, like, source=source, mirror=mirror)
     if images:
-        waypoints = trained.encode(find_images(images, at_most_from_folders=count))
+        files = find_images(images, at_most_from_folders=count)
+        if len(files) < FEWEST_WAYPOINTS:
+            raise UsageError(
+                f"{len(files)} image{'s'[: len(files) != 1]} to pass by: a loop needs at least {FEWEST_WAYPOINTS}; "
+                "name more, or see `corolla interpolate`"
+            )
+        waypoints = trained.encode(files)
     else:
         waypoints = trained.sample_latents(count, seed=seed, temperature=temperature, prior=chosen)
     between = (MOVING_STEPS_BETWEEN if moves else STILL_STEPS - 1) if steps is None else steps
@@ -150,4 +158,8 @@ def poster(
             progress=show,
         )
     number = layout.columns * layout.rows
-    report(output, f"{width} pixels wide, {height} high; {number} images in {layout.columns} columns")
+    report(
+        output,
+        f"{width} pixels wide, {height} high; {number} image{'s'[: number != 1]} in "
+        f"{layout.columns} column{'s'[: layout.columns != 1]}",
+    )
