@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
 import warnings
@@ -10,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from corolla import cli
 from corolla.apps.features import read_features, write_features
-from corolla.errors import DataError, UsageError
+from corolla.apps.features.cluster import encoded_by_ray
+from corolla.data.listing import list_images
+from corolla.errors import DataError, ModelError, UsageError
 from corolla.trained import TrainedModel
 
 
@@ -81,6 +85,18 @@ def test_ray_writes_the_same_rows_in_the_same_order(
     np.testing.assert_array_equal(theirs.variances, ours.variances)
     with pytest.raises(DataError, match=r"11\.png: not a JPEG.*repair or remove it"):
         write_features(model, relative, "strict.npz", on_error="refuse", engine="ray")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_what_goes_wrong_in_a_task_is_told_as_it_is_here(model: TrainedModel, files: list[Path]) -> None:
+    broken = copy.deepcopy(model.vae)
+    with torch.no_grad():
+        next(broken.encoder.parameters()).fill_(torch.nan)
+    damaged = TrainedModel(broken, model.card)
+    with pytest.raises(ModelError, match="codes of these images are not finite"):
+        list(encoded_by_ray(damaged, [list(list_images(files[:2]))], variance=False, on_error="skip"))
 
 
 @pytest.mark.usefixtures("model")

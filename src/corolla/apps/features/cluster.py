@@ -19,7 +19,7 @@ import torch
 
 from corolla.apps.features.encoding import Block, OnError, accepted, batch_length, encode_batch
 from corolla.data.listing import Entry
-from corolla.errors import missing_extra
+from corolla.errors import CorollaError, missing_extra
 from corolla.trained import TrainedModel
 
 
@@ -47,14 +47,21 @@ def encoded_by_ray(
 
     def encode(row: dict[str, Any]) -> dict[str, Any]:
         torch.set_num_threads(1)
-        block = encode_batch(ray.get(shared), pickle.loads(row["batch"]), variance, threading.Event())
-        return {"block": pickle.dumps(block)}
+        made: Block | CorollaError
+        try:
+            made = encode_batch(ray.get(shared), pickle.loads(row["batch"]), variance, threading.Event())
+        except CorollaError as error:  # a task that raised would come back as an error of Ray's
+            made = error
+        return {"made": pickle.dumps(made)}
 
     tasks = ray.data.from_items(items, override_num_blocks=len(items)).map(encode, num_cpus=1)
     tasks.context.execution_options.preserve_order = True
     tasks.context.enable_progress_bars = False  # Corolla shows its own
     for row in tasks.iter_rows():
-        yield accepted(pickle.loads(row["block"]), on_error)
+        made = pickle.loads(row["made"])
+        if isinstance(made, CorollaError):
+            raise made
+        yield accepted(made, on_error)
 
 
 def check_ray() -> ModuleType:
