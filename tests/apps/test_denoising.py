@@ -16,6 +16,7 @@ from corolla.apps.restoration.latents import drawn_latents, log_posterior, map_l
 from corolla.apps.restoration.membrane import membrane
 from corolla.apps.restoration.noise import clipped_mean, impulses, jpeg_sigma, unclipped
 from corolla.apps.restoration.residuals import PATCH_PX, SCALES, residual_prior
+from corolla.distributions.gaussians import GaussianPrior
 from corolla.errors import ModelError, UsageError
 from corolla.metrics import psnr
 from corolla.trained import TrainedModel
@@ -31,11 +32,17 @@ def _linear(z: torch.Tensor) -> torch.Tensor:
     return (z @ WEIGHTS + BIAS).reshape(-1, 3, 4, 4)
 
 
-def _closed_form(y: torch.Tensor, precision: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of p(z|y) for y = z·W + b + e and z ~ N(0, I)."""
+def _closed_form(
+    y: torch.Tensor, precision: torch.Tensor, middle: np.ndarray | None = None, scale: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of p(z|y) for y = z·W + b + e and z ~ N(middle, scale·scaleᵀ), by default N(0, I)."""
     w, d = WEIGHTS.double().numpy(), precision.double().flatten().numpy()
-    covariance = np.linalg.inv(np.eye(LATENTS) + (w * d) @ w.T)
-    return (covariance @ (w * d) @ (y.double().flatten().numpy() - BIAS.double().numpy())), covariance
+    middle = np.zeros(LATENTS) if middle is None else middle
+    scale = np.eye(LATENTS) if scale is None else scale
+    inverse = np.linalg.inv(scale @ scale.T)
+    covariance = np.linalg.inv(inverse + (w * d) @ w.T)
+    seen = (w * d) @ (y.double().flatten().numpy() - BIAS.double().numpy())
+    return covariance @ (seen + inverse @ middle), covariance
 
 
 # --- latents ----------------------------------------------------------------------------------------------------------
@@ -63,6 +70,28 @@ def test_draws_with_a_linear_decoder_have_the_posteriors_moments() -> None:
         torch.zeros(count, LATENTS),
         torch.Generator().manual_seed(0),
         steps=150,
+    ).numpy()
+    scale = np.sqrt(np.diag(covariance))
+    assert_allclose(drawn.mean(0), mean, atol=4 * scale.max() / np.sqrt(count) + 0.02)
+    assert_allclose(np.cov(drawn.T), covariance, atol=0.08 * scale.max() ** 2)
+
+
+def test_draws_under_a_gaussian_prior_are_those_of_the_closed_form() -> None:
+    count = 4000
+    y = torch.tensor(RNG.standard_normal((1, 3, 4, 4)), dtype=torch.float32)
+    precision = torch.tensor(RNG.uniform(0, 0.05, (1, 1, 4, 4)), dtype=torch.float32)
+    prior = GaussianPrior(LATENTS)
+    prior.mean = torch.tensor([1.0, -2.0, 0.5]).double()
+    prior.scale_tril = torch.tensor([[0.5, 0, 0], [0.3, 0.8, 0], [-0.2, 0.1, 1.5]]).double()
+    mean, covariance = _closed_form(y, precision.expand_as(y), prior.mean.numpy(), prior.scale_tril.numpy())
+    drawn = drawn_latents(
+        _linear,
+        y.repeat(count, 1, 1, 1),
+        precision.expand(count, 1, 4, 4),
+        torch.zeros(count, LATENTS),
+        torch.Generator().manual_seed(0),
+        prior=prior,
+        steps=300,
     ).numpy()
     scale = np.sqrt(np.diag(covariance))
     assert_allclose(drawn.mean(0), mean, atol=4 * scale.max() / np.sqrt(count) + 0.02)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 from PIL import Image
 
@@ -12,6 +13,7 @@ from corolla import cli
 from corolla.apps.restoration import inpaint
 from corolla.apps.restoration.inpainting import Method
 from corolla.apps.restoration.masks import box_mask, brush_mask, colour_mask, file_mask, fitted_mask
+from corolla.distributions.gaussians import GaussianPrior
 from corolla.errors import DataError, UsageError
 from corolla.trained import TrainedModel
 
@@ -268,3 +270,25 @@ def test_an_image_that_is_named_twice_is_filled_once_and_seeds_do_not_run_over(
     assert cli.run([*command, "--box", "4,4,8,8", "--seed", str(2**64 - 1)]) == 0
     assert "3 images;" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "large.png"]
+
+
+def test_a_fitted_prior_fills_differently_and_what_it_cannot_do_is_refused(model: TrainedModel) -> None:
+    prior = GaussianPrior(model.latent_dim)
+    prior.mean = torch.full((model.latent_dim,), 2.0).double()
+    prior.scale_tril = 0.1 * torch.eye(model.latent_dim).double()
+    model.fitted_priors["gaussian"] = prior
+    images = model.sample(1, seed=3)
+    missing = np.zeros((model.height, model.width), bool)
+    missing[:, model.width // 4 :] = True
+    standard, fitted = (inpaint(model, images, missing, completions=2, prior=name) for name in ("standard", "gaussian"))
+    assert (standard.images != fitted.images).any()
+    middle = model.decode(prior.mean.numpy())[0]
+    near, far = (np.abs(found.decoded[0].astype(float) - middle).mean() for found in (fitted, standard))
+    assert near < far  # the narrow prior holds completions to its middle
+    for wish, told in (
+        ({"prior": "gmm", "completions": 2}, "draws are made under standard and gaussian"),
+        ({"prior": "gaussian", "method": "gibbs"}, "gibbs takes latents from"),
+        ({"prior": "cauchy"}, "no such prior"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            inpaint(model, images, missing, **wish)

@@ -129,6 +129,7 @@ def inpaint(
     brush: Path | None = None,
     method: Literal["optimise", "gibbs"] = "optimise",
     completions: int = 1,
+    prior: str = "standard",
     seed: int = 0,
     strict: bool = False,
 ) -> None:
@@ -144,6 +145,8 @@ def inpaint(
         brush: A JSON file with strokes: [{"radius": 4, "points": [[10, 10], [30, 12]]}].
         method: Search for the latents that explain what is known, or alternate between encoding and filling.
         completions: How many different ones for each image: NAME-1.png, NAME-2.png and so on.
+        prior: Of the latents, for optimise: standard, or one that is fitted to the model's codes, see `corolla
+            fit-prior`; gaussian suits models of a small β.
         seed: Fixes all that is drawn.
         strict: Stop at an image that cannot be used; otherwise it is left out with a warning.
     """
@@ -153,6 +156,7 @@ def inpaint(
     from corolla.apps import restoration
     from corolla.apps.pictures import save_picture
     from corolla.apps.restoration import masks
+    from corolla.cli.priors import fit_if_missing
     from corolla.data.images import open_image
     from corolla.progress import ProgressDisplay
     from corolla.trained import load, seeded_generator
@@ -167,6 +171,7 @@ def inpaint(
     trained = load(model)
     # What is wrong with all images alike is said once, not of each.
     restoration.check_completions(trained, completions)
+    restoration.check_prior(prior, method, completions)
     seeded_generator(seed)
     blank = Image.new("RGB", (1, 1))
     if mask is not None:
@@ -177,6 +182,7 @@ def inpaint(
         masks.box_numbers(box)
     elif brush is not None:
         masks.brush_mask(brush, blank)
+    fit_if_missing(trained, prior)
     names = output_names(found)
     done = scaled = 0
     with ProgressDisplay("inpainting", len(found)) as display:
@@ -204,6 +210,7 @@ def inpaint(
                     gap,
                     method=method,
                     completions=completions,
+                    prior=prior,
                     seed=(seed + number) % 2**64,
                 )
             except (DataError, UsageError) as error:

@@ -1,7 +1,7 @@
 """Restoration: images with noise or gaps, through a trained model, to whole ones."""
 
 from corolla.apps.restoration.denoising import Denoised, denoise
-from corolla.apps.restoration.inpainting import Inpainted, check_completions, inpaint
+from corolla.apps.restoration.inpainting import Inpainted, check_completions, check_prior, inpaint
 from corolla.apps.restoration.noise import Noise, corrupt, parse_noise
 from corolla.apps.restoration.residuals import ResidualPrior, fit_residual_prior, residual_prior
 
@@ -11,6 +11,7 @@ __all__ = [
     "Noise",
     "ResidualPrior",
     "check_completions",
+    "check_prior",
     "corrupt",
     "denoise",
     "fit_residual_prior",

@@ -14,7 +14,8 @@ from torch import Tensor
 from corolla.apps.restoration.denoising import decoder, latent_log_prior
 from corolla.apps.restoration.latents import drawn_latents, log_posterior, map_latents
 from corolla.apps.restoration.membrane import membrane
-from corolla.distributions import sample_prior
+from corolla.distributions import check_prior_name, sample_prior
+from corolla.distributions.gaussians import GaussianPrior
 from corolla.errors import UsageError
 from corolla.objectives import AUTO_ENCODERS
 from corolla.trained import Images, TrainedModel, seeded_generator
@@ -61,6 +62,7 @@ def inpaint(
     *,
     method: Method = "optimise",
     completions: int = 1,
+    prior: str = "standard",
     seed: int = 0,
     restarts: int = RESTARTS,
     reach_px: float = np.inf,
@@ -80,6 +82,8 @@ def inpaint(
         missing: where the gaps are, N×H×W at the model's size, or H×W for all images.
         method: optimise or gibbs.
         completions: how many for each image, K; at most MOST_COMPLETIONS.
+        prior: of the latents, for optimise: standard, or one that is fitted to the model's codes. Further completions
+            are drawn under standard and gaussian alone.
         seed: fixes all that is drawn.
         restarts: from how many places `optimise` starts for the first completion.
         reach_px: how far into a gap the correction at its edge reaches; by default it does not fade.
@@ -95,6 +99,7 @@ def inpaint(
     if restarts < 1 or not reach_px > 0:
         raise UsageError(f"{restarts} restarts, reach {reach_px:g}: both are above 0")
     check_completions(model, completions)
+    check_prior(prior, method, completions)
     pixels = model.pixels(images)
     observed = (pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255)).astype(np.uint8)
     known = ~np.broadcast_to(_checked(missing, observed), observed.shape[:3])
@@ -102,7 +107,7 @@ def inpaint(
     latents = _optimised if method == "optimise" else _by_gibbs
     whole, decoded = [], []
     for index, (image, mask) in enumerate(zip(observed / 255.0, known, strict=True)):
-        z = latents(model, image, mask, completions, restarts, generator)
+        z = latents(model, image, mask, completions, restarts, prior, generator)
         with torch.no_grad():
             drawn = decoder(model)(z).permute(0, 2, 3, 1).double().numpy()
         joined = np.stack([mean + membrane(image - mean, mask, reach_px=reach_px) for mean in drawn])
@@ -122,6 +127,19 @@ def check_completions(model: TrainedModel, completions: int) -> None:
         raise UsageError(
             f"{completions} completions: an auto-encoder ({model.config.objective.name}) has no posterior to draw them "
             "from; ask for one, or take a VAE"
+        )
+
+
+def check_prior(prior: str, method: Method, completions: int) -> None:
+    """Raise UsageError if a prior is none, or cannot be used by a method, or for so many completions."""
+    if check_prior_name(prior) == "standard":
+        return
+    if method == "gibbs":
+        raise UsageError(f"prior {prior}: gibbs takes latents from q(z|x) alone; leave the prior out, or take optimise")
+    if completions > 1 and prior != "gaussian":
+        raise UsageError(
+            f"{completions} completions under the prior {prior}: draws are made under standard and gaussian; take one "
+            "of these, or ask for one completion"
         )
 
 
@@ -146,12 +164,13 @@ def _optimised(
     known: NDArray[np.bool_],
     completions: int,
     restarts: int,
+    prior: str,
     generator: torch.Generator,
 ) -> Tensor:
     """Latents K×latent_dim: the best that several starts lead to, then draws."""
     count = max(restarts, completions)
     first = _filled(image, known)
-    others = model.decode(sample_prior(count - 1, model.latent_dim, generator)) / 255.0 if count > 1 else None
+    others = model.decode(model.prior(prior).sample(count - 1, generator)) / 255.0 if count > 1 else None
     fills = first[None] if others is None else np.concatenate([first[None], others])
     fills = np.where(known[..., None], image, fills)
     start = model.posterior(fills.astype(np.float32)).mean
@@ -160,7 +179,7 @@ def _optimised(
         missed = ((decoder(model)(start[:1]) - y) ** 2).mean(1)[0][torch.from_numpy(known)]
     variance = max(float(missed.mean()), _SMALLEST_VARIANCE)
     precision = torch.from_numpy(known)[None, None].float() / (variance * VALUES_THAT_GO_TOGETHER)
-    log_prior = latent_log_prior(model)
+    log_prior = latent_log_prior(model, prior)
     decode = decoder(model)
     found = map_latents(decode, y, precision, start[:restarts], log_prior=log_prior, steps=STEPS)
     with torch.no_grad():
@@ -168,8 +187,15 @@ def _optimised(
     if completions == 1:
         return found[best : best + 1]
     shape = completions - 1, 1, 1, 1
+    gaussian = model.prior(prior)
     drawn = drawn_latents(
-        decode, y.repeat(shape), precision.repeat(shape), start[1:completions], generator, steps=STEPS
+        decode,
+        y.repeat(shape),
+        precision.repeat(shape),
+        start[1:completions],
+        generator,
+        prior=gaussian if isinstance(gaussian, GaussianPrior) else None,
+        steps=STEPS,
     )
     return torch.cat([found[best : best + 1], drawn])
 
@@ -180,6 +206,7 @@ def _by_gibbs(
     known: NDArray[np.bool_],
     completions: int,
     _restarts: int,
+    _prior: str,
     generator: torch.Generator,
 ) -> Tensor:
     """Latents K×latent_dim: where chains end."""

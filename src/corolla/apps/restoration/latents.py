@@ -13,6 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from corolla.distributions.gaussians import GaussianPrior
+
 Decoder = Callable[[Tensor], Tensor]
 """Latents N×latent_dim to the means of p(x|z), N×C×H×W."""
 LogPrior = Callable[[Tensor], Tensor]
@@ -72,9 +74,16 @@ def map_latents(
 
 
 def drawn_latents(
-    decode: Decoder, y: Tensor, precision: Tensor, start: Tensor, generator: torch.Generator, *, steps: int = STEPS
+    decode: Decoder,
+    y: Tensor,
+    precision: Tensor,
+    start: Tensor,
+    generator: torch.Generator,
+    *,
+    prior: GaussianPrior | None = None,
+    steps: int = STEPS,
 ) -> Tensor:
-    """Draws from p(z|y) under the standard prior by randomised optimisation, N×latent_dim.
+    """Draws from p(z|y) under the standard prior, or another Gaussian, by randomised optimisation, N×latent_dim.
 
     The observation is moved by a draw of its own noise, the middle of the prior by a draw from the prior, and the
     maximum found anew. For a linear decoder that is an exact draw, for others a good guess (Papandreou & Yuille 2010,
@@ -82,5 +91,11 @@ def drawn_latents(
     """
     noise = torch.randn(y.shape, generator=generator)
     moved = y + noise * torch.where(precision > 0, precision, 1.0).rsqrt() * (precision > 0)
-    centre = torch.randn(start.shape, generator=generator)
-    return map_latents(decode, moved, precision, start, log_prior=lambda z: standard_log_prior(z - centre), steps=steps)
+    centre = torch.randn(start.shape, generator=generator) if prior is None else prior.sample(len(start), generator)
+
+    def log_prior(z: Tensor) -> Tensor:
+        if prior is None:
+            return standard_log_prior(z - centre)
+        return prior.log_prob(z - centre + prior.mean).to(z.dtype)
+
+    return map_latents(decode, moved, precision, start, log_prior=log_prior, steps=steps)
