@@ -469,6 +469,9 @@ def test_the_command_calibrates_once_and_writes(
     assert cli.run(["anomalies", "-", "--against", "run", "--fpr", "0.1", "--recalibrate", "-o", "third"]) == 0
     assert kept.read_bytes() == before
     assert "(1 image; " in capsys.readouterr().out
+    assert cli.run([*words, "fourth", "--prior", "gaussian", "--score", "prior"]) == 0
+    assert "prior-gaussian.safetensors (fitted first, with the defaults, " in capsys.readouterr().out
+    assert "prior" in Path("fourth/anomalies.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
 
 
 @pytest.mark.usefixtures("photos")
@@ -480,7 +483,6 @@ def test_the_command_tells_in_one_line_what_is_wrong(
     for words, code, message in (
         (["photos", "--fpr", "0.001"], 2, "can hold none below"),
         (["photos", "--fpr", "0.1", "--score", "prior"], 2, "needs a prior"),
-        (["photos", "--fpr", "0.1", "--prior", "gmm"], 1, "fit this prior"),
         (["photos", "--fpr", "0.1", "--strict"], 1, "broken.png"),
         (["nowhere"], 1, "nowhere: no such file"),
         ([], 2, "no images given"),

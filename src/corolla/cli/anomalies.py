@@ -43,7 +43,7 @@ def anomalies(
         fpr: Of images like the model's own, at most this share is flagged on average.
         count: Images on the contact sheet, at most.
         maps: Which images get a picture of where they are odd.
-        prior: Score codes by this prior too, which `corolla fit-prior` made.
+        prior: Score codes by this prior too; it is fitted first if `corolla fit-prior` has not made it.
         recalibrate: Find out anew what is normal, in place of what the model folder holds.
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
         workers: Threads that read and score images; by default one for each core.
@@ -100,12 +100,15 @@ def _calibration(
 ) -> Calibration:
     """What the model folder holds, unless there is none or another prior is wanted; then it is made and kept there."""
     from corolla.apps.anomalies import calibrate, calibration_file, load_calibration, save_calibration
+    from corolla.cli.priors import fit_if_missing
 
     file = calibration_file(trained)
     if not recalibrate and file is not None and file.is_file():
         found = load_calibration(trained)
         if prior in (None, found.card.prior):
             return found
+    if prior is not None:
+        fit_if_missing(trained, prior, source=source, mirror=mirror)
     calibration = calibrate(trained, prior=prior, source=source, mirror=mirror)
     card = calibration.card
     how = f"calibrated on {card.calibration_images:,} images, by what is normal in {card.reference_images:,} others"

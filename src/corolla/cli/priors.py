@@ -57,13 +57,13 @@ def fit_prior(
     _report(fitted)
 
 
-def fit_if_missing(trained: TrainedModel, prior: str) -> None:
+def fit_if_missing(trained: TrainedModel, prior: str, *, source: str | None = None, mirror: str | None = None) -> None:
     """Fit a prior with the defaults, and say so, if the model has none by that name."""
     if trained.has_prior(prior):
         return
     from corolla.apps.priors import fit_prior as fit
 
-    _report(fit(trained, prior), "fitted first, with the defaults, ")
+    _report(fit(trained, prior, source=source, mirror=mirror), "fitted first, with the defaults, ")
 
 
 def _report(fitted: FittedPrior, how: str = "fitted ") -> None:

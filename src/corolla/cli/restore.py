@@ -80,7 +80,7 @@ def denoise(
         raise UsageError("no images given; name image files or folders of them")
     found = list(dict.fromkeys(find_images(images)))
     trained = load(model)
-    fit_if_missing(trained, prior)
+    fit_if_missing(trained, prior, source=source, mirror=mirror)
     residuals = None
     if kind.kind != "salt_pepper":  # which needs none
         residuals, file = restoration.residual_prior(trained, source=source, mirror=mirror)
