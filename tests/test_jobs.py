@@ -28,7 +28,12 @@ def start(path, config):
     print(process.pid, flush=True)
     return process
 
+def sleep(seconds, sleep=jobs.time.sleep):
+    print("both are begun", flush=True)
+    sleep(seconds)
+
 jobs._start = start
+jobs.time.sleep = sleep
 jobs.train_all({Path(name): Config() for name in "ab"}, 2)
 """
 
@@ -50,6 +55,7 @@ def test_trainings_end_with_the_benchmark(tmp_path: Path) -> None:
     ) as benchmark:
         assert benchmark.stdout is not None
         children = [int(benchmark.stdout.readline()) for _ in range(2)]
+        assert benchmark.stdout.readline() == "both are begun\n"
         benchmark.terminate()
         assert benchmark.wait(60) == 128 + signal.SIGTERM
     for child in children:
