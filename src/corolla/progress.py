@@ -18,8 +18,8 @@ MEGABYTE = 1_000_000
 class ProgressDisplay:
     """Progress of a job of `total` steps, written to standard error.
 
-    Call `due` to learn whether it is time to show something, so that the work of making the text is not done at every
-    step; then `update`. `line` leaves a line of text behind.
+    `show` is a job's `progress=`. Where making a text is work, call `due` to learn whether it is time to show something,
+    then `update`. `line` leaves a line of text behind.
     """
 
     def __init__(self, title: str, total: int, *, start: int = 0, console: Console | None = None) -> None:
@@ -74,6 +74,13 @@ class ProgressDisplay:
         left = spent / max(1, step - self._start) * (self.total - step)
         self.line(f"{self._title} {step}/{self.total}, {left / 60:.1f} min left{'; ' if note else ''}{note}")
 
+    def show(self, step: int, total: int | None = None, note: str = "") -> None:
+        """Show that `step` steps are done, of `total` if that is known only now, if it is time to."""
+        if total is not None and total != self.total:
+            self.begin(0, total)
+        if self.due():
+            self.update(step, note)
+
     def line(self, text: str) -> None:
         """Leave a line of text behind, above the bar."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -94,7 +101,6 @@ def transfer_progress() -> Iterator[Callable[[str, int, int | None], None]]:
             if what not in displays:
                 current.close()
                 displays[what] = current.enter_context(ProgressDisplay(f"{what}, MB", (of or 0) // MEGABYTE))
-            if displays[what].due():
-                displays[what].update(done // MEGABYTE)
+            displays[what].show(done // MEGABYTE)
 
         yield show

@@ -23,12 +23,7 @@ def open_images(data: DataConfig) -> ImageCache:
         source = open_source(data.source, mirror=data.mirror, progress=show_transfer)
     height, width = data.size
     with ProgressDisplay(f"reading {source.name}", len(source.keys)) as display:
-
-        def show(done: int, _total: int) -> None:
-            if display.due():
-                display.update(done)
-
-        return open_cache(source, RECIPES[data.recipe], height, width, on_error=data.on_error, progress=show)
+        return open_cache(source, RECIPES[data.recipe], height, width, on_error=data.on_error, progress=display.show)
 
 
 def own_images(model: TrainedModel, *, source: str | None = None, mirror: str | None = None) -> ImageCache:

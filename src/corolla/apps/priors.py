@@ -98,15 +98,8 @@ def fit_prior(
     codes = _codes(model, cache.images, train_rows, draws, generator)
     fit_seed = int(torch.randint(2**32, (), generator=generator))
     with ProgressDisplay(f"fitting {name}", 1) as display:
-
-        def show(done: int, total: int, note: str) -> None:
-            if display.total != total:
-                display.begin(0, total)
-            if display.due():
-                display.update(done, note)
-
         display.due()  # starts the clock
-        prior: Prior = kind.fit(codes, seed=fit_seed, progress=show, **given)
+        prior: Prior = kind.fit(codes, seed=fit_seed, progress=display.show, **given)
     test = _codes(model, cache.images, eval_rows, 1, generator)[:, 0]
     with torch.no_grad():
         reached, standard = (float(p.log_prob(test).mean()) for p in (prior, model.prior("standard")))
@@ -133,8 +126,7 @@ def _codes(
     parts = []
     with ProgressDisplay("encoding images", len(rows)) as display:
         for start in range(0, len(rows), BATCH_SIZE):
-            if display.due():
-                display.update(start)
+            display.show(start)
             q = model.posterior(np.asarray(images[rows[start : start + BATCH_SIZE]]))
             mean, stddev = q.mean[:, None], q.stddev[:, None]
             if model.config.objective.name in AUTO_ENCODERS:

@@ -70,11 +70,6 @@ def anomalies(
         paths = GivenPaths(images, spool)
         total = sum(1 for _ in list_images(paths))
         with ProgressDisplay("scoring", total) as display:
-
-            def show(done: int) -> None:
-                if display.due():
-                    display.update(done)
-
             written = write_anomalies(
                 trained,
                 paths,
@@ -86,7 +81,7 @@ def anomalies(
                 maps=maps,
                 on_error="refuse" if strict else "skip",
                 workers=workers,
-                progress=show,
+                progress=display.show,
             )
     number = f"{written.rows} image{'s' if written.rows > 1 else ''}"
     left_out = f", {written.left_out} left out" if written.left_out else ""

@@ -47,11 +47,6 @@ def compress(
     trained = load(model)
     found = find_images(images)
     with ProgressDisplay("compressing", len(found)) as display:
-
-        def show(done: int) -> None:
-            if display.due():
-                display.update(done)
-
         result = compression.compress(
             trained,
             iter(found),
@@ -60,7 +55,7 @@ def compress(
             lossless=lossless,
             names=names,
             on_error="refuse" if strict else "skip",
-            progress=show,
+            progress=display.show,
         )
     each = result.bytes / result.images
     bits = 8 * each / (trained.height * trained.width)

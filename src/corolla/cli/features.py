@@ -52,11 +52,6 @@ def embed(
         paths = GivenPaths(images, spool)
         total = sum(1 for _ in list_images(paths))
         with ProgressDisplay("embedding", total) as display:
-
-            def show(done: int) -> None:
-                if display.due():
-                    display.update(done)
-
             written = write_features(
                 trained,
                 paths,
@@ -65,7 +60,7 @@ def embed(
                 on_error="refuse" if strict else "skip",
                 workers=workers,
                 engine=engine,
-                progress=show,
+                progress=display.show,
             )
     number = f"{written.rows} image{'s' if written.rows > 1 else ''}"
     found = f", {written.found} of them done before" if written.found else ""

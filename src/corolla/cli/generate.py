@@ -139,13 +139,6 @@ def poster(
     trained.sample_latents(1, seed=seed, temperature=temperature)  # wrong values are refused before a fit
     chosen = find_prior(trained, prior, label, like, source=source, mirror=mirror)
     with ProgressDisplay("painting rows", 1) as display:
-
-        def show(done: int, total: int) -> None:
-            if display.total != total:
-                display.begin(0, total)
-            if display.due():
-                display.update(done)
-
         layout = write_poster(
             trained,
             output,
@@ -155,7 +148,7 @@ def poster(
             seed=seed,
             temperature=temperature,
             prior=chosen,
-            progress=show,
+            progress=display.show,
         )
     number = layout.columns * layout.rows
     report(

@@ -106,8 +106,7 @@ def denoise(
                     kept.append(np.stack([psnr(pixels, made), similar]))
             sigmas += [value for value in result.sigma if not np.isnan(value)]
             done += len(paths)
-            if display.due():
-                display.update(done)
+            display.show(done)
     check_done(done, found)
     strength = f", noise of {np.mean(sigmas):.1f} levels" if kind.kind == "gaussian" and kind.level is None else ""
     left_out = f", {len(found) - done} left out" if done < len(found) else ""
@@ -225,8 +224,7 @@ def inpaint(
                 save_picture(output / f"{names[path]}{suffix}.png", Image.fromarray(np.asarray(whole)))
             done += 1
             scaled += picture.size != (trained.width, trained.height)
-            if display.due():
-                display.update(number + 1)
+            display.show(number + 1)
     check_done(done, found)
     left_out = f", {len(found) - done} left out" if done < len(found) else ""
     size = f"{trained.height}x{trained.width} pixels"

@@ -183,8 +183,7 @@ def _batches(
     length = batch_length(model)
     with ProgressDisplay(title, len(rows)) as display:
         for start in range(0, len(rows), length):
-            if display.due():
-                display.update(start)
+            display.show(start)
             yield np.asarray(images[rows[start : start + length]])
 
 

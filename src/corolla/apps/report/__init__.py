@@ -63,8 +63,7 @@ def write_report(
     sections = []
     with ProgressDisplay("writing the report", len(SECTIONS)) as display:
         for done, write in enumerate(SECTIONS):
-            if display.due():
-                display.update(done)
+            display.show(done)
             sections.append(write(subject))
     name = Path(run).absolute().name
     opening = (

@@ -180,7 +180,6 @@ def _drawn(factors: NDArray[np.float32], height: int, width: int) -> NDArray[np.
     parts = []
     with ProgressDisplay("drawing florets", len(factors)) as display:
         for start in range(0, len(factors), _DRAWN_AT_A_TIME):
-            if display.due():
-                display.update(start)
+            display.show(start)
             parts.append(render(factors[start : start + _DRAWN_AT_A_TIME], height, width))
     return np.concatenate(parts)
