@@ -7,16 +7,17 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from corolla.data.cache import usable_cores
+
 _PACKAGES = ("torch", "lightning", "numpy", "pillow")
 
 
 def describe() -> str:
     """A few lines on the software and the machine that a benchmark runs on."""
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     lines = [
         f"Python {platform.python_version()}, {packages}",
-        f"{platform.system()} {platform.machine()}, {_processor()}, {cores} cores",
+        f"{platform.system()} {platform.machine()}, {_processor()}, {usable_cores()} cores",
     ]
     if hasattr(os, "getloadavg"):
         lines.append(f"load when started: {os.getloadavg()[0]:.1f} (0 is an idle machine)")

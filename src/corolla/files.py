@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from corolla.errors import DataError
+from corolla.errors import DataError, UsageError
 
 PATIENCE_SECONDS = 2.0
 """How long a lock is waited for in silence."""
@@ -38,6 +38,14 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file under a temporary name and rename it, so that it is there whole or not at all. Raises OSError."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise UsageError if files cannot be written into a folder without replacing others or mixing with them."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; give the name of a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder}: is not empty; give the name of a new folder, so that nothing is replaced or mixed")
 
 
 @contextmanager

@@ -18,8 +18,8 @@ MEGABYTE = 1_000_000
 class ProgressDisplay:
     """Progress of a job of `total` steps, written to standard error.
 
-    `show` is a job's `progress=`. Where making a text is work, call `due` to learn whether it is time to show something,
-    then `update`. `line` leaves a line of text behind.
+    `show` is a job's `progress=`. Where making a text is work, call `due` to learn whether it is time to show
+    something, then `update`. `line` leaves a line of text behind.
     """
 
     def __init__(self, title: str, total: int, *, start: int = 0, console: Console | None = None) -> None:

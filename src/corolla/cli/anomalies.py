@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from corolla.cli.features import GivenPaths, check_paths
 from corolla.errors import ModelError, UsageError
+from corolla.files import check_new_folder
 
 if TYPE_CHECKING:
     from corolla.apps.anomalies import Calibration
@@ -50,13 +51,13 @@ def anomalies(
         source: Where the model's own images are now, if they have moved, as for `corolla fit-prior`.
         mirror: Folder or URL that holds the files of a downloaded source.
     """
-    from corolla.apps.anomalies import check_count, check_folder, check_rate, check_score, write_anomalies
+    from corolla.apps.anomalies import check_count, check_rate, check_score, write_anomalies
     from corolla.data.listing import list_images
     from corolla.progress import ProgressDisplay
     from corolla.trained import load
 
     # All that can be wrong without the model first: calibration may take minutes.
-    check_folder(output)
+    check_new_folder(output)
     check_rate(fpr)
     check_count(count)
     if workers is not None and workers < 1:

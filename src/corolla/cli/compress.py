@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from corolla.cli.use import find_images
 from corolla.errors import UsageError
+from corolla.files import check_new_folder
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 
@@ -79,10 +80,7 @@ def decompress(file: Path, /, *, model: Path, output: Output) -> None:
     from corolla.apps.pictures import save_picture
     from corolla.trained import load
 
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output}: is a file; give the name of a folder")
-    if output.is_dir() and any(output.iterdir()):
-        raise UsageError(f"{output}: is not empty; give the name of a new folder, so that no picture is replaced")
+    check_new_folder(output)
     number = 0
     for block in compression.decompress(load(model), file):
         for index, image in enumerate(block.images):

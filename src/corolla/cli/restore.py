@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from corolla.cli.use import find_images
 from corolla.errors import DataError, UsageError
+from corolla.files import check_new_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +70,7 @@ def denoise(
     from corolla.progress import ProgressDisplay
     from corolla.trained import load
 
-    check_folder(output)
+    check_new_folder(output)
     damage = None if corrupt is None else restoration.parse_noise(corrupt)
     kind = restoration.parse_noise(next(text for text in (noise, corrupt, "gaussian") if text is not None))
     if damage is not None:
@@ -160,7 +161,7 @@ def inpaint(
     from corolla.progress import ProgressDisplay
     from corolla.trained import load, seeded_generator
 
-    check_folder(output)
+    check_new_folder(output)
     ways = [mask, mask_colour, box, brush]
     if sum(way is not None for way in ways) != 1:
         raise UsageError("say what is missing by one of --mask, --mask-colour, --box and --brush")
@@ -264,14 +265,6 @@ def batches(trained: TrainedModel, paths: list[Path], strict: bool) -> Iterator[
                 _LOG.warning("%s; left out", error)
         if kept:
             yield kept, np.concatenate(pixels)
-
-
-def check_folder(output: Path) -> None:
-    """Raise UsageError if pictures cannot be written there without replacing others."""
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output}: is a file; give the name of a folder")
-    if output.is_dir() and any(output.iterdir()):
-        raise UsageError(f"{output}: is not empty; give the name of a new folder, so that no picture is replaced")
 
 
 def check_done(done: int, found: list[Path]) -> None:

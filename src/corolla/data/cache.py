@@ -132,7 +132,7 @@ def open_cache(
         with locked(folder):
             cache = _load(folder, source, wanted)  # another process may have been first
             if cache is None:
-                _build(folder, source, recipe, wanted, workers or _cores(), on_error, progress)
+                _build(folder, source, recipe, wanted, workers or usable_cores(), on_error, progress)
                 cache = _load(folder, source, wanted)
     if cache is None:
         raise DataError(f"{folder}: changed while it was being built; try again")
@@ -350,6 +350,6 @@ def _describe(fault: Skipped) -> str:
     return fault.reason if fault.key in fault.reason else f"{fault.key}: {fault.reason}"
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,7 +9,7 @@ from corolla.apps.anomalies.calibration import (
 )
 from corolla.apps.anomalies.scoring import SCORES, ScoreName, check_rate, check_score, p_values
 from corolla.apps.anomalies.search import Anomalies, anomaly_scores, find_anomalies
-from corolla.apps.anomalies.write import Written, check_count, check_folder, heat, write_anomalies
+from corolla.apps.anomalies.write import Written, check_count, heat, write_anomalies
 
 __all__ = [
     "SCORES",
@@ -21,7 +21,6 @@ __all__ = [
     "calibrate",
     "calibration_file",
     "check_count",
-    "check_folder",
     "check_rate",
     "check_score",
     "find_anomalies",

@@ -25,7 +25,7 @@ from corolla.apps.anomalies.search import Anomalies, find_anomalies
 from corolla.apps.features.encoding import OnError
 from corolla.apps.pictures import Row, grid, save_picture, sheet
 from corolla.errors import DataError, UsageError
-from corolla.files import replacing, writing
+from corolla.files import check_new_folder, replacing, writing
 from corolla.trained import TrainedModel
 
 Maps: TypeAlias = Literal["flagged", "all", "none"]
@@ -88,7 +88,7 @@ def write_anomalies(
         ModelError: as `find_anomalies`.
     """
     folder = Path(folder)
-    check_folder(folder)
+    check_new_folder(folder)
     check_count(count)
     blocks = find_anomalies(model, paths, calibration, score=score, fpr=fpr, on_error=on_error, workers=workers)
     name: ScoreName = next(known for known in calibration.card.scores if known == score)
@@ -146,14 +146,6 @@ def _write(
             file.writelines(line for (line,) in ranked)
     save_picture(folder / SHEET_NAME, most.sheet())
     return Written(done, flagged, left_out)
-
-
-def check_folder(folder: Path) -> None:
-    """Raise UsageError if results cannot be written into this folder without mixing them with what is there."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: is a file; give the name of a folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UsageError(f"{folder}: is not empty; give the name of a new folder, so that nothing is replaced or mixed")
 
 
 def check_count(count: int) -> None:

@@ -7,7 +7,6 @@ other at every layer, and lose much of their time whenever something else, such 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -22,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from corolla.data.cache import usable_cores
 from corolla.data.listing import Entry, list_images, read_entry
 from corolla.data.recipes import RECIPES
 from corolla.errors import DataError, ModelError, UsageError
@@ -110,7 +110,7 @@ def in_threads(
 
     The event that `make` gets tells it that its result is not wanted any more.
     """
-    workers = _cores() if workers is None else workers
+    workers = usable_cores() if workers is None else workers
     if workers < 1:
         raise UsageError(f"{workers} workers cannot encode images; ask for 1 or more")
     length = batch_length(model)
@@ -183,8 +183,3 @@ def encode_batch(model: TrainedModel, entries: list[Entry], variance: bool, stop
     if not np.isfinite(means).all() or (variance and not np.isfinite(variances).all()):
         raise ModelError("the model's codes of these images are not finite; its weights are damaged")
     return Block(keys, means, variances if variance else None, faults)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
