@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -21,13 +21,15 @@ from safetensors.torch import load, save
 
 from corolla.config import Config, describe_faults
 from corolla.distributions import FITTED_PRIORS, Prior
-from corolla.errors import ModelError, UsageError, command
+from corolla.errors import CorollaError, ModelError, UsageError, command
 from corolla.files import write_atomically
 from corolla.model import VAE, build_model
 
 FORMAT = 1
 CARD_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+
+Card = TypeVar("Card")
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,50 @@ def prior_file(folder: Path, name: str) -> Path:
     return folder / f"prior-{name}.safetensors"
 
 
+def description(kind: str, card: Any) -> dict[str, str]:
+    """The metadata of a file of tensors: a dataclass that says what they are, under their kind; `read_described`."""
+    return {kind: json.dumps({"format": FORMAT} | asdict(card))}
+
+
+def read_described(
+    file: Path | str,
+    kind: str,
+    adapter: TypeAdapter[Card],
+    *,
+    framework: Literal["pt", "numpy"],
+    again: str,
+    error: type[CorollaError] = ModelError,
+) -> tuple[Card, dict[str, Any], dict[str, str]]:
+    """The card, the tensors by name and all metadata of a safetensors file that was written with a `description`.
+
+    Args:
+        file: it must be there.
+        kind: what it holds, in a word: the key of its description.
+        adapter: of the card.
+        framework: what the tensors become.
+        again: how to make the file anew, for messages.
+        error: what is raised.
+
+    Raises:
+        CorollaError: of the type `error`: the file is damaged, cannot be read, or holds something else.
+    """
+    try:
+        with safe_open(file, framework) as opened:
+            metadata = opened.metadata() or {}
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as fault:
+        raise error(f"{file}: damaged or not readable: {fault}; {again}") from None
+    try:
+        values = json.loads(metadata.get(kind, ""))
+        if values.pop("format") != FORMAT:
+            raise error(f"{file}: not of format {FORMAT}; {again}")
+        return adapter.validate_python(values), tensors, metadata
+    except ValidationError as fault:
+        raise error(f"{file}: {describe_faults(fault)}; {again}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise error(f"{file}: does not say what {kind} it holds; {again}") from None
+
+
 def save_prior(folder: Path, prior: Prior, card: PriorCard) -> Path:
     """Write a fitted prior into a model folder, whole or not at all; returns the file.
 
@@ -202,9 +248,8 @@ def save_prior(folder: Path, prior: Prior, card: PriorCard) -> Path:
     """
     file = prior_file(folder, card.name)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in prior.tensors().items()}
-    text = json.dumps({"format": FORMAT} | asdict(card))
     try:
-        write_atomically(file, save(tensors, metadata={"prior": text}))
+        write_atomically(file, save(tensors, metadata=description("prior", card)))
     except OSError as error:
         raise ModelError(f"{file}: cannot be written: {error.strerror or error}") from None
     return file
@@ -222,21 +267,7 @@ def load_prior(folder: Path, name: str, model: ModelCard) -> tuple[Prior, PriorC
     again = f"fit it anew with {fitting}"
     if not file.is_file():
         raise ModelError(f"{file}: missing; fit this prior with {fitting}")
-    try:
-        with safe_open(file, "pt") as opened:
-            text = (opened.metadata() or {}).get("prior")
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{file}: damaged or not readable: {error}; {again}") from None
-    try:
-        values = json.loads(text or "")
-        if values.pop("format") != FORMAT:
-            raise ModelError(f"{file}: not of format {FORMAT}; {again}")
-        card: PriorCard = _PRIOR_CARD.validate_python(values)
-    except ValidationError as error:
-        raise ModelError(f"{file}: {describe_faults(error)}; {again}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ModelError(f"{file}: does not say what prior it holds; {again}") from None
+    card, tensors, _ = read_described(file, "prior", _PRIOR_CARD, framework="pt", again=again)
     if card.name != name:
         raise ModelError(f"{file}: holds the prior {card.name}, not {name}; {again}")
     if card.weights_sha256 != model.weights_sha256:

@@ -328,7 +328,7 @@ def test_altered_arrays_are_named(
     with pytest.raises(ModelError, match=message):
         load_calibration(model)
     file.write_bytes(save(arrays))
-    with pytest.raises(ModelError, match="does not say what it holds"):
+    with pytest.raises(ModelError, match="does not say what calibration it holds"):
         load_calibration(model)
 
 

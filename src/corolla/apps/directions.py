@@ -16,8 +16,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
+from pydantic import ConfigDict, TypeAdapter
 from safetensors.numpy import save
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import roc_auc_score
@@ -26,7 +25,7 @@ from sklearn.model_selection import StratifiedKFold
 from corolla.apps.labelled import find_label, split_by_label
 from corolla.apps.own_images import own_images
 from corolla.apps.pictures import write_file
-from corolla.config import describe_faults
+from corolla.checkpoint import description, read_described
 from corolla.data import ImageCache, select_rows
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.trained import BATCH_SIZE, Images, TrainedModel
@@ -37,7 +36,6 @@ Codes: TypeAlias = NDArray[np.floating[Any]]
 SUFFIX = ".safetensors"
 FOLDS = 5
 FEWEST_IMAGES = 3  # so that of each set two are left where one is held out
-_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -303,8 +301,8 @@ def save_direction(path: Path | str, direction: Direction) -> None:
     """
     check_direction_name(path)
     axis = np.ascontiguousarray(direction.axis, np.float64)
-    text = json.dumps({"format": _FORMAT, "sha256": _digest(axis, direction.card)} | asdict(direction.card))
-    write_file(path, save({"axis": axis}, metadata={"direction": text}))
+    metadata = description("direction", direction.card) | {"sha256": _digest(axis, direction.card)}
+    write_file(path, save({"axis": axis}, metadata=metadata))
 
 
 def check_direction_name(path: Path | str) -> None:
@@ -321,25 +319,11 @@ def load_direction(path: Path | str, model: TrainedModel) -> Direction:
         ModelError: it is another model's.
     """
     again = "find it anew with `corolla direction`"
-    try:
-        with safe_open(path, "numpy") as opened:
-            text = (opened.metadata() or {}).get("direction")
-            axis = opened.get_tensor("axis")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: no direction, damaged or not readable: {error}; {again}") from None
-    try:
-        values = json.loads(text or "")
-        if values.pop("format") != _FORMAT:
-            raise DataError(f"{path}: not of format {_FORMAT}; {again}")
-        digest = values.pop("sha256")
-        card: DirectionCard = _CARD.validate_python(values)
-    except ValidationError as error:
-        raise DataError(f"{path}: {describe_faults(error)}; {again}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise DataError(f"{path}: does not say what direction it holds; {again}") from None
-    if axis.ndim != 1 or axis.dtype != np.float64 or _digest(axis, card) != digest:
+    if not Path(path).exists():
+        raise DataError(f"{path}: no such file")
+    card, arrays, metadata = read_described(path, "direction", _CARD, framework="numpy", again=again, error=DataError)
+    axis = arrays.get("axis", np.zeros(0))
+    if axis.ndim != 1 or axis.dtype != np.float64 or _digest(axis, card) != metadata.get("sha256"):
         raise DataError(f"{path}: altered: it is not the direction that was written; {again}")
     direction = Direction(axis, card)
     check_direction(model, direction, path)

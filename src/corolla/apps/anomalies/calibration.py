@@ -8,17 +8,15 @@ are exchangeable with the scores of new images of the same kind, which is all th
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
+from pydantic import ConfigDict, TypeAdapter
 from safetensors.numpy import save
 from sklearn.covariance import LedoitWolf
 
@@ -26,8 +24,7 @@ from corolla.apps.anomalies.measures import Measures, measure
 from corolla.apps.anomalies.scoring import SCORES, Reference, ScoreName, Scores, mahalanobis, surprise
 from corolla.apps.features.encoding import batch_length
 from corolla.apps.own_images import own_images
-from corolla.checkpoint import find_model
-from corolla.config import describe_faults
+from corolla.checkpoint import description, find_model, read_described
 from corolla.data import select_rows
 from corolla.distributions import Prior
 from corolla.errors import ModelError, UsageError
@@ -40,7 +37,6 @@ LEAST_IMAGES = 6
 MOST_REFERENCE = 2048
 MOST_TRAINING = 10_000
 
-_FORMAT = 1
 _LEAST_STDDEV = 0.05  # of log errors: where normal images hardly differ, no pixel counts for more than all others
 
 
@@ -213,9 +209,8 @@ def save_calibration(model: TrainedModel, calibration: Calibration) -> Path:
         raise ModelError("this model was never saved, so that its calibration has no place; save it first")
     arrays = {name: np.array(getattr(calibration.reference, name), np.float64, order="C") for name in _ARRAYS}
     arrays |= {f"normal.{name}": np.ascontiguousarray(values) for name, values in calibration.normal.items()}
-    text = json.dumps({"format": _FORMAT} | asdict(calibration.card))
     try:
-        write_atomically(file, save(arrays, metadata={"calibration": text}))
+        write_atomically(file, save(arrays, metadata=description("calibration", calibration.card)))
     except OSError as error:
         raise ModelError(f"{file}: cannot be written: {error.strerror or error}") from None
     return file
@@ -231,21 +226,7 @@ def load_calibration(model: TrainedModel) -> Calibration:
     if file is None or not file.is_file():
         raise ModelError(f"{file or 'this model'}: not calibrated yet; do so with corolla.apps.anomalies.calibrate")
     again = "make it anew with `corolla anomalies --recalibrate`"
-    try:
-        with safe_open(file, "np") as opened:
-            text = (opened.metadata() or {}).get("calibration")
-            arrays = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{file}: damaged or not readable: {error}; {again}") from None
-    try:
-        values: dict[str, Any] = json.loads(text or "")
-        if values.pop("format") != _FORMAT:
-            raise ModelError(f"{file}: not of format {_FORMAT}; {again}")
-        card = _CARD.validate_python(values)
-    except ValidationError as error:
-        raise ModelError(f"{file}: {describe_faults(error)}; {again}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ModelError(f"{file}: does not say what it holds; {again}") from None
+    card, arrays, _ = read_described(file, "calibration", _CARD, framework="numpy", again=again)
     if card.weights_sha256 != model.card.weights_sha256:
         raise ModelError(f"{file}: made for other weights than the model has now; {again}")
     _check_arrays(file, arrays, card, model, again)
