@@ -1,12 +1,14 @@
 """Inpainting by `corolla inpaint` beside OpenCV's two methods and the biharmonic one of scikit-image.
 
-The images are those of the evaluation split, on which no run was trained. Gaps: a central square of 3/8 of each side,
-the right half, and a random half of the pixels. PSNR is over the missing pixels, SSIM over the whole image. OpenCV's
-radius is the one of 3, 5 and 9 with the best PSNR on 24 images of the training split. `membrane` is Laplace's equation
-across the gap: Corolla's way to join the model's picture to the image, without the model. `optimise` is measured under
-the standard prior and under a Gaussian that is fitted to the model's codes. Times are processor time of one thread.
+The images are those of the evaluation split, or another on which no run was trained. Gaps: a central square of 3/8 of
+each side, the right half, and a random half of the pixels. PSNR is over the missing pixels, SSIM over the whole image.
+OpenCV's radius is the one of 3, 5 and 9 with the best PSNR on 24 images of the training split. `membrane` is Laplace's
+equation across the gap: Corolla's way to join the model's picture to the image, without the model. `optimise` is
+measured under the standard prior and under a Gaussian that is fitted to the model's codes. Times are processor time of
+one thread.
 
     python dev.py bench inpainting runs/bench-flowers/vae --mirror FOLDER
+    python dev.py bench inpainting runs/bench-flowers/vae --split val --count 32 --together 30 100 300 1000 3000
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from corolla.apps.restoration import inpaint
 from corolla.apps.restoration.inpainting import Method
 from corolla.apps.restoration.membrane import membrane
 from corolla.data import select_rows
+from corolla.errors import UsageError
 from corolla.metrics import ssim
 from corolla.trained import TrainedModel
 from environment import describe, markdown_table
@@ -84,13 +87,29 @@ def psnr_of_missing(images: Images, filled: Images, missing: Mask) -> float:
     return float((-10 * np.log10(errors)).mean())
 
 
+def together_table(models: dict[str, TrainedModel], images: Images, counts: list[float]) -> str:
+    """PSNR of `optimise` for each gap and on average, by how many values count as one observation."""
+    missing = gaps(*images.shape[1:3])
+    rows = []
+    for name, model in models.items():
+        for together in counts:
+            found = [
+                psnr_of_missing(images, inpaint(model, images, mask, together=together).images[:, 0], mask)
+                for mask in missing.values()
+            ]
+            rows.append([name, f"{together:g}", *(f"{value:.2f}" for value in [*found, float(np.mean(found))])])
+    return markdown_table(["run", "values that count as one", *missing, "mean"], rows)
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders of one source, recipe and size")
     parser.add_argument("--source", help="where the images are, if they have moved")
     parser.add_argument("--mirror", help="folder or URL with the files of flowers102; default: the run's own")
-    parser.add_argument("--count", type=int, default=200, help="images of the evaluation split; default: 200")
+    parser.add_argument("--count", type=int, default=200, help="images of the split; default: 200")
+    parser.add_argument("--split", help="which images; default: the first run's evaluation split")
+    parser.add_argument("--together", type=float, nargs="+", help="compare these counts of values that count as one")
     arguments = parser.parse_args()
 
     models = {path.name: corolla.load(path) for path in arguments.runs}
@@ -99,16 +118,23 @@ def main() -> None:
     first = next(iter(models.values()))
     cache = own_images(first, source=arguments.source, mirror=arguments.mirror)
     data = first.config.data
-    rows = np.random.default_rng(0).permutation(select_rows(cache.splits, data.eval_split))[: arguments.count]
+    split = arguments.split or data.eval_split
+    for name, model in models.items():
+        if set(split.split("+")) & set(model.config.data.train_split.split("+")):
+            raise UsageError(f"{name}: was trained on {model.config.data.train_split}; choose another --split")
+    rows = np.random.default_rng(0).permutation(select_rows(cache.splits, split))[: arguments.count]
     images = np.asarray(cache.images[np.sort(rows)])
     rows = np.random.default_rng(1).permutation(select_rows(cache.splits, data.train_split))[:TUNED_ON]
     tuning = np.asarray(cache.images[np.sort(rows)])
 
     print(describe())
     print(", ".join(f"{package} {metadata.version(package)}" for package in ("opencv-python-headless", "scikit-image")))
-    print(f"{len(images)} images of {data.source} {data.eval_split}, {images.shape[1]}x{images.shape[2]}\n", flush=True)
+    print(f"{len(images)} images of {data.source} {split}, {images.shape[1]}x{images.shape[2]}\n", flush=True)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    if arguments.together:
+        print(together_table(models, images, arguments.together))
+        return
     table: list[list[str]] = []
     for gap, missing in gaps(first.height, first.width).items():
 

@@ -246,20 +246,19 @@ def test_impossible_noise_is_refused(text: str, message: str) -> None:
 # --- the membrane -----------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(0, 1000), st.sampled_from([np.inf, 3.0]))
-def test_a_membrane_solves_its_equation_and_keeps_what_is_known(seed: int, reach_px: float) -> None:
+@given(st.integers(0, 1000))
+def test_a_membrane_solves_its_equation_and_keeps_what_is_known(seed: int) -> None:
     rng = np.random.default_rng(seed)
     height, width = rng.integers(2, 9, 2)
     values, known = rng.standard_normal((height, width, 2)), rng.random((height, width)) < 0.4
     known[0, 0] = True
-    filled = membrane(np.where(known[..., None], values, np.nan), known, reach_px=reach_px)
+    filled = membrane(np.where(known[..., None], values, np.nan), known)
     assert_array_equal(filled[known], values[known])
     for y, x in np.argwhere(~known):
         around = [(y, x + 1), (y, x - 1), (y + 1, x), (y - 1, x)]
         flows = [filled[a, b] - filled[y, x] for a, b in around if 0 <= a < height and 0 <= b < width]
-        assert_allclose(sum(flows), filled[y, x] / reach_px**2, atol=1e-9)
-    if reach_px == np.inf:  # the maximum principle
-        assert filled.max() <= values[known].max() + 1e-9
+        assert_allclose(sum(flows), 0, atol=1e-9)
+    assert filled.max() <= values[known].max() + 1e-9  # the maximum principle
 
 
 def test_a_membrane_carries_on_what_is_linear() -> None:

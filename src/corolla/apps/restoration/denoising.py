@@ -8,9 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from corolla.apps.restoration.latents import STEPS, LogPrior, map_latents, standard_log_prior
+from corolla.apps.restoration.decoding import (
+    decoded_means,
+    decoder,
+    eight_bit,
+    latent_log_prior,
+    observed_pixels,
+    to_tensor,
+)
+from corolla.apps.restoration.latents import STEPS, LogPrior, map_latents
 from corolla.apps.restoration.membrane import membrane
 from corolla.apps.restoration.noise import Noise, impulses, jpeg_sigma, parse_noise, unclipped
 from corolla.apps.restoration.residuals import ResidualPrior, residual_prior
@@ -88,8 +95,7 @@ def denoise(
     if noise.kind == "jpeg" and noise.level is None:
         raise UsageError("noise 'jpeg': of which quality? Say so after a colon, as in jpeg:10")
     log_prior = latent_log_prior(model, prior)
-    pixels = model.pixels(images)
-    observed = (pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255)).astype(np.uint8)
+    observed = observed_pixels(model, images)
     if residuals is None and noise.kind != "salt_pepper":
         residuals, _ = residual_prior(model)
     generator = seeded_generator(seed)
@@ -105,26 +111,11 @@ def denoise(
     clean, decoded, sigma, stddev = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Denoised(
         observed,
-        _eight_bit(clean),
-        _eight_bit(decoded),
+        eight_bit(clean),
+        eight_bit(decoded),
         255 * sigma,
         (255 * stddev).astype(np.float32) if trust else None,
     )
-
-
-def latent_log_prior(model: TrainedModel, name: str = "standard") -> LogPrior:
-    """The log-density of a model's latents, for `map_latents`; without a prior, of an auto-encoder, 0."""
-    if model.config.objective.name in AUTO_ENCODERS and name == "standard":
-        return lambda z: torch.zeros(len(z))
-    if name == "standard":
-        return standard_log_prior
-    fitted = model.prior(name)
-    return lambda z: fitted.log_prob(z).to(z.dtype)
-
-
-def decoder(model: TrainedModel) -> Callable[[Tensor], Tensor]:
-    """Latents on the CPU to the means of p(x|z) on the CPU; gradients pass."""
-    return lambda z: model.vae.decode(z.to(model.device)).mean.cpu()
 
 
 _Part = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -143,20 +134,20 @@ def _without_noise(
     """Clean images, the model's, σ and standard deviations of a batch, on the [0, 1] pixel scale."""
     y = observed / 255.0
     q = model.posterior(observed)
-    first = _decode(model, q.mean)
+    first = decoded_means(model, q.mean)
     sigma = np.array([_sigma(noise, image, y[index] - first[index], residuals) for index, image in enumerate(observed)])
     # What the model cannot draw stands beside the noise: its variance is what the noise does not explain.
     unexplained = ((y - first) ** 2).mean((1, 2, 3)) - sigma**2
     precision = 1 / (sigma**2 + np.maximum(unexplained, _SMALLEST_VARIANCE))
     z = map_latents(
         decoder(model),
-        _to_tensor(y),
+        to_tensor(y),
         torch.tensor(precision, dtype=torch.float32).reshape(-1, 1, 1, 1),
         q.mean,
         log_prior=log_prior,
         steps=steps,
     )
-    decoded = _decode(model, z)
+    decoded = decoded_means(model, z)
 
     def restored(
         means: NDArray[np.float64], index: int, variance: bool
@@ -173,7 +164,7 @@ def _without_noise(
         variance = np.stack([square for _, square in found])
         if model.config.objective.name not in AUTO_ENCODERS:
             for _ in range(DRAWS):
-                drawn = _decode(model, z + q.stddev * torch.randn(z.shape, generator=generator))
+                drawn = decoded_means(model, z + q.stddev * torch.randn(z.shape, generator=generator))
                 others = np.stack([restored(drawn, index, False)[0] for index in range(len(y))])
                 variance += (others - clean) ** 2 / DRAWS
         stddev = np.sqrt(variance)
@@ -200,17 +191,17 @@ def _without_impulses(
     known = ~np.stack([impulses(image) for image in observed])
     filled = np.stack([membrane(image, mask) for image, mask in zip(y, known, strict=True)])
     start = model.posterior(filled.astype(np.float32)).mean
-    unexplained = ((filled - _decode(model, start)) ** 2).mean((1, 2, 3))
+    unexplained = ((filled - decoded_means(model, start)) ** 2).mean((1, 2, 3))
     precision = known[:, None] / np.maximum(unexplained, _SMALLEST_VARIANCE).reshape(-1, 1, 1, 1)
     z = map_latents(
         decoder(model),
-        _to_tensor(y),
+        to_tensor(y),
         torch.tensor(precision, dtype=torch.float32),
         start,
         log_prior=log_prior,
         steps=steps,
     )
-    decoded = _decode(model, z)
+    decoded = decoded_means(model, z)
     clean = np.stack([d + membrane(image - d, mask) for image, d, mask in zip(y, decoded, known, strict=True)])
     clean = np.where(known[..., None], y, clean)
     stddev = np.zeros((len(y), 0))
@@ -222,16 +213,3 @@ def _without_impulses(
             error = (again - image)[held_out[index]]
             stddev[index][~known[index]] = np.sqrt((error**2).mean()) if error.size else 0.0
     return clean, decoded, np.full(len(y), np.nan), stddev
-
-
-def _decode(model: TrainedModel, z: Tensor) -> NDArray[np.float64]:
-    with torch.no_grad():
-        return decoder(model)(z).permute(0, 2, 3, 1).double().numpy()
-
-
-def _to_tensor(images: NDArray[np.float64]) -> Tensor:
-    return torch.from_numpy(images).float().permute(0, 3, 1, 2)
-
-
-def _eight_bit(images: NDArray[np.float64]) -> NDArray[np.uint8]:
-    return np.rint(images * 255).clip(0, 255).astype(np.uint8)

@@ -11,7 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from corolla.apps.restoration.denoising import decoder, latent_log_prior
+from corolla.apps.restoration.decoding import (
+    decoded_means,
+    decoder,
+    eight_bit,
+    latent_log_prior,
+    observed_pixels,
+    to_tensor,
+)
 from corolla.apps.restoration.latents import drawn_latents, log_posterior, map_latents
 from corolla.apps.restoration.membrane import membrane
 from corolla.distributions import check_prior_name, sample_prior
@@ -64,8 +71,7 @@ def inpaint(
     completions: int = 1,
     prior: str = "standard",
     seed: int = 0,
-    restarts: int = RESTARTS,
-    reach_px: float = np.inf,
+    together: float = VALUES_THAT_GO_TOGETHER,
     progress: Callable[[int], None] | None = None,
 ) -> Inpainted:
     """Fill gaps.
@@ -85,8 +91,7 @@ def inpaint(
         prior: of the latents, for optimise: standard, or one that is fitted to the model's codes. Further completions
             are drawn under standard and gaussian alone.
         seed: fixes all that is drawn.
-        restarts: from how many places `optimise` starts for the first completion.
-        reach_px: how far into a gap the correction at its edge reaches; by default it does not fade.
+        together: how many values count as one observation, for optimise; see VALUES_THAT_GO_TOGETHER.
         progress: told how many images are done.
 
     Raises:
@@ -96,24 +101,23 @@ def inpaint(
     """
     if method not in get_args(Method):
         raise UsageError(f"method {method!r}: there are {', '.join(get_args(Method))}")
-    if restarts < 1 or not reach_px > 0:
-        raise UsageError(f"{restarts} restarts, reach {reach_px:g}: both are above 0")
+    if not 1 <= together < np.inf:
+        raise UsageError(f"{together:g} values that count as one: give 1 or more")
     check_completions(model, completions)
     check_prior(prior, method, completions)
-    pixels = model.pixels(images)
-    observed = (pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255)).astype(np.uint8)
+    observed = observed_pixels(model, images)
     known = ~np.broadcast_to(_checked(missing, observed), observed.shape[:3])
     generator = seeded_generator(seed)
-    latents = _optimised if method == "optimise" else _by_gibbs
     whole, decoded = [], []
     for index, (image, mask) in enumerate(zip(observed / 255.0, known, strict=True)):
-        z = latents(model, image, mask, completions, restarts, prior, generator)
-        with torch.no_grad():
-            drawn = decoder(model)(z).permute(0, 2, 3, 1).double().numpy()
-        joined = np.stack([mean + membrane(image - mean, mask, reach_px=reach_px) for mean in drawn])
-        filled = np.rint(joined * 255).clip(0, 255).astype(np.uint8)
-        whole.append(np.where(mask[..., None], observed[index], filled))
-        decoded.append(np.rint(drawn * 255).astype(np.uint8))
+        if method == "optimise":
+            z = _optimised(model, image, mask, completions, prior, together, generator)
+        else:
+            z = _by_gibbs(model, image, mask, completions, generator)
+        means = decoded_means(model, z)
+        joined = np.stack([mean + membrane(image - mean, mask) for mean in means])
+        whole.append(np.where(mask[..., None], observed[index], eight_bit(joined)))
+        decoded.append(eight_bit(means))
         if progress is not None:
             progress(index + 1)
     return Inpainted(observed, np.array(known), np.stack(whole), np.stack(decoded))
@@ -163,25 +167,23 @@ def _optimised(
     image: NDArray[np.float64],
     known: NDArray[np.bool_],
     completions: int,
-    restarts: int,
     prior: str,
+    together: float,
     generator: torch.Generator,
 ) -> Tensor:
     """Latents K×latent_dim: the best that several starts lead to, then draws."""
-    count = max(restarts, completions)
+    count = max(RESTARTS, completions)
     first = _filled(image, known)
-    others = model.decode(model.prior(prior).sample(count - 1, generator)) / 255.0 if count > 1 else None
-    fills = first[None] if others is None else np.concatenate([first[None], others])
-    fills = np.where(known[..., None], image, fills)
+    others = model.decode(model.prior(prior).sample(count - 1, generator)) / 255.0
+    fills = np.where(known[..., None], image, np.concatenate([first[None], others]))
     start = model.posterior(fills.astype(np.float32)).mean
-    y = _to_tensor(image[None])
-    with torch.no_grad():
-        missed = ((decoder(model)(start[:1]) - y) ** 2).mean(1)[0][torch.from_numpy(known)]
-    variance = max(float(missed.mean()), _SMALLEST_VARIANCE)
-    precision = torch.from_numpy(known)[None, None].float() / (variance * VALUES_THAT_GO_TOGETHER)
+    y = to_tensor(image[None])
+    missed = (decoded_means(model, start[:1])[0] - image)[known]
+    variance = max(float((missed**2).mean()), _SMALLEST_VARIANCE)
+    precision = torch.from_numpy(known)[None, None].float() / (variance * together)
     log_prior = latent_log_prior(model, prior)
     decode = decoder(model)
-    found = map_latents(decode, y, precision, start[:restarts], log_prior=log_prior, steps=STEPS)
+    found = map_latents(decode, y, precision, start[:RESTARTS], log_prior=log_prior, steps=STEPS)
     with torch.no_grad():
         best = int(log_posterior(decode, log_prior, y, precision, found).argmax())
     if completions == 1:
@@ -205,8 +207,6 @@ def _by_gibbs(
     image: NDArray[np.float64],
     known: NDArray[np.bool_],
     completions: int,
-    _restarts: int,
-    _prior: str,
     generator: torch.Generator,
 ) -> Tensor:
     """Latents K×latent_dim: where chains end."""
@@ -215,16 +215,10 @@ def _by_gibbs(
     for _ in range(SWEEPS):
         q = model.posterior(fills.astype(np.float32))
         z = q.mean + q.stddev * sample_prior(completions, model.latent_dim, generator) if draws else q.mean
-        with torch.no_grad():
-            means = decoder(model)(z).permute(0, 2, 3, 1).double().numpy()
-        fills = np.where(known[..., None], image, means)
+        fills = np.where(known[..., None], image, decoded_means(model, z))
     return z
 
 
 def _filled(image: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The image with a membrane across its gaps: what to begin with."""
     return membrane(image, known).clip(0, 1)
-
-
-def _to_tensor(images: NDArray[np.float64]) -> Tensor:
-    return torch.from_numpy(images).float().permute(0, 3, 1, 2)

@@ -10,18 +10,15 @@ from corolla.errors import UsageError
 _STEPS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
-def membrane(values: NDArray[np.float64], known: NDArray[np.bool_], *, reach_px: float = np.inf) -> NDArray[np.float64]:
+def membrane(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Fill an array H×W×C where it is not known; what is known stays as it is.
 
-    Solves Δv = v / reach², in five-point differences, with the known pixels as the boundary and no flow over the edge
-    of the image. With an infinite reach that is Laplace's equation, as in Pérez et al. (2003), "Poisson image editing".
-    With a finite one, the screened form of Bhat et al. (2008), "Fourier analysis of the 2D screened Poisson equation",
-    v falls towards 0 over about so many pixels.
+    Solves Laplace's equation Δv = 0, in five-point differences, with the known pixels as the boundary and no flow over
+    the edge of the image, as in Pérez et al. (2003), "Poisson image editing".
 
     Args:
         values: H×W×C; what stands at unknown pixels does not matter.
         known: H×W.
-        reach_px: how far into the unknown the known is felt.
 
     Raises:
         UsageError: no pixel is known.
@@ -39,7 +36,7 @@ def membrane(values: NDArray[np.float64], known: NDArray[np.bool_], *, reach_px:
         return result
     number = np.full(known.shape, -1)
     number[ys, xs] = np.arange(count)
-    diagonal = np.full(count, reach_px**-2.0)
+    diagonal = np.zeros(count)
     right = np.zeros((count, values.shape[2]))
     rows, columns = [], []
     for step_y, step_x in _STEPS:
