@@ -29,39 +29,27 @@ STAMP = VENV / "corolla-setup.json"
 SCRIPTS = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
 OLDEST_PYTHON = (3, 10)
+_TESTED = (
+    "codec",
+    "dev",
+    "factors",
+    "features",
+    "flows",
+    "maps",
+    "perceptual",
+    "scale",
+    "tensorboard",
+    "tune",
+    "video",
+)
 # What each command needs beyond Corolla itself. An environment that holds more than that will do.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "demo": (),
-    "test": (
-        "codec",
-        "dev",
-        "factors",
-        "features",
-        "flows",
-        "maps",
-        "perceptual",
-        "scale",
-        "tensorboard",
-        "tune",
-        "video",
-    ),
+    "test": _TESTED,
     "lint": ("dev", "tensorboard"),
     "bench": ("bench", "codec", "dev", "features", "flows", "perceptual", "tensorboard"),
     "docs": ("docs",),
-    "setup": (
-        "codec",
-        "dev",
-        "docs",
-        "factors",
-        "features",
-        "flows",
-        "maps",
-        "perceptual",
-        "scale",
-        "tensorboard",
-        "tune",
-        "video",
-    ),
+    "setup": (*_TESTED, "docs"),
 }
 CHECKED = ("src", "tests", "benchmarks", "docs", "notebooks", "dev.py")
 

@@ -32,9 +32,9 @@ from corolla.apps.own_images import own_images
 from corolla.data import select_rows
 from corolla.errors import UsageError
 from environment import describe, markdown_table
+from features import box_histograms
 
 SEEDS = (0, 1, 2)
-HISTOGRAM_BINS = 4
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.float64]
 
@@ -65,12 +65,6 @@ STATISTICS: Mapping[str, Callable[[Pixels], Rows]] = {
     "middle − border": _middle_contrast,
     "gradients": _gradient,
 }
-
-
-def histograms(images: Pixels) -> Rows:
-    """The share of an image's pixels in each cell of a grid over the RGB cube, N×64."""
-    cells = (images // (256 // HISTOGRAM_BINS)).astype(np.int64) @ [HISTOGRAM_BINS**2, HISTOGRAM_BINS, 1]
-    return np.stack([np.bincount(cell.ravel(), minlength=HISTOGRAM_BINS**3) / cell.size for cell in cells])
 
 
 def measure(train: Rows, test: Rows, images: tuple[Pixels, Pixels], species: NDArray[np.int64]) -> list[str]:
@@ -112,7 +106,7 @@ def main() -> None:
             f"{path.name}: codes": tuple(model.encode(each).astype(np.float64) for each in images),
             f"{path.name}: PCA-{model.latent_dim}": tuple(pca.transform(each) for each in flat),
             f"{path.name}: pixels": tuple(flat),
-            f"{path.name}: colour histogram": tuple(histograms(each) for each in images),
+            f"{path.name}: colour histogram": tuple(box_histograms(each) for each in images),
         }
         for name, (train, test) in described.items():
             rows.append([name, str(train.shape[1]), *measure(train, test, images, species)])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from corolla.cli import run
 
 # Examples that come out the same on every machine, however slow it is.
 settings.register_profile("corolla", deadline=None, derandomize=True)
@@ -33,3 +36,23 @@ def flowers_mirror() -> Path:
     if not folder:
         pytest.skip("COROLLA_FLOWERS_MIRROR is not set")
     return Path(folder)
+
+
+@pytest.fixture
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, with a home beside it."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("COROLLA_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The command `corolla` as a function of its words: exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

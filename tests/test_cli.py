@@ -28,29 +28,13 @@ from corolla.runs import RunFolder
 from corolla.trained import load
 
 Cli = Callable[..., tuple[int, str, str]]
+pytestmark = pytest.mark.usefixtures("own_folders")
 SOURCE = Path(corolla.__file__).parents[1]
 TINY: dict[str, object] = {
     "data": {"source": "florets:40", "size": 16},
     "network": {"width": 8, "latent_dim": 6, "patch": 4},
     "training": {"max_steps": 2, "batch_size": 8, "threads": 1, "report": False},
 }
-
-
-@pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setenv("COROLLA_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -16,29 +16,12 @@ from corolla.apps.directions import image_direction, save_direction
 from corolla.apps.own_images import open_images
 from corolla.apps.themes import theme
 from corolla.checkpoint import ModelCard, save_model
-from corolla.cli import run
 from corolla.config import Config
 from corolla.model import build_model
 from corolla.trained import load
 
 Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setenv("COROLLA_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from PIL import Image
 
 from corolla.apps.scores import load_scores
 from corolla.checkpoint import ModelCard, load_card, save_model
-from corolla.cli import run
 from corolla.config import Config
 from corolla.model import build_model
 from corolla.runs import RunFolder
@@ -36,16 +35,6 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("corolla.cli.scores.SAMPLES", 20)  # where no number is given
     monkeypatch.setattr("corolla.cli.scores.IMAGES", 20)
     monkeypatch.setattr("corolla.apps.scores.material.MOST_FACTOR_ROWS", 400)
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def make(path: str, seed: int = 1, **changes: object) -> Path:

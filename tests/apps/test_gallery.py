@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -273,6 +272,9 @@ def test_sizes_that_cannot_be_are_refused(tmp_path: Path) -> None:
 
 
 def test_png_files_are_what_the_standard_says(tmp_path: Path) -> None:
-    save_poster(tmp_path / "a.png", Layout(2, 1, 1, 1), [np.array([[[1, 2, 3], [0, 0, 255]]], np.uint8)])
-    with Image.open(io.BytesIO((tmp_path / "a.png").read_bytes())) as found:
-        found.verify()
+    pixels = np.array([[[1, 2, 3], [0, 0, 255]]], np.uint8)
+    save_poster(tmp_path / "a.png", Layout(2, 1, 1, 1), [pixels])
+    with Image.open(tmp_path / "a.png") as found:
+        found.verify()  # raises if a chunk's length or checksum is wrong
+    with Image.open(tmp_path / "a.png") as found:
+        np.testing.assert_array_equal(np.asarray(found), pixels)
