@@ -28,9 +28,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import corolla
-from corolla.apps.own_images import own_images
 from corolla.data import select_rows
 from corolla.errors import UsageError
+from corolla.trained.own_images import own_images
 from environment import describe, markdown_table
 from features import box_histograms
 

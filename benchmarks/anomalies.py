@@ -33,11 +33,11 @@ from threadpoolctl import threadpool_limits
 
 import corolla
 from corolla.apps.anomalies import Calibration, anomaly_scores, calibrate
-from corolla.apps.own_images import open_images, own_images
-from corolla.apps.scores.codec import PrincipalComponents
 from corolla.data import ImageCache, render, sample_factors, select_rows
+from corolla.evaluation.codec import PrincipalComponents
 from corolla.metrics import complexity_nats, pixels
 from corolla.trained import TrainedModel
+from corolla.trained.own_images import open_images, own_images
 from environment import describe, markdown_table
 from jobs import train_all
 
@@ -232,7 +232,6 @@ def species_table(cache: ImageCache, folder: Path, config: corolla.Config) -> st
             "data.eval_split": "val",
             "data.recipe": "fit",
             "training.max_steps": SPECIES_STEPS,
-            "training.report": False,
         }
     )
     run = folder / "run"

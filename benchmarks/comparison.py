@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 
 from corolla import load
-from corolla.apps.scores import (
+from corolla.config import Config, preset
+from corolla.evaluation import (
     FILE_NAME,
     PrincipalComponents,
     Scores,
@@ -25,8 +26,7 @@ from corolla.apps.scores import (
     load_scores,
     save_scores,
 )
-from corolla.apps.scores.tables import formatted, in_order, row_label_with_unit
-from corolla.config import Config, preset
+from corolla.evaluation.tables import formatted, in_order, row_label_with_unit
 from environment import describe, markdown_table
 from jobs import train_all
 
@@ -39,7 +39,6 @@ def configurations(mirror: str | None, max_steps: int | None) -> dict[str, Confi
         "data.mirror": mirror,
         "data.eval_split": "test",
         "training.threads": 1,
-        "training.report": False,
     }
     if max_steps:
         shared["training.max_steps"] = max_steps

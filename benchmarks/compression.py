@@ -34,13 +34,13 @@ from corolla.apps.compression import compress, decompress
 from corolla.apps.compression.coder import encode_points
 from corolla.apps.compression.container import Header, Writer
 from corolla.apps.compression.grid import PER_OCTAVE, grid_of
-from corolla.apps.own_images import own_images
-from corolla.apps.scores.codec import PrincipalComponents
-from corolla.apps.scores.images import perceptual_distances
 from corolla.data import select_rows
 from corolla.errors import UsageError
+from corolla.evaluation.codec import PrincipalComponents
+from corolla.evaluation.reconstructions import perceptual_distances
 from corolla.metrics import psnr, ssim
 from corolla.trained import TrainedModel
+from corolla.trained.own_images import own_images
 from environment import describe, markdown_table
 
 Images = NDArray[np.uint8]

@@ -20,7 +20,7 @@ import torch
 from corolla.config import Config, preset
 from corolla.data.florets import render, sample_factors
 from corolla.distributions import LIKELIHOODS
-from corolla.model import build_model
+from corolla.models.vae import build_model
 from corolla.objectives import OBJECTIVES, build_objective
 from corolla.training import resolve
 from environment import describe, markdown_table

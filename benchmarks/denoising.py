@@ -28,12 +28,12 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from threadpoolctl import threadpool_limits
 
 import corolla
-from corolla.apps.own_images import own_images
 from corolla.apps.restoration import corrupt, denoise, fit_residual_prior, parse_noise, residual_prior
 from corolla.apps.restoration.noise import impulses, jpeg_sigma, unclipped
 from corolla.data import select_rows
 from corolla.metrics import psnr, ssim
 from corolla.trained import TrainedModel
+from corolla.trained.own_images import own_images
 from environment import describe, markdown_table
 
 Images = NDArray[np.uint8]

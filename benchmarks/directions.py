@@ -25,13 +25,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import corolla
-from corolla.apps.directions import cached_codes, find_direction, move
-from corolla.apps.own_images import own_images
-from corolla.apps.themes import theme
 from corolla.data import ImageCache, select_rows
 from corolla.errors import DataError
-from corolla.lite0 import features
+from corolla.gallery.directions import cached_codes, find_direction, move
+from corolla.gallery.themes import theme
+from corolla.models.lite0 import features
 from corolla.trained import TrainedModel
+from corolla.trained.own_images import own_images
 from environment import describe, markdown_table
 
 EXTENT = 3.0

@@ -18,11 +18,11 @@ from pathlib import Path
 from statistics import median
 
 from corolla import load
-from corolla.apps.scores import FILE_NAME, evaluate, gather, load_scores, save_scores
-from corolla.apps.scores.material import Material
-from corolla.apps.scores.record import Scores
-from corolla.apps.scores.tables import formatted, row_label
 from corolla.config import Config
+from corolla.evaluation import FILE_NAME, evaluate, gather, load_scores, save_scores
+from corolla.evaluation.material import Material
+from corolla.evaluation.record import Scores
+from corolla.evaluation.tables import formatted, row_label
 from environment import describe, markdown_table
 from jobs import train_all
 
@@ -68,7 +68,6 @@ def configuration(objective: str, strength: float, seed: int, steps: int) -> Con
             "training.ema_decay": 0.995,
             "training.evaluate_every": max(1, steps // 3),
             "training.threads": 1,
-            "training.report": False,
             "training.precision": "bf16-mixed",
             "objective.name": objective,
             "objective.warmup_steps": steps // 10,

@@ -30,11 +30,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from corolla.apps.features import write_features
-from corolla.checkpoint import ModelCard, save_model
 from corolla.config import preset
 from corolla.data import render, sample_factors
-from corolla.model import build_model
+from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
+from corolla.trained.model_folder import ModelCard, save_model
 from environment import describe, markdown_table
 
 SIDE_PX = 64

@@ -18,11 +18,11 @@ from statistics import mean, stdev
 import numpy as np
 
 from corolla import load
-from corolla.checkpoint import load_card
 from corolla.config import Config
 from corolla.data import select_rows
-from corolla.estimates import estimate
-from corolla.runs import RunFolder
+from corolla.evaluation.estimates import estimate
+from corolla.trained.model_folder import load_card
+from corolla.trained.run_folder import RunFolder
 from corolla.training import prepare
 from environment import describe, markdown_table
 from jobs import train_all
@@ -59,7 +59,6 @@ def configuration(variant: str, seed: int, steps: int) -> Config:
         "training.ema_decay": 0.995,
         "training.evaluate_every": max(1, steps // 2),
         "training.threads": 1,
-        "training.report": False,
         "objective.name": variant,
     }
     changes |= {f"objective.{name}": value for name, value in VARIANTS[variant].items()}

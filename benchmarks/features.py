@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import corolla
-from corolla.apps.own_images import own_images
 from corolla.data import select_rows
 from corolla.errors import DataError, UsageError
 from corolla.metrics import knn_accuracy, linear_probe, normal_interval, pca, pixels
 from corolla.trained import TrainedModel
+from corolla.trained.own_images import own_images
 from environment import describe, markdown_table
 
 Images = NDArray[np.uint8]

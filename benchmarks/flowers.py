@@ -20,8 +20,8 @@ from pathlib import Path
 
 import corolla
 from corolla.config import Config, preset
-from corolla.networks import parameter_count
-from corolla.runs import RunFolder
+from corolla.models.networks import parameter_count
+from corolla.trained.run_folder import RunFolder
 from environment import describe, markdown_table
 
 

@@ -30,8 +30,6 @@ from skimage.restoration import inpaint_biharmonic
 from threadpoolctl import threadpool_limits
 
 import corolla
-from corolla.apps.own_images import own_images
-from corolla.apps.priors import fit_prior
 from corolla.apps.restoration import inpaint
 from corolla.apps.restoration.inpainting import Method
 from corolla.apps.restoration.membrane import membrane
@@ -39,6 +37,8 @@ from corolla.data import select_rows
 from corolla.errors import UsageError
 from corolla.metrics import ssim
 from corolla.trained import TrainedModel
+from corolla.trained.fitted_priors import fit_prior
+from corolla.trained.own_images import own_images
 from environment import describe, markdown_table
 
 Images = NDArray[np.uint8]

@@ -14,8 +14,8 @@ from typing import NoReturn
 
 from corolla.config import Config
 from corolla.errors import CorollaError
-from corolla.runs import RunFolder
 from corolla.sweeps.record import refuse_other_run
+from corolla.trained.run_folder import RunFolder
 from corolla.training import is_finished, resolve
 
 

@@ -23,17 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import corolla
-from corolla.apps.own_images import own_images
-from corolla.apps.priors import fit_prior
 from corolla.config import Config
 from corolla.data import ImageCache, select_rows
 from corolla.distributions import check_prior_name
 from corolla.errors import UsageError
-from corolla.estimates import estimate
-from corolla.guidance import WITHOUT_CODE_LENGTH
-from corolla.lite0 import FEATURES_PX, features
+from corolla.evaluation.estimates import estimate
 from corolla.metrics import KernelDistance, kid
+from corolla.models.lite0 import FEATURES_PX, features
+from corolla.objectives.weights import WITHOUT_CODE_LENGTH
 from corolla.trained import TrainedModel
+from corolla.trained.fitted_priors import fit_prior
+from corolla.trained.own_images import own_images
 from environment import describe, markdown_table
 
 SEED = 0

@@ -38,7 +38,7 @@ from corolla.metrics import (
     sap,
     udr,
 )
-from corolla.model import build_model
+from corolla.models.vae import build_model
 from environment import describe, markdown_table
 
 ROWS, LATENTS, PICTURES = 10_000, 10, 2_000

@@ -22,8 +22,8 @@ import torch
 import corolla
 from corolla.config import Config, preset
 from corolla.data.florets import render, sample_factors
-from corolla.model import build_model
-from corolla.runs import RunFolder
+from corolla.models.vae import build_model
+from corolla.trained.run_folder import RunFolder
 from corolla.training import resolve
 from environment import describe, markdown_table
 

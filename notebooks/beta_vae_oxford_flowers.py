@@ -117,7 +117,7 @@ import numpy as np
 from IPython.display import display
 from PIL import Image
 
-from corolla.apps.pictures import Row, grid, sheet
+from corolla.pictures.grids import Row, grid, sheet
 from corolla.data import RECIPES, open_cache, open_source
 
 source = open_source(SOURCE, mirror=MIRROR)
@@ -269,8 +269,8 @@ for name, model in models.items():
 # something, a row changes one property (size, colour, brightness, position) and leaves the others alone.
 
 # %%
-from corolla.apps.generate import interpolation, traversal
-from corolla.apps.sheets import traversal_sheet
+from corolla.gallery.generation import interpolation, traversal
+from corolla.gallery.sheets import traversal_sheet
 
 for name in ("VAE", "beta-VAE"):
     print(name)

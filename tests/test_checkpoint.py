@@ -10,13 +10,21 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from corolla.checkpoint import CARD_NAME, WEIGHTS_NAME, ModelCard, find_model, load_card, load_model, save_model
 from corolla.config import Config
 from corolla.distributions import LIKELIHOODS
 from corolla.errors import ModelError
 from corolla.files import write_atomically
-from corolla.model import build_model
-from corolla.networks import NETWORKS
+from corolla.models.networks import NETWORKS
+from corolla.models.vae import build_model
+from corolla.trained.model_folder import (
+    CARD_NAME,
+    WEIGHTS_NAME,
+    ModelCard,
+    find_model,
+    load_card,
+    load_model,
+    save_model,
+)
 
 SMALL = {"resnet": {"size": 16, "width": 8, "patch": 4}, "notebook": {"size": 12}, "burgess": {"size": 64}}
 
@@ -173,7 +181,7 @@ def test_a_kill_between_weights_and_card_is_noticed(folder: Path, monkeypatch: p
         write_atomically(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr("corolla.checkpoint.write_atomically", killed)
+        patch.setattr("corolla.trained.model_folder.write_atomically", killed)
         with pytest.raises(KeyboardInterrupt):
             save_model(folder, build_model(config), ModelCard(config, 8))
     assert load_card(folder).step == 7

@@ -17,15 +17,15 @@ import yaml
 from PIL import Image
 
 import corolla
-from corolla.checkpoint import ModelCard, load_card, save_model
 from corolla.cli import run
 from corolla.cli.train import SETTINGS, Flags, build_config
 from corolla.config import Config, preset, preset_names
 from corolla.data import open_source
 from corolla.errors import UsageError
-from corolla.model import build_model
-from corolla.runs import RunFolder
+from corolla.models.vae import build_model
 from corolla.trained import load
+from corolla.trained.model_folder import ModelCard, load_card, save_model
+from corolla.trained.run_folder import RunFolder
 
 Cli = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -33,7 +33,7 @@ SOURCE = Path(corolla.__file__).parents[1]
 TINY: dict[str, object] = {
     "data": {"source": "florets:40", "size": 16},
     "network": {"width": 8, "latent_dim": 6, "patch": 4},
-    "training": {"max_steps": 2, "batch_size": 8, "threads": 1, "report": False},
+    "training": {"max_steps": 2, "batch_size": 8, "threads": 1},
 }
 
 
@@ -606,7 +606,7 @@ def test_an_error_that_is_not_of_standard_output_is_shown_as_it_is(
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("corolla.cli.app", fail)
+    monkeypatch.setattr("corolla.cli.program.app", fail)
     with pytest.raises(OSError, match="No space left"):
         run(["presets"])
     assert "standard output" not in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`corolla estimate`: the numbers of `corolla.estimates`, and plain words where they cannot be."""
+"""`corolla estimate`: the numbers of `corolla.evaluation.estimates`, and plain words where they cannot be."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from corolla.checkpoint import ModelCard, save_model
 from corolla.cli import run
 from corolla.config import Config
 from corolla.data import RECIPES, open_cache, open_source
-from corolla.estimates import estimate
-from corolla.model import build_model
+from corolla.evaluation.estimates import estimate
+from corolla.models.vae import build_model
 from corolla.trained import load
+from corolla.trained.model_folder import ModelCard, save_model
 
 TINY = {
     "data": {"source": "florets:60", "size": 16, "eval_split": "test"},

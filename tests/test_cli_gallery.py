@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from corolla.apps.directions import image_direction, save_direction
-from corolla.apps.own_images import open_images
-from corolla.apps.themes import theme
-from corolla.checkpoint import ModelCard, save_model
 from corolla.config import Config
-from corolla.model import build_model
+from corolla.gallery.directions import image_direction, save_direction
+from corolla.gallery.themes import theme
+from corolla.models.vae import build_model
 from corolla.trained import load
+from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.own_images import open_images
 
 Cli = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.usefixtures("own_folders")

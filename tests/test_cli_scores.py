@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from corolla.apps.scores import load_scores
-from corolla.checkpoint import ModelCard, load_card, save_model
 from corolla.config import Config
-from corolla.model import build_model
-from corolla.runs import RunFolder
+from corolla.evaluation import load_scores
+from corolla.models.vae import build_model
+from corolla.trained.model_folder import ModelCard, load_card, save_model
+from corolla.trained.run_folder import RunFolder
 
 Cli = Callable[..., tuple[int, str, str]]
 TINY: dict[str, object] = {
@@ -34,7 +34,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setattr("corolla.cli.scores.SAMPLES", 20)  # where no number is given
     monkeypatch.setattr("corolla.cli.scores.IMAGES", 20)
-    monkeypatch.setattr("corolla.apps.scores.material.MOST_FACTOR_ROWS", 400)
+    monkeypatch.setattr("corolla.evaluation.material.MOST_FACTOR_ROWS", 400)
 
 
 def make(path: str, seed: int = 1, **changes: object) -> Path:
@@ -121,7 +121,7 @@ def test_what_cannot_be_is_told_before_images_are_drawn(
     def drawn(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("corolla.apps.scores.gather", drawn)
+    monkeypatch.setattr("corolla.evaluation.gather", drawn)
     code, _, err = cli("evaluate", make("model"), *wrong)
     assert code != 0
     assert "gmm" in err or "features pca0: there are lite0" in err

@@ -35,11 +35,11 @@ from PIL import Image
 
 import corolla
 from corolla import cli
-from corolla.apps.scores.kinds import KINDS
 from corolla.cli.train import SETTINGS, build_config
 from corolla.config import Config
 from corolla.data import FACTORS, RECIPES, render, sample_factors
 from corolla.data.factor_sets import SETS
+from corolla.evaluation.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if path.name != "CHANGELOG.md")
@@ -244,7 +244,7 @@ def _shorten_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _shorten_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("corolla.cli.scores.SAMPLES", 40)
-    monkeypatch.setattr("corolla.apps.scores.material.MOST_FACTOR_ROWS", 400)
+    monkeypatch.setattr("corolla.evaluation.material.MOST_FACTOR_ROWS", 400)
 
 
 @pytest.mark.slow

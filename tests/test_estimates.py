@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from scipy import integrate, stats
 from torch import Tensor, nn
 
-from corolla import estimates
 from corolla.config import ObjectiveConfig
 from corolla.distributions import Gaussian
 from corolla.errors import ModelError, UsageError
-from corolla.estimates import Estimates, estimate
-from corolla.model import VAE
+from corolla.evaluation import estimates
+from corolla.evaluation.estimates import Estimates, estimate
+from corolla.models.vae import VAE
 from corolla.objectives import build_objective
 
 COUNT, LATENTS, SHAPE = 500, 3, (2, 2, 3)

@@ -31,8 +31,8 @@ import corolla
 from corolla import BetaVAE, ModelError, UsageError
 from corolla.config import Config
 from corolla.estimator import _noise, _patch
-from corolla.evaluation import evaluate
 from corolla.training import fit_cache, prepare
+from corolla.training.validation import evaluate
 
 RNG = np.random.default_rng(11)
 COLOUR: NDArray[np.uint8] = RNG.integers(0, 256, (14, 8, 10, 3), dtype=np.uint8)
@@ -168,7 +168,6 @@ def test_training_on_pixels_at_hand_is_training_on_their_source(tmp_path: Path) 
             "network.latent_dim": 2,
             "training.max_steps": 3,
             "training.threads": 1,
-            "training.report": False,
         }
     )
     (tmp_path / "here").mkdir()
@@ -351,7 +350,6 @@ def test_a_grid_search_in_processes_finds_the_same() -> None:
         ({"settings": {"network.name": "resnet"}}, r"network\.name: is a parameter of its own; set network instead"),
         ({"settings": {"seed": 2}}, r"set random_state instead"),
         ({"settings": {"training.checkpoint_every": 5}}, r"settings training\.checkpoint_every: is for files of a run"),
-        ({"settings": {"training.report": True}}, r"settings training\.report: .* a fit leaves none; leave it out"),
         ({"settings": {"training.samples_every": 5}}, r"settings training\.samples_every"),
         ({"settings": {"data.source": "flowers102"}}, r"settings data\.source: the images are those given to fit"),
         ({"settings": {"training.speed": 2}}, r"training\.speed: no such setting"),

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from corolla.checkpoint import ModelCard, load_model, save_model
 from corolla.config import Config
 from corolla.distributions import LIKELIHOODS, DiagonalGaussian
-from corolla.model import VAE, build_model
-from corolla.networks import NETWORKS
+from corolla.models.networks import NETWORKS
+from corolla.models.vae import VAE, build_model
 from corolla.objectives import OBJECTIVES, LossTerms, Objective, build_objective
 from corolla.objectives.rate import Controller
+from corolla.trained.model_folder import ModelCard, load_model, save_model
 
 SIZES = {"notebook": (12, 14), "burgess": (64, 64), "resnet": (16, 24)}
 LATENT_DIM = 5

@@ -9,7 +9,8 @@ from typing import Any, get_args
 import pytest
 
 from corolla.config import Config, ObjectiveConfig, ObjectiveName
-from corolla.guidance import EARLY_STEPS, WITHOUT_CODE_LENGTH, advise, beta_of, normalised_beta, weights_in_words
+from corolla.objectives.weights import WITHOUT_CODE_LENGTH, beta_of, normalised_beta, weights_in_words
+from corolla.training.advice import EARLY_STEPS, advise
 
 # The numbers of real runs on 2,000 drawn flowers (`over`: on 200) at 32×32 with 10 latents, 800 steps (`over`: 1,500).
 HEALTHY = {"loss": 1814.15, "reconstruction": 1804.96, "kl": 9.19, "psnr_db": 21.51, "active_latents": 10.0}

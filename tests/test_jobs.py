@@ -13,7 +13,7 @@ import pytest
 import corolla
 import jobs
 from corolla.config import Config
-from corolla.runs import RunFolder
+from corolla.trained.run_folder import RunFolder
 from corolla.training import resolve
 from jobs import train_all
 

@@ -13,9 +13,9 @@ from scipy import optimize, stats
 from corolla.config import Config, LikelihoodConfig
 from corolla.distributions import LIKELIHOODS, Gaussian, Laplace, ScaledLikelihood
 from corolla.errors import UsageError
-from corolla.evaluation import evaluate
-from corolla.model import build_model
+from corolla.models.vae import build_model
 from corolla.objectives import build_objective
+from corolla.training.validation import evaluate
 
 CALIBRATED: dict[str, tuple[Any, int]] = {"gaussian": (Gaussian, 2), "laplace": (Laplace, 1)}
 EVERY: list[tuple[str, Any]] = [

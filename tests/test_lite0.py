@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from corolla import lite0
 from corolla.data import render
 from corolla.errors import ModelError, UsageError
-from corolla.lite0 import Lite0, PerceptualDistance, features, same_padding
+from corolla.models import lite0
+from corolla.models.lite0 import Lite0, PerceptualDistance, features, same_padding
 
 needs_weights = pytest.mark.skipif(find_spec(lite0._PACKAGE) is None, reason="the extra `perceptual` is not installed")
 DAISY = 985  # its class in ImageNet

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from corolla.errors import UsageError
-from corolla.networks import NETWORKS, Shape, notebook, parameter_count, resnet
+from corolla.models.networks import NETWORKS, Shape, notebook, parameter_count, resnet
 
 WITH_WEIGHTS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 

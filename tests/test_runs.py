@@ -9,7 +9,7 @@ import pytest
 
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError
-from corolla.runs import RunFolder, new_run_path
+from corolla.trained.run_folder import RunFolder, new_run_path
 
 
 def test_runs_that_begin_at_once_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,13 +21,13 @@ import corolla
 from corolla.cli import run as run_command
 from corolla.config import Config
 from corolla.errors import TrainingError, UsageError
-from corolla.guidance import Finding
-from corolla.runs import RunFolder
 from corolla.sweeps import grid, read_sweep, sweep
 from corolla.sweeps.grid import Point, expand, read_values, short_names, value_text
 from corolla.sweeps.record import write_record
 from corolla.sweeps.results import Result, in_words, kinds, middle, table
+from corolla.trained.run_folder import RunFolder
 from corolla.training import fit, resolve, resume
+from corolla.training.advice import Finding
 from corolla.training.recorder import Recorder
 
 TINY = Config.from_dict(
@@ -370,7 +370,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_trained(
             raise TrainingError("the loss is not finite at step 2")
         return fit(config, *arguments, **keywords)
 
-    monkeypatch.setattr("corolla.sweeps.fit", or_fail)
+    monkeypatch.setattr("corolla.sweeps.runner.fit", or_fail)
     assert run_command(["sweep", "--config", "tiny.yaml", "--seed", "1,2"]) == 1
     printed = capsys.readouterr()
     assert "1 of 2 runs failed: seed=1 (the loss is not finite at step 2)" in printed.err

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 import corolla
-from corolla.checkpoint import ModelCard, save_model
 from corolla.config import Config
 from corolla.errors import DataError, UsageError
-from corolla.model import build_model
+from corolla.models.vae import build_model
 from corolla.trained import TrainedModel
+from corolla.trained.model_folder import ModelCard, save_model
 
 CONFIG = Config.from_dict({"data": {"size": "12x16"}, "network": {"latent_dim": 5, "width": 8, "patch": 4}})
 
@@ -146,7 +146,7 @@ def test_a_damaged_open_picture_is_a_data_error(model: TrainedModel, pixels: np.
 def test_codes_do_not_depend_on_the_batch(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     many = np.random.default_rng(2).integers(0, 256, (7, 12, 16, 3), dtype=np.uint8)
     whole = model.encode(many)
-    monkeypatch.setattr("corolla.trained.BATCH_SIZE", 2)
+    monkeypatch.setattr("corolla.trained.model.BATCH_SIZE", 2)
     assert np.allclose(model.encode(many), whole, atol=1e-5)
 
 

@@ -20,13 +20,13 @@ from safetensors.torch import load_file
 
 import corolla
 from corolla import training
-from corolla.checkpoint import load_card
 from corolla.config import Config
 from corolla.distributions import LIKELIHOODS
-from corolla.errors import DataError, ModelError, TrainingError, UsageError
-from corolla.model import build_model
+from corolla.errors import ModelError, TrainingError, UsageError
+from corolla.models.vae import build_model
 from corolla.objectives import OBJECTIVES
-from corolla.runs import RunFolder
+from corolla.trained.model_folder import load_card
+from corolla.trained.run_folder import RunFolder
 from corolla.training.module import TrainingModule
 from corolla.training.recorder import Recorder
 
@@ -49,7 +49,6 @@ def small(**changes: Any) -> Config:
                 "evaluate_every": 7,
                 "threads": 1,
                 "warmup_steps": 0,
-                "report": False,
             },
         }
     )
@@ -142,7 +141,7 @@ SCRIPT = """
 import sys
 from corolla import training
 from corolla.errors import CorollaError
-from corolla.runs import RunFolder
+from corolla.trained.run_folder import RunFolder
 from corolla.training.recorder import Recorder
 from corolla.config import Config
 import os, signal
@@ -245,42 +244,21 @@ def test_resuming_a_finished_run_changes_nothing(finished: Path) -> None:
     assert_same(before, outcome(finished))
 
 
-def test_a_finished_run_has_a_report(tmp_path: Path) -> None:
-    corolla.fit(small(training__report=True), tmp_path / "run")
-    report = tmp_path / "run" / "report.html"
-    assert "What a β-VAE learnt from 96 drawn flowers" in report.read_text(encoding="utf-8")
-    report.unlink()  # as if the run had been killed just before it
-    training.resume(tmp_path / "run")
-    assert "What a β-VAE learnt from 96 drawn flowers" in report.read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [(DataError("no images"), "no images"), (MemoryError(), "MemoryError"), (RuntimeError("a\nb"), "a b")],
-)
-def test_a_report_that_cannot_be_written_is_said_and_takes_nothing(
-    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
-) -> None:
-    def refuse(*_arguments: object, **_options: object) -> None:
-        raise error
-
-    said: list[str] = []
-    monkeypatch.setattr("corolla.apps.report.write_report", refuse)
-    monkeypatch.setattr(training._LOG, "warning", lambda text, *values: said.append(text % values))
-    run = tmp_path / "run"
-    corolla.fit(small(training__report=True), run)
-    assert said == [f"{told}; no report was written, `corolla report {run}` makes up for it"]
-    assert_same(outcome(run), outcome(finished))
-
-
 def test_a_checkpoint_from_before_a_setting_came_had_its_default(finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished, run)
-    config = RunFolder(run).config()
-    RunFolder(run).write_config(config.updated({"training.report": True}), RunFolder(run).facts())
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    del checkpoint["callbacks"][Recorder.__name__]["settings"]["training.report"]
+    del checkpoint["callbacks"][Recorder.__name__]["settings"]["training.samples_every"]
     torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
+    assert training.is_finished(run)
+
+
+def test_a_setting_that_was_retired_does_not_stop_a_run(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    file = run / "config.yaml"
+    file.write_text(file.read_text().replace("training:\n", "training:\n  report: true\n"))
+    assert RunFolder(run).config() == RunFolder(finished).config()
     assert training.is_finished(run)
 
 
@@ -455,7 +433,7 @@ def test_the_precision_is_that_of_the_accelerator_asked_for(monkeypatch: pytest.
 HOLD = """
 import sys, time
 from pathlib import Path
-from corolla.runs import RunFolder
+from corolla.trained.run_folder import RunFolder
 with RunFolder(Path(sys.argv[1])).held():
     print("held", flush=True)
     time.sleep(120)
@@ -499,7 +477,7 @@ def test_a_checkpoint_is_not_kept_in_use_while_its_run_goes_on(tmp_path: Path, m
     def train(*_arguments: object, **_options: object) -> None:
         seen.append("last.ckpt" in maps.read_text())
 
-    monkeypatch.setattr(training, "_train", train)
+    monkeypatch.setattr("corolla.training.trainer._train", train)
     training.resume(tmp_path / "run")
     assert seen == [False]
 

@@ -17,8 +17,8 @@ from corolla.cli import run as run_command
 from corolla.cli.sweep import _space
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError
-from corolla.runs import RunFolder
 from corolla.sweeps.tuning import Range, _finished_trials, read_tune, tune
+from corolla.trained.run_folder import RunFolder
 from corolla.training import fit
 from corolla.training.recorder import Recorder
 
@@ -178,7 +178,7 @@ def test_a_trial_that_lags_behind_the_others_is_ended_early_and_a_fault_ends_onl
         # After four that learn, one that cannot, whatever was proposed: its evaluations are the worst.
         return fit(config.updated({"training.warmup_steps": 10**6}) if number == 5 else config, run, **keywords)
 
-    monkeypatch.setattr("corolla.sweeps.fit", or_fail)
+    monkeypatch.setattr("corolla.sweeps.runner.fit", or_fail)
     found = tune(TINY, {"training.learning_rate": Range(1e-3, 3e-3)}, tmp_path / "out", trials=6, goal="psnr_db")
     assert [trial.state for trial in found.trials] == ["failed", *["complete"] * 4, "pruned"]
     assert found.trials[0].value is None

@@ -224,7 +224,6 @@ class TrainingConfig(_Value):
     samples_every: int | None = Field(
         None, ge=1, description="evaluations between sample pictures; default: ten in all"
     )
-    report: bool = Field(True, description="write report.html at the end")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed where the hardware has matrix units for it, else 32-true"
     )
@@ -260,7 +259,7 @@ class Config(_Value):
     def from_dict(cls, values: Mapping[str, Any], *, where: str = "configuration") -> Config:
         """Build and check a configuration. Raises UsageError that names each wrong key and value."""
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(_without_retired(values))
         except ValidationError as error:
             raise UsageError(f"{where}: {describe_faults(error)}") from None
 
@@ -291,6 +290,21 @@ class Config(_Value):
                 raise UsageError(f"{dotted}: no such setting; see `corolla train --help` for the list")
             branch[leaf] = value
         return Config.from_dict(tree)
+
+
+RETIRED = ("training.report",)
+"""Settings of earlier versions that files may still hold; they decide nothing now."""
+
+
+def _without_retired(values: Any) -> Any:
+    if not isinstance(values, Mapping):
+        return values
+    kept = dict(values)
+    for name in RETIRED:
+        section, _, key = name.partition(".")
+        if isinstance(kept.get(section), Mapping):
+            kept[section] = {setting: value for setting, value in kept[section].items() if setting != key}
+    return kept
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -18,20 +18,20 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from corolla.checkpoint import pack_model, unpack_model
 from corolla.config import Config
 from corolla.data.arrays import layout_of
 from corolla.data.batches import to_float
 from corolla.data.cache import ImageCache, cache_in_memory
 from corolla.errors import TrainingError, UsageError
 from corolla.objectives import AUTO_ENCODERS
-from corolla.runs import RunFolder
 from corolla.trained import TrainedModel
+from corolla.trained.model_folder import pack_model, unpack_model
+from corolla.trained.run_folder import RunFolder
 
 _BATCH_SIZE = 256
 _DRAWS = 8  # of z for each image that is scored
 _LARGEST_SEED = 2**31 - 1
-_FOR_FILES = ("training.checkpoint_every", "training.report", "training.samples_every")
+_FOR_FILES = ("training.checkpoint_every", "training.samples_every")
 _GRID = 8  # patches to a side that a network should see, where the size allows it
 
 # Trainings draw from torch's global generator, of which a process has one: those of several threads take turns.

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from corolla.apps.scores import Score, Scores, save_scores
-from corolla.checkpoint import ModelCard, load_card, save_model
 from corolla.config import Config
 from corolla.data import ImageCache
-from corolla.model import build_model
-from corolla.runs import RunFolder
+from corolla.evaluation import Score, Scores, save_scores
+from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
+from corolla.trained.model_folder import ModelCard, load_card, save_model
+from corolla.trained.run_folder import RunFolder
 
 LATENT_KL_NATS = (0.5, 3.0, 0.001, 2.0, 0.0, 1.0)
 

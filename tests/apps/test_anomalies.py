@@ -36,15 +36,15 @@ from corolla.apps.anomalies import (
 )
 from corolla.apps.anomalies.measures import measure, window_px
 from corolla.apps.anomalies.scoring import mahalanobis
-from corolla.apps.own_images import own_images
-from corolla.apps.priors import fit_prior
-from corolla.checkpoint import ModelCard, save_model
 from corolla.config import Config
 from corolla.data import select_rows
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.metrics import complexity_nats
-from corolla.model import build_model
+from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
+from corolla.trained.fitted_priors import fit_prior
+from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.own_images import own_images
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
@@ -246,7 +246,7 @@ def test_a_trained_model_tells_what_is_trivially_different(tmp_path: Path) -> No
         {
             "data": {"source": "florets:600", "size": 16},
             "network": {"width": 8, "latent_dim": 6, "patch": 4},
-            "training": {"max_steps": 150, "batch_size": 32, "report": False},
+            "training": {"max_steps": 150, "batch_size": 32},
         }
     )
     model = fit(config, tmp_path / "run")
@@ -369,7 +369,7 @@ def test_the_table_is_ranked_and_names_the_maps(
     maps: Literal["flagged", "all", "none"],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("corolla.apps.features.encoding.BATCH_SIZE", 2)
+    monkeypatch.setattr("corolla.trained.encoding.BATCH_SIZE", 2)
     out = tmp_path / "out"
     done: list[int] = []
     written = write_anomalies(
@@ -415,7 +415,7 @@ def test_the_table_is_ranked_and_names_the_maps(
 def test_nothing_to_write_leaves_nothing(
     model: TrainedModel, calibration: Calibration, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("corolla.apps.features.encoding.BATCH_SIZE", 1)
+    monkeypatch.setattr("corolla.trained.encoding.BATCH_SIZE", 1)
     out = tmp_path / "out"
     with pytest.raises(DataError, match=r"broken\.png"):
         write_anomalies(

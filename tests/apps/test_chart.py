@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corolla.apps.chart import line_chart, ticks
+from corolla.pictures.charts import line_chart, ticks
 
 
 @given(low=st.floats(-1e6, 1e6), width=st.floats(1e-3, 1e6))

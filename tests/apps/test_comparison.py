@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from corolla.apps.comparison import Entry, compare, comparison_lines, comparison_table
-from corolla.apps.comparison_files import markdown
-from corolla.apps.scores import Score, Scores
 from corolla.config import Config
 from corolla.errors import UsageError
+from corolla.evaluation import Score, Scores
+from corolla.evaluation.comparison import Entry, compare, comparison_lines, comparison_table
+from corolla.evaluation.comparison_files import markdown
 
 DATA = {"source": "florets", "fingerprint": "ab", "size": [16, 16], "recipe": "fit"}
 

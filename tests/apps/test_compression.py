@@ -36,11 +36,11 @@ from corolla.apps.compression.grid import (
     step_size,
 )
 from corolla.apps.compression.residual import decode_residual, encode_residual
-from corolla.checkpoint import ModelCard, save_model
 from corolla.config import Config
 from corolla.errors import CorollaError, DataError, ModelError, UsageError
-from corolla.model import build_model
+from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
+from corolla.trained.model_folder import ModelCard, save_model
 
 pytest.importorskip("constriction", reason="the extra `codec` is not installed")
 

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from scipy.stats import norm
 
-from corolla.apps import directions
-from corolla.apps.directions import (
+from corolla.data import ImageCache
+from corolla.errors import DataError, ModelError, UsageError
+from corolla.gallery import directions
+from corolla.gallery.directions import (
     Direction,
     find_direction,
     image_direction,
@@ -21,10 +23,8 @@ from corolla.apps.directions import (
     move,
     save_direction,
 )
-from corolla.apps.labelled import find_label
-from corolla.apps.sheets import direction_sheet
-from corolla.data import ImageCache
-from corolla.errors import DataError, ModelError, UsageError
+from corolla.gallery.labels import find_label
+from corolla.gallery.sheets import direction_sheet
 from corolla.trained import TrainedModel
 
 

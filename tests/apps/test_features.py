@@ -78,7 +78,7 @@ def test_codes_are_those_of_the_model_in_the_order_given(model: TrainedModel, fi
 def test_images_are_read_as_blocks_are_taken(
     model: TrainedModel, files: list[Path], monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    monkeypatch.setattr("corolla.apps.features.encoding.BATCH_SIZE", 4)
+    monkeypatch.setattr("corolla.trained.encoding.BATCH_SIZE", 4)
     taken = 0
 
     def endless() -> Iterator[Path]:
@@ -97,7 +97,7 @@ def test_images_are_read_as_blocks_are_taken(
 def test_blocks_are_cut_by_entries_whatever_can_be_read(
     model: TrainedModel, files: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("corolla.apps.features.encoding.BATCH_SIZE", 4)
+    monkeypatch.setattr("corolla.trained.encoding.BATCH_SIZE", 4)
     for place in (1, 4, 5, 6, 7):
         files[place].write_bytes(b"no image")
     blocks = list(embed(model, files))

@@ -64,7 +64,7 @@ def test_ray_writes_the_same_rows_in_the_same_order(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("corolla.apps.features.write._PART_ENTRIES", 5)
     monkeypatch.setattr("corolla.apps.features.write._RAY_PARTS", 2)
-    monkeypatch.setattr("corolla.apps.features.encoding.BATCH_SIZE", 3)
+    monkeypatch.setattr("corolla.trained.encoding.BATCH_SIZE", 3)
     relative = [path.relative_to(tmp_path) for path in files]
     done: list[int] = []
     here = write_features(model, relative, f"here{suffix}", variance=True)

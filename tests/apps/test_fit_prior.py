@@ -14,15 +14,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from corolla.apps.own_images import own_images
-from corolla.apps.priors import fit_prior
-from corolla.checkpoint import ModelCard, prior_file, save_model
 from corolla.config import Config
 from corolla.data import select_rows
 from corolla.distributions.gaussians import GaussianPrior
 from corolla.errors import DataError, ModelError, UsageError
-from corolla.model import build_model
+from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
+from corolla.trained.fitted_priors import fit_prior
+from corolla.trained.model_folder import ModelCard, prior_file, save_model
+from corolla.trained.own_images import own_images
 
 TINY: dict[str, Any] = {
     "data": {"source": "florets:60", "size": 16},
@@ -128,7 +128,7 @@ def test_what_is_known_about_a_prior_is_in_its_file(model: TrainedModel) -> None
 def test_draws_default_to_enough_codes(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     images = len(training_posterior(model)[0])
     assert fit_prior(model, "gaussian", save=False).card.codes == 10 * images
-    monkeypatch.setattr("corolla.apps.priors.ENOUGH_CODES", 2 * images + 1)
+    monkeypatch.setattr("corolla.trained.fitted_priors.ENOUGH_CODES", 2 * images + 1)
     assert fit_prior(model, "gaussian", save=False).card.codes == 3 * images
 
 
@@ -287,7 +287,7 @@ def test_a_failed_write_leaves_the_former_prior(model: TrainedModel, monkeypatch
 def test_wrong_requests_are_refused_before_the_fit(
     model: TrainedModel, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any], words: str
 ) -> None:
-    monkeypatch.setattr("corolla.apps.priors._codes", lambda *_: pytest.fail("images were encoded"))
+    monkeypatch.setattr("corolla.trained.fitted_priors._codes", lambda *_: pytest.fail("images were encoded"))
     with pytest.raises(UsageError, match=words):
         fit_prior(model, name, **options)
 

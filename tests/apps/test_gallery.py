@@ -14,15 +14,24 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.apps import themes
-from corolla.apps.loops import closed_path, loop
-from corolla.apps.pictures import grid, save_animation
-from corolla.apps.poster import Layout, check_poster, parse_size, plan, save_poster, smooth_noise, strips, write_poster
-from corolla.apps.themes import label_theme, theme, theme_of_codes
-from corolla.apps.video import encode_mp4
 from corolla.data import ImageCache
 from corolla.distributions.gaussians import GaussianPrior, MixturePrior
 from corolla.errors import CorollaError, DataError, UsageError
+from corolla.gallery import themes
+from corolla.gallery.loops import closed_path, loop
+from corolla.gallery.poster import (
+    Layout,
+    check_poster,
+    parse_size,
+    plan,
+    save_poster,
+    smooth_noise,
+    strips,
+    write_poster,
+)
+from corolla.gallery.themes import label_theme, theme, theme_of_codes
+from corolla.pictures.grids import grid, save_animation
+from corolla.pictures.video import encode_mp4
 from corolla.trained import TrainedModel
 
 # --- themes -----------------------------------------------------------------------------------------------------------

@@ -7,15 +7,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from corolla.apps.generate import interpolation, reconstruction, traversal
-from corolla.apps.sheets import (
+from corolla.errors import UsageError
+from corolla.evaluation.reconstructions import reconstruction
+from corolla.gallery.generation import interpolation, traversal
+from corolla.gallery.sheets import (
     interpolation_frames,
     interpolation_sheet,
     reconstruction_sheet,
     traversal_frames,
     traversal_sheet,
 )
-from corolla.errors import UsageError
 from corolla.trained import TrainedModel
 
 same_model = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.apps import pictures
-from corolla.apps.pictures import Row, enlarged, grid, save_animation, save_npz, save_picture, sheet
 from corolla.errors import CorollaError, UsageError
+from corolla.pictures import grids as pictures
+from corolla.pictures.grids import Row, enlarged, grid, save_animation, save_npz, save_picture, sheet
 
 
 def flat(*colours: tuple[int, int, int], side: int = 8) -> NDArray[np.uint8]:

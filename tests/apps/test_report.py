@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from corolla.apps.report import words, write_report
-from corolla.apps.report.latent_map import draw, principal_plane, project, settle
-from corolla.apps.report.pictures import closest_training
-from corolla.apps.report.subject import examine
-from corolla.checkpoint import CARD_NAME
 from corolla.config import ObjectiveName
 from corolla.data import ImageCache
 from corolla.errors import CorollaError, DataError, ModelError
 from corolla.metrics import Neighbours, nearest
+from corolla.report import words, write_report
+from corolla.report.latent_map import draw, principal_plane, project, settle
+from corolla.report.pictures import closest_training
+from corolla.report.subject import examine
+from corolla.trained.model_folder import CARD_NAME
 
 VOID = {"meta", "link", "img", "source", "line", "polyline"}
 ODD = '<u>&"'
@@ -239,8 +239,8 @@ def test_few_training_images_are_held_at_a_time(run: Path, cache: ImageCache, mo
         held.append(len(references))
         return nearest(queries, references, k)
 
-    monkeypatch.setattr("corolla.apps.report.pictures.nearest", counted)
-    monkeypatch.setattr("corolla.apps.report.pictures._CHUNK", 5)
+    monkeypatch.setattr("corolla.report.pictures.nearest", counted)
+    monkeypatch.setattr("corolla.report.pictures._CHUNK", 5)
     assert np.array_equal(closest_training(subject, cache.images[24:]), whole)
     assert sum(held) == len(subject.training)
     assert max(held) <= 5

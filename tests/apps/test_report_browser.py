@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from corolla.apps.report import write_report
 from corolla.data import ImageCache
+from corolla.report import write_report
 
 pytestmark = pytest.mark.slow
 

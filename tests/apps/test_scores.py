@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from corolla.apps.own_images import own_images
-from corolla.apps.scores import (
+from corolla.config import Config
+from corolla.data import FACTORS, ImageCache, render, select_rows
+from corolla.errors import ModelError, UsageError
+from corolla.evaluation import (
     FILE_NAME,
     GROUPS,
     PrincipalComponents,
@@ -25,19 +27,17 @@ from corolla.apps.scores import (
     load_scores,
     save_scores,
 )
-from corolla.apps.scores.generation import compare_with_real
-from corolla.apps.scores.images import Returned
-from corolla.apps.scores.kinds import KINDS, key, parse_key
-from corolla.apps.scores.latents import rate_scores
-from corolla.apps.scores.material import KnownFactors, Material, Part, known_factors, spread_rows
-from corolla.apps.scores.tables import in_order, row_label_with_unit, score_lines
-from corolla.checkpoint import ModelCard, save_model
-from corolla.config import Config
-from corolla.data import FACTORS, ImageCache, render, select_rows
-from corolla.errors import ModelError, UsageError
+from corolla.evaluation.codes import rate_scores
+from corolla.evaluation.kinds import KINDS, key, parse_key
+from corolla.evaluation.material import KnownFactors, Material, Part, known_factors, spread_rows
+from corolla.evaluation.reconstructions import Returned
+from corolla.evaluation.samples import compare_with_real
+from corolla.evaluation.tables import in_order, row_label_with_unit, score_lines
 from corolla.metrics import FactorTable, generation_intervals, mutual_information_score
-from corolla.model import build_model
+from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
+from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.own_images import own_images
 
 TINY: dict[str, Any] = {
     "data": {"source": "florets:400", "size": 16},
@@ -173,7 +173,7 @@ def test_psnr_and_rate_are_those_of_the_evaluation(tmp_path: Path) -> None:
 
 
 def test_florets_are_drawn_on_their_grid_to_be_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("corolla.apps.scores.material.MOST_FACTOR_ROWS", 1000)
+    monkeypatch.setattr("corolla.evaluation.material.MOST_FACTOR_ROWS", 1000)
     material = gather(make(tmp_path / "run"), most=100)
     assert material.factors is not None
     assert material.factors.names[:2] == ("petal_count", "petal_hue")
@@ -406,7 +406,7 @@ def test_images_with_factors_that_were_trained_on_are_told(trained_on: int, told
 def test_the_rate_is_that_of_images_spread_over_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make(tmp_path / "run")
     material = gather(model, factors=False)
-    monkeypatch.setattr("corolla.apps.scores.latents.ESTIMATED_IMAGES", 8)
+    monkeypatch.setattr("corolla.evaluation.codes.ESTIMATED_IMAGES", 8)
     found = rate_scores(model, material.evaluation)["rate_nats"].value
     kl = model.posterior(material.evaluation.images[spread_rows(np.arange(40), 8)]).kl_per_latent().sum(1)
     assert found == pytest.approx(float(kl.mean()), rel=1e-4)

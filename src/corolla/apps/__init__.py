@@ -1,1 +1,1 @@
-"""Applications: a trained model and images in, results out."""
+"""A trained model at work: features, anomalies, restoration, compression. None imports another."""

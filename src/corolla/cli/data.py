@@ -87,7 +87,7 @@ def preview(
     """
     import numpy as np
 
-    from corolla.apps.pictures import Row, save_picture, sheet
+    from corolla.pictures.grids import Row, save_picture, sheet
 
     check_outputs(output)
     if count < 1:

@@ -45,12 +45,12 @@ def demo(
     there = [name for name in WRITTEN if (output / name).exists()]
     if there and not (run / "config.yaml").is_file():
         raise UsageError(f"{output}: holds {there[0]}, but no demo; choose another folder with --output")
-    from corolla.apps.pictures import write_file
-    from corolla.apps.report import write_report
     from corolla.config import preset
+    from corolla.pictures.grids import write_file
+    from corolla.report import write_report
     from corolla.training import fit
 
-    config = preset("quick").updated({"training.report": False})  # it comes last, with the scores
+    config = preset("quick")
     if seed is not None:
         config = config.updated({"seed": seed})
     if quick:
@@ -68,7 +68,7 @@ def demo(
 
 def _refuse_other_run(run: Path, config: Config) -> None:
     """Raise UsageError if the run that would be replaced is not one of a demo."""
-    from corolla.runs import RunFolder
+    from corolla.trained.run_folder import RunFolder
     from corolla.training import resolve
 
     if not RunFolder(run).config_file.is_file():
@@ -79,7 +79,7 @@ def _refuse_other_run(run: Path, config: Config) -> None:
 
 
 def _score(run: Path, model: TrainedModel) -> None:
-    from corolla.apps.scores import FILE_NAME, evaluate, save_scores
+    from corolla.evaluation import FILE_NAME, evaluate, save_scores
     from corolla.progress import say
 
     save_scores(run / FILE_NAME, evaluate(model, progress=lambda what: say(f"scoring: {what}")).scores)
@@ -96,9 +96,10 @@ def _held_out(config: Config) -> NDArray[np.uint8]:
 
 
 def _write_pictures(folder: Path, model: TrainedModel, images: NDArray[np.uint8]) -> None:
-    from corolla.apps.generate import interpolation, reconstruction, traversal
-    from corolla.apps.pictures import grid, save_animation, save_picture
-    from corolla.apps.sheets import interpolation_frames, reconstruction_sheet, traversal_sheet
+    from corolla.evaluation.reconstructions import reconstruction
+    from corolla.gallery.generation import interpolation, traversal
+    from corolla.gallery.sheets import interpolation_frames, reconstruction_sheet, traversal_sheet
+    from corolla.pictures.grids import grid, save_animation, save_picture
 
     save_picture(folder / "flowers.png", grid(images))
     save_picture(folder / "reconstructions.png", reconstruction_sheet(reconstruction(model, images)))

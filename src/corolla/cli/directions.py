@@ -20,7 +20,7 @@ from corolla.cli.use import (
 from corolla.errors import UsageError
 
 if TYPE_CHECKING:
-    from corolla.apps.directions import Direction
+    from corolla.gallery.directions import Direction
     from corolla.trained import TrainedModel
 
 
@@ -70,9 +70,9 @@ def direction(
         source: With --label: where the training images are now, if they have moved.
         mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
-    from corolla.apps.directions import check_direction_name, move, save_direction
-    from corolla.apps.pictures import save_picture
-    from corolla.apps.sheets import direction_sheet
+    from corolla.gallery.directions import check_direction_name, move, save_direction
+    from corolla.gallery.sheets import direction_sheet
+    from corolla.pictures.grids import save_picture
 
     check_outputs(output, npz)
     if save is not None:
@@ -120,7 +120,7 @@ def _find(
     source: str | None,
     mirror: str | None,
 ) -> Direction:
-    from corolla.apps.directions import image_direction, label_direction, load_direction
+    from corolla.gallery.directions import image_direction, label_direction, load_direction
 
     if use is not None:
         return load_direction(use, trained)

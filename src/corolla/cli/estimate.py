@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from corolla.config import Config
-    from corolla.estimates import Average, Estimates, Progress
+    from corolla.evaluation.estimates import Average, Estimates, Progress
 
 _NEAR_CEILING_NATS = 0.5
 _DEAD_NATS = 0.01
@@ -49,8 +49,8 @@ def estimate(
         raise UsageError(f"--importance-samples {importance_samples}: give at least 1")
     if count is not None and count < 2:
         raise UsageError(f"--count {count}: give at least 2; averages need them")
-    from corolla import estimates
-    from corolla.guidance import WITHOUT_CODE_LENGTH
+    from corolla.evaluation import estimates
+    from corolla.objectives.weights import WITHOUT_CODE_LENGTH
     from corolla.trained import load
 
     trained = load(model)
@@ -84,8 +84,8 @@ def _images(config: Config, split: str, count: int | None) -> tuple[NDArray[np.u
     """The images that a model was made for, and the rows of a split, or of `count` spread over it."""
     import numpy as np
 
-    from corolla.apps.own_images import open_images
     from corolla.data import select_rows
+    from corolla.trained.own_images import open_images
 
     cache = open_images(config.data)
     rows = select_rows(cache.splits, split)

@@ -57,10 +57,10 @@ def loop(
         source: With --label: where the training images are now, if they have moved.
         mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
-    from corolla.apps.loops import FEWEST_WAYPOINTS
-    from corolla.apps.loops import loop as walk
-    from corolla.apps.pictures import save_animation, save_picture
-    from corolla.apps.sheets import interpolation_frames, interpolation_sheet
+    from corolla.gallery.loops import FEWEST_WAYPOINTS
+    from corolla.gallery.loops import loop as walk
+    from corolla.gallery.sheets import interpolation_frames, interpolation_sheet
+    from corolla.pictures.grids import save_animation, save_picture
 
     moves = check_outputs(output, npz, may_move=True)
     if count < FEWEST_WAYPOINTS:
@@ -128,7 +128,7 @@ def poster(
         source: With --label: where the training images are now, if they have moved.
         mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
-    from corolla.apps.poster import check_poster, parse_size, write_poster
+    from corolla.gallery.poster import check_poster, parse_size, write_poster
     from corolla.progress import ProgressDisplay
 
     width, height = parse_size(size)

@@ -11,8 +11,8 @@ from cyclopts import Parameter
 from corolla.errors import command
 
 if TYPE_CHECKING:
-    from corolla.checkpoint import ModelCard
     from corolla.config import Config
+    from corolla.trained.model_folder import ModelCard
 
     Rows: TypeAlias = list[dict[str, str]]
 
@@ -58,9 +58,9 @@ def presets() -> None:
 
 def describe(path: Path) -> dict[str, Any]:
     """What is known of a run or model folder, ready for JSON. Raises ModelError or UsageError if it is neither."""
-    from corolla.checkpoint import CARD_NAME, WEIGHTS_NAME, find_model, load_card
     from corolla.cli.train import count_parameters
-    from corolla.runs import RunFolder
+    from corolla.trained.model_folder import CARD_NAME, WEIGHTS_NAME, find_model, load_card
+    from corolla.trained.run_folder import RunFolder
 
     run = RunFolder(path)
     if run.config_file.is_file() and not (run.model / CARD_NAME).is_file():
@@ -85,7 +85,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _essentials(config: Config, rows: Rows) -> dict[str, Any]:
-    from corolla.guidance import beta_of, normalised_beta, weights_in_words
+    from corolla.objectives.weights import beta_of, normalised_beta, weights_in_words
 
     height, width = config.data.size
     beta = beta_of(config.objective, rows)
@@ -112,7 +112,7 @@ def differing_settings(config: Config) -> dict[str, Any]:
 
 
 def _latents(card: ModelCard) -> list[dict[str, Any]]:
-    from corolla.evaluation import ACTIVE_NATS
+    from corolla.distributions.posterior import ACTIVE_NATS
 
     ranked = sorted(enumerate(card.latent_kl_nats), key=lambda pair: -pair[1])
     return [{"latent": latent, "kl_nats": kl, "dead": not kl > ACTIVE_NATS} for latent, kl in ranked]
@@ -121,7 +121,7 @@ def _latents(card: ModelCard) -> list[dict[str, Any]]:
 def _advice(card: ModelCard, rows: Rows) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
-    from corolla.guidance import advise
+    from corolla.training.advice import advise
 
     return [
         asdict(finding)

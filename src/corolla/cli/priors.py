@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from corolla.apps.priors import FittedPrior
     from corolla.trained import TrainedModel
+    from corolla.trained.fitted_priors import FittedPrior
 
 
 def fit_prior(
@@ -39,8 +39,8 @@ def fit_prior(
             folder:PATH, factors:FILE.npz or a set such as dsprites[:COUNT].
         mirror: Folder or URL that holds the files of a downloaded source.
     """
-    from corolla.apps.priors import fit_prior as fit
     from corolla.trained import load
+    from corolla.trained.fitted_priors import fit_prior as fit
 
     fitted = fit(
         load(model),
@@ -61,7 +61,7 @@ def fit_if_missing(trained: TrainedModel, prior: str, *, source: str | None = No
     """Fit a prior with the defaults, and say so, if the model has none by that name."""
     if trained.has_prior(prior):
         return
-    from corolla.apps.priors import fit_prior as fit
+    from corolla.trained.fitted_priors import fit_prior as fit
 
     _report(fit(trained, prior, source=source, mirror=mirror), "fitted first, with the defaults, ")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from corolla.errors import UsageError
+from corolla.errors import CorollaError, UsageError, command
+
+_LOG = logging.getLogger("corolla")
 
 
 def report(
@@ -34,6 +37,17 @@ def report(
         raise UsageError(f"{output}: the report is a page; end the name in .html")
     if output is not None and output.is_dir():
         raise UsageError(f"{output}: is a folder; give the name of a file")
-    from corolla.apps.report import write_report
+    from corolla.report import write_report
 
     print(f"wrote {write_report(run, output=output, source=source, mirror=mirror, seed=seed)}")
+
+
+def write_or_warn(run: Path) -> None:
+    """Write the page about a finished run; a fault is a warning, since the run itself is safe."""
+    from corolla.report import write_report
+
+    try:
+        write_report(run)
+    except (CorollaError, MemoryError, RuntimeError) as error:  # the last is also PyTorch's for a full memory
+        reason = " ".join(str(error).split()) or type(error).__name__
+        _LOG.warning("%s; no report was written, `%s` makes up for it", reason, command("report", run))

@@ -13,8 +13,8 @@ from corolla.cli.train import Flags, build_config
 from corolla.errors import CorollaError, UsageError, command
 
 if TYPE_CHECKING:
-    from corolla.apps.comparison import Entry
-    from corolla.apps.scores import Evaluated, Group, Material
+    from corolla.evaluation import Evaluated, Group, Material
+    from corolla.evaluation.comparison import Entry
     from corolla.trained import TrainedModel
 
 PICTURES = "scores"
@@ -66,13 +66,13 @@ def evaluate(
     """
     groups = _groups(only)
     _check_counts(samples, images)
-    from corolla.apps.report import write_report
-    from corolla.apps.scores import gather
-    from corolla.apps.scores.features import check_features
-    from corolla.apps.scores.tables import score_lines
+    from corolla.evaluation import gather
+    from corolla.evaluation.feature_networks import check_features
+    from corolla.evaluation.tables import score_lines
     from corolla.progress import say
-    from corolla.runs import RunFolder
+    from corolla.report import write_report
     from corolla.trained import load
+    from corolla.trained.run_folder import RunFolder
 
     trained = load(_finished(model))
     names = None if priors is None else [name.strip() for name in priors.split(",")]
@@ -137,15 +137,15 @@ def _finished(path: Path) -> Path:
 
 
 def _evaluated(trained: TrainedModel, **options: Any) -> Evaluated:
-    from corolla.apps.scores import evaluate as score
+    from corolla.evaluation import evaluate as score
     from corolla.progress import say
 
     return score(trained, progress=lambda what: say(f"scoring: {what}"), **options)
 
 
 def _write(folder: Path, material: Material, found: Evaluated) -> list[Path]:
-    from corolla.apps.scores import FILE_NAME, save_scores
-    from corolla.apps.scores.pictures import write_pictures
+    from corolla.evaluation import FILE_NAME, save_scores
+    from corolla.evaluation.figures import write_pictures
 
     first = next(iter(found.samples.values()), None)
     pictures = write_pictures(folder / PICTURES, material, found.returned, first, found.neighbours)
@@ -209,10 +209,10 @@ def compare(  # noqa: D417, the flags describe themselves
         output = output or Path("runs") / "family"
         trained = train_family(build_config(preset, config, flags, set_), _seeds(seeds), output)
         paths = [*(run for runs_of_one in trained.values() for run in runs_of_one), *paths]
-    from corolla.apps.agreement import with_agreement
-    from corolla.apps.comparison import compare as compared
-    from corolla.apps.comparison import comparison_lines
-    from corolla.apps.comparison_files import write_comparison
+    from corolla.evaluation.agreement import with_agreement
+    from corolla.evaluation.comparison import compare as compared
+    from corolla.evaluation.comparison import comparison_lines
+    from corolla.evaluation.comparison_files import write_comparison
 
     entries = {
         str(path): _entry(path, groups=groups, wanted_samples=samples, wanted_images=images, **moved) for path in paths
@@ -258,8 +258,8 @@ def _entry(
     mirror: str | None = None,
 ) -> Entry:
     """A run with its scores, which are made if they are missing or those of other weights."""
-    from corolla.apps.comparison import Entry
-    from corolla.apps.scores import FILE_NAME, gather, load_scores
+    from corolla.evaluation import FILE_NAME, gather, load_scores
+    from corolla.evaluation.comparison import Entry
     from corolla.progress import say
     from corolla.trained import load
 

@@ -142,7 +142,7 @@ def _refuse_beside_resume(flags: Flags, **others: Any) -> None:
 
 
 def _is_finished(run: Path) -> bool:
-    from corolla.runs import RunFolder
+    from corolla.trained.run_folder import RunFolder
 
     if not RunFolder(run).config_file.is_file():
         return False

@@ -118,6 +118,7 @@ def train(  # noqa: D417, the flags describe themselves
     force: bool = False,
     resume: Path | None = None,
     dry_run: bool = False,
+    report: Annotated[bool, Parameter(name="--report", negative="--no-report")] = True,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     flags: Flags | None = None,
 ) -> None:
@@ -131,6 +132,7 @@ def train(  # noqa: D417, the flags describe themselves
         run: The run folder; by default a new one in runs/.
         force: Replace the run folder if it exists.
         resume: Go on with this run, which was stopped or killed.
+        report: Write the page about the run at its end: report.html in the run folder.
         dry_run: Show the whole configuration and the model's size; train nothing.
         set_: Change any setting, e.g. --set training.ema_decay=0.99; can be given several times.
     """
@@ -141,7 +143,7 @@ def train(  # noqa: D417, the flags describe themselves
         from corolla.training import resume as resume_run
 
         resume_run(resume)
-        _say_what_next(resume)
+        _finish(resume, report)
         return
     if preset is not None and config is not None:
         raise UsageError("--preset and --config both say where to start; give one of them")
@@ -155,7 +157,7 @@ def train(  # noqa: D417, the flags describe themselves
         return
     model = fit(resolved, run, force=force)
     assert model.path is not None
-    _say_what_next(model.path)
+    _finish(model.path, report)
 
 
 def build_config(preset_name: str | None, file: Path | None, flags: Flags, changes: tuple[str, ...]) -> Config:
@@ -201,16 +203,22 @@ def count_parameters(config: Config) -> int:
     """Numbers that training adjusts, of the encoder and decoder together; no memory is taken for them."""
     import torch
 
-    from corolla.model import build_model
+    from corolla.models.vae import build_model
 
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build_model(config).parameters())
 
 
-def _say_what_next(run: Path) -> None:
+def _finish(run: Path, report: bool) -> None:
+    """Write the report, where it is wanted and not there yet, and say what can be done next."""
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return  # one of several processes speaks
     from corolla.cli.info import describe, summary_lines
+    from corolla.cli.report import write_or_warn
+    from corolla.trained.run_folder import RunFolder
+
+    if report and not RunFolder(run).report.is_file():
+        write_or_warn(run)
 
     print(f"trained: {run}")
     for line in summary_lines(describe(run)):

@@ -57,7 +57,7 @@ def sample(
         source: With --label: where the training images are now, if they have moved.
         mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
-    from corolla.apps.pictures import grid, save_picture
+    from corolla.pictures.grids import grid, save_picture
 
     check_outputs(output, npz)
     trained = load_model(model)
@@ -89,9 +89,9 @@ def reconstruct(
         seed: Decode a draw from q(z|x), in place of its mean.
         npz: Write the arrays `originals`, `images`, `latents` and `psnr_db` to this file as well.
     """
-    from corolla.apps.generate import reconstruction
-    from corolla.apps.pictures import save_picture
-    from corolla.apps.sheets import reconstruction_sheet
+    from corolla.evaluation.reconstructions import reconstruction
+    from corolla.gallery.sheets import reconstruction_sheet
+    from corolla.pictures.grids import save_picture
 
     check_outputs(output, npz)
     if count < 1:
@@ -137,9 +137,9 @@ def traverse(
     """
     import numpy as np
 
-    from corolla.apps.generate import traversal
-    from corolla.apps.pictures import save_animation, save_picture
-    from corolla.apps.sheets import traversal_frames, traversal_sheet
+    from corolla.gallery.generation import traversal
+    from corolla.gallery.sheets import traversal_frames, traversal_sheet
+    from corolla.pictures.grids import save_animation, save_picture
 
     moves = check_outputs(output, npz, may_move=True)
     trained = load_model(model)
@@ -186,9 +186,9 @@ def interpolate(
         seed: Fixes the random points.
         npz: Write the arrays `images` and `latents` to this file as well.
     """
-    from corolla.apps.generate import interpolation
-    from corolla.apps.pictures import save_animation, save_picture
-    from corolla.apps.sheets import interpolation_frames, interpolation_sheet
+    from corolla.gallery.generation import interpolation
+    from corolla.gallery.sheets import interpolation_frames, interpolation_sheet
+    from corolla.pictures.grids import save_animation, save_picture
 
     moves = check_outputs(output, npz, may_move=True)
     if not images and count < 2:
@@ -208,8 +208,8 @@ def interpolate(
 
 def check_outputs(output: Path, npz: Path | None = None, *, may_move: bool = False) -> bool:
     """Refuse bad names before any work is done. Returns whether the output is an animation."""
-    from corolla.apps.pictures import MOVING_SUFFIXES, STILL_SUFFIXES, check_name, check_npz
-    from corolla.apps.video import video_library
+    from corolla.pictures.grids import MOVING_SUFFIXES, STILL_SUFFIXES, check_name, check_npz
+    from corolla.pictures.video import video_library
 
     if npz is not None:
         check_npz(npz)
@@ -243,11 +243,11 @@ def find_prior(
     if label is None:
         refuse_without_label(source, mirror)
     if label is not None:
-        from corolla.apps.themes import label_theme
+        from corolla.gallery.themes import label_theme
 
         return label_theme(trained, label, source=source, mirror=mirror)
     if like:
-        from corolla.apps.themes import theme
+        from corolla.gallery.themes import theme
 
         return theme(trained, find_images(like))
     fit_if_missing(trained, prior)
@@ -282,8 +282,8 @@ def _evaluation_images(trained: TrainedModel, count: int) -> Images:
     """The first images of the evaluation split that the model was scored on, spread over the split."""
     import numpy as np
 
-    from corolla.apps.own_images import open_images
     from corolla.data import select_rows
+    from corolla.trained.own_images import open_images
 
     cache = open_images(trained.config.data)
     rows = select_rows(cache.splits, trained.config.data.eval_split)
@@ -293,7 +293,7 @@ def _evaluation_images(trained: TrainedModel, count: int) -> Images:
 
 def save_arrays(npz: Path | None, **arrays: NDArray[Any]) -> None:
     """Write arrays if a file is named for them, and say so."""
-    from corolla.apps.pictures import save_npz
+    from corolla.pictures.grids import save_npz
 
     if npz is None:
         return

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 LOG_2PI = math.log(2 * math.pi)
+ACTIVE_NATS = 0.01
+"""A latent whose KL is below this, on average, carries no information: it counts as dead."""
 
 
 @dataclass(frozen=True)

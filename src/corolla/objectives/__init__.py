@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from corolla.config import ObjectiveConfig, ObjectiveName
-from corolla.lite0 import PerceptualDistance
+from corolla.models.lite0 import PerceptualDistance
 from corolla.objectives.adversarial import AdversarialCorrelation, Discriminator
 from corolla.objectives.aggregate import DecomposedRate, MomentMatching, PriorMatching
 from corolla.objectives.rate import Capacity, ControlledRate, Controller, FreeBits, NoRate, WeightedRate

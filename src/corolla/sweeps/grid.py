@@ -12,7 +12,7 @@ import yaml
 
 from corolla.config import Config
 from corolla.errors import UsageError
-from corolla.guidance import TAKES_BETA
+from corolla.objectives.weights import TAKES_BETA
 from corolla.training import resolve
 
 SEED = "seed"

@@ -19,14 +19,14 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.apps.generate import reconstruction
-from corolla.apps.own_images import own_images
-from corolla.apps.pictures import Row, sheet
 from corolla.config import DataConfig
 from corolla.data import select_rows
+from corolla.evaluation.reconstructions import reconstruction
+from corolla.pictures.grids import Row, sheet
 from corolla.sweeps.grid import SEED, short_names
 from corolla.sweeps.results import BETA, Result, grouped, middle
 from corolla.trained import load
+from corolla.trained.own_images import own_images
 
 EXAMPLES = 8
 SHOWN_AT_POINTS = 2

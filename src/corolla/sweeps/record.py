@@ -12,8 +12,8 @@ import yaml
 from corolla.config import Config, read_yaml
 from corolla.errors import TrainingError, UsageError
 from corolla.files import write_atomically
-from corolla.runs import RunFolder, versions
 from corolla.sweeps.grid import value_text
+from corolla.trained.run_folder import RunFolder, versions
 
 
 @contextmanager

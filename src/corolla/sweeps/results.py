@@ -10,10 +10,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from corolla.checkpoint import load_card
-from corolla.guidance import EARLY_STEPS, TAKES_BETA, Finding, advise, beta_of, normalised_beta
-from corolla.runs import RunFolder
+from corolla.objectives.weights import TAKES_BETA, beta_of, normalised_beta
 from corolla.sweeps.grid import Point, value_text
+from corolla.trained.model_folder import load_card
+from corolla.trained.run_folder import RunFolder
+from corolla.training.advice import EARLY_STEPS, Finding, advise
 
 BETA = "objective.beta"
 

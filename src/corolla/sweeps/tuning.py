@@ -16,16 +16,16 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from corolla.checkpoint import load_card
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, command, missing_extra
-from corolla.guidance import WITHOUT_CODE_LENGTH
+from corolla.objectives.weights import WITHOUT_CODE_LENGTH
 from corolla.progress import say
-from corolla.runs import RunFolder
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
 from corolla.sweeps.record import free_folder, held, read_record, refuse_other_base, write_record, write_result
 from corolla.sweeps.results import csv_text
+from corolla.trained.model_folder import load_card
+from corolla.trained.run_folder import RunFolder
 from corolla.training import TrainingInterrupted
 
 RECORD = "tune.yaml"

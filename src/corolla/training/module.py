@@ -15,7 +15,7 @@ from torch import Tensor
 from corolla.config import Config
 from corolla.data import ImageCache, select_rows
 from corolla.data.batches import Batches, augment, corrupt, to_float
-from corolla.model import VAE
+from corolla.models.vae import VAE
 from corolla.objectives import build_objective
 
 

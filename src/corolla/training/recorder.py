@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from corolla.apps.pictures import grid, save_picture
-from corolla.checkpoint import ModelCard, save_model
 from corolla.config import Config
 from corolla.errors import TrainingError, command
-from corolla.evaluation import Evaluation, evaluate
 from corolla.files import replacing
+from corolla.pictures.grids import grid, save_picture
 from corolla.progress import ProgressDisplay
-from corolla.runs import RunFolder, versions
 from corolla.trained import TrainedModel
+from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.run_folder import RunFolder, versions
 from corolla.training.module import TrainingModule
+from corolla.training.validation import Evaluation, evaluate
 
 StopRule: TypeAlias = Callable[[Mapping[str, Any]], bool]
 """Given a new row of `metrics.csv`, but for the last, whether to end the training there."""

@@ -22,15 +22,15 @@ from sklearn.covariance import LedoitWolf
 
 from corolla.apps.anomalies.measures import Measures, measure
 from corolla.apps.anomalies.scoring import SCORES, Reference, ScoreName, Scores, mahalanobis, surprise
-from corolla.apps.features.encoding import batch_length
-from corolla.apps.own_images import own_images
-from corolla.checkpoint import description, find_model, read_described
 from corolla.data import select_rows
 from corolla.distributions import Prior
 from corolla.errors import ModelError, UsageError
 from corolla.files import write_atomically
 from corolla.progress import ProgressDisplay
 from corolla.trained import TrainedModel, seeded_generator
+from corolla.trained.encoding import batch_length
+from corolla.trained.model_folder import description, find_model, read_described
+from corolla.trained.own_images import own_images
 
 FILE_NAME = "anomalies.safetensors"
 LEAST_IMAGES = 6

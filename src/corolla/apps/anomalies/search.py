@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from corolla.apps.anomalies.calibration import Calibration
 from corolla.apps.anomalies.measures import measure
 from corolla.apps.anomalies.scoring import ScoreName, Scores, check_rate, check_score, p_values
-from corolla.apps.features.encoding import OnError, in_threads, read_batch, warn
 from corolla.data.listing import Entry, list_images
 from corolla.errors import ModelError
 from corolla.trained import Images, TrainedModel
+from corolla.trained.encoding import OnError, in_threads, read_batch, warn
 
 
 @dataclass(frozen=True, eq=False)

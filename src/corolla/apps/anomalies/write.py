@@ -22,11 +22,11 @@ from PIL import Image
 from corolla.apps.anomalies.calibration import Calibration
 from corolla.apps.anomalies.scoring import ScoreName
 from corolla.apps.anomalies.search import Anomalies, find_anomalies
-from corolla.apps.features.encoding import OnError
-from corolla.apps.pictures import Row, grid, save_picture, sheet
 from corolla.errors import DataError, UsageError
 from corolla.files import check_new_folder, replacing, writing
+from corolla.pictures.grids import Row, grid, save_picture, sheet
 from corolla.trained import TrainedModel
+from corolla.trained.encoding import OnError
 
 Maps: TypeAlias = Literal["flagged", "all", "none"]
 

@@ -30,11 +30,11 @@ from corolla.apps.compression.coder import decode_points, encode_points, stream_
 from corolla.apps.compression.container import FINGERPRINT_BYTES, LARGEST_BLOCK, Header, Reader, Writer
 from corolla.apps.compression.grid import PER_OCTAVE, Grid, grid_of, reference_exponents
 from corolla.apps.compression.residual import decode_residual, encode_residual
-from corolla.checkpoint import ModelCard
 from corolla.errors import CorollaError, DataError, ModelError, UsageError
 from corolla.files import replacing
-from corolla.guidance import WITHOUT_CODE_LENGTH
+from corolla.objectives.weights import WITHOUT_CODE_LENGTH
 from corolla.trained import Images, Picture, TrainedModel
+from corolla.trained.model_folder import ModelCard
 
 OneImage: TypeAlias = Picture | NDArray[Any] | torch.Tensor
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from corolla.evaluation import ACTIVE_NATS
+from corolla.distributions.posterior import ACTIVE_NATS
 
 PER_OCTAVE = 8
 """Steps are powers of 2^(1/8)."""

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from corolla.apps.features.encoding import Block, OnError, accepted, batch_length, encode_batch
 from corolla.data.listing import Entry
 from corolla.errors import CorollaError, missing_extra
 from corolla.trained import TrainedModel
+from corolla.trained.encoding import Block, OnError, accepted, batch_length, encode_batch
 
 
 def encoded_by_ray(

@@ -19,9 +19,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from corolla.apps.features.encoding import Block
 from corolla.data import npz
 from corolla.errors import DataError, UsageError, missing_extra
+from corolla.trained.encoding import Block
 
 _FINGERPRINT = b"corolla_fingerprint"
 _DIGITS = 3

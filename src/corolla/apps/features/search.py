@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from corolla.apps.features.files import feature_blocks, read_fingerprint
-from corolla.apps.pictures import Row, sheet
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.metrics.neighbours import nearest
+from corolla.pictures.grids import Row, sheet
 from corolla.trained import Images, TrainedModel
 
 SHEET_COLUMNS = 9

@@ -23,13 +23,13 @@ from typing import get_args
 import numpy as np
 
 from corolla.apps.features.cluster import check_ray, encoded_by_ray
-from corolla.apps.features.encoding import Block, Engine, OnError, encoded, warn
 from corolla.apps.features.files import check_features_name, join
 from corolla.data.listing import Entry, list_images
 from corolla.data.recipes import RECIPES
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.files import locked, replacing, writing
 from corolla.trained import TrainedModel
+from corolla.trained.encoding import Block, Engine, OnError, encoded, warn
 
 PARTIAL = ".partial"
 _PART_ENTRIES = 4096

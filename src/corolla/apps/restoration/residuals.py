@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from corolla.apps.own_images import own_images
-from corolla.checkpoint import find_model
 from corolla.data import select_rows
 from corolla.errors import ModelError
 from corolla.files import write_atomically
 from corolla.trained import TrainedModel
+from corolla.trained.model_folder import find_model
+from corolla.trained.own_images import own_images
 
 PATCH_PX = 6
 SCALES = 2.0 ** np.arange(-6, 5)

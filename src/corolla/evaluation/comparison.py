@@ -1,0 +1,240 @@
+"""Scored models side by side: seeds grouped, with median and spread, and what differs in their configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Any
+
+from corolla.config import Config
+from corolla.errors import UsageError
+from corolla.evaluation.kinds import parse_key
+from corolla.evaluation.record import Score, Scores
+from corolla.evaluation.tables import formatted, in_order, row_label_with_unit
+
+_IDENTITY = ("fingerprint", "size", "recipe")
+_APART = (
+    "seed",
+    "data.mirror",
+    "training.accelerator",
+    "training.checkpoint_every",
+    "training.devices",
+    "training.num_nodes",
+    "training.samples_every",
+    "training.threads",
+)
+"""Settings that make no other model of a run: its seed, and what belongs to the machine or to what is written."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model that takes part: its name, its configuration, and its scores."""
+
+    name: str
+    config: Config
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of a score over the models of a group, and its extremes."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Column:
+    """Models that differ in nothing but their seed.
+
+    Attributes:
+        name: of the model, or what tells the group from the others.
+        members: names of its models.
+        scores: by key.
+        settings: those that differ between the columns, by dotted name.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    scores: Mapping[str, Spread]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Columns of scores; `keys` are their rows, in the order of the kinds."""
+
+    columns: tuple[Column, ...]
+    keys: tuple[str, ...]
+    differing: tuple[str, ...]
+    """Names of the settings that differ, but for the seed."""
+    remarks: tuple[str, ...] = ()
+    """In what the models were scored differently although they can be compared, a line each."""
+
+
+def compare(entries: Sequence[Entry], *, force: bool = False) -> Comparison:
+    """Put scored models side by side; those that differ in their seed alone share a column.
+
+    Args:
+        entries: the models.
+        force: compare them although their images, splits, or numbers of images or samples differ.
+
+    Raises:
+        UsageError: fewer than two models, or models that were scored on different images, or on more of them.
+    """
+    if len(entries) < 2:
+        raise UsageError(f"{len(entries)} model: give at least two to compare")
+    if not force:
+        _check_same_images(entries)
+    groups: dict[object, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(_identity(entry), []).append(entry)
+    differing = _differing([members[0].config for members in groups.values()])
+    columns = _told_apart([_column(members, differing) for members in groups.values()])
+    present = {name for column in columns for name in column.scores}
+    return Comparison(columns, tuple(in_order(sorted(present))), differing, _remarks(entries))
+
+
+def _check_same_images(entries: Sequence[Entry]) -> None:
+    first = entries[0]
+    wanted = _scored_on(first.scores)
+    for entry in entries[1:]:
+        found = _scored_on(entry.scores)
+        for name, value in wanted.items():
+            if found[name] != value:
+                raise UsageError(
+                    f"{entry.name}: scored on other images than {first.name}: its {name} is {found[name]}, not "
+                    f"{value}; compare them all the same with --force"
+                )
+    _check_same_counts(entries)
+
+
+def _scored_on(scores: Scores) -> dict[str, Any]:
+    return {name: scores.data.get(name) for name in _IDENTITY} | {"split": scores.split}
+
+
+def _check_same_counts(entries: Sequence[Entry]) -> None:
+    """Raise UsageError if the numbers of images or samples differ, on which distances, recall and others depend."""
+    for name in ("images", "samples"):
+        counts = {entry.name: count for entry in entries if (count := getattr(entry.scores, name))}
+        if len(set(counts.values())) > 1:
+            told = ", ".join(f"{count} for {entry}" for entry, count in counts.items())
+            raise UsageError(
+                f"scored with different numbers of {name}: {told}; score them alike with `corolla evaluate --{name}`, "
+                "or compare them all the same with --force"
+            )
+
+
+def _remarks(entries: Sequence[Entry]) -> tuple[str, ...]:
+    told = {
+        "seed": ({e.name: str(e.scores.seed) for e in entries}, "what was drawn differs by chance, too"),
+        "features": ({e.name: _features(e.scores) for e in entries}, "distances in other features have other rows"),
+        "split": ({e.name: e.scores.split for e in entries}, "they are not the same images"),
+    }
+    remarks = []
+    for name, (values, meaning) in told.items():
+        known = {entry: value for entry, value in values.items() if value}
+        if len(set(known.values())) > 1:
+            each = ", ".join(f"{value} for {entry}" for entry, value in known.items())
+            remarks.append(f"not scored alike: {name} {each}: {meaning}; `corolla evaluate --{name}` scores them alike")
+    return tuple(remarks)
+
+
+def _features(scores: Scores) -> str:
+    """In which features samples were compared with images; empty if they were not."""
+    parsed = [parse_key(key) for key in scores.scores]
+    return "+".join(sorted({p.features for p in parsed if p and p.features and p.kind.group == "generation"}))
+
+
+def _identity(entry: Entry) -> object:
+    return tuple(sorted((name, str(value)) for name, value in entry.config.flat().items() if name not in _APART))
+
+
+def _differing(configs: Sequence[Config]) -> tuple[str, ...]:
+    flats = [config.flat() for config in configs]
+    return tuple(name for name in flats[0] if name not in _APART and len({str(flat[name]) for flat in flats}) > 1)
+
+
+def _column(members: Sequence[Entry], differing: Sequence[str]) -> Column:
+    first = members[0]
+    keys = [key for key in first.scores.scores if all(key in member.scores.scores for member in members)]
+    settings = {name: first.config.flat()[name] for name in differing}
+    name = first.name if len(members) == 1 else f"{_common_start([m.name for m in members])} ×{len(members)}"
+    return Column(
+        name,
+        tuple(member.name for member in members),
+        {key: spread([member.scores.scores[key] for member in members]) for key in keys},
+        settings,
+    )
+
+
+def _told_apart(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """The same, with the names of all members where what these have in common is also the name of another column."""
+    names = [column.name for column in columns]
+    return tuple(
+        column if names.count(column.name) == 1 else replace(column, name=", ".join(column.members))
+        for column in columns
+    )
+
+
+def spread(scores: Sequence[Score]) -> Spread:
+    """The median and the extremes of a score over several models; of a single one its value thrice."""
+    values = [score.value for score in scores]
+    return Spread(median(values), min(values), max(values), len(values))
+
+
+def _common_start(names: Sequence[str]) -> str:
+    start = names[0]
+    while not all(name.startswith(start) for name in names):
+        start = start[:-1]
+    return start.rstrip("-_=, /") or names[0]
+
+
+def formatted_spread(key: str, found: Spread) -> str:
+    """Median, and the extremes where there is more than one model."""
+    if found.count == 1:
+        return formatted(key, found.median)
+    return f"{formatted(key, found.median)} ({formatted(key, found.low)} to {formatted(key, found.high)})"
+
+
+def comparison_lines(found: Comparison) -> list[str]:
+    """The table as lines of text: what differs, then a row for each score, and the remarks."""
+    header, rows = comparison_table(found)
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [header, *rows]
+    ] + list(found.remarks)
+
+
+def comparison_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: settings that differ first, then the scores, each best value marked with a star."""
+    header = ["", *(column.name for column in found.columns)]
+    rows = []
+    for name in found.differing:
+        rows.append([name, *(_setting(column.settings.get(name)) for column in found.columns)])
+    for key in found.keys:
+        best = _best(key, [column.scores.get(key) for column in found.columns])
+        cells = []
+        for column in found.columns:
+            spread = column.scores.get(key)
+            text = "-" if spread is None else formatted_spread(key, spread)
+            cells.append(f"{text} *" if spread is not None and spread.median == best else text)
+        rows.append([row_label_with_unit(key), *cells])
+    return header, rows
+
+
+def _setting(value: Any) -> str:
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _best(key: str, spreads: Sequence[Spread | None]) -> float | None:
+    """The best median of a row, where one way is better and not all are the same."""
+    parsed = parse_key(key)
+    medians = {spread.median for spread in spreads if spread is not None}
+    if parsed is None or not parsed.kind.better or len(medians) < 2:
+        return None
+    return max(medians) if parsed.kind.better == "higher" else min(medians)

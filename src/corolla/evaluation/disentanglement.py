@@ -1,0 +1,103 @@
+"""Disentanglement, where the factors of variation are known: every score from one set of codes, and two from votes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from corolla.errors import UsageError
+from corolla.evaluation.codec import Codec
+from corolla.evaluation.material import KnownFactors
+from corolla.evaluation.record import Score
+from corolla.metrics import beta_vae_score, dci, explicitness, factor_vae_score, irs, mig, modularity, sap
+
+VOTES, HELD_OUT_VOTES = 10_000, 5_000
+"""As Locatello et al. 2019 have them: votes are cheap, as every image is encoded once."""
+LEAST_SPREAD = 0.05
+"""Latents with a smaller standard deviation take no part in the FactorVAE score; as in the runs of Locatello et al."""
+
+
+@dataclass(frozen=True)
+class Disentanglement:
+    """What was found.
+
+    Attributes:
+        scores: by key.
+        details: the matrices latents × factors behind them, of those that there are.
+        left_out: why a score is not there, by its key.
+    """
+
+    scores: dict[str, Score]
+    details: dict[str, Any]
+    left_out: dict[str, str]
+
+
+def disentanglement(codec: Codec, known: KnownFactors, *, normal: bool = True, seed: int = 0) -> Disentanglement:
+    """Every score that the images, latents and factors suffice for.
+
+    Args:
+        codec: what is scored.
+        known: images with their factors.
+        normal: whether the codes have a standard normal prior, beside which a latent that hardly varies is dead.
+        seed: fixes what is drawn.
+
+    Raises:
+        UsageError: they suffice for none; the message says what the first one needs.
+    """
+    space = known.space
+    factors = space.factors(np.arange(len(space)))
+    z = codec.encode(known.images)
+    votes, held_out = VOTES, HELD_OUT_VOTES
+    measures: dict[str, Callable[[], Any]] = {
+        "mig": lambda: mig(z, factors),
+        "dci": lambda: dci(z, factors, seed=seed),
+        "sap": lambda: sap(z, factors, categorical=[known.names.index(name) for name in known.categorical]),
+        "modularity": lambda: modularity(z, factors),
+        "explicitness": lambda: explicitness(z, factors, seed=seed),
+        "irs": lambda: irs(z, factors),
+        "factor_vae_score": lambda: factor_vae_score(
+            space,
+            z.__getitem__,
+            votes=votes,
+            held_out_votes=held_out,
+            least_spread=LEAST_SPREAD if normal else 0,
+            seed=seed,
+        ),
+        "beta_vae_score": lambda: beta_vae_score(
+            space, z.__getitem__, points=votes, held_out_points=held_out, seed=seed
+        ),
+    }
+    found: dict[str, Any] = {}
+    left_out: dict[str, str] = {}
+    for name, measure in measures.items():
+        try:
+            found[name] = measure()
+        except UsageError as error:  # one needs two latents, another two factors: the others are no worse for it
+            left_out[name] = str(error)
+    if not found:
+        raise UsageError(next(iter(left_out.values())))
+    values: dict[str, float] = {}
+    details: dict[str, Any] = {
+        "factors": list(known.names),
+        "binned": list(known.binned),
+        "categorical": list(known.categorical),
+        "images": len(space),
+        "trained_on": known.trained_on,
+    }
+    for name, one in found.items():
+        if name == "dci":
+            for part in ("disentanglement", "completeness", "informativeness"):
+                values[f"dci_{part}"] = getattr(one, part)
+            details |= {"dci_importance": one.importance.tolist(), "accuracy_per_factor": one.accuracies.tolist()}
+        else:
+            values[name] = one.value
+        if name == "mig":
+            details |= {
+                "mig_per_factor": one.gaps.tolist(),
+                "mutual_information_nats": one.information_nats.tolist(),
+                "factor_entropy_nats": one.entropy_nats.tolist(),
+            }
+    return Disentanglement({name: Score(value) for name, value in values.items()}, details, left_out)

@@ -1,0 +1,276 @@
+"""A model and images -> estimates with standard errors: how likely the images are, and what the latents know.
+
+Everything is in nats per image: summed over pixels and channels or over latents, and averaged over images.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from corolla.data.batches import to_float
+from corolla.distributions import DiagonalGaussian, bits_per_dim, kl_terms, log_importance_weights
+from corolla.distributions.posterior import ACTIVE_NATS
+from corolla.errors import ModelError, UsageError
+from corolla.models.vae import VAE
+
+ACTIVE_VARIANCE = 0.01
+"""Burda's criterion: a latent is active if the posterior's mean varies more than this over the images."""
+
+# What is held at a time: images, decoded draws, numbers in those, and numbers in draws × posteriors × latents.
+_IMAGES, _DECODES, _NUMBERS, _PAIRS = 32, 256, 2**22, 2**22
+WITHOUT_IMAGES = 256
+"""Images, spread over all, on which the distortion without each latent is measured; each takes a decoding a latent."""
+
+LogPrior = Callable[[Tensor], Tensor]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Average:
+    """An average over images, and the standard error that it has as an estimate of the average over many more."""
+
+    mean: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What `estimate` finds, in nats per image.
+
+    The mutual information, total correlation and dimension-wise KL are those of the N images at hand: q(z) is the
+    mixture of their N posteriors. An image that is one of N cannot be told with more than log N nats, so the mutual
+    information is at most that, and close to it the three parts tell little about the model.
+    """
+
+    images: int
+    """N, over which everything is averaged."""
+    importance_samples: int
+    """K, the draws for each image."""
+    elbo_nats: Average
+    """The evidence lower bound, -distortion - rate (Kingma & Welling 2014, eq. 3)."""
+    log_likelihood_nats: Average
+    """The importance-weighted bound on log p(x) with K draws (Burda et al. 2016, arXiv 1509.00519)."""
+    effective_samples: Average
+    """(Σ w)²/Σ w² of the K importance weights. Near 1 the bound is loose, and larger K tightens it."""
+    distortion_nats: Average
+    """-E log p(x|z), over K draws z ~ q(z|x)."""
+    rate_nats: Average
+    """KL(q(z|x) ‖ p(z)): in closed form for the standard normal, else over K draws."""
+    mutual_information_nats: Average
+    """E[log q(z|x) - log q(z)], between the latents and which of the N images it is."""
+    mutual_information_ceiling_nats: float
+    """log N."""
+    total_correlation_nats: Average
+    """E[log q(z) - Σ_j log q(z_j)]: how much the latents know about each other."""
+    dimension_wise_kl_nats: Average
+    """E[Σ_j log q(z_j) - log p(z)]: how far single latents are from the prior."""
+    latent_rate_nats: tuple[float, ...]
+    """KL(q(z_j|x) ‖ N(0, 1)) of each latent, in closed form."""
+    latent_distortion_nats: tuple[float, ...]
+    """How much the distortion rises where the decoder gets 0, the prior's mean, for a latent: what its rate buys."""
+    latent_mean_variance: tuple[float, ...]
+    """Variance over the images of each latent's posterior mean."""
+    elbo_bits_per_dim: Average | None
+    """-ELBO in bits for each number of an image, where the likelihood is a probability of 8-bit pixels, else None."""
+    log_likelihood_bits_per_dim: Average | None
+    """-log p(x) likewise."""
+
+    @property
+    def active_latents(self) -> int:
+        """Latents with a rate of more than 0.01 nats."""
+        return sum(rate > ACTIVE_NATS for rate in self.latent_rate_nats)
+
+    @property
+    def active_units(self) -> int:
+        """Latents whose posterior mean has a variance of more than 0.01 over the images (Burda et al. 2016)."""
+        return sum(variance > ACTIVE_VARIANCE for variance in self.latent_mean_variance)
+
+
+def estimate(
+    vae: VAE,
+    images: NDArray[np.uint8] | NDArray[np.float32],
+    rows: NDArray[np.int64] | None = None,
+    *,
+    importance_samples: int = 100,
+    seed: int = 0,
+    log_prior: LogPrior | None = None,
+    progress: Progress | None = None,
+) -> Estimates:
+    """Estimate the likelihood of images and the information in their latents; the model is left in evaluation mode.
+
+    Memory does not grow with K; time does, with N·K decoded images, and for the parts of the KL with N².
+
+    Args:
+        vae: The model.
+        images: N×H×W×C, uint8, or float32 as the model takes them.
+        rows: Which of the images; by default all.
+        importance_samples: Draws from q(z|x) for each image, K.
+        seed: Fixes the draws.
+        log_prior: Log p(z) in nats of latents B×latent_dim, B; by default the standard normal's.
+        progress: Called with what is done, how many images it is done for, and of how many.
+
+    Raises:
+        UsageError: fewer than two images, or fewer than one draw.
+        ModelError: the model gives an image a likelihood that is not a finite number.
+    """
+    rows = np.arange(len(images)) if rows is None else rows
+    if importance_samples < 1:
+        raise UsageError(f"{importance_samples} importance samples: give at least 1")
+    if len(rows) < 2:
+        raise UsageError(f"{len(rows)} images: averages over images need at least 2")
+    report = progress or _silent
+    device = next(vae.parameters()).device
+    vae.eval()
+    generator = torch.Generator(device=device).manual_seed(zlib.crc32(f"estimates {seed}".encode()))
+    values = int(np.prod(images.shape[1:]))
+    decodes = max(1, min(_DECODES, _NUMBERS // values))
+    batch_size = min(_IMAGES, decodes)
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), batch_size):
+            x = _as_batch(images[rows[start : start + batch_size]], device)
+            parts.append(_weigh(vae, x, importance_samples, decodes // batch_size, generator, log_prior))
+            report("likelihood", start + len(x), len(rows))
+        joined = _Weighed(*(torch.cat(pieces) for pieces in zip(*(vars(p).values() for p in parts), strict=True)))
+        split = _split(joined, log_prior, report)
+        chosen = np.unique(np.linspace(0, len(rows) - 1, min(WITHOUT_IMAGES, len(rows))).astype(int))
+        bought = _without_each(vae, images[rows[chosen]], joined.z[torch.from_numpy(chosen)], batch_size, report)
+        discrete = vae.decode(joined.z[:1]).discrete
+    q = DiagonalGaussian(joined.mean, joined.logvar)
+    elbo = -joined.distortion - joined.rate
+    if not (torch.isfinite(elbo).all() and torch.isfinite(joined.log_likelihood).all()):
+        raise ModelError("the likelihood of some images is not a finite number; train the model anew")
+    per_dim = -bits_per_dim(1.0, values)
+    return Estimates(
+        images=len(rows),
+        importance_samples=importance_samples,
+        elbo_nats=_average(elbo),
+        log_likelihood_nats=_average(joined.log_likelihood),
+        effective_samples=_average(joined.effective_samples),
+        distortion_nats=_average(joined.distortion),
+        rate_nats=_average(joined.rate),
+        mutual_information_nats=_average(split[0]),
+        mutual_information_ceiling_nats=math.log(len(rows)),
+        total_correlation_nats=_average(split[1]),
+        dimension_wise_kl_nats=_average(split[2]),
+        latent_rate_nats=tuple(q.kl_per_latent().double().mean(0).tolist()),
+        latent_distortion_nats=tuple(bought.tolist()),
+        latent_mean_variance=tuple(q.mean.double().var(0, correction=0).tolist()),
+        elbo_bits_per_dim=_average(elbo * per_dim) if discrete else None,
+        log_likelihood_bits_per_dim=_average(joined.log_likelihood * per_dim) if discrete else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Weighed:
+    """Of some images: the posteriors, one draw from each, and one number for each image."""
+
+    mean: Tensor
+    logvar: Tensor
+    z: Tensor
+    log_likelihood: Tensor
+    effective_samples: Tensor
+    distortion: Tensor
+    rate: Tensor
+
+
+def _weigh(
+    vae: VAE, x: Tensor, samples: int, at_a_time: int, generator: torch.Generator, log_prior: LogPrior | None
+) -> _Weighed:
+    """K draws for each image, some at a time: only sums over the draws are kept."""
+    q = vae.encode(x)
+    first: Tensor | None = None
+    zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    log_sum, log_square_sum = zero - math.inf, zero - math.inf
+    log_pixels, log_ratio = zero, zero
+    for done in range(0, samples, at_a_time):
+        draws = min(at_a_time, samples - done)
+        noise = torch.randn((draws, *q.mean.shape), generator=generator, device=x.device)
+        z = q.mean + q.stddev * noise
+        flat = z.flatten(0, 1)
+        likelihood = vae.decode(flat).log_prob(x.repeat(draws, 1, 1, 1)).double().view(draws, -1)
+        ratio = q.log_prob(z).double() - _log_prior(flat, log_prior).view(draws, -1)
+        # log of the weights p(x|z)·p(z)/q(z|x), whose average is p(x)
+        log_weights = likelihood - ratio
+        log_sum = torch.logaddexp(log_sum, torch.logsumexp(log_weights, 0))
+        log_square_sum = torch.logaddexp(log_square_sum, torch.logsumexp(2 * log_weights, 0))
+        log_pixels = log_pixels + likelihood.sum(0)
+        log_ratio = log_ratio + ratio.sum(0)
+        first = z[0] if first is None else first
+    assert first is not None
+    return _Weighed(
+        q.mean,
+        q.logvar,
+        first,
+        log_likelihood=log_sum - math.log(samples),
+        effective_samples=torch.exp(2 * log_sum - log_square_sum),
+        distortion=-log_pixels / samples,
+        rate=q.kl().double() if log_prior is None else log_ratio / samples,
+    )
+
+
+def _split(weighed: _Weighed, log_prior: LogPrior | None, report: Progress) -> tuple[Tensor, Tensor, Tensor]:
+    """The three parts of the KL for one draw of each image, against the mixture of all posteriors; some at a time."""
+    everyone = DiagonalGaussian(weighed.mean, weighed.logvar)
+    count, latent_dim = weighed.mean.shape
+    at_a_time = max(1, _PAIRS // (count * latent_dim))
+    parts = []
+    for start in range(0, count, at_a_time):
+        some = slice(start, start + at_a_time)
+        z = weighed.z[some]
+        terms = kl_terms(
+            DiagonalGaussian(weighed.mean[some], weighed.logvar[some]),
+            z,
+            log_importance_weights(len(z), count, "exact", device=z.device),
+            posteriors=everyone,
+            log_prior=_log_prior(z, log_prior),
+        )
+        parts.append(torch.stack([terms.mutual_information, terms.total_correlation, terms.dimension_wise]).double())
+        report("mutual information", start + len(z), count)
+    mutual_information, total_correlation, dimension_wise = torch.cat(parts, dim=1)
+    return mutual_information, total_correlation, dimension_wise
+
+
+def _without_each(vae: VAE, images: NDArray[Any], z: Tensor, at_a_time: int, report: Progress) -> Tensor:
+    """The mean rise of -log p(x|z) where each latent in turn is 0, for one draw of each image: latent_dim."""
+    count, latent_dim = z.shape
+    rise = torch.zeros(latent_dim, dtype=torch.float64, device=z.device)
+    for start in range(0, count, at_a_time):
+        some = slice(start, start + at_a_time)
+        x = _as_batch(images[some], z.device)
+        whole = vae.decode(z[some]).log_prob(x).double()
+        for latent in range(latent_dim):
+            without = z[some].clone()
+            without[:, latent] = 0
+            rise[latent] += (whole - vae.decode(without).log_prob(x).double()).sum()
+        report("distortion without each latent", start + len(x), count)
+    return rise / count
+
+
+def _log_prior(z: Tensor, log_prior: LogPrior | None) -> Tensor:
+    if log_prior is not None:
+        return log_prior(z).to(z.device, torch.float64)
+    standard = torch.zeros_like(z)
+    return DiagonalGaussian(standard, standard).log_prob(z).double()
+
+
+def _as_batch(images: NDArray[Any], device: torch.device) -> Tensor:
+    batch = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).to(device)
+    return to_float(batch) if batch.dtype == torch.uint8 else batch
+
+
+def _average(values: Tensor) -> Average:
+    return Average(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Show nothing."""

@@ -1,0 +1,88 @@
+"""How close reconstructions are to their images: PSNR, SSIM, and a perceptual distance where its extra is installed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from corolla.evaluation.codec import Codec
+from corolla.metrics import psnr, ssim
+from corolla.metrics.images import SSIM_WINDOW_PX
+from corolla.models.lite0 import SMALLEST_PX, PerceptualDistance
+from corolla.trained import Images, TrainedModel
+
+BATCH_SIZE = 64
+ROUNDING_DB = 10 * math.log10(12 * 255**2)
+"""PSNR of nothing but rounding to 8 bits, 58.9 dB: more, as identical images have, would mean nothing."""
+SHOWN = 8
+"""Images that are shown of the worst, the typical and the best."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """Images as the model sees them, and as it gives them back; both uint8 N×H×W×3, with the PSNR of each pair."""
+
+    originals: NDArray[np.uint8]
+    images: NDArray[np.uint8]
+    psnr_db: NDArray[np.float64]
+
+
+def reconstruction(model: TrainedModel, images: Images, *, seed: int | None = None) -> Reconstruction:
+    """Images through the model and back: from the mean of q(z|x), or with a seed from a draw.
+
+    Raises:
+        UsageError: an array's shape, type or range is not that of images.
+        DataError: a file is not a readable image.
+    """
+    pixels = model.pixels(images)
+    originals = (pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255)).astype(np.uint8)
+    returned = model.reconstruct(pixels, seed=seed)
+    error = ((originals / 255.0 - returned / 255.0) ** 2).mean(axis=(1, 2, 3))
+    with np.errstate(divide="ignore"):
+        psnr_db = -10 * np.log10(error)
+    return Reconstruction(originals, returned, psnr_db)
+
+
+@dataclass(frozen=True, eq=False)
+class Returned:
+    """Images through a model and back, N×H×W×3, and how close each came: N values by the key of the score."""
+
+    images: NDArray[np.uint8]
+    measures: Mapping[str, NDArray[np.float64]]
+
+
+def through_and_back(codec: Codec, images: NDArray[np.uint8], *, perceptual: bool) -> Returned:
+    """Measure the reconstruction of each image. Raises UsageError if the extra `perceptual` is needed and missing."""
+    back = codec.decode(codec.encode(images))
+    measures = {"psnr_db": np.minimum(psnr(images, back), ROUNDING_DB)}
+    if min(images.shape[1:3]) >= SSIM_WINDOW_PX:
+        measures["ssim"] = ssim(images, back)
+    if perceptual and min(images.shape[1:3]) >= SMALLEST_PX:
+        measures["perceptual_lite0"] = perceptual_distances(images, back)
+    return Returned(back, measures)
+
+
+def perceptual_distances(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The distance of each pair of images in the features of EfficientNet-Lite0."""
+    distance = PerceptualDistance()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(a), BATCH_SIZE):
+            x, y = (
+                torch.from_numpy(np.array(images[start : start + BATCH_SIZE])).permute(0, 3, 1, 2).float() / 255
+                for images in (a, b)
+            )
+            parts.append(distance(x, y).double().numpy())
+    return np.concatenate(parts)
+
+
+def extremes(returned: Returned, count: int = SHOWN) -> dict[str, NDArray[np.int64]]:
+    """Places of the images with the lowest PSNR, of those about the median, and of those with the highest."""
+    order = np.argsort(returned.measures["psnr_db"], kind="stable")
+    middle = max(0, (len(order) - count) // 2)
+    return {"worst": order[:count], "typical": order[middle : middle + count], "best": order[::-1][:count]}

@@ -1,0 +1,1 @@
+"""Pictures for people: traversals, interpolations, loops, posters, directions, themes."""

@@ -1,0 +1,334 @@
+"""A trained model and two sets of images -> the direction in latent space that leads from one set to the other.
+
+The axis points from the mean code of the others to that of the target. Among all ways to tell two Gaussians with one
+covariance apart, Fisher's discriminant Σ⁻¹(μ₁ - μ₀) is the best; but what differs between the sets is μ₁ - μ₀, which is
+the pattern that belongs to this filter (Haufe et al. 2014, NeuroImage 87). So pictures are moved along the difference,
+unless the discriminant is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter
+from safetensors.numpy import save
+from sklearn.covariance import ledoit_wolf
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+
+from corolla.data import ImageCache, select_rows
+from corolla.errors import DataError, ModelError, UsageError
+from corolla.gallery.labels import find_label, split_by_label
+from corolla.pictures.grids import write_file
+from corolla.trained import BATCH_SIZE, Images, TrainedModel
+from corolla.trained.model_folder import description, read_described
+from corolla.trained.own_images import own_images
+
+Method: TypeAlias = Literal["mean", "discriminant"]
+Codes: TypeAlias = NDArray[np.floating[Any]]
+
+SUFFIX = ".safetensors"
+FOLDS = 5
+FEWEST_IMAGES = 3  # so that of each set two are left where one is held out
+
+
+@dataclass(frozen=True)
+class DirectionCard:
+    """What is known about a direction.
+
+    Attributes:
+        name: what it leads to.
+        method: mean or discriminant.
+        spread: standard deviation of codes along the axis within the sets, pooled.
+        middle: where on the axis the middle between the sets' means lies.
+        distance: between the sets' means, in spreads; of images that were held out.
+        auroc: how well the axis tells held-out images of the two sets apart: ½ is chance, 1 is without fault.
+        target_images: how many images it leads to.
+        other_images: how many it leads from.
+        held_out: which images `distance` and `auroc` are of.
+        weights_sha256: the card's of the model whose latent space it is in.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: str
+    method: Method
+    spread: float
+    middle: float
+    distance: float
+    auroc: float
+    target_images: int
+    other_images: int
+    held_out: str
+    weights_sha256: str = ""
+
+
+_CARD = TypeAdapter(DirectionCard)
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """An axis of length 1 in latent space, float64 latent_dim, and what is known about it."""
+
+    axis: NDArray[np.float64]
+    card: DirectionCard
+
+    def positions(self, codes: Codes) -> NDArray[np.float64]:
+        """Where codes N×latent_dim lie on the axis: in spreads from the middle between the two sets, N."""
+        return (np.asarray(codes, np.float64) @ self.axis - self.card.middle) / self.card.spread
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """Codes moved along a direction.
+
+    Attributes:
+        latents: N×steps×latent_dim, float32.
+        images: uint8, N×steps×H×W×3.
+        shifts: by how much, in the direction's spreads; one a step.
+    """
+
+    latents: NDArray[np.float32]
+    images: NDArray[np.uint8]
+    shifts: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    axis: NDArray[np.float64]
+    spread: float
+    middle: float
+
+
+def find_direction(
+    others: Codes,
+    target: Codes,
+    *,
+    name: str = "direction",
+    method: Method = "mean",
+    held_out: tuple[Codes, Codes, str] | None = None,
+    weights_sha256: str = "",
+) -> Direction:
+    """The direction from some codes to others, and how well it tells them apart.
+
+    Args:
+        others: codes it leads from, N×latent_dim.
+        target: codes it leads to, M×latent_dim.
+        name: what to call it.
+        method: "mean", the difference of the means, or "discriminant", Fisher's linear discriminant with the pooled
+            covariance shrunk after Ledoit & Wolf 2004 (Journal of Multivariate Analysis 88).
+        held_out: codes of other images, from and to, and what they are called. Without them, both sets are cut into
+            FOLDS parts (fewer if there are fewer images) and each part is held out once; scores are averaged.
+        weights_sha256: the card's of the model that made the codes.
+
+    Raises:
+        UsageError: fewer than three codes in a set, codes of another shape, or sets with one mean, no spread or values
+            that are not finite.
+    """
+    sets = [np.asarray(codes, np.float64) for codes in (others, target)]
+    for codes, which in zip(sets, ("from", "to"), strict=True):
+        if codes.ndim != 2 or codes.shape[1] != sets[0].shape[-1] or not np.isfinite(codes).all():
+            raise UsageError(f"codes of shape {codes.shape} to go {which}: give N×latent_dim, all of them finite")
+        if len(codes) < FEWEST_IMAGES:
+            raise UsageError(
+                f"{len(codes)} image{'s'[: len(codes) != 1]} to go {which}: a direction needs at least {FEWEST_IMAGES} "
+                "on either side; between single images, interpolate"
+            )
+    found = _fit(sets[0], sets[1], method)
+    if held_out is None:
+        folds = min(FOLDS, len(sets[0]), len(sets[1]))
+        distance, auroc = _cross_validated(sets[0], sets[1], method, folds)
+        called = f"cross-validated in {folds} parts"
+    else:
+        distance, auroc = _apart(found, held_out[0], held_out[1])
+        called = held_out[2]
+    card = DirectionCard(
+        name=name,
+        method=method,
+        spread=found.spread,
+        middle=found.middle,
+        distance=distance,
+        auroc=auroc,
+        target_images=len(sets[1]),
+        other_images=len(sets[0]),
+        held_out=called,
+        weights_sha256=weights_sha256,
+    )
+    return Direction(found.axis, card)
+
+
+def _fit(others: NDArray[np.float64], target: NDArray[np.float64], method: Method) -> _Axis:
+    means = others.mean(0), target.mean(0)
+    axis = means[1] - means[0]
+    residuals = np.concatenate([others - means[0], target - means[1]])
+    if method == "discriminant" and residuals.any():
+        covariance, _ = ledoit_wolf(residuals, assume_centered=True)
+        axis = np.linalg.lstsq(covariance, axis, rcond=None)[0]
+    length = float(np.linalg.norm(axis))
+    if not length > 0:
+        raise UsageError("the two sets of images have one mean code; no direction leads from one to the other")
+    axis = axis / length
+    spread = float(np.sqrt(((residuals @ axis) ** 2).sum() / (len(residuals) - 2)))
+    if not spread > 0:
+        raise UsageError("the codes of each set are all the same; give different images, from a model that tells them")
+    return _Axis(axis, spread, float((means[0] + means[1]) @ axis / 2))
+
+
+def _apart(axis: _Axis, others: Codes, target: Codes) -> tuple[float, float]:
+    """Distance of the means in spreads, and area under the ROC curve."""
+    places = [np.asarray(codes, np.float64) @ axis.axis / axis.spread for codes in (others, target)]
+    known = np.repeat([0, 1], [len(place) for place in places])
+    return float(places[1].mean() - places[0].mean()), float(roc_auc_score(known, np.concatenate(places)))
+
+
+def _cross_validated(
+    others: NDArray[np.float64], target: NDArray[np.float64], method: Method, folds: int
+) -> tuple[float, float]:
+    """As `_apart`, averaged over folds: positions on the axes of different folds are not to be ranked together."""
+    codes = np.concatenate([others, target])
+    known = np.repeat([0, 1], [len(others), len(target)])
+    found = []
+    for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(codes, known):
+        axis = _fit(codes[train][known[train] == 0], codes[train][known[train] == 1], method)
+        found.append(_apart(axis, codes[test][known[test] == 0], codes[test][known[test] == 1]))
+    distance, auroc = np.mean(found, axis=0)
+    return float(distance), float(auroc)
+
+
+def label_direction(
+    model: TrainedModel, label: str, *, method: Method = "mean", source: str | None = None, mirror: str | None = None
+) -> Direction:
+    """The direction from all other training images to those with a label.
+
+    How well it tells them apart is measured on the evaluation split, where that has images of both kinds.
+
+    Args:
+        model: its own images are used.
+        label: a name among the labels of these.
+        method: see `find_direction`.
+        source: where the images are now, if they have moved.
+        mirror: folder or URL that holds the files of a downloaded source.
+
+    Raises:
+        UsageError: there is no such label, or too few training images have it.
+        DataError: the images are not there, have changed, or have no labels.
+    """
+    cache = own_images(model, source=source, mirror=mirror)
+    number = find_label(cache, label)
+    data = model.config.data
+    target, others = split_by_label(cache, number, select_rows(cache.splits, data.train_split))
+    test = split_by_label(cache, number, select_rows(cache.splits, data.eval_split))
+    held_out = None
+    if all(len(rows) for rows in test):
+        name = f"split {data.eval_split}, {len(test[0])} against {len(test[1])} images"
+        held_out = cached_codes(model, cache, test[1]), cached_codes(model, cache, test[0]), name
+    return find_direction(
+        cached_codes(model, cache, others),
+        cached_codes(model, cache, target),
+        name=cache.label_names[number],
+        method=method,
+        held_out=held_out,
+        weights_sha256=model.card.weights_sha256,
+    )
+
+
+def cached_codes(model: TrainedModel, cache: ImageCache, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Means of q(z|x) of some rows of a cache, N×latent_dim, a batch at a time."""
+    starts = range(0, len(rows), BATCH_SIZE)
+    parts = [model.encode(np.asarray(cache.images[rows[start : start + BATCH_SIZE]])) for start in starts]
+    return np.concatenate([np.zeros((0, model.latent_dim), np.float32), *parts])
+
+
+def image_direction(
+    model: TrainedModel, others: Images, target: Images, *, name: str = "direction", method: Method = "mean"
+) -> Direction:
+    """The direction from some images to others, cross-validated; see `find_direction`. Raises as that and `encode`."""
+    codes = model.encode(others), model.encode(target)
+    return find_direction(*codes, name=name, method=method, weights_sha256=model.card.weights_sha256)
+
+
+def move(
+    model: TrainedModel, direction: Direction, latents: NDArray[np.float32], *, steps: int = 9, extent: float = 3.0
+) -> Moved:
+    """Move codes along a direction to both sides, and decode them.
+
+    Args:
+        model: whose direction it is.
+        direction: from `find_direction` and the like.
+        latents: where to start, N×latent_dim.
+        steps: how many positions, evenly spaced; an odd number has the start in the middle.
+        extent: how far to go to either side, in spreads of the direction.
+
+    Raises:
+        UsageError: no latents, fewer than two steps, or an extent that is not above 0.
+        ModelError: the direction is another model's.
+    """
+    if steps < 2 or not 0 < extent < float("inf"):
+        raise UsageError(f"{steps} steps to an extent of {extent:g}: give at least 2 steps, and an extent above 0")
+    starts = np.asarray(latents, np.float32)
+    if starts.ndim != 2 or starts.shape[1] != model.latent_dim or not len(starts):
+        raise UsageError(f"latents of shape {starts.shape}: give N×{model.latent_dim}")
+    check_direction(model, direction)
+    shifts = np.linspace(-extent, extent, steps)
+    moved = starts[:, None] + shifts[:, None] * direction.card.spread * direction.axis
+    points = moved.astype(np.float32)
+    images = model.decode(points.reshape(-1, model.latent_dim))
+    return Moved(points, images.reshape(len(starts), steps, *images.shape[1:]), shifts)
+
+
+def check_direction(model: TrainedModel, direction: Direction, where: Path | str | None = None) -> None:
+    """Raise ModelError if a direction is another model's; `where` is the file that the message names."""
+    theirs, own = direction.card.weights_sha256, model.card.weights_sha256
+    if theirs != own or len(direction.axis) != model.latent_dim:
+        raise ModelError(
+            f"{where or direction.card.name}: a direction of the model {theirs[:16] or 'that was not saved'}, but "
+            f"{model.path or 'this one'} is {own[:16] or 'not saved'}; give that model, or find the direction anew"
+        )
+
+
+def save_direction(path: Path | str, direction: Direction) -> None:
+    """Write a direction. Whole or not at all.
+
+    Raises:
+        UsageError: the name does not end in .safetensors.
+        CorollaError: the file cannot be written.
+    """
+    check_direction_name(path)
+    axis = np.ascontiguousarray(direction.axis, np.float64)
+    metadata = description("direction", direction.card) | {"sha256": _digest(axis, direction.card)}
+    write_file(path, save({"axis": axis}, metadata=metadata))
+
+
+def check_direction_name(path: Path | str) -> None:
+    """Raise UsageError if a direction cannot be written under this name."""
+    if Path(path).suffix.lower() != SUFFIX or Path(path).is_dir():
+        raise UsageError(f"{path}: directions are written as {SUFFIX}; give the name of a file that ends in that")
+
+
+def load_direction(path: Path | str, model: TrainedModel) -> Direction:
+    """A direction that `save_direction` wrote, of this model.
+
+    Raises:
+        DataError: the file is not there, is no direction, or was altered.
+        ModelError: it is another model's.
+    """
+    again = "find it anew with `corolla direction`"
+    if not Path(path).exists():
+        raise DataError(f"{path}: no such file")
+    card, arrays, metadata = read_described(path, "direction", _CARD, framework="numpy", again=again, error=DataError)
+    axis = arrays.get("axis", np.zeros(0))
+    if axis.ndim != 1 or axis.dtype != np.float64 or _digest(axis, card) != metadata.get("sha256"):
+        raise DataError(f"{path}: altered: it is not the direction that was written; {again}")
+    direction = Direction(axis, card)
+    check_direction(model, direction, path)
+    return direction
+
+
+def _digest(axis: NDArray[np.float64], card: DirectionCard) -> str:
+    return hashlib.sha256(axis.tobytes() + json.dumps(asdict(card)).encode()).hexdigest()

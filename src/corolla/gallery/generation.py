@@ -1,0 +1,182 @@
+"""A trained model -> images that show what it has learnt: reconstructions, traversals, interpolations.
+
+Pure: arrays in, arrays out. New images are `TrainedModel.sample`; `sheets` makes pictures of what comes out here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corolla.distributions.posterior import ACTIVE_NATS
+from corolla.errors import UsageError
+from corolla.trained import Images, TrainedModel
+
+
+@dataclass(frozen=True, eq=False)
+class Traversal:
+    """One latent moved at a time, the others held at the base point.
+
+    Attributes:
+        latents: Which latents, k; those that carry most information first.
+        kl_nats: KL of each, averaged over the evaluation images, k; not a number where the model has no record of it.
+        dead: Whether each is dead: its KL is below `evaluation.ACTIVE_NATS`, so the decoder learnt to ignore it.
+        values: Where the moved latent stands, in standard deviations of the prior; one value a step.
+        base: The base point, latent_dim.
+        images: uint8, k×steps×H×W×3.
+    """
+
+    latents: NDArray[np.int64]
+    kl_nats: NDArray[np.float64]
+    dead: NDArray[np.bool_]
+    values: NDArray[np.float32]
+    base: NDArray[np.float32]
+    images: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Interpolation:
+    """A path through latent space: the points M×latent_dim, and their images M×H×W×3.
+
+    Neighbouring endpoints lie `steps` - 1 points apart. A loop leaves out its last point, which is its first.
+    """
+
+    latents: NDArray[np.float32]
+    images: NDArray[np.uint8]
+    steps: int
+    loop: bool
+
+
+def latents_by_kl(model: TrainedModel) -> NDArray[np.int64]:
+    """All latents, those with the largest recorded KL first; in their own order if none is recorded."""
+    return np.argsort(-_recorded_kl(model), kind="stable")
+
+
+def _recorded_kl(model: TrainedModel) -> NDArray[np.float64]:
+    recorded = np.asarray(model.card.latent_kl_nats, dtype=np.float64)
+    return recorded if len(recorded) == model.latent_dim else np.full(model.latent_dim, np.nan)
+
+
+def traversal(
+    model: TrainedModel,
+    *,
+    image: Images | None = None,
+    latents: int | Sequence[int] | None = None,
+    steps: int = 9,
+    span: float = 3.0,
+    values: Sequence[float] | NDArray[np.float32] | None = None,
+    seed: int | None = None,
+) -> Traversal:
+    """Move latents one at a time through the prior and decode.
+
+    Args:
+        model: what to look into.
+        image: the base point is the mean of its q(z|x); without an image it is the prior's mean, 0.
+        latents: how many, those with the largest KL first; or which; or all. The order is by KL in every case.
+        steps: how many positions, evenly spaced.
+        span: the first and last position, in standard deviations of the prior.
+        values: the positions themselves, in place of `steps` and `span`.
+        seed: draw the base point, from q(z|x) of the image or from the prior.
+
+    Raises:
+        UsageError: there is no such latent, or no step.
+    """
+    ranked = latents_by_kl(model)
+    if latents is None:
+        chosen = ranked
+    elif isinstance(latents, int):
+        if latents < 1:
+            raise UsageError(f"{latents} latents: give at least 1")
+        chosen = ranked[:latents]
+    else:
+        wrong = [index for index in latents if not 0 <= index < model.latent_dim]
+        if wrong or not latents:
+            raise UsageError(f"latent {wrong[0] if wrong else 'list is empty'}: give 0 to {model.latent_dim - 1}")
+        chosen = ranked[np.isin(ranked, np.asarray(latents))]
+    if steps < 1 or not 0 < span < float("inf"):
+        raise UsageError(f"{steps} steps over a span of {span:g}: both need to be above 0")
+    if values is None:
+        values = np.linspace(-span, span, steps, dtype=np.float32) if steps > 1 else np.zeros(1, np.float32)
+    positions = np.asarray(values, dtype=np.float32)
+
+    base = _base_point(model, image, seed)
+    points = np.tile(base, (len(chosen), len(positions), 1))
+    for row, latent in enumerate(chosen):
+        points[row, :, latent] = positions
+    images = model.decode(points.reshape(-1, model.latent_dim))
+    kl_nats = _recorded_kl(model)[chosen]
+    shape = (len(chosen), len(positions), *images.shape[1:])
+    return Traversal(chosen, kl_nats, kl_nats < ACTIVE_NATS, positions, base, images.reshape(shape))
+
+
+def _base_point(model: TrainedModel, image: Images | None, seed: int | None) -> NDArray[np.float32]:
+    if image is None:
+        return np.zeros(model.latent_dim, np.float32) if seed is None else model.sample_latents(1, seed=seed)[0]
+    q = model.posterior(image)
+    if len(q.mean) != 1:
+        raise UsageError(f"{len(q.mean)} images: a traversal starts from one")
+    if seed is None:
+        return np.asarray(q.mean.numpy()[0])
+    return np.asarray(q.mean.numpy()[0] + q.stddev.numpy()[0] * model.sample_latents(1, seed=seed)[0])
+
+
+def interpolation(
+    model: TrainedModel,
+    endpoints: Images | NDArray[np.float32],
+    *,
+    steps: int = 9,
+    loop: bool = False,
+    method: Literal["spherical", "linear"] = "spherical",
+) -> Interpolation:
+    """Walk from each endpoint to the next, and decode on the way.
+
+    Args:
+        model: what to walk in.
+        endpoints: at least two images, or latents N×latent_dim.
+        steps: how many images from one endpoint to the next, both included.
+        loop: walk back to the first endpoint at last.
+        method: "linear", or "spherical", which turns the direction and changes the length evenly. A straight line
+            between two draws from the prior passes much closer to 0 than draws ever come; the turn does not.
+
+    Raises:
+        UsageError: fewer than two endpoints or steps, or an array that is neither latents nor images.
+    """
+    if steps < 2:
+        raise UsageError(f"{steps} steps: give at least 2, the two ends")
+    is_latents = isinstance(endpoints, np.ndarray) and endpoints.ndim == 2
+    ends = np.asarray(endpoints, np.float32) if is_latents else model.encode(endpoints)
+    if len(ends) < 2:
+        raise UsageError(f"{len(ends)} endpoint{'' if len(ends) == 1 else 's'}: give at least 2 to walk between")
+    if loop:
+        ends = np.concatenate([ends, ends[:1]])
+    shares = np.linspace(0, 1, steps)[:-1, None]
+    walk = _spherical if method == "spherical" else _linear
+    parts = [walk(start, stop, shares) for start, stop in pairwise(ends)]
+    if not loop:
+        parts.append(ends[-1:].astype(np.float64))
+    latents = np.concatenate(parts).astype(np.float32)
+    return Interpolation(latents, model.decode(latents), steps, loop)
+
+
+def _linear(start: NDArray[np.float32], stop: NDArray[np.float32], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(start + shares * (stop.astype(np.float64) - start))
+
+
+def _spherical(
+    start: NDArray[np.float32], stop: NDArray[np.float32], shares: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Shoemake's slerp (1985) of the directions, times the evenly changing length."""
+    lengths = np.linalg.norm(start), np.linalg.norm(stop)
+    if min(lengths) < 1e-6:
+        return _linear(start, stop, shares)  # 0 has no direction
+    first, last = start.astype(np.float64) / lengths[0], stop.astype(np.float64) / lengths[1]
+    angle = np.arccos(np.clip(first @ last, -1, 1))
+    if np.sin(angle) < 1e-6:
+        return _linear(start, stop, shares)  # the same direction, or opposite ones, which leave the plane open
+    directions = (np.sin((1 - shares) * angle) * first + np.sin(shares * angle) * last) / np.sin(angle)
+    return np.asarray(directions * (lengths[0] + shares * (lengths[1] - lengths[0])))

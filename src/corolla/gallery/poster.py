@@ -1,0 +1,240 @@
+"""Latents -> a poster of any size: a grid of images that fills it, made and written a row of tiles at a time."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from scipy.ndimage import gaussian_filter
+
+from corolla.distributions import Prior
+from corolla.distributions.gaussians import GaussianPrior
+from corolla.distributions.priors import StandardPrior
+from corolla.errors import CorollaError, UsageError
+from corolla.files import replacing
+from corolla.pictures.grids import STILL_SUFFIXES, check_name, save_picture
+from corolla.trained import TrainedModel
+
+TILE_PX = 128
+"""The width of a tile, or about that, unless columns are given."""
+LARGEST_PX = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383, ".png": 2**31 - 1}
+"""The longest side that a format allows."""
+LARGEST_REACH = 30
+"""In tiles: the noise whose edge is cut off takes memory by its square."""
+MOST_IMAGES = 1_000_000
+"""Their latents are in memory at once."""
+LARGEST_STRIP_PX = 1 << 28
+"""A row of tiles is in memory at once."""
+
+Decode = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A poster's size in pixels, and how many tiles share it; tiles differ by a pixel where they must."""
+
+    width: int
+    height: int
+    columns: int
+    rows: int
+
+
+def write_poster(
+    model: TrainedModel,
+    path: Path | str,
+    size: tuple[int, int],
+    *,
+    columns: int | None = None,
+    reach: float = 0.0,
+    seed: int = 0,
+    temperature: float = 1.0,
+    prior: str | Prior = "standard",
+    progress: Callable[[int, int], None] | None = None,
+) -> Layout:
+    """Draw images and write them as one picture that they fill to the edge.
+
+    Args:
+        model: What to draw from.
+        path: The picture: .png, .jpg or .webp.
+        size: Width and height in pixels.
+        columns: Images side by side; by default as many as make them about TILE_PX wide.
+        reach: How far images are like each other, in tiles: see `smooth_noise`. At 0 they are independent, and the same
+            as `TrainedModel.sample` gives, row after row.
+        seed: Fixes the draws.
+        temperature: Scales the prior's standard deviation.
+        prior: What to draw from, as `TrainedModel.sample` takes it; with a reach, the standard normal or a Gaussian.
+        progress: Told how many rows are done, of how many.
+
+    Raises:
+        UsageError: a value that cannot be, as the size or the file's name; or a reach with another kind of prior.
+        ModelError: the prior is not fitted yet.
+        CorollaError: the file cannot be written.
+    """
+    check_poster(path, *size)
+    layout = plan(*size, (model.height, model.width), columns)
+    count = layout.rows * layout.columns
+    latents = model.sample_latents(1 if reach else count, seed=seed, temperature=temperature, prior=prior)
+    if reach:
+        noise = smooth_noise(layout.rows, layout.columns, model.latent_dim, reach=reach, seed=seed)
+        drawn = model.prior(prior) if isinstance(prior, str) else prior
+        latents = _from_noise(drawn, temperature * noise.reshape(count, -1))
+
+    def rows() -> Iterator[NDArray[np.float32]]:
+        for row in range(layout.rows):
+            if progress is not None:
+                progress(row, layout.rows)
+            yield latents[row * layout.columns : (row + 1) * layout.columns]
+
+    save_poster(path, layout, strips(layout, rows(), model.decode))
+    return layout
+
+
+def _from_noise(prior: Prior, noise: NDArray[np.float32]) -> NDArray[np.float32]:
+    if isinstance(prior, GaussianPrior):
+        return prior.unwhiten(torch.from_numpy(noise)).float().numpy()
+    if not isinstance(prior, StandardPrior):
+        raise UsageError("a reach needs the prior standard or gaussian, or a theme; leave it out, or take one of these")
+    return noise
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height of a text such as 3000x2000. Raises UsageError if it is not such."""
+    match = re.fullmatch(r"\s*(\d{1,9})\s*[x×]\s*(\d{1,9})\s*", text)
+    if match is None or not (int(match[1]) and int(match[2])):
+        raise UsageError(f"size {text!r}: give WIDTHxHEIGHT in pixels, as 3000x2000")
+    return int(match[1]), int(match[2])
+
+
+def plan(width: int, height: int, tile: tuple[int, int], columns: int | None = None) -> Layout:
+    """A grid whose tiles are shaped as nearly as can be as the images, height×width `tile`.
+
+    Raises:
+        UsageError: there are no columns, or more than pixels; or more images, or larger ones, than fit into memory.
+    """
+    if columns is None:
+        columns = max(1, round(width / TILE_PX))
+    if not 1 <= columns <= width:
+        raise UsageError(f"{columns} columns on {width} pixels: give 1 to {width}")
+    rows = min(height, max(1, round(height * columns * tile[1] / (width * tile[0]))))
+    if rows * columns > MOST_IMAGES:
+        raise UsageError(f"{rows * columns} images on {width}x{height} pixels: give fewer columns, or a smaller size")
+    if width * -(-height // rows) > LARGEST_STRIP_PX:
+        raise UsageError(f"{columns} columns on {width}x{height} pixels: give more columns, or a smaller size")
+    return Layout(width, height, columns, rows)
+
+
+def smooth_noise(
+    rows: int, columns: int, latent_dim: int, *, reach: float, seed: int | np.random.Generator = 0
+) -> NDArray[np.float32]:
+    """A field of noise, rows×columns×latent_dim, in which every place is N(0, I) and neighbours are alike.
+
+    White noise under a Gaussian filter whose squared weights sum to 1, on a larger field whose edge is cut off: two
+    places that are r tiles apart have the correlation exp(-r²/(4·reach²)), but for the filter's cut at 4 reaches.
+
+    Args:
+        rows: Of the field.
+        columns: Of the field.
+        latent_dim: Of each place.
+        reach: The filter's standard deviation, in tiles; 0 leaves white noise.
+        seed: Fixes the field.
+
+    Raises:
+        UsageError: the reach is below 0 or above LARGEST_REACH.
+    """
+    if not 0 <= reach <= LARGEST_REACH:
+        raise UsageError(f"reach {reach:g}: give 0 to {LARGEST_REACH} tiles")
+    margin = int(4 * reach + 0.5)  # as far as the filter goes
+    rng = np.random.default_rng(seed)
+    white = rng.standard_normal((rows + 2 * margin, columns + 2 * margin, latent_dim), np.float32)
+    if margin == 0:
+        return white
+    impulse = np.zeros(2 * margin + 1)
+    impulse[margin] = 1
+    weights = gaussian_filter(impulse, reach)
+    smooth = gaussian_filter(white, reach, axes=(0, 1)) / float(np.sum(weights**2))  # √ of it for each of two axes
+    inner: NDArray[np.float32] = smooth[margin : margin + rows, margin : margin + columns].astype(np.float32)
+    return inner
+
+
+def strips(layout: Layout, latents: Iterable[NDArray[np.float32]], decode: Decode) -> Iterator[NDArray[np.uint8]]:
+    """The poster from top to bottom, a row of tiles at a time: uint8, height×width×3.
+
+    Tiles are scaled by Lanczos' filter until they cover their place, and what juts out is cut off on both sides.
+
+    Args:
+        layout: From `plan`.
+        latents: For each row of tiles, columns×latent_dim.
+        decode: Latents -> images, such as `TrainedModel.decode`.
+    """
+    across = np.arange(layout.columns + 1) * layout.width // layout.columns
+    down = np.arange(layout.rows + 1) * layout.height // layout.rows
+    for row, points in enumerate(latents):
+        height = int(down[row + 1] - down[row])
+        strip = np.empty((height, layout.width, 3), np.uint8)
+        for column, image in enumerate(decode(points)):
+            left, right = int(across[column]), int(across[column + 1])
+            tile = Image.fromarray(image)
+            if tile.size != (right - left, height):
+                tile = ImageOps.fit(tile, (right - left, height), Image.Resampling.LANCZOS)
+            strip[:, left:right] = np.asarray(tile)
+        yield strip
+
+
+def check_poster(path: Path | str, width: int, height: int) -> str:
+    """The suffix of a poster to be written. Raises UsageError for a name or size that its format does not have."""
+    suffix = check_name(path, list(STILL_SUFFIXES))
+    if max(width, height) > LARGEST_PX[suffix]:
+        raise UsageError(
+            f"size {width}x{height}: {suffix} goes to {LARGEST_PX[suffix]} pixels a side; write a .png, or less"
+        )
+    return suffix
+
+
+def save_poster(path: Path | str, layout: Layout, parts: Iterable[NDArray[np.uint8]]) -> None:
+    """Write a poster whose strips come one by one. Whole or not at all.
+
+    A PNG is written as it comes, so that memory holds one strip; other formats hold the whole picture.
+
+    Raises:
+        UsageError: the suffix is not known, or its format has no such size.
+        CorollaError: the file cannot be written.
+    """
+    if check_poster(path, layout.width, layout.height) != ".png":
+        save_picture(path, Image.fromarray(np.concatenate(list(parts))))
+        return
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            _write_png(file, layout.width, layout.height, parts)
+    except OSError as error:
+        raise CorollaError(f"{path}: cannot be written: {error.strerror}; choose another place") from None
+
+
+def _write_png(file: IO[bytes], width: int, height: int, parts: Iterable[NDArray[np.uint8]]) -> None:
+    """An 8-bit RGB PNG (ISO/IEC 15948), each line as its differences from the pixel on the left."""
+    file.write(b"\x89PNG\r\n\x1a\n")
+    _write_chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    packer = zlib.compressobj()
+    for strip in parts:
+        lines = np.empty((len(strip), 1 + 3 * width), np.uint8)
+        lines[:, 0] = 1  # the filter type Sub
+        flat = strip.reshape(len(strip), -1)
+        lines[:, 1:] = flat
+        lines[:, 4:] -= flat[:, :-3]  # modulo 256, as uint8 is
+        _write_chunk(file, b"IDAT", packer.compress(lines.tobytes()))
+    _write_chunk(file, b"IDAT", packer.flush())
+    _write_chunk(file, b"IEND", b"")
+
+
+def _write_chunk(file: IO[bytes], kind: bytes, content: bytes) -> None:
+    file.write(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content)))

@@ -1,0 +1,1 @@
+"""The VAE, its encoders and decoders, and the feature network Lite0."""

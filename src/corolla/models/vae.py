@@ -1,0 +1,49 @@
+"""The variational auto-encoder: two networks and a likelihood."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from corolla.config import Config
+from corolla.distributions import LIKELIHOODS, DiagonalGaussian, Likelihood, PixelDistribution
+from corolla.models.networks import NETWORKS, Shape, channels_last
+
+
+class VAE(nn.Module):
+    """encode(x) -> q(z|x), decode(z) -> p(x|z), for float images in [0, 1], N×3×height×width."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.likelihood = likelihood
+
+    def encode(self, x: Tensor) -> DiagonalGaussian:
+        """q(z|x) of each image, in float32 whatever the precision of the networks."""
+        mean, logvar = self.encoder(x)
+        return DiagonalGaussian(mean.float(), logvar.float())
+
+    def decode(self, z: Tensor, x: Tensor | None = None) -> PixelDistribution:
+        """p(x|z) for latents N×latent_dim; in training a calibrated likelihood looks at the images x."""
+        p: PixelDistribution = self.likelihood(self.decoder(z).float(), x)
+        return p
+
+    def forward(self, x: Tensor) -> tuple[DiagonalGaussian, Tensor, PixelDistribution]:
+        """q(z|x), a draw z from it, and p(x|z)."""
+        q = self.encode(x)
+        z = q.sample()
+        return q, z, self.decode(z, x)
+
+
+def build_model(config: Config) -> VAE:
+    """A fresh model; its weights are drawn from torch's global generator. Raises UsageError on an impossible size."""
+    height, width = config.data.size
+    shape = Shape(height, width, config.network.latent_dim)
+    options = config.network.model_dump(include={"width", "stages", "blocks", "patch", "dropout"})
+    if config.network.name != "resnet":
+        options = {}
+    encoder, decoder = NETWORKS[config.network.name](shape, **options)
+    vae = VAE(encoder, decoder, LIKELIHOODS[config.likelihood.name](config.likelihood.sigma))
+    # The layout decides which kernel computes a convolution, and so its last bits: it is the same wherever a model is.
+    channels_last(vae)
+    return vae

@@ -1,0 +1,1 @@
+"""Arrays -> picture files: grids, charts, animation."""

@@ -1,0 +1,126 @@
+"""A grid of runs, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corolla.config import Config
+from corolla.errors import ModelError, TrainingError, UsageError, command
+from corolla.pictures.grids import save_picture
+from corolla.progress import say
+from corolla.sweeps.grid import Point, axes_of, expand, value_text
+from corolla.sweeps.pictures import curve, reconstructions
+from corolla.sweeps.record import free_folder, held, read_record, refuse_other_base, write_record, write_result
+from corolla.sweeps.results import Result, read_result, table
+from corolla.trained.run_folder import RunFolder
+from corolla.training import StopRule, TrainingInterrupted, fit, resume
+
+RECORD = "sweep.yaml"
+
+__all__ = ["RECORD", "Result", "Sweep", "read_sweep", "sweep", "train_run"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What came of a grid: its folder, the results of the finished runs, and why others failed, by the run's name."""
+
+    path: Path
+    results: tuple[Result, ...]
+    failures: Mapping[str, str]
+
+
+def sweep(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str | None = None) -> Sweep:
+    """Train a grid: every combination of some settings' values.
+
+    Leaves in the folder a run folder for each point, `sweep.yaml` with what was asked for, `sweep.csv` with a row for
+    each finished run, `rate-distortion.png` and `reconstructions.png`. A folder that is there already is gone on with;
+    values may be added to its axes, and the runs that are missing are trained. A run that fails does not end the
+    others.
+
+    Args:
+        config: the settings that all runs share.
+        axes: the values of each other setting by its dotted name, such as {"objective.beta": [1, 4], "seed": [1, 2]}.
+        output: the folder; by default a new one under `runs/`.
+
+    Raises:
+        UsageError: an impossible value or combination, before anything is trained; or the folder is of another grid.
+        DataError: the images cannot be used.
+        TrainingError: the folder cannot be written, or another process trains in it.
+        TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
+    """
+    points = expand(config, axes)
+    folder = Path(output) if output is not None else free_folder("sweep")
+    with held(folder, RECORD):
+        _record(folder, config, points)
+        results: list[Result] = []
+        failures: dict[str, str] = {}
+        for number, point in enumerate(points, start=1):
+            say(f"run {number} of {len(points)}: {point.name}")
+            try:
+                train_run(point.config, folder / point.name, go_on=command("sweep", "--resume", folder))
+                results.append(read_result(point, folder / point.name))
+            except TrainingInterrupted:
+                raise
+            except (TrainingError, ModelError) as error:
+                failures[point.name] = str(error)
+                say(f"{point.name} failed: {error}")
+                continue
+            write_result(folder / "sweep.csv", table(results))
+        if results:
+            save_picture(folder / "reconstructions.png", reconstructions(results))
+            save_picture(folder / "rate-distortion.png", curve(results))
+    return Sweep(folder, tuple(results), failures)
+
+
+def read_sweep(folder: Path | str) -> tuple[Config, dict[str, list[Any]]]:
+    """The configuration and axes that a folder was begun with. Raises UsageError if it is not one of a sweep."""
+    config, asked = read_record(Path(folder) / RECORD)
+    axes = asked.get("axes")
+    if not isinstance(axes, dict) or not all(isinstance(values, list) for values in axes.values()):
+        raise UsageError(f"{Path(folder) / RECORD}: damaged: it holds no `axes`; begin again in another folder")
+    return config, axes
+
+
+def train_run(config: Config, run: Path, *, go_on: str, stop_at: StopRule | None = None) -> None:
+    """Train a run, or go on with it; a finished one is left as it is.
+
+    Raises:
+        TrainingInterrupted: Ctrl-C or SIGTERM; the message names the command `go_on`.
+        CorollaError: as `training.fit` and `training.resume`.
+    """
+    try:
+        if RunFolder(run).config_file.is_file():
+            resume(run, stop_at=stop_at)
+        else:
+            fit(config, run, stop_at=stop_at)
+    except TrainingInterrupted as stopped:
+        what = str(stopped).split("; go on with")[0]
+        raise TrainingInterrupted(f"{run.name}: {what}; go on with `{go_on}`", stopped.exit_code) from None
+    except KeyboardInterrupt:
+        raise TrainingInterrupted(f"{run.name}: interrupted; go on with `{go_on}`", 130) from None
+
+
+def _record(folder: Path, config: Config, points: Sequence[Point]) -> None:
+    """Write what was asked for; if that is there already, check that this is the same, or more of it."""
+    axes = axes_of(points)
+    if (folder / RECORD).is_file():
+        before, there = read_sweep(folder)
+        refuse_other_base(folder, before, config, axes)
+        if there.keys() != axes.keys():
+            raise UsageError(
+                f"{folder}: was begun with a grid over {', '.join(there)}, and this one is over {', '.join(axes)}; "
+                "choose another folder with --output"
+            )
+        for name, values in there.items():
+            texts = [value_text(value) for value in values]
+            missing = [text for text in texts if text not in {value_text(value) for value in axes[name]}]
+            if missing:
+                raise UsageError(
+                    f"{folder}: has runs of {name}={','.join(missing)}, too; values can be added, so give "
+                    f"{','.join([*texts, *(t for t in map(value_text, axes[name]) if t not in texts)])}, "
+                    "or choose another folder with --output"
+                )
+    write_record(folder / RECORD, config, {"axes": axes})

@@ -1,0 +1,137 @@
+"""A trained model and its images -> a prior fitted to their codes, kept in the model folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from corolla.data import select_rows
+from corolla.distributions import FITTED_PRIORS, Prior, check_prior_name
+from corolla.errors import UsageError
+from corolla.objectives import AUTO_ENCODERS
+from corolla.progress import ProgressDisplay
+from corolla.trained import BATCH_SIZE, TrainedModel, seeded_generator
+from corolla.trained.model_folder import PriorCard, find_model, save_prior
+from corolla.trained.own_images import own_images
+
+ENOUGH_CODES = 10_000
+MOST_DRAWS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class FittedPrior:
+    """A prior, what is known about it, and the file it was saved to, if it was."""
+
+    prior: Prior
+    card: PriorCard
+    file: Path | None
+
+
+def fit_prior(
+    model: TrainedModel,
+    name: str,
+    *,
+    components: int | None = None,
+    covariance: Literal["full", "diagonal"] | None = None,
+    flow: Literal["nsf", "maf"] | None = None,
+    transforms: int | None = None,
+    seed: int = 0,
+    draws: int | None = None,
+    source: str | None = None,
+    mirror: str | None = None,
+    save: bool = True,
+) -> FittedPrior:
+    """Fit a prior to the aggregated posterior of the training images, and keep it with the model.
+
+    What it is fitted to are draws z ~ q(z|x), not means: the decoder learnt on draws. The decoder of an auto-encoder
+    learnt on means, so there they are means. The images are not augmented. The same seed gives the same prior, bit for
+    bit, on the same machine.
+
+    Args:
+        model: the prior is for this model alone; what else is trained with its configuration has other codes.
+        name: gaussian, gmm or flow.
+        components: gmm: how many (10).
+        covariance: gmm: full or diagonal, of each component (full).
+        flow: flow: nsf, splines, or maf, affine maps (nsf).
+        transforms: flow: how many maps follow one another (3).
+        seed: fixes all that is drawn.
+        draws: codes drawn for each training image; by default as many as give ENOUGH_CODES, at most MOST_DRAWS.
+        source: where the images are now, if they have moved.
+        mirror: folder or URL that holds the files of a downloaded source.
+        save: write `prior-NAME.safetensors` into the model folder, in place of an earlier one.
+
+    Raises:
+        UsageError: no such prior or option; more components than codes; an extra is not installed.
+        DataError: the images are not there, or have changed.
+        ModelError: the prior cannot be saved.
+    """
+    if check_prior_name(name) not in FITTED_PRIORS:
+        raise UsageError(f"prior {name}: needs no fitting; those that are fitted are {', '.join(FITTED_PRIORS)}")
+    options = {"components": components, "covariance": covariance, "flow": flow, "transforms": transforms}
+    given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
+    kind = FITTED_PRIORS[name]
+    for option in sorted(given.keys() - set(kind.OPTIONS)):
+        raise UsageError(f"{option}: not an option of the prior {name}, which has {', '.join(kind.OPTIONS) or 'none'}")
+    kind(model.latent_dim, **given)  # says what is wrong before anything takes long
+    if draws is not None and draws < 1:
+        raise UsageError(f"{draws} draws: give at least 1 for each image")
+    generator = seeded_generator(seed)
+
+    cache = own_images(model, source=source, mirror=mirror)
+    data = model.config.data
+    train_rows, eval_rows = (select_rows(cache.splits, split) for split in (data.train_split, data.eval_split))
+    if model.config.objective.name in AUTO_ENCODERS:
+        draws = 1
+    elif draws is None:
+        draws = min(MOST_DRAWS, -(-ENOUGH_CODES // len(train_rows)))
+    if components is not None and components > draws * len(train_rows):
+        raise UsageError(
+            f"{components} components for {draws * len(train_rows)} codes: a mixture needs at least one code for each; "
+            "take fewer components, or more draws or images"
+        )
+    codes = _codes(model, cache.images, train_rows, draws, generator)
+    fit_seed = int(torch.randint(2**32, (), generator=generator))
+    with ProgressDisplay(f"fitting {name}", 1) as display:
+        display.due()  # starts the clock
+        prior: Prior = kind.fit(codes, seed=fit_seed, progress=display.show, **given)
+    test = _codes(model, cache.images, eval_rows, 1, generator)[:, 0]
+    with torch.no_grad():
+        reached, standard = (float(p.log_prob(test).mean()) for p in (prior, model.prior("standard")))
+    card = PriorCard(
+        name=name,
+        options=prior.options,
+        weights_sha256=model.card.weights_sha256,
+        codes=draws * len(train_rows),
+        images=len(train_rows),
+        seed=seed,
+        source=source or data.source,
+        log_prob_nats=reached,
+        standard_log_prob_nats=standard,
+    )
+    file = save_prior(find_model(model.path), prior, card) if save and model.path is not None else None
+    model.fitted_priors[name] = prior
+    return FittedPrior(prior, card, file)
+
+
+def _codes(
+    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], draws: int, generator: torch.Generator
+) -> Tensor:
+    """Codes of images, images×draws×latent_dim: draws from q(z|x), or its mean if the model is an auto-encoder."""
+    parts = []
+    with ProgressDisplay("encoding images", len(rows)) as display:
+        for start in range(0, len(rows), BATCH_SIZE):
+            display.show(start)
+            q = model.posterior(np.asarray(images[rows[start : start + BATCH_SIZE]]))
+            mean, stddev = q.mean[:, None], q.stddev[:, None]
+            if model.config.objective.name in AUTO_ENCODERS:
+                parts.append(mean)
+                continue
+            noise = torch.randn(len(mean), draws, model.latent_dim, generator=generator)
+            parts.append(mean + stddev * noise)
+    return torch.cat(parts)

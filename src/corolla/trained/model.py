@@ -1,0 +1,232 @@
+"""A trained model as users meet it: pictures of any kind in, arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from corolla.data.images import open_image, upright_rgb
+from corolla.data.recipes import RECIPES
+from corolla.distributions import DiagonalGaussian, Prior, check_prior_name, sample_prior
+from corolla.distributions.priors import StandardPrior
+from corolla.errors import ModelError, UsageError
+from corolla.models.vae import VAE
+from corolla.trained.model_folder import ModelCard, find_model, load_model, load_prior, prior_file
+
+Picture: TypeAlias = Image.Image | Path | str
+Images: TypeAlias = Picture | NDArray[Any] | torch.Tensor | Sequence[Picture | NDArray[Any] | torch.Tensor]
+
+BATCH_SIZE = 256
+LARGEST_SEED = 2**64 - 1
+
+
+def seeded_generator(seed: int | None) -> torch.Generator:
+    """A source of random numbers on the CPU that the seed fixes; None gives another one each time.
+
+    Raises:
+        UsageError: the seed is below 0 or does not fit into 64 bits.
+    """
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+        return generator
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UsageError(f"seed {seed}: give a whole number from 0 to {LARGEST_SEED}")
+    return generator.manual_seed(int(seed))
+
+
+def load(path: Path | str, *, device: str | torch.device = "cpu") -> TrainedModel:
+    """Load a model from its run folder or model folder.
+
+    Raises:
+        ModelError: there is no model, or it is damaged; the message names the file and the tensor.
+    """
+    vae, card = load_model(path)
+    return TrainedModel(vae, card, device=device, path=Path(path))
+
+
+class TrainedModel:
+    """A model with its configuration.
+
+    Wherever images go in, they may be a path, a PIL image, an array (H×W×3 or N×H×W×3) or a tensor (3×H×W or N×3×H×W),
+    or a sequence of these; uint8, or floats in [0, 1]. Pictures of another size than the model's go through the recipe
+    that the model was trained with. Images come out as uint8, N×height×width×3.
+    """
+
+    def __init__(
+        self, vae: VAE, card: ModelCard, *, device: str | torch.device = "cpu", path: Path | None = None
+    ) -> None:
+        self.path = path
+        """The run folder or model folder that it was loaded from, if it was."""
+        self.device = torch.device(device)
+        self.vae = vae.to(self.device).eval()
+        self.card = card
+        self.fitted_priors: dict[str, Prior] = {}
+        """Those that were fitted or loaded so far, by name; see `prior`."""
+        self.config = card.config
+        self.height, self.width = card.config.data.size
+        self.latent_dim = card.config.network.latent_dim
+
+    def __repr__(self) -> str:
+        network = self.config.network.name
+        return f"TrainedModel({network}, {self.latent_dim} latents, {self.height}x{self.width} pixels)"
+
+    def posterior(self, images: Images) -> DiagonalGaussian:
+        """q(z|x) of each image: mean and logvar as tensors N×latent_dim on the CPU."""
+        pixels = self.pixels(images)
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(pixels), BATCH_SIZE):
+                q = self.vae.encode(self._to_device(pixels[start : start + BATCH_SIZE]))
+                parts.append(torch.stack([q.mean, q.logvar]).cpu())
+        mean, logvar = torch.cat(parts, dim=1)
+        return DiagonalGaussian(mean, logvar)
+
+    def encode(self, images: Images) -> NDArray[np.float32]:
+        """The mean of q(z|x) of each image, N×latent_dim."""
+        return self.posterior(images).mean.numpy()
+
+    def decode(self, latents: ArrayLike | torch.Tensor) -> NDArray[np.uint8]:
+        """The mean of p(x|z) for latents N×latent_dim (or one vector), as images."""
+        if isinstance(latents, torch.Tensor):
+            z = latents.detach().to("cpu", torch.float32)
+        else:
+            z = torch.as_tensor(np.asarray(latents, dtype=np.float32))
+        if z.ndim == 1:
+            z = z[None]
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise UsageError(f"latents of shape {tuple(z.shape)}: this model needs N×{self.latent_dim}")
+        parts = [np.zeros((0, self.height, self.width, 3), np.uint8)]
+        with torch.inference_mode():
+            for batch in torch.split(z, BATCH_SIZE):
+                mean = self.vae.decode(batch.to(self.device)).mean
+                parts.append((mean * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def reconstruct(self, images: Images, *, seed: int | None = None) -> NDArray[np.uint8]:
+        """Images through the model and back: of the posterior's mean, or with a seed of a draw from it."""
+        q = self.posterior(images)
+        if seed is None:
+            return self.decode(q.mean)
+        noise = sample_prior(len(q.mean), self.latent_dim, seeded_generator(seed))
+        return self.decode(q.mean + q.stddev * noise)
+
+    def sample(
+        self, count: int = 1, *, seed: int | None = None, temperature: float = 1.0, prior: str | Prior = "standard"
+    ) -> NDArray[np.uint8]:
+        """New images, decoded from draws from a prior; see `sample_latents`."""
+        return self.decode(self.sample_latents(count, seed=seed, temperature=temperature, prior=prior))
+
+    def sample_latents(
+        self, count: int = 1, *, seed: int | None = None, temperature: float = 1.0, prior: str | Prior = "standard"
+    ) -> NDArray[np.float32]:
+        """Draws from a prior, count×latent_dim; by default z ~ N(0, temperature²·I).
+
+        Args:
+            count: how many.
+            seed: fixes the draws.
+            temperature: scales the prior's standard deviation: below 1 images are plainer and safer, above 1 wilder.
+            prior: the prior, or the name of one, as `prior` takes it.
+
+        Raises:
+            UsageError: a count, seed or temperature that cannot be, or no such prior.
+            ModelError: the prior is not fitted yet, or was fitted to other weights.
+        """
+        if count < 1:
+            raise UsageError(f"count {count}: give at least 1")
+        if not 0 <= temperature < float("inf"):
+            raise UsageError(f"temperature {temperature}: give a number from 0 up; 1 is the prior itself")
+        generator = seeded_generator(seed)
+        drawn = (self.prior(prior) if isinstance(prior, str) else prior).sample(count, generator, temperature)
+        return drawn.numpy()
+
+    def prior(self, name: str = "standard") -> Prior:
+        """The standard normal, or a prior that was fitted to the model's codes (`trained.fitted_priors.fit_prior`).
+
+        Raises:
+            UsageError: no such prior, or an extra that it needs is not installed.
+            ModelError: it is not fitted yet, damaged, or was fitted to other weights.
+        """
+        if check_prior_name(name) == "standard":
+            return StandardPrior(self.latent_dim)
+        if name not in self.fitted_priors:
+            if self.path is None:
+                raise ModelError(f"prior {name}: not fitted yet; do so with corolla.trained.fitted_priors.fit_prior")
+            self.fitted_priors[name], _ = load_prior(find_model(self.path), name, self.card)
+        return self.fitted_priors[name]
+
+    def has_prior(self, name: str) -> bool:
+        """Whether `prior` finds one by that name, fit for use or not. Raises UsageError if there can be none."""
+        if check_prior_name(name) == "standard" or name in self.fitted_priors:
+            return True
+        return self.path is not None and prior_file(find_model(self.path), name).is_file()
+
+    def pixels(self, images: Images) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """Images as the model sees them: N×height×width×3, uint8, or float32 in [0, 1] where floats came in.
+
+        Raises:
+            UsageError: an array's shape, type or range is not that of images.
+            DataError: a file is not a readable image.
+        """
+        if isinstance(images, str | Path | Image.Image):
+            return self._picture(images)[None]
+        if isinstance(images, torch.Tensor):
+            return self._array(_channels_last_array(images))
+        if isinstance(images, np.ndarray):
+            return self._array(images)
+        parts = [self.pixels(image) for image in images]
+        if not parts:
+            raise UsageError("no images given")
+        if len({part.dtype for part in parts}) > 1:
+            parts = [_as_float(part) for part in parts]
+        joined: NDArray[Any] = np.concatenate(parts)
+        return joined
+
+    def _picture(self, picture: Picture) -> NDArray[np.uint8]:
+        recipe = RECIPES[self.config.data.recipe]
+        if isinstance(picture, str | Path):
+            at_least_px = recipe.decode_at_least_px(self.height, self.width)
+            picture = open_image(picture, at_least_px=at_least_px)
+        else:
+            picture = upright_rgb(picture)
+        return recipe.apply(picture, self.height, self.width)
+
+    def _array(self, images: NDArray[Any]) -> NDArray[np.uint8] | NDArray[np.float32]:
+        if images.ndim == 3:
+            images = images[None]
+        if images.ndim != 4 or images.shape[3] != 3 or len(images) == 0:
+            raise UsageError(f"images of shape {images.shape}: an array needs N×H×W×3, a tensor N×3×H×W")
+        if images.dtype != np.uint8:
+            if not np.issubdtype(images.dtype, np.floating):
+                raise UsageError(f"images of type {images.dtype}: give uint8, or floats in [0, 1]")
+            low, high = float(images.min()), float(images.max())
+            if not (low >= 0 and high <= 1):
+                raise UsageError(f"float images from {low:g} to {high:g}: floats must lie in [0, 1]")
+            images = images.astype(np.float32)
+        if images.shape[1:3] == (self.height, self.width):
+            return images
+        # The recipes work on 8-bit pictures, as the model's training images were.
+        eight_bit = images if images.dtype == np.uint8 else np.round(images * 255).astype(np.uint8)
+        return np.stack([self._picture(Image.fromarray(image)) for image in eight_bit])
+
+    def _to_device(self, pixels: NDArray[np.uint8] | NDArray[np.float32]) -> torch.Tensor:
+        batch = torch.from_numpy(np.array(pixels)).to(self.device).permute(0, 3, 1, 2)
+        return batch.float() / 255 if batch.dtype == torch.uint8 else batch
+
+
+def _channels_last_array(images: torch.Tensor) -> NDArray[Any]:
+    if images.ndim not in (3, 4) or images.shape[-3] != 3:
+        raise UsageError(f"images of shape {tuple(images.shape)}: a tensor needs N×3×H×W")
+    array: NDArray[Any] = images.detach().cpu().movedim(-3, -1).numpy()
+    return array
+
+
+def _as_float(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    floats: NDArray[np.float32] = pixels.astype(np.float32) / np.float32(255 if pixels.dtype == np.uint8 else 1)
+    return floats

@@ -1,0 +1,217 @@
+"""The numbers of a run -> findings in plain words, each with what to change: the answer to "which β?".
+
+Pure: a configuration, scores and rows of `metrics.csv` in, text out. All amounts are in nats per image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from corolla.config import Config, ObjectiveConfig
+from corolla.distributions.posterior import ACTIVE_NATS
+from corolla.objectives.weights import TAKES_BETA, WITHOUT_CODE_LENGTH, beta_of
+
+BIT_NATS = math.log(2)
+"""One bit: a code with less cannot even tell of which of two kinds an image is, and a latent with more surely can."""
+OVERFIT_SHARE = 1.0
+"""How far evaluation may lie above training, as a share of β·rate.
+
+The rate-distortion curve is convex with slope -β where training ends, so the code saves at least β·rate nats of
+distortion. Where new images lose as much as that, what was learnt is the training images' own.
+"""
+RISE_SHARE = 0.1
+"""Auto-encoders, whose rate means nothing: the rise of the evaluation's loss since its best that counts as
+overfitting, as a share of the fall of the training's in that time. Less is the jitter of the weights."""
+TARGET_SHARE = 0.1
+"""How far the rate may be from the one that was asked for. The controller itself swings by some per cent."""
+EARLY_STEPS = 200
+"""Before, the model is still learning the average image, and a rate near zero is the usual course."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the numbers say.
+
+    Attributes:
+        kind: in two or three words, for tables.
+        text: what it is, and what to change, in a sentence or two.
+        alarm: whether something is wrong; otherwise it is worth knowing.
+    """
+
+    kind: str
+    text: str
+    alarm: bool = True
+
+
+def advise(
+    config: Config,
+    scores: Mapping[str, float],
+    latent_kl_nats: Sequence[float] = (),
+    rows: Sequence[Mapping[str, str]] = (),
+    *,
+    step: int | None = None,
+) -> tuple[Finding, ...]:
+    """What the numbers of a finished or running run say, and what to change; alarms first.
+
+    Args:
+        config: what was trained.
+        scores: of the evaluation: `kl`, `reconstruction`, `active_latents`; what is missing is not judged.
+        latent_kl_nats: KL of each latent, averaged over the evaluation split.
+        rows: of `metrics.csv`, oldest first, for what only training can show.
+        step: optimiser steps so far, where there are no rows.
+    """
+    history = [_numbers(row) for row in rows]
+    done = history[-1].get("step") if history else step
+    if done is not None and done < EARLY_STEPS:
+        of = "" if config.objective.name in WITHOUT_CODE_LENGTH else " of beta"
+        text = f"Only {done:.0f} steps: too early to say anything{of}. Train for some thousands."
+        return (Finding("too early", text, alarm=False),)
+    findings = [
+        *_warming_up(config.objective, done),
+        *_code(config, scores, latent_kl_nats, history),
+        *_overfitting(config, history),
+    ]
+    return tuple(sorted(findings, key=lambda finding: not finding.alarm))
+
+
+def _numbers(row: Mapping[str, str]) -> dict[str, float]:
+    return {name: float(text) for name, text in row.items() if text not in ("", None)}
+
+
+def _warming_up(objective: ObjectiveConfig, done: float | None) -> Iterator[Finding]:
+    for name, steps, applies in (
+        ("warmup_steps", objective.warmup_steps, objective.name not in WITHOUT_CODE_LENGTH),
+        ("capacity_steps", objective.capacity_steps, objective.name == "capacity_vae"),
+    ):
+        if applies and done is not None and done < steps:
+            yield Finding(
+                "still warming up",
+                f"objective.{name} is {steps:,}, and these are {done:,.0f} steps: the code is not yet under its full "
+                f"pressure. Train longer, or set objective.{name} to at most a third of the steps.",
+            )
+
+
+def _code(
+    config: Config,
+    scores: Mapping[str, float],
+    latent_kl_nats: Sequence[float],
+    history: Sequence[Mapping[str, float]],
+) -> Iterator[Finding]:
+    """Whether the code says too little, too much, or what was asked for."""
+    objective, rate = config.objective, scores.get("kl")
+    if objective.name in WITHOUT_CODE_LENGTH or rate is None or not math.isfinite(rate):
+        return
+    if objective.name in ("capacity_vae", "control_vae"):
+        yield from _off_target(objective, rate, history[-1].get("beta") if history else None)
+    elif rate < BIT_NATS:
+        yield Finding(
+            "collapsed",
+            f"The posterior has collapsed: the code says only {rate:.2g} nats about an image, less than one bit, and "
+            f"the decoder ignores it. {_loosen(objective)}",
+        )
+        return
+    smallest, number = min(latent_kl_nats, default=0.0), config.network.latent_dim
+    dead = sum(not kl > ACTIVE_NATS for kl in latent_kl_nats)
+    free = 2 * objective.free_nats if objective.name == "free_bits" else 0.0
+    if 0 < dead < number:
+        fewer = f"network.latent_dim={number - dead} would do as well"
+        yield Finding(
+            f"{dead} dead",
+            f"{dead} of {number} latents are dead. That is normal and harmless: {fewer}; "
+            f"{_lower(objective)} would put more of them to use.",
+            alarm=False,
+        )
+    elif latent_kl_nats and smallest > max(BIT_NATS, free):
+        yield Finding(
+            "all latents needed",
+            f"Every latent is needed: even the least of the {number} says {smallest:.1f} nats. "
+            f"More may help: try network.latent_dim={2 * number}.",
+            alarm=False,
+        )
+
+
+def _off_target(objective: ObjectiveConfig, rate: float, beta: float | None) -> Iterator[Finding]:
+    controlled = objective.name == "control_vae"
+    target, name = (objective.target_nats, "target_nats") if controlled else (objective.capacity_nats, "capacity_nats")
+    if abs(rate - target) <= max(TARGET_SHARE * target, ACTIVE_NATS):
+        return
+    what = f"The rate is {rate:.1f} nats, but objective.{name} asks for {target:g}"
+    above = rate > target
+    if controlled and beta is not None and (beta >= objective.control_max_beta if above else beta <= 0):
+        remedy = (
+            f"Raise objective.control_max_beta, or ask for more than {target:g} nats."
+            if above
+            else f"The images need no more than that, or longer training: ask for about {rate:.0f} nats."
+        )
+        yield Finding("beta at its bound", f"{what}, and beta is at its bound, {beta:g}. {remedy}")
+    elif controlled:
+        yield Finding(
+            "off target",
+            f"{what}. Train longer, or let the controller act faster: a larger objective.control_integral.",
+        )
+    else:
+        remedy = "a larger objective.gamma" if above else "more latents, or a smaller objective.capacity_nats"
+        yield Finding("off target", f"{what}. Train longer, or try {remedy}.")
+
+
+def _loosen(objective: ObjectiveConfig) -> str:
+    """What to do against a collapse, the likeliest remedy first."""
+    target = "name a rate (objective.name=control_vae with objective.target_nats)"
+    slowly = (
+        f"a longer warm-up (objective.warmup_steps={3 * objective.warmup_steps})"
+        if objective.warmup_steps
+        else "a warm-up (objective.warmup_steps, about a third of the steps)"
+    )
+    free = "" if objective.name == "free_bits" else "free bits (objective.name=free_bits), or "
+    return f"Try {_lower(objective)}, {slowly}, {free}{target}."
+
+
+def _lower(objective: ObjectiveConfig) -> str:
+    """The change that presses less on the code."""
+    if objective.name in TAKES_BETA:
+        return f"a smaller objective.beta than {objective.beta:g}"
+    filled = objective.filled
+    return {
+        "capacity_vae": "a larger objective.capacity_nats",
+        "control_vae": "a larger objective.target_nats",
+        "free_bits": f"more objective.free_nats than {objective.free_nats:g}",
+        "factor_vae": f"a smaller objective.gamma than {filled.gamma or 0:g}",
+        "dip_vae_i": f"a smaller objective.lambda_offdiagonal than {objective.lambda_offdiagonal:g}",
+        "dip_vae_ii": f"a smaller objective.lambda_offdiagonal than {objective.lambda_offdiagonal:g}",
+        "info_vae": "an objective.alpha nearer to 1",
+    }.get(objective.name, "a beta below 1 (objective.name=beta_vae, objective.beta=0.5)")
+
+
+def _overfitting(config: Config, history: Sequence[Mapping[str, float]]) -> Iterator[Finding]:
+    names = ("reconstruction", "kl", "train_reconstruction", "train_kl", "loss", "step")
+    rows = [row for row in history if all(math.isfinite(row.get(name, math.nan)) for name in names)]
+    if not rows:
+        return
+    best, last = min(rows, key=lambda row: row["loss"]), rows[-1]
+    if config.objective.name in WITHOUT_CODE_LENGTH:
+        fall = best["train_reconstruction"] - last["train_reconstruction"]
+        apart = last["reconstruction"] - last["train_reconstruction"]
+        far = fall > 0 and last["reconstruction"] - best["reconstruction"] > RISE_SHARE * fall
+    else:
+        apart = last["reconstruction"] + last["kl"] - last["train_reconstruction"] - last["train_kl"]
+        beta = max(1.0, beta_of(config.objective) or 1.0)
+        far = last["train_kl"] > BIT_NATS and apart > OVERFIT_SHARE * beta * last["train_kl"]
+    if far:
+        kept = f" The model that was kept is of step {best['step']:.0f}." if best["step"] < last["step"] else ""
+        yield Finding(
+            "overfitting",
+            f"New images cost {apart:.0f} nats more than the training images, which are learnt by heart.{kept} More "
+            f"images help most; then {_more_pressure(config)}.",
+        )
+
+
+def _more_pressure(config: Config) -> str:
+    changes = []
+    if config.objective.name in TAKES_BETA:
+        changes.append(f"a larger objective.beta than {config.objective.beta:g}")
+    changes.append("a larger data.shift_px" if config.data.shift_px else "data.shift_px=4")
+    if not config.data.flip:
+        changes.append("data.flip=true where left and right do not matter")
+    return f"{', '.join(changes)}, or a smaller network"

@@ -1,0 +1,71 @@
+"""A model and images -> the averages that say how good it is, in nats per image."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from corolla.data.batches import to_float
+from corolla.distributions import bits_per_dim
+from corolla.distributions.posterior import ACTIVE_NATS
+from corolla.models.vae import VAE
+from corolla.objectives import Objective
+
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Averages over a set of images. `scores` are single numbers, `latent_kl_nats` has one for each latent."""
+
+    scores: dict[str, float]
+    latent_kl_nats: tuple[float, ...]
+
+
+def evaluate(
+    vae: VAE, objective: Objective, images: NDArray[np.uint8], rows: NDArray[np.int64], *, seed: int
+) -> Evaluation:
+    """Loss, reconstruction and KL in nats per image, PSNR in dB, bits per dimension, and the number of active latents.
+
+    The loss is the objective's at the end of its schedules, so that one during a warm-up compares with later ones. The
+    draws from q(z|x) are fixed by the seed, so that two models see the same noise. PSNR is that of the
+    reconstruction from the posterior's mean, averaged over images. Bits per dimension are those of reconstruction and
+    KL together, where p(x|z) is a probability of 8-bit pixels: an upper bound on -log₂ p(x) per pixel and channel.
+    """
+    device = next(vae.parameters()).device
+    vae.eval()
+    totals: dict[str, torch.Tensor] = {}
+    latent_kl = torch.zeros((), dtype=torch.float64)
+    generator = torch.Generator(device=device).manual_seed(zlib.crc32(f"evaluation {seed}".encode()))
+    forked = [device] if device.type == "cuda" else []
+    with torch.inference_mode(), torch.random.fork_rng(devices=forked):
+        torch.manual_seed(seed)  # for objectives that draw from the prior
+        for start in range(0, len(rows), BATCH_SIZE):
+            batch = torch.from_numpy(images[rows[start : start + BATCH_SIZE]]).permute(0, 3, 1, 2)
+            x = to_float(batch.to(device))
+            q = vae.encode(x)
+            noise = torch.randn(q.mean.shape, generator=generator, device=device)
+            z = q.mean + q.stddev * noise if objective.stochastic else q.mean
+            p = vae.decode(z)
+            terms = objective(x, q, z, p, None, len(rows))
+            mean = vae.decode(q.mean).mean if objective.stochastic else p.mean
+            psnr = -10 * torch.log10(((mean - x) ** 2).flatten(1).mean(1))
+            values = {
+                "loss": terms.total,
+                "reconstruction": terms.reconstruction,
+                "kl": terms.kl,
+                "psnr_db": psnr.mean(),
+            }
+            for name, value in values.items():
+                totals[name] = totals.get(name, torch.zeros_like(latent_kl)) + value.cpu().double() * len(x)
+            latent_kl = latent_kl + q.kl_per_latent().cpu().double().sum(0)
+    scores = {name: float(total) / len(rows) for name, total in totals.items()}
+    if p.discrete and objective.stochastic:  # an auto-encoder's terms bound no probability
+        scores["bits_per_dim"] = bits_per_dim(scores["reconstruction"] + scores["kl"], x[0].numel())
+    kl = (latent_kl / len(rows)).tolist()
+    scores["active_latents"] = float(sum(value > ACTIVE_NATS for value in kl))
+    return Evaluation(scores, tuple(kl))
