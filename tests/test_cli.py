@@ -188,9 +188,9 @@ def test_traverse_and_interpolate_move(cli: Cli, model: Path, suffix: str) -> No
     assert cli("traverse", model, "-o", f"t{suffix}", "--steps", 8, "--latents", 2)[0] == 0
     assert cli("interpolate", model, "-o", f"i{suffix}", "--steps", 4, "--count", 3, "--loop")[0] == 0
     with Image.open(f"t{suffix}") as moving:
-        assert moving.n_frames == 8
+        assert moving.n_frames == 8  # type: ignore[attr-defined]
     with Image.open(f"i{suffix}") as moving:
-        assert moving.n_frames == 9
+        assert moving.n_frames == 9  # type: ignore[attr-defined]
 
 
 def test_interpolate_walks_between_images(cli: Cli, model: Path, photos: Path) -> None:

@@ -105,7 +105,7 @@ def test_loop_comes_back(cli: Cli, model: Path, suffix: str) -> None:
         assert found["latents"].shape == (12, 6)
     if suffix in (".gif", ".webp"):
         with Image.open(f"a{suffix}") as picture:
-            assert (picture.n_frames, picture.info["loop"]) == (12, 0)
+            assert (picture.n_frames, picture.info["loop"]) == (12, 0)  # type: ignore[attr-defined]
 
 
 def test_loop_passes_by_images(cli: Cli, model: Path, photos: Path) -> None:
