@@ -120,7 +120,7 @@ def test_a_failed_step_stops_with_the_code_that_a_shell_gives(dev: ModuleType, p
 
 def _pins() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return dict(re.findall(r"^([\w.-]+)==([^ ;]+)", "\n".join(lines), re.MULTILINE))
+    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", "\n".join(lines), re.MULTILINE))
 
 
 def test_every_package_asked_for_is_pinned() -> None:
