@@ -67,7 +67,7 @@ def in_subprocess(*arguments: object, code: str | None = None) -> subprocess.Com
     command = ["-c", code] if code else ["-m", "corolla"]
     environment = {"PYTHONIOENCODING": "utf-8"} | os.environ | {"PYTHONPATH": str(SOURCE)}
     line = [sys.executable, *command, *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=120)
+    return subprocess.run(line, capture_output=True, text=True, encoding="utf-8", env=environment)
 
 
 # --- sample, reconstruct, traverse, interpolate -----------------------------------------------------------------------
@@ -581,7 +581,7 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
     os.close(reading)
     try:
         environment = os.environ | {"PYTHONPATH": str(SOURCE)}
-        done = subprocess.run(line, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, timeout=60)
+        done = subprocess.run(line, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment)
     finally:
         os.close(writing)
     assert done.stderr == ""
@@ -595,7 +595,7 @@ def test_a_full_device_is_one_line(arguments: list[str], unbuffered: str) -> Non
     line = [sys.executable, "-c", "from corolla.cli import main; main()", *arguments]
     environment = os.environ | {"PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, timeout=60)
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
     assert done.stderr == "corolla: standard output: No space left on device; send it elsewhere\n"
     assert done.returncode == 1
 

@@ -1,7 +1,8 @@
 """The documents: what they name exists, and what they tell people to type works.
 
-Each document is a story: its fences are run in their order, in one empty folder that holds a few drawn flowers as
-`photos/flower-01.jpg` and so on.
+Each document is a story: what its fences say is run in their order, in one folder that at first holds only a few drawn
+flowers, as `photos/flower-01.jpg` and so on. Each line of a `sh` fence, and each other fence, is one test. A test that
+is chosen alone first does what the document says before it.
 
 - A `sh` fence is run line by line as it stands, through the function behind the command `corolla`. It must succeed, and
   a file named by `-o` must be there afterwards. So that it takes seconds, `_quickened` changes these commands only:
@@ -18,14 +19,16 @@ Each document is a story: its fences are run in their order, in one empty folder
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -206,7 +209,7 @@ def _run_line(words: list[str], where: str) -> None:
     if program in NOT_RUN:
         return
     if words[:2] == ["python", "dev.py"]:
-        assert words[2] in _dev_commands(), where
+        _dev().steps(words[2], words[3:])  # exits for what it does not know
         return
     assert program == "corolla", f"{where}: nothing here knows how to run {words[0]}"
     quick = _quickened(words[1:])
@@ -218,13 +221,13 @@ def _run_line(words: list[str], where: str) -> None:
             assert Path(name).exists(), f"{where}: {name} was not written"
 
 
-def _dev_commands() -> set[str]:
+def _dev() -> ModuleType:
     spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return set(module.COMMANDS)
+    return module
 
 
 def _write_photos(folder: Path) -> None:
@@ -247,24 +250,75 @@ def _shorten_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("corolla.evaluation.material.MOST_FACTOR_ROWS", 400)
 
 
+@dataclass(frozen=True)
+class Step:
+    """What a document says to do at once: a command, or a whole fence of another language."""
+
+    language: str
+    text: str
+    where: str
+
+    def do(self, names: dict[str, Any]) -> None:
+        """Do it in the current folder, with the names that the document's Python has so far."""
+        if self.language == "sh":
+            _run_line(shlex.split(self.text), self.where)
+        elif self.language == "yaml":
+            Config.from_dict(yaml.safe_load(self.text), where=self.where)
+            if match := re.match(r"# (\S+\.yaml)\n", self.text):
+                Path(match[1]).write_text(self.text, encoding="utf-8")
+        elif self.language == "python":
+            exec(compile(self.text, self.where, "exec"), names)
+
+
+def _steps(document: Path) -> list[Step]:
+    name = document.relative_to(ROOT).as_posix()
+    steps = []
+    for fence in _fences(document):
+        if fence.language == "sh":
+            lines = [shlex.join(words) for words in _commands(fence.text)]
+            steps += [Step("sh", line, f"{name}:{fence.line}: {line}") for line in lines]
+        else:
+            steps.append(Step(fence.language, fence.text, f"{name}:{fence.line}"))
+    return steps
+
+
+class Story:
+    """A document as it is followed: its steps, the folder that it fills, and how far it has come."""
+
+    def __init__(self, document: Path, folder: Path) -> None:
+        self.steps = _steps(document)
+        self.folder = folder
+        self.names: dict[str, Any] = {}
+        self.done = 0
+        _write_photos(folder / "photos")
+
+    def follow(self, number: int) -> None:
+        """Do the steps up to one of them that have not been done."""
+        while self.done <= number:
+            self.done += 1
+            self.steps[self.done - 1].do(self.names)
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Story]:
+    """The one story of each document that all of its tests tell on."""
+    return functools.cache(lambda document: Story(document, tmp_path_factory.mktemp(document.stem)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "document", [path for path in DOCUMENTS if _fences(path)], ids=lambda path: path.relative_to(ROOT).as_posix()
+    ("document", "number"),
+    [
+        pytest.param(document, number, id=step.where, marks=pytest.mark.xdist_group(document.name))
+        for document in DOCUMENTS
+        for number, step in enumerate(_steps(document))
+    ],
 )
-def test_what_the_documents_tell_to_type_works(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    _write_photos(tmp_path / "photos")
+def test_what_the_documents_tell_to_type_works(
+    document: Path, number: int, stories: Callable[[Path], Story], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = stories(document)
+    monkeypatch.chdir(story.folder)
     _shorten_fit(monkeypatch)
     _shorten_scores(monkeypatch)
-    names: dict[str, Any] = {}
-    for fence in _fences(document):
-        where = f"{document.name}:{fence.line}"
-        if fence.language == "sh":
-            for words in _commands(fence.text):
-                _run_line(words, f"{where}: {shlex.join(words)}")
-        elif fence.language == "yaml":
-            Config.from_dict(yaml.safe_load(fence.text), where=where)
-            if match := re.match(r"# (\S+\.yaml)\n", fence.text):
-                Path(match[1]).write_text(fence.text, encoding="utf-8")
-        elif fence.language == "python":
-            exec(compile(fence.text, where, "exec"), names)
+    story.follow(number)

@@ -276,7 +276,7 @@ sys.exit(run(sys.argv[2:]))
 def killed(kill_at: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command, and kill it after so many steps of all its trainings."""
     command = [sys.executable, "-c", SCRIPT, str(kill_at), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,9 +165,7 @@ except training.TrainingInterrupted as stop:
 
 def run_killed(run: Path, kill_at: int, number: int, config: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", SCRIPT, str(run), str(kill_at), str(int(number))]
-    return subprocess.run(
-        command + ([str(config)] if config else []), capture_output=True, text=True, check=False, timeout=300
-    )
+    return subprocess.run(command + ([str(config)] if config else []), capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
@@ -202,7 +200,7 @@ def test_a_run_killed_at_any_moment_ends_like_one_that_was_not(tmp_path: Path) -
     corolla.fit(config, tmp_path / "whole")
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     run = tmp_path / "killed"
-    rng = np.random.default_rng(int(time.time()))
+    rng = np.random.default_rng(5)
     for attempt in range(3):
         extra = [str(tmp_path / "config.yaml")] if attempt == 0 else []
         process = subprocess.Popen(
@@ -210,8 +208,7 @@ def test_a_run_killed_at_any_moment_ends_like_one_that_was_not(tmp_path: Path) -
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 120
-        while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+        while not (run / "checkpoints" / "last.ckpt").exists() and process.poll() is None:
             time.sleep(0.02)
         time.sleep(float(rng.uniform(0, 0.4)))
         process.kill()
@@ -227,7 +224,7 @@ def test_several_processes_share_the_one_new_run_that_the_first_has_made(tmp_pat
     line = [sys.executable, "-m", "corolla", "train", "--config", "config.yaml", "--devices", "2"]
     environment = os.environ | {"PYTHONPATH": str(Path(corolla.__file__).parents[1])}
     done = subprocess.run(
-        [*line, "--accelerator", "cpu"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        [*line, "--accelerator", "cpu"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["florets-beta_vae-1"]
@@ -436,7 +433,7 @@ from pathlib import Path
 from corolla.trained.run_folder import RunFolder
 with RunFolder(Path(sys.argv[1])).held():
     print("held", flush=True)
-    time.sleep(120)
+    time.sleep(600)
 """
 
 

@@ -258,7 +258,7 @@ class Slow(Florets):
     def read(self, index, recipe, height, width):
         if index == 70:
             print("half way", flush=True)
-            time.sleep(60)
+            time.sleep(600)
         return Florets.read_many(self, [index], 8, 8)[0]
 
 open_cache(Slow(100), RECIPES["fit"], 8, 8, home=Path(sys.argv[1]), workers=2)
