@@ -7,8 +7,8 @@ is chosen alone first does what the document says before it.
 - A `sh` fence is run line by line as it stands, through the function behind the command `corolla`. It must succeed, and
   a file named by `-o` must be there afterwards. So that it takes seconds, `_quickened` changes these commands only:
   `corolla demo` gets `--quick`. `corolla train`, `sweep`, `tune` and `compare --family` get `--max-steps 4` and, for
-  drawn flowers, `--source florets:200`. `corolla evaluate` and `compare` draw 40 samples unless told otherwise,
-  and few florets.
+  drawn flowers, `--source florets:200`. `corolla evaluate` and `compare` take 40 images and samples unless told otherwise,
+  and few florets. Reports of trainings, which the commands `demo` and `report` write too, are left out.
   Where the real flowers are wanted, `--mirror` names the folder in COROLLA_FLOWERS_MIRROR; without that variable, and
   for the large images of the preset `notebook`, training takes `--source florets:200` instead, and `corolla data`
   commands about flowers102 are left out, and so are those with `--label`, which drawn flowers do not have.
@@ -199,6 +199,8 @@ def _quickened(words: list[str]) -> list[str] | None:
         or build_config(preset, Path(file) if file else None, cli.train.Flags(), ()).data.source
     )
     words = [*_without(words, "--mirror", "--max-steps"), "--max-steps", str(STEPS)]
+    if words[0] == "train" and "--resume" not in words:
+        words.append("--no-report")
     if source == "flowers102" and mirror and preset != "notebook":
         return [*words, "--mirror", mirror]
     return words if source.startswith("folder:") else [*_without(words, "--source"), "--source", DRAWN]
@@ -232,7 +234,7 @@ def _dev() -> ModuleType:
 
 def _write_photos(folder: Path) -> None:
     folder.mkdir()
-    for number, pixels in enumerate(render(sample_factors(40, np.random.default_rng(5)), 90, 120), start=1):
+    for number, pixels in enumerate(render(sample_factors(24, np.random.default_rng(5)), 90, 120), start=1):
         Image.fromarray(pixels).save(folder / f"flower-{number:02d}.jpg")
 
 
@@ -247,6 +249,7 @@ def _shorten_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _shorten_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("corolla.cli.scores.SAMPLES", 40)
+    monkeypatch.setattr("corolla.cli.scores.IMAGES", 40)
     monkeypatch.setattr("corolla.evaluation.material.MOST_FACTOR_ROWS", 400)
 
 
