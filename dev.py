@@ -39,7 +39,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 # What each command runs, as arguments of the environment's Python; those of the command line follow.
 STEPS: dict[str, list[str]] = {
     "demo": ["-m", "corolla", "demo"],
-    "test": ["-m", "pytest"],
+    "test": ["-m", "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"],
     "bench": ["benchmarks"],
     "docs": ["-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "docs", "site"],
 }

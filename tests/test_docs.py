@@ -7,8 +7,8 @@ is chosen alone first does what the document says before it.
 - A `sh` fence is run line by line as it stands, through the function behind the command `corolla`. It must succeed, and
   a file named by `-o` must be there afterwards. So that it takes seconds, `_quickened` changes these commands only:
   `corolla demo` gets `--quick`. `corolla train`, `sweep`, `tune` and `compare --family` get `--max-steps 4` and, for
-  drawn flowers, `--source florets:200`. `corolla evaluate` and `compare` take 40 images and samples unless told otherwise,
-  and few florets. Reports of trainings, which the commands `demo` and `report` write too, are left out.
+  drawn flowers, `--source florets:200`. `corolla evaluate` and `compare` draw 40 samples unless told otherwise, `compare`
+  looks at 40 images, and both at few florets. `train` writes no report, since `demo` and `report` do.
   Where the real flowers are wanted, `--mirror` names the folder in COROLLA_FLOWERS_MIRROR; without that variable, and
   for the large images of the preset `notebook`, training takes `--source florets:200` instead, and `corolla data`
   commands about flowers102 are left out, and so are those with `--label`, which drawn flowers do not have.
