@@ -6,9 +6,10 @@ is chosen alone first does what the document says before it.
 
 - A `sh` fence is run line by line as it stands, through the function behind the command `corolla`. It must succeed, and
   a file named by `-o` must be there afterwards. So that it takes seconds, `_quickened` changes these commands only:
-  `corolla demo` gets `--quick`. `corolla train`, `sweep`, `tune` and `compare --family` get `--max-steps 4` and, for
-  drawn flowers, `--source florets:200`. `corolla evaluate` and `compare` draw 40 samples unless told otherwise, `compare`
-  looks at 40 images, and both at few florets. `train` writes no report, since `demo` and `report` do.
+  `corolla demo` gets `--quick` and 200 florets. `corolla train`, `sweep`, `tune` and `compare --family` get
+  `--max-steps 4` and, for drawn flowers, `--source florets:200`. `corolla evaluate` and `compare` draw 40 samples
+  unless told otherwise, and few florets; `compare` looks at 40 images. `train` writes no report, since `demo` and
+  `report` do.
   Where the real flowers are wanted, `--mirror` names the folder in COROLLA_FLOWERS_MIRROR; without that variable, and
   for the large images of the preset `notebook`, training takes `--source florets:200` instead, and `corolla data`
   commands about flowers102 are left out, and so are those with `--label`, which drawn flowers do not have.
@@ -247,6 +248,12 @@ def _shorten_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corolla, "fit", short_fit)
 
 
+def _shorten_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    from corolla.config import preset
+
+    monkeypatch.setattr("corolla.config.preset", lambda name: preset(name).updated({"data.source": DRAWN}))
+
+
 def _shorten_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("corolla.cli.scores.SAMPLES", 40)
     monkeypatch.setattr("corolla.cli.scores.IMAGES", 40)
@@ -323,5 +330,6 @@ def test_what_the_documents_tell_to_type_works(
     story = stories(document)
     monkeypatch.chdir(story.folder)
     _shorten_fit(monkeypatch)
+    _shorten_demo(monkeypatch)
     _shorten_scores(monkeypatch)
     story.follow(number)

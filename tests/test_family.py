@@ -1,4 +1,4 @@
-"""Every objective with every likelihood on every network: what must hold for all of them."""
+"""Every objective with every likelihood, and each of both on every network: what must hold for all of them."""
 
 from __future__ import annotations
 
@@ -50,9 +50,15 @@ def loss(vae: VAE, objective: Objective, x: torch.Tensor, q: DiagonalGaussian, z
     return objective(x, q, z, vae.decode(z, x), None, 1000)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("likelihood", LIKELIHOODS)
-@pytest.mark.parametrize("objective_name", OBJECTIVES)
+# Every pair of choices, and not every triple: an objective never meets a network but through the likelihood.
+PAIRWISE = [
+    (objective, likelihood, list(NETWORKS)[(i + j) % len(NETWORKS)])
+    for i, objective in enumerate(OBJECTIVES)
+    for j, likelihood in enumerate(LIKELIHOODS)
+]
+
+
+@pytest.mark.parametrize(("objective_name", "likelihood", "network"), PAIRWISE)
 def test_whole_family(objective_name: str, likelihood: str, network: str, tmp_path: Path) -> None:
     config = configuration(objective_name, likelihood, network)
     vae, objective = built(config)
