@@ -13,6 +13,7 @@ beside this file. It is used again until `pyproject.toml` or `constraints.txt` c
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -27,21 +28,15 @@ ROOT = Path(__file__).resolve().parent
 PYTHON = Path("Scripts/python.exe" if os.name == "nt" else "bin/python")  # in the environment
 STAMP = "corolla-setup.json"  # in the environment too, once that is complete
 OLDEST_PYTHON = (3, 11)
-# The dependency groups that each command needs. `demo` installs Corolla alone, the others every extra too.
-GROUPS: dict[str, tuple[str, ...]] = {
-    "demo": (),
-    "test": ("dev",),
-    "lint": ("dev",),
-    "bench": ("bench", "dev"),
-    "docs": ("docs",),
-    "setup": ("dev", "docs"),
-}
-# What each command runs, as arguments of the environment's Python; those of the command line follow.
-STEPS: dict[str, list[str]] = {
-    "demo": ["-m", "corolla", "demo"],
-    "test": ["-m", "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"],
-    "bench": ["benchmarks"],
-    "docs": ["-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "docs", "site"],
+# The dependency groups that each command needs, and what it runs, as arguments of the environment's Python. `demo`
+# installs Corolla alone, the others every extra too.
+COMMANDS: dict[str, tuple[tuple[str, ...], list[str]]] = {
+    "demo": ((), ["-m", "corolla", "demo"]),
+    "test": (("dev",), ["-m", "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"]),
+    "lint": (("dev",), []),
+    "bench": (("bench", "dev"), ["benchmarks"]),
+    "docs": (("docs",), ["-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "docs", "site"]),
+    "setup": (("dev", "docs"), []),
 }
 CHECKS: dict[str, list[str]] = {
     "ruff-format": ["-m", "ruff", "format", "--check"],
@@ -57,14 +52,11 @@ CHECKS: dict[str, list[str]] = {
 def run(words: Sequence[str], root: Path) -> None:
     """Show a command and run it in a folder. Exits with its code if it fails."""
     print("$", *(word.removeprefix(f"{root}{os.sep}") for word in words), flush=True)
-    with subprocess.Popen(words, cwd=root) as process:
-        while True:
-            try:
-                code = process.wait()
-                break
-            except KeyboardInterrupt:  # the command got the same signal: let it end in its own way
-                continue
-    if code:
+    process = subprocess.Popen(words, cwd=root)
+    while process.returncode is None:
+        with contextlib.suppress(KeyboardInterrupt):  # the command got the same signal: let it end in its own way
+            process.wait()
+    if code := process.returncode:
         raise SystemExit(code if code > 0 else 128 - code)  # below zero: ended by that signal
 
 
@@ -95,14 +87,16 @@ def is_ready(root: Path, groups: Sequence[str]) -> bool:
 
 
 def set_up(root: Path, groups: Sequence[str], uv: str | None) -> None:
-    """Make `.venv` hold Corolla and these groups, by uv if its path is given, else by pip.
+    """Make `.venv` hold Corolla and these groups, unless it does: by uv if its path is given, else by pip.
 
     The stamp is removed first and written last. An environment without one is made again from nothing, so that an
     interrupted installation is never taken for a finished one.
     """
-    import tomllib
+    import tomllib  # not in Pythons that are too old, which main refuses in a line
 
     venv = root / ".venv"
+    if is_ready(root, groups):
+        return
     stamp = read_stamp(venv)
     if stamp.get("root") != str(root):
         stamp = {}
@@ -130,14 +124,13 @@ def refuse(message: str) -> NoReturn:
 
 def steps(command: str, arguments: Sequence[str]) -> list[list[str]]:
     """What a command runs, one after the other, as arguments of the environment's Python."""
-    if command not in GROUPS:
-        refuse(f"{command!r} is not a command; there are {', '.join(GROUPS)}")
-    if command in STEPS:
-        return [[*STEPS[command], *arguments]]
+    if command not in COMMANDS:
+        refuse(f"{command!r} is not a command; there are {', '.join(COMMANDS)}")
+    if step := COMMANDS[command][1]:
+        return [[*step, *arguments]]
     choices = CHECKS if command == "lint" else {}
-    for name in arguments:
-        if name not in choices:
-            refuse(f"{command} takes no {name!r}; there is {', '.join(choices) or 'nothing to choose'}")
+    if unknown := [name for name in arguments if name not in choices]:
+        refuse(f"{command} takes no {unknown[0]!r}; there is {', '.join(choices) or 'nothing to choose'}")
     return [choices[name] for name in arguments or choices]
 
 
@@ -149,8 +142,7 @@ def main(arguments: Sequence[str]) -> None:
         print(__doc__)
         raise SystemExit(0 if arguments else 2)
     todo = steps(arguments[0], arguments[1:])
-    if not is_ready(ROOT, GROUPS[arguments[0]]):
-        set_up(ROOT, GROUPS[arguments[0]], shutil.which("uv"))
+    set_up(ROOT, COMMANDS[arguments[0]][0], shutil.which("uv"))
     for step in todo:
         run([str(ROOT / ".venv" / PYTHON), *step], ROOT)
 
