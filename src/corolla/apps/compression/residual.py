@@ -58,7 +58,7 @@ def decode_residual(content: bytes, pictures: NDArray[np.uint8]) -> NDArray[np.u
                 except (AssertionError, IndexError):  # constriction, on bytes that no encoder makes; too few scales
                     raise DataError("its residual cannot be decoded") from None
             known[:, ys, xs, channel] = (predicted + error + 128) % 256 - 128
-    return (known[:, _BORDER:-_BORDER, _BORDER:-_BORDER] + 128).astype(np.uint8)
+    return np.asarray(known[:, _BORDER:-_BORDER, _BORDER:-_BORDER] + 128, np.uint8)
 
 
 @lru_cache(maxsize=256)
