@@ -96,7 +96,7 @@ def compress(
         ModelError: the model cannot compress: it has no prior, no record of its KL, or was never saved.
         CorollaError: the file cannot be written.
     """
-    stream_coders()
+    stream_coders()  # refuses a missing extra before anything is read or written
     header = Header(fingerprint(model.card), scale_of(step), named=names)
     if not isinstance(output, str | Path):
         return _write(model, images, output, header, on_error, progress)
@@ -120,7 +120,7 @@ def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[B
         ModelError: another model is needed.
         UsageError: the extra is missing.
     """
-    stream_coders()
+    stream_coders()  # refuses a missing extra before anything is read or written
     with ExitStack() as stack:
         if isinstance(source, str | Path):
             name = str(source)
@@ -146,15 +146,6 @@ def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[B
             except DataError as error:
                 raise DataError(f"{name}: block {number}: {error}") from None
             yield block
-
-
-def read_header(path: Path | str) -> Header:
-    """What a file says of itself before its images. Raises DataError if it is not of this kind, or damaged."""
-    try:
-        with Path(path).open("rb") as file:
-            return Reader(file, str(path)).header
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def fingerprint(card: ModelCard) -> bytes:
