@@ -143,7 +143,15 @@ def _reference(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.
     precision = LedoitWolf(assume_centered=True).fit((joined - centre) / scale).precision_ / np.outer(scale, scale)
     excess = -np.concatenate(elbos) - np.concatenate(coded)
     parts = [[part.mean(), max(part.std(), 1e-6)] for part in (mahalanobis(joined, centre, precision), excess)]
-    return Reference(codes.location_, codes.precision_, mean, stddev, centre, precision, np.array(parts))
+    return Reference(
+        code_mean=codes.location_,
+        code_precision=codes.precision_,
+        log_error_mean=mean,
+        log_error_stddev=stddev,
+        joint_mean=centre,
+        joint_precision=precision,
+        parts=np.array(parts),
+    )
 
 
 def _codes(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float64]:
