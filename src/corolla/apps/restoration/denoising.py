@@ -34,7 +34,6 @@ class Denoised:
     Attributes:
         observed: the noisy images at the model's size, uint8 N×H×W×3.
         images: the clean ones, uint8 N×H×W×3.
-        decoded: what the model alone makes of them, uint8 N×H×W×3.
         sigma: the standard deviation of the noise that was given or estimated, in levels of 255, N; not a number for
             salt and pepper.
         stddev: of each channel of each pixel, the standard deviation of the error to be expected, in levels of 255,
@@ -43,7 +42,6 @@ class Denoised:
 
     observed: NDArray[np.uint8]
     images: NDArray[np.uint8]
-    decoded: NDArray[np.uint8]
     sigma: NDArray[np.float64]
     stddev: NDArray[np.float32] | None = None
 
@@ -98,17 +96,16 @@ def denoise(
             parts.append(_without_noise(model, batch, noise, residuals, trust, generator))
         if progress is not None:
             progress(start + len(batch))
-    clean, decoded, sigma, stddev = (np.concatenate(part) for part in zip(*parts, strict=True))
+    clean, sigma, stddev = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Denoised(
         observed,
         eight_bit(clean),
-        eight_bit(decoded),
         255 * sigma,
         (255 * stddev).astype(np.float32) if trust else None,
     )
 
 
-_Part = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+_Part = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 def _without_noise(
@@ -119,7 +116,7 @@ def _without_noise(
     trust: bool,
     generator: torch.Generator,
 ) -> _Part:
-    """Clean images, the model's, σ and standard deviations of a batch, on the [0, 1] pixel scale."""
+    """Clean images, σ and standard deviations of a batch, on the [0, 1] pixel scale."""
     y = observed / 255.0
     q = model.posterior(observed)
     decoded = decoded_means(model, q.mean)
@@ -146,7 +143,7 @@ def _without_noise(
                 others = np.stack([restored(drawn, index, False)[0] for index in range(len(y))])
                 variance += (others - clean) ** 2 / DRAWS
         stddev = np.sqrt(variance)
-    return clean, decoded, sigma, stddev
+    return clean, sigma, stddev
 
 
 def _sigma(noise: Noise, image: NDArray[np.uint8], residual: NDArray[np.float64], residuals: ResidualPrior) -> float:
@@ -174,4 +171,4 @@ def _without_impulses(
             again = d + membrane(image - d, known[index] & ~held_out[index])
             error = (again - image)[held_out[index]]
             stddev[index][~known[index]] = np.sqrt((error**2).mean()) if error.size else 0.0
-    return clean, decoded, np.full(len(y), np.nan), stddev
+    return clean, np.full(len(y), np.nan), stddev
