@@ -83,7 +83,7 @@ def test_a_journal_that_was_cut_while_it_was_written_goes_on(tmp_path: Path, mon
 
 def test_a_search_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
     begun(tmp_path / "out").unlink()
-    (tmp_path / "out" / "trials.csv").write_text("run,state,elbo,objective.beta\n")
+    (tmp_path / "out" / "trial-000").mkdir()
     with pytest.raises(UsageError, match=r"begun by an earlier version, which kept no optuna.log; begin again"):
         tune(TINY, BETA, tmp_path / "out", trials=1)
 

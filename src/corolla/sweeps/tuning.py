@@ -233,7 +233,7 @@ def _study(optuna: Any, folder: Path, goal: Goal) -> tuple[Any, Any]:
     from optuna.storages import journal
 
     file = folder / JOURNAL
-    if not file.exists() and (folder / TRIALS).exists():
+    if not file.exists() and any(folder.glob("trial*")):
         raise UsageError(f"{folder}: was begun by an earlier version, which kept no {JOURNAL}; begin again elsewhere")
     try:
         if file.exists() and not (content := file.read_bytes()).endswith(b"\n"):  # killed while it wrote
