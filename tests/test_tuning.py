@@ -78,6 +78,7 @@ def test_a_journal_that_was_cut_while_it_was_written_goes_on(tmp_path: Path, mon
         journal.write_bytes(content)
         tune(TINY, BETA, tmp_path / "out", trials=1)
     assert proposed == [proposed[0]] * 3
+    assert rows_of(tmp_path / "out" / "trials.csv") == []  # none has come to its end
     assert 0.5 <= proposed[0]["objective.beta"] <= 16
 
 

@@ -135,8 +135,8 @@ def tune(
             if _VALUES not in trial.user_attrs:
                 trial.set_user_attr(_VALUES, {name: suggest(trial) for name, suggest in suggestions.items()})
             _run_trial(optuna, study, trial, folder, config, goal)
-            write_result(folder / TRIALS, csv_text([_row(trial, goal) for trial in _trials(folder, study)]))
-        done = _trials(folder, study)
+            _write_trials(folder, study, goal)
+        done = _write_trials(folder, study, goal)  # a kill may have come before that of the last trial
     complete = [trial for trial in done if trial.state == "complete" and trial.value is not None]
     sign = -1 if goal in _MAXIMISED else 1
     best = min(complete, key=lambda trial: sign * (trial.value or 0.0), default=None)
@@ -325,10 +325,10 @@ def _run_of(folder: Path, number: int) -> RunFolder:
     return RunFolder(folder / f"trial-{number:03d}")
 
 
-def _trials(folder: Path, study: Any) -> tuple[Trial, ...]:
-    """The finished trials, in their order."""
+def _write_trials(folder: Path, study: Any, goal: Goal) -> tuple[Trial, ...]:
+    """Write the table of the finished trials, and return these, in their order."""
     states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
-    return tuple(
+    trials = tuple(
         Trial(
             _run_of(folder, trial.number).path,
             trial.user_attrs[_VALUES],
@@ -338,3 +338,5 @@ def _trials(folder: Path, study: Any) -> tuple[Trial, ...]:
         for trial in study.trials
         if trial.state.is_finished()
     )
+    write_result(folder / TRIALS, csv_text([_row(trial, goal) for trial in trials]))
+    return trials
