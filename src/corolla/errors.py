@@ -30,6 +30,11 @@ def command(*words: object) -> str:
     return shlex.join(["corolla", *map(str, words)])
 
 
+def plural(count: int, noun: str) -> str:
+    """A number and its noun, as in "1 image" and "2 images"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def missing_extra(extra: str, what: str) -> UsageError:
     """The error to raise where something needs an extra that is not installed.
 

@@ -21,13 +21,10 @@ def anomalies(
     *images: Annotated[str, Parameter(allow_leading_hyphen=True)],
     against: Path,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
-    score: Literal[
-        "combined", "joint", "excess", "elbo", "typicality", "reconstruction", "local", "latent", "prior"
-    ] = "combined",
+    score: Literal["combined", "joint", "excess"] = "combined",
     fpr: float = 0.05,
     count: int = 24,
     maps: Literal["flagged", "all", "none"] = "flagged",
-    prior: Literal["gaussian", "gmm", "flow"] | None = None,
     recalibrate: bool = False,
     strict: bool = False,
     workers: int | None = None,
@@ -44,7 +41,6 @@ def anomalies(
         fpr: Of images like the model's own, at most this share is flagged on average.
         count: Images on the contact sheet, at most.
         maps: Which images get a picture of where they are odd.
-        prior: Score codes by this prior too; it is fitted first if `corolla fit-prior` has not made it.
         recalibrate: Find out anew what is normal, in place of what the model folder holds.
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
         workers: Threads that read and score images; by default one for each core.
@@ -64,7 +60,7 @@ def anomalies(
         raise UsageError(f"{workers} workers cannot score images; ask for 1 or more")
     check_paths(images)
     trained = load(against)
-    calibration = _calibration(trained, prior, recalibrate, source, mirror)
+    calibration = _calibration(trained, recalibrate, source, mirror)
     check_score(score, calibration.card.scores)
     check_rate(fpr, calibration.card.calibration_images)
     with tempfile.TemporaryFile() as spool:
@@ -91,21 +87,14 @@ def anomalies(
     )
 
 
-def _calibration(
-    trained: TrainedModel, prior: str | None, recalibrate: bool, source: str | None, mirror: str | None
-) -> Calibration:
-    """What the model folder holds, unless there is none or another prior is wanted; then it is made and kept there."""
+def _calibration(trained: TrainedModel, recalibrate: bool, source: str | None, mirror: str | None) -> Calibration:
+    """What the model folder holds; if there is none, or on demand, it is made and kept there."""
     from corolla.apps.anomalies import calibrate, calibration_file, load_calibration, save_calibration
-    from corolla.cli.priors import fit_if_missing
 
     file = calibration_file(trained)
     if not recalibrate and file is not None and file.is_file():
-        found = load_calibration(trained)
-        if prior in (None, found.card.prior):
-            return found
-    if prior is not None:
-        fit_if_missing(trained, prior, source=source, mirror=mirror)
-    calibration = calibrate(trained, prior=prior, source=source, mirror=mirror)
+        return load_calibration(trained)
+    calibration = calibrate(trained, source=source, mirror=mirror)
     card = calibration.card
     how = f"calibrated on {card.calibration_images:,} images, by what is normal in {card.reference_images:,} others"
     try:

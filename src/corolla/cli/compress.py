@@ -22,7 +22,6 @@ def compress(
     *images: Path,
     output: Output,
     step: float = 1.0,
-    lossless: bool = False,
     names: bool = False,
     strict: bool = False,
 ) -> None:
@@ -33,7 +32,6 @@ def compress(
         images: Image files, and folders of them; they come back at the model's size.
         output: The file to write; its name ends in .corolla.
         step: How coarsely codes are rounded, in standard deviations of the posterior: more is smaller and plainer.
-        lossless: Keep all 8-bit pixels, as they are at the model's size, to the last bit.
         names: Keep the files' names too.
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
     """
@@ -53,7 +51,6 @@ def compress(
             iter(found),
             output,
             step=step,
-            lossless=lossless,
             names=names,
             on_error="refuse" if strict else "skip",
             progress=display.show,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -18,10 +18,6 @@ from corolla.cli.use import (
     save_arrays,
 )
 from corolla.errors import UsageError
-
-if TYPE_CHECKING:
-    from corolla.gallery.directions import Direction
-    from corolla.trained import TrainedModel
 
 
 def direction(
@@ -38,7 +34,6 @@ def direction(
     count: int = 6,
     steps: int = 9,
     extent: float = 3.0,
-    method: Literal["mean", "discriminant"] | None = None,
     seed: int = 0,
     temperature: float = 1.0,
     npz: Path | None = None,
@@ -62,15 +57,20 @@ def direction(
         count: How many random images; of folders, at most so many images.
         steps: Positions along the direction.
         extent: How far to go to either side, in standard deviations of the codes along the direction.
-        method: mean, the difference of the two sets' mean codes, or discriminant, Fisher's, which tells sets apart
-            better, and moves pictures less plainly; by default mean.
         seed: Fixes the random images.
         temperature: Scale of the prior's standard deviation that random images are drawn with.
         npz: Write the arrays `images`, `latents`, `shifts` and `axis` to this file as well.
         source: With --label: where the training images are now, if they have moved.
         mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
-    from corolla.gallery.directions import check_direction_name, move, save_direction
+    from corolla.gallery.directions import (
+        check_direction_name,
+        image_direction,
+        label_direction,
+        load_direction,
+        move,
+        save_direction,
+    )
     from corolla.gallery.sheets import direction_sheet
     from corolla.pictures.grids import save_picture
 
@@ -80,14 +80,18 @@ def direction(
     _check_ways(label, others, target, use)
     if label is None:
         refuse_without_label(source, mirror)
-    if use is not None and method is not None:
-        raise UsageError(f"--method {method}: says how to find a direction, and --use gives one; leave one of them out")
     if count < 1:
         raise UsageError(f"--count {count}: give at least 1")
     trained = load_model(model)
     files = find_images(images, at_most_from_folders=count)
     starts = trained.encode(files) if files else trained.sample_latents(count, seed=seed, temperature=temperature)
-    found = _find(trained, label, others, target, use, method or "mean", source, mirror)
+    if use is not None:
+        found = load_direction(use, trained)
+    elif label is not None:
+        found = label_direction(trained, label, source=source, mirror=mirror)
+    else:
+        name = target[0].stem if len(target) == 1 else "direction"
+        found = image_direction(trained, find_images(others), find_images(target), name=name)
     moved = move(trained, found, starts, steps=steps, extent=extent)
     card = found.card
     print(
@@ -96,7 +100,7 @@ def direction(
     )
     if save is not None:
         save_direction(save, found)
-        report(save, f"direction, {card.method}")
+        report(save, "direction")
     save_picture(output, direction_sheet(moved))
     report(output, f"{len(starts)} image{'s' if len(starts) > 1 else ''}, {steps} steps")
     save_arrays(npz, images=moved.images, latents=moved.latents, shifts=moved.shifts, axis=found.axis)
@@ -108,23 +112,3 @@ def _check_ways(label: str | None, others: tuple[Path, ...], target: tuple[Path,
         raise UsageError("what direction? give one of --label NAME, --from IMAGES with --to IMAGES, and --use FILE")
     if bool(others) != bool(target):
         raise UsageError(f"{'--from without --to' if others else '--to without --from'}: a direction needs both")
-
-
-def _find(
-    trained: TrainedModel,
-    label: str | None,
-    others: tuple[Path, ...],
-    target: tuple[Path, ...],
-    use: Path | None,
-    method: Literal["mean", "discriminant"],
-    source: str | None,
-    mirror: str | None,
-) -> Direction:
-    from corolla.gallery.directions import image_direction, label_direction, load_direction
-
-    if use is not None:
-        return load_direction(use, trained)
-    if label is not None:
-        return label_direction(trained, label, method=method, source=source, mirror=mirror)
-    name = target[0].stem if len(target) == 1 else "direction"
-    return image_direction(trained, find_images(others), find_images(target), name=name, method=method)

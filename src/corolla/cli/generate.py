@@ -17,7 +17,7 @@ from corolla.cli.use import (
     report,
     save_arrays,
 )
-from corolla.errors import UsageError
+from corolla.errors import UsageError, plural
 
 
 def loop(
@@ -78,7 +78,7 @@ def loop(
         files = find_images(images, at_most_from_folders=count)
         if len(files) < FEWEST_WAYPOINTS:
             raise UsageError(
-                f"{len(files)} image{'s'[: len(files) != 1]} to pass by: a loop needs at least {FEWEST_WAYPOINTS}; "
+                f"{plural(len(files), 'image')} to pass by: a loop needs at least {FEWEST_WAYPOINTS}; "
                 "name more, or see `corolla interpolate`"
             )
         waypoints = trained.encode(files)
@@ -153,6 +153,5 @@ def poster(
     number = layout.columns * layout.rows
     report(
         output,
-        f"{width} pixels wide, {height} high; {number} image{'s'[: number != 1]} in "
-        f"{layout.columns} column{'s'[: layout.columns != 1]}",
+        f"{width} pixels wide, {height} high; {plural(number, 'image')} in {plural(layout.columns, 'column')}",
     )

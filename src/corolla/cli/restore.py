@@ -37,7 +37,6 @@ def denoise(
     noise: str | None = None,
     corrupt: str | None = None,
     trust: bool = False,
-    prior: str = "standard",
     seed: int = 0,
     source: str | None = None,
     mirror: str | None = None,
@@ -55,7 +54,6 @@ def denoise(
             in the folder `noisy` in the output, and print PSNR and SSIM before and after.
         trust: Write, for each image, how far each pixel may be wrong: a picture NAME-trust.png, black where it is
             certain and white from 64 levels on, and the standard deviations in levels, NAME-trust.npz.
-        prior: Of the latents: standard, or one that is fitted to the model's codes; see `corolla fit-prior`.
         seed: Fixes the noise of --corrupt and the draws of --trust.
         source: Where the training images are now, if they have moved.
         mirror: Folder or URL that holds the files of a downloaded source.
@@ -64,7 +62,6 @@ def denoise(
     import numpy as np
 
     from corolla.apps import restoration
-    from corolla.cli.priors import fit_if_missing
     from corolla.metrics import psnr, ssim
     from corolla.metrics.images import SSIM_WINDOW_PX
     from corolla.progress import ProgressDisplay
@@ -81,7 +78,6 @@ def denoise(
         raise UsageError("no images given; name image files or folders of them")
     found = list(dict.fromkeys(find_images(images)))
     trained = load(model)
-    fit_if_missing(trained, prior, source=source, mirror=mirror)
     residuals = None
     if kind.kind != "salt_pepper":  # which needs none
         residuals, file = restoration.residual_prior(trained, source=source, mirror=mirror)
@@ -95,7 +91,7 @@ def denoise(
         for number, (paths, pixels) in enumerate(batches(trained, found, strict)):
             noisy = pixels if damage is None else restoration.corrupt(pixels, damage, seed=(seed + number) % 2**64)
             result = restoration.denoise(
-                trained, noisy, kind, prior=prior, residuals=residuals, trust=trust, seed=(seed + number) % 2**64
+                trained, noisy, kind, residuals=residuals, trust=trust, seed=(seed + number) % 2**64
             )
             for index, path in enumerate(paths):
                 _write(output, names[path], result, index, damage is not None)

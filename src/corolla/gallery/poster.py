@@ -161,8 +161,7 @@ def smooth_noise(
     impulse[margin] = 1
     weights = gaussian_filter(impulse, reach)
     smooth = gaussian_filter(white, reach, axes=(0, 1)) / float(np.sum(weights**2))  # √ of it for each of two axes
-    inner: NDArray[np.float32] = smooth[margin : margin + rows, margin : margin + columns].astype(np.float32)
-    return inner
+    return np.asarray(smooth[margin : margin + rows, margin : margin + columns].astype(np.float32))
 
 
 def strips(layout: Layout, latents: Iterable[NDArray[np.float32]], decode: Decode) -> Iterator[NDArray[np.uint8]]:

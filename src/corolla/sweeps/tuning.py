@@ -1,15 +1,14 @@
 """A search over settings with Optuna (extra `tune`), which ends hopeless trainings early.
 
-The runs themselves are the memory: a call that goes on tells Optuna anew of the trials in `trials.csv`, and each
-trial's draws depend on nothing but the seed, its number and the trials before it. So a search that was killed proposes
-what it would have proposed otherwise, and its half-trained run is trained to the end.
+Optuna's own journal in the folder is the memory, and each trial's draws depend on nothing but the seed, its number and
+the trials before it. So a search that was killed proposes what it would have proposed otherwise, and its half-trained
+run is trained to the end.
 """
 
 from __future__ import annotations
 
-import csv
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -18,6 +17,7 @@ import numpy as np
 
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, command, missing_extra
+from corolla.files import write_atomically
 from corolla.objectives.weights import WITHOUT_CODE_LENGTH
 from corolla.progress import say
 from corolla.sweeps import train_run
@@ -30,10 +30,14 @@ from corolla.training import TrainingInterrupted
 
 RECORD = "tune.yaml"
 TRIALS = "trials.csv"
+JOURNAL = "optuna.log"
 
 State: TypeAlias = Literal["complete", "pruned", "failed"]
 Goal: TypeAlias = Literal["elbo", "psnr_db", "loss"]
 _MAXIMISED = ("psnr_db",)
+_STUDY = "tune"
+_VALUES, _KEPT = "values", "kept"
+"""Attributes of a trial: what was tried, and the goal, of the model that its run kept."""
 _OTHER_IMAGES = ("data.source", "data.mirror", "data.recipe", "data.size", "data.eval_split")
 _NOT_COMPARABLE: Mapping[str, tuple[str, ...]] = {
     "elbo": (*_OTHER_IMAGES, "likelihood."),
@@ -92,9 +96,9 @@ def tune(
 ) -> Tuning:
     """Search for good settings: a tree-structured Parzen estimator proposes, a median rule ends what lags behind.
 
-    Leaves in the folder a run folder for each trial, `tune.yaml` with what was asked for and `trials.csv` with a row
-    for each trial. A folder that is there already is gone on with, until it has so many trials. `config.seed` fixes the
-    proposals, and is the seed of every run.
+    Leaves in the folder a run folder for each trial, `tune.yaml` with what was asked for, `trials.csv` with a row for
+    each trial, and Optuna's journal `optuna.log`. A folder that is there already is gone on with, until it has so many
+    trials. `config.seed` fixes the proposals, and is the seed of every run.
 
     Args:
         config: the settings that all runs share.
@@ -107,6 +111,7 @@ def tune(
     Raises:
         UsageError: the extra is missing, a setting, range or goal is impossible, or the folder is of another search.
         DataError: the images cannot be used.
+        ModelError: the journal is damaged.
         TrainingError: the folder cannot be written, or another process trains in it.
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
@@ -114,25 +119,28 @@ def tune(
     if trials < 1:
         raise UsageError(f"{trials} trials: give at least 1")
     _check_goal(config, space, goal)
-    distributions = {name: _distribution(optuna, config, name, choices) for name, choices in space.items()}
+    suggestions = {name: _suggestion(config, name, tried) for name, tried in space.items()}
     folder = Path(output) if output is not None else free_folder("tune")
     with held(folder, RECORD):
         _record(folder, config, space, trials, goal)
-        study = optuna.create_study(
-            direction="maximize" if goal in _MAXIMISED else "minimize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
-        )
-        done = _finished_trials(folder, space, goal)
-        for trial in done:
-            if trial.state != "failed":
-                study.add_trial(_told(optuna, trial, distributions, goal))
-        for number in range(len(done), trials):
-            done.append(_run_trial(optuna, study, folder, config, distributions, number, goal))
-            write_result(folder / TRIALS, csv_text([_row(trial, goal) for trial in done]))
+        storage, study = _study(optuna, folder, goal)
+        finished = sum(trial.state.is_finished() for trial in study.trials)
+        for number in range(finished, trials):
+            study.sampler = optuna.samplers.TPESampler(seed=_sampler_seed(config.seed, number), n_startup_trials=6)
+            if number < len(study.trials):  # half-trained
+                study_id = storage.get_study_id_from_name(_STUDY)
+                trial = optuna.trial.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
+            else:
+                trial = study.ask()
+            if _VALUES not in trial.user_attrs:
+                trial.set_user_attr(_VALUES, {name: suggest(trial) for name, suggest in suggestions.items()})
+            _run_trial(optuna, study, trial, folder, config, goal)
+            _write_trials(folder, study, goal)
+        done = _write_trials(folder, study, goal)  # a kill may have come before that of the last trial
     complete = [trial for trial in done if trial.state == "complete" and trial.value is not None]
     sign = -1 if goal in _MAXIMISED else 1
     best = min(complete, key=lambda trial: sign * (trial.value or 0.0), default=None)
-    return Tuning(folder, tuple(done), best)
+    return Tuning(folder, done, best)
 
 
 def read_tune(folder: Path | str) -> tuple[Config, dict[str, Range | list[Any]], int, Goal]:
@@ -171,25 +179,25 @@ def _check_goal(config: Config, space: Space, goal: Goal) -> None:
         raise UsageError(f"elbo means nothing for {', '.join(points)}, whose codes are points; take --goal psnr_db")
 
 
-def _distribution(optuna: Any, config: Config, name: str, tried: Range | Sequence[Any]) -> Any:
-    """What Optuna draws a setting from, with every value or both ends checked. Raises UsageError."""
+def _suggestion(config: Config, name: str, tried: Range | Sequence[Any]) -> Callable[[Any], Any]:
+    """What draws a setting for a trial, with every value or both ends checked. Raises UsageError."""
     if not isinstance(tried, Range):
         values = [configured(config, {name: value}).flat()[name] for value in tried]
-        if len(set(map(value_text, values))) < max(2, len(values)):
+        choices = {value_text(value): value for value in values}  # by text, as the journal holds no lists
+        if len(choices) < max(2, len(values)):
             raise UsageError(f"{name}: {', '.join(map(value_text, values))}: give at least two different values")
-        return optuna.distributions.CategoricalDistribution(values)
+        return lambda trial: choices[trial.suggest_categorical(name, list(choices))]
     if not tried.low < tried.high or (tried.log and tried.low <= 0):
         above = " above 0" if tried.log else ""
         raise UsageError(f"{name} from {tried.low:g} to {tried.high:g}: give two ends{above}, the smaller one first")
-    if _is_whole(config, name):
-        if not (float(tried.low).is_integer() and float(tried.high).is_integer()):
-            raise UsageError(f"{name} from {tried.low:g} to {tried.high:g}: its values are whole numbers")
-        distribution = optuna.distributions.IntDistribution(int(tried.low), int(tried.high), log=tried.log)
-    else:
-        distribution = optuna.distributions.FloatDistribution(float(tried.low), float(tried.high), log=tried.log)
-    for end in (distribution.low, distribution.high):
-        configured(config, {name: end})
-    return distribution
+    whole = _is_whole(config, name)
+    if whole and not (float(tried.low).is_integer() and float(tried.high).is_integer()):
+        raise UsageError(f"{name} from {tried.low:g} to {tried.high:g}: its values are whole numbers")
+    for end in (tried.low, tried.high):
+        configured(config, {name: int(end) if whole else float(end)})
+    if whole:
+        return lambda trial: trial.suggest_int(name, int(tried.low), int(tried.high), log=tried.log)
+    return lambda trial: trial.suggest_float(name, tried.low, tried.high, log=tried.log)
 
 
 def _is_whole(config: Config, name: str) -> bool:
@@ -220,19 +228,38 @@ def _record(folder: Path, config: Config, space: Space, trials: int, goal: Goal)
     write_record(folder / RECORD, config, {"goal": goal, "trials": trials, "space": plain})
 
 
-def _run_trial(
-    optuna: Any, study: Any, folder: Path, config: Config, distributions: Mapping[str, Any], number: int, goal: Goal
-) -> Trial:
-    """Train one trial to its end, or until the pruner ends it."""
-    run = RunFolder(folder / f"trial-{number:03d}")
-    study.sampler = optuna.samplers.TPESampler(seed=_sampler_seed(config.seed, number), n_startup_trials=6)
-    if run.config_file.is_file():  # half-trained: its settings are decided
-        flat = run.config().flat()
-        study.enqueue_trial({name: flat[name] for name in distributions})
-    trial = study.ask(dict(distributions))
-    values = dict(trial.params)
+def _study(optuna: Any, folder: Path, goal: Goal) -> tuple[Any, Any]:
+    """Optuna's storage and study in the folder, made or opened. Raises UsageError and ModelError."""
+    from optuna.storages import journal
+
+    file = folder / JOURNAL
+    if not file.exists() and any(folder.glob("trial*")):
+        raise UsageError(f"{folder}: was begun by an earlier version, which kept no {JOURNAL}; begin again elsewhere")
+    try:
+        if file.exists() and not (content := file.read_bytes()).endswith(b"\n"):  # killed while it wrote
+            write_atomically(file, content[: content.rfind(b"\n") + 1])
+        Path(f"{file}.lock").unlink(missing_ok=True)  # of a process that was killed: this one holds the folder
+        storage = journal.JournalStorage(journal.JournalFileBackend(str(file), journal.JournalFileOpenLock(str(file))))
+        study = optuna.create_study(
+            storage=storage,
+            study_name=_STUDY,
+            load_if_exists=True,
+            direction="maximize" if goal in _MAXIMISED else "minimize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+        )
+    except OSError as error:
+        raise TrainingError(f"{file}: cannot be written: {error.strerror}; the runs stay") from None
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise ModelError(f"{file}: damaged: {error}; begin again in another folder") from None
+    return storage, study
+
+
+def _run_trial(optuna: Any, study: Any, trial: Any, folder: Path, config: Config, goal: Goal) -> None:
+    """Train one trial to its end, or until the pruner ends it, and tell the study."""
+    number, values = trial.number, trial.user_attrs[_VALUES]
+    run = _run_of(folder, number)
     say(f"trial {number}: {', '.join(f'{name}={value_text(value)}' for name, value in values.items())}")
-    reported: set[int] = set()
+    reported = set(study.trials[number].intermediate_values)
     pruned = False
 
     def lags_behind(row: Mapping[str, Any]) -> bool:
@@ -250,7 +277,7 @@ def _run_trial(
     except UsageError as error:  # each value is possible, but not with the others
         say(f"trial {number} cannot be: {error}")
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        return Trial(run.path, values, "failed", None)
+        return
     try:
         for row in run.rows():
             lags_behind(row)
@@ -261,19 +288,13 @@ def _run_trial(
     except (TrainingError, ModelError) as error:
         say(f"trial {number} failed: {error}")
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        return Trial(run.path, values, "failed", None)
+        return
+    trial.set_user_attr(_KEPT, value)
     if pruned:
         say(f"trial {number} ended early: it lagged behind the others")
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     else:
         study.tell(trial, value)
-    return Trial(run.path, values, "pruned" if pruned else "complete", value)
-
-
-def _holds(distribution: Any, value: Any) -> bool:
-    """Whether a value is one that a distribution gives."""
-    choices = getattr(distribution, "choices", None)
-    return value in choices if choices is not None else bool(distribution.low <= value <= distribution.high)
 
 
 def _at_end(config: Config, row: Mapping[str, Any]) -> bool:
@@ -300,44 +321,22 @@ def _row(trial: Trial, goal: Goal) -> dict[str, Any]:
     return {"run": trial.path.name, "state": trial.state, goal: trial.value, **values}
 
 
-def _finished_trials(folder: Path, space: Space, goal: Goal) -> list[Trial]:
-    """The trials of `trials.csv`, with what they tried as their runs have it. Raises ModelError if it is damaged."""
-    file = folder / TRIALS
-    if not file.is_file():
-        return []
-    try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            table = csv.DictReader(lines)
-            missing = [name for name in ("run", "state", goal) if name not in (table.fieldnames or ())]
-            if missing:
-                raise ValueError(f"it has no column {missing[0]}")
-            rows = list(table)
-        trials = []
-        for row in rows:
-            path, state, value = folder / row["run"], row["state"], row[goal]
-            if state not in typing.get_args(State):
-                raise ValueError(f"state {state!r}")
-            run = RunFolder(path)
-            flat = run.config().flat() if run.config_file.is_file() else row  # a failed one may never have begun
-            values = {name: flat[name] for name in space}
-            trials.append(Trial(path, values, typing.cast(State, state), float(value) if value else None))
-    except (OSError, KeyError, ValueError, csv.Error, UsageError) as error:
-        raise ModelError(f"{file}: damaged: {error}; begin again in another folder") from None
-    return trials
+def _run_of(folder: Path, number: int) -> RunFolder:
+    return RunFolder(folder / f"trial-{number:03d}")
 
 
-def _told(optuna: Any, trial: Trial, distributions: Mapping[str, Any], goal: Goal) -> Any:
-    """A finished trial as Optuna would remember it."""
-    complete, run = trial.state == "complete", RunFolder(trial.path)
-    config = run.config()
-    values = dict(trial.values)
-    outside = [name for name, value in values.items() if not _holds(distributions[name], value)]
-    if outside:
-        raise ModelError(f"{trial.path}: its {outside[0]} is not one that is searched; begin again in another folder")
-    return optuna.trial.create_trial(
-        state=optuna.trial.TrialState.COMPLETE if complete else optuna.trial.TrialState.PRUNED,
-        value=trial.value if complete else None,
-        params=values,
-        distributions=dict(distributions),
-        intermediate_values={int(row["step"]): _goal_of(row, goal) for row in run.rows() if not _at_end(config, row)},
+def _write_trials(folder: Path, study: Any, goal: Goal) -> tuple[Trial, ...]:
+    """Write the table of the finished trials, and return these, in their order."""
+    states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+    trials = tuple(
+        Trial(
+            _run_of(folder, trial.number).path,
+            trial.user_attrs[_VALUES],
+            states[trial.state.name],
+            trial.user_attrs.get(_KEPT),
+        )
+        for trial in study.trials
+        if trial.state.is_finished()
     )
+    write_result(folder / TRIALS, csv_text([_row(trial, goal) for trial in trials]))
+    return trials

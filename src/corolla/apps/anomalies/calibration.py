@@ -7,23 +7,21 @@ are exchangeable with the scores of new images of the same kind, which is all th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter
 from safetensors.numpy import save
 from sklearn.covariance import LedoitWolf
 
 from corolla.apps.anomalies.measures import Measures, measure
 from corolla.apps.anomalies.scoring import SCORES, Reference, ScoreName, Scores, mahalanobis, surprise
 from corolla.data import select_rows
-from corolla.distributions import Prior
 from corolla.errors import ModelError, UsageError
 from corolla.files import write_atomically
 from corolla.progress import ProgressDisplay
@@ -37,6 +35,8 @@ LEAST_IMAGES = 6
 MOST_REFERENCE = 2048
 MOST_TRAINING = 10_000
 
+_ENDED = ("elbo", "typicality", "reconstruction", "local", "latent", "prior")
+"""Scores in files that Corolla 0.1.0 wrote before they were removed."""
 _LEAST_STDDEV = 0.05  # of log errors: where normal images hardly differ, no pixel counts for more than all others
 
 
@@ -44,11 +44,13 @@ _LEAST_STDDEV = 0.05  # of log errors: where normal images hardly differ, no pix
 class CalibrationCard:
     """What a calibration says of itself, apart from its numbers."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     weights_sha256: str
     """Of the model that it belongs to."""
-    scores: tuple[ScoreName, ...]
+    scores: Annotated[
+        tuple[ScoreName, ...], BeforeValidator(lambda names: [name for name in names if name not in _ENDED])
+    ]
     """Those that were calibrated."""
     reference_images: int
     """Images that say what is normal."""
@@ -56,10 +58,6 @@ class CalibrationCard:
     """Images whose scores are kept."""
     source: str
     """Where the images came from; empty if they were given as an array."""
-    prior: str = ""
-    """The fitted prior whose density is a score, or empty."""
-    prior_sha256: str = ""
-    """Of its tensors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +66,7 @@ class Calibration:
 
     card: CalibrationCard
     reference: Reference
-    normal: dict[ScoreName, NDArray[np.float64]]
-    prior: Prior | None = None
-
-    def score(self, measures: Measures) -> Scores:
-        """The scores that are calibrated; see `Reference.score`."""
-        return self.reference.score(measures, self.prior)
+    normal: Scores
 
 
 _CARD = TypeAdapter(CalibrationCard)
@@ -84,7 +77,6 @@ def calibrate(
     model: TrainedModel,
     *,
     images: NDArray[np.uint8] | None = None,
-    prior: str | None = None,
     source: str | None = None,
     mirror: str | None = None,
     seed: int = 0,
@@ -94,17 +86,15 @@ def calibrate(
     Args:
         model: the calibration is for this model alone.
         images: normal images on which the model was not trained, N×H×W×3 at its size, in place of its own.
-        prior: a prior that is fitted to the model's codes; its density becomes the score `prior`.
         source: where the model's images are now, if they have moved.
         mirror: folder or URL that holds the files of a downloaded source.
         seed: which images tell what is normal, and which are scored.
 
     Raises:
-        UsageError: no such prior, or one that a model without q(z|x) has no use for.
+        UsageError: there are too few images.
         DataError: the model's images are not there, or have changed.
-        ModelError: the prior is not fitted yet, or what the model makes of images is not finite.
+        ModelError: what the model makes of images is not finite.
     """
-    fitted = None if prior is None else model.prior(prior)
     cache = own_images(model, source=source, mirror=mirror)
     data = model.config.data
     training = select_rows(cache.splits, data.train_split)
@@ -121,9 +111,7 @@ def calibrate(
     rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
     count = min(MOST_REFERENCE, len(rows) // 3)
     reference = _reference(model, images, np.sort(rows[:count]), covariance)
-    parts = [
-        reference.score(measures, fitted) for measures in _measured(model, images, np.sort(rows[count:]), "calibrating")
-    ]
+    parts = [reference.score(measures) for measures in _measured(model, images, np.sort(rows[count:]), "calibrating")]
     normal = {name: np.sort(np.concatenate([part[name] for part in parts])) for name in SCORES if name in parts[0]}
     card = CalibrationCard(
         weights_sha256=model.card.weights_sha256,
@@ -131,10 +119,8 @@ def calibrate(
         reference_images=count,
         calibration_images=len(rows) - count,
         source=source or data.source,
-        prior=prior or "",
-        prior_sha256="" if fitted is None else _digest(fitted),
     )
-    return Calibration(card, reference, normal, fitted)
+    return Calibration(card, reference, normal)
 
 
 def _reference(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], codes: LedoitWolf) -> Reference:
@@ -157,8 +143,15 @@ def _reference(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.
     precision = LedoitWolf(assume_centered=True).fit((joined - centre) / scale).precision_ / np.outer(scale, scale)
     excess = -np.concatenate(elbos) - np.concatenate(coded)
     parts = [[part.mean(), max(part.std(), 1e-6)] for part in (mahalanobis(joined, centre, precision), excess)]
-    elbo_mean = float(np.concatenate(elbos).mean())
-    return Reference(codes.location_, codes.precision_, mean, stddev, centre, precision, elbo_mean, np.array(parts))
+    return Reference(
+        code_mean=codes.location_,
+        code_precision=codes.precision_,
+        log_error_mean=mean,
+        log_error_stddev=stddev,
+        joint_mean=centre,
+        joint_precision=precision,
+        parts=np.array(parts),
+    )
 
 
 def _codes(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -181,13 +174,6 @@ def _batches(
         for start in range(0, len(rows), length):
             display.show(start)
             yield np.asarray(images[rows[start : start + length]])
-
-
-def _digest(prior: Prior) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(prior.tensors().items()):
-        digest.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
@@ -220,7 +206,7 @@ def load_calibration(model: TrainedModel) -> Calibration:
     """The calibration in the model's folder, bit for bit as it was saved.
 
     Raises:
-        ModelError: there is none; it is damaged; or it was made for other weights or another prior than there are now.
+        ModelError: there is none; it is damaged; or it was made for other weights than there are now.
     """
     file = calibration_file(model)
     if file is None or not file.is_file():
@@ -229,19 +215,17 @@ def load_calibration(model: TrainedModel) -> Calibration:
     card, arrays, _ = read_described(file, "calibration", _CARD, framework="numpy", again=again)
     if card.weights_sha256 != model.card.weights_sha256:
         raise ModelError(f"{file}: made for other weights than the model has now; {again}")
+    for name in ("elbo_mean", *(f"normal.{score}" for score in _ENDED)):
+        arrays.pop(name, None)
     _check_arrays(file, arrays, card, model, again)
-    prior = model.prior(card.prior) if card.prior else None
-    if prior is not None and _digest(prior) != card.prior_sha256:
-        raise ModelError(f"{file}: the prior {card.prior} was fitted anew since then; {again}")
-    known = {name: arrays[name] for name in _ARRAYS if name != "elbo_mean"}
-    reference = Reference(**known, elbo_mean=float(arrays["elbo_mean"]))
-    return Calibration(card, reference, {name: arrays[f"normal.{name}"] for name in card.scores}, prior)
+    reference = Reference(**{name: arrays[name] for name in _ARRAYS})
+    return Calibration(card, reference, {name: arrays[f"normal.{name}"] for name in card.scores})
 
 
 def _check_arrays(
     file: Path, arrays: dict[str, NDArray[Any]], card: CalibrationCard, model: TrainedModel, again: str
 ) -> None:
-    columns = 7 if "elbo" in card.scores else 6
+    columns = 7 if "excess" in card.scores else 6
     latents, size = model.latent_dim, (model.height, model.width)
     shapes: dict[str, tuple[int, ...]] = {
         "code_mean": (latents,),
@@ -250,7 +234,6 @@ def _check_arrays(
         "log_error_stddev": size,
         "joint_mean": (columns,),
         "joint_precision": (columns, columns),
-        "elbo_mean": (),
         "parts": (2, 2),
     } | {f"normal.{name}": (card.calibration_images,) for name in card.scores}
     for name in sorted(shapes.keys() ^ arrays.keys()):

@@ -134,6 +134,6 @@ def _scored(
         none: Scores = dict.fromkeys(calibration.card.scores, empty)
         return Anomalies((), pixels, none, empty, empty.astype(bool), maps, faults)
     measures = measure(model, pixels)
-    scores = calibration.score(measures)
+    scores = calibration.reference.score(measures)
     rare = p_values(calibration.normal[name], scores[name])
     return Anomalies(paths, pixels, scores, rare, rare <= fpr, calibration.reference.maps(measures), faults)

@@ -131,8 +131,7 @@ def _mass_between_0_and(x: NDArray[np.float64]) -> NDArray[np.float64]:
     for odd in range(3, 401, 2):  # at x = 8 the terms fall from the 32nd on; the last of these is below 1e-80
         term = term * square / odd
         total = total + term
-    mass: NDArray[np.float64] = total * _ONE_BY_ROOT_2PI * _exp_minus(0.5 * square)
-    return mass
+    return np.asarray(total * _ONE_BY_ROOT_2PI * _exp_minus(0.5 * square))
 
 
 def _exp_minus(y: NDArray[np.float64]) -> NDArray[np.float64]:

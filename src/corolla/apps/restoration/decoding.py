@@ -22,8 +22,7 @@ def observed_pixels(model: TrainedModel, images: Images) -> NDArray[np.uint8]:
 
 def eight_bit(images: NDArray[Any]) -> NDArray[np.uint8]:
     """Pixels on the [0, 1] scale, rounded and cut off, as uint8."""
-    pixels: NDArray[np.uint8] = np.rint(images * 255).clip(0, 255).astype(np.uint8)
-    return pixels
+    return np.asarray(np.rint(images * 255).clip(0, 255).astype(np.uint8))
 
 
 def to_tensor(images: NDArray[np.float64]) -> Tensor:

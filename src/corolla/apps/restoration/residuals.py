@@ -79,11 +79,6 @@ class ResidualPrior:
         overlaid = [_overlaid(part.reshape(patches.shape), y.shape) for part in (mean, square)]
         return overlaid[0], np.maximum(overlaid[1], 0)
 
-    def log_evidence(self, y: Array, sigma: float) -> float:
-        """The log-density of the patches of a noisy residual H×W×3, averaged over patches, up to a constant."""
-        patches = _patches(y)
-        return self._evidence(patches.reshape(-1, patches.shape[-1]) @ self.directions, sigma)
-
     def estimate_sigma(self, y: Array) -> float:
         """The noise's standard deviation that explains a residual H×W×3 best, from half a level to 128 levels."""
         from scipy.optimize import minimize_scalar
@@ -99,6 +94,7 @@ class ResidualPrior:
         return float(np.exp(found.x))
 
     def _evidence(self, seen: Array, sigma: float) -> float:
+        """The log-density of the patches of a noisy residual, averaged over patches, up to a constant."""
         return float(np.logaddexp.reduce(self._log_joint(seen, sigma, centred=False), axis=1).mean())
 
     def _log_joint(self, seen: Array, sigma: float, *, centred: bool = True) -> Array:
