@@ -43,7 +43,7 @@ from corolla.cli.train import SETTINGS, build_config
 from corolla.config import Config
 from corolla.data import FACTORS, RECIPES, render, sample_factors
 from corolla.data.factor_sets import SETS
-from corolla.evaluation.kinds import KINDS
+from corolla.metrics.names import KINDS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if path.name != "CHANGELOG.md")

@@ -28,12 +28,12 @@ from corolla.evaluation import (
     save_scores,
 )
 from corolla.evaluation.codes import rate_scores
-from corolla.evaluation.kinds import KINDS, key, parse_key
 from corolla.evaluation.material import KnownFactors, Material, Part, known_factors, spread_rows
 from corolla.evaluation.reconstructions import Returned
 from corolla.evaluation.samples import compare_with_real
 from corolla.evaluation.tables import in_order, row_label_with_unit, score_lines
 from corolla.metrics import FactorTable, generation_intervals, mutual_information_score
+from corolla.metrics.names import KINDS, key, parse_key
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
 from corolla.trained.model_folder import ModelCard, save_model

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from corolla.evaluation.codec import PrincipalComponents
 from corolla.evaluation.estimates import ACTIVE_VARIANCE, Average, estimate
-from corolla.evaluation.kinds import key
 from corolla.evaluation.material import Part
 from corolla.evaluation.record import Score
 from corolla.metrics import (
@@ -24,6 +23,7 @@ from corolla.metrics import (
     pixels,
     trustworthiness,
 )
+from corolla.metrics.names import key
 from corolla.objectives import AUTO_ENCODERS
 from corolla.trained import TrainedModel
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from corolla.config import Config
 from corolla.errors import UsageError
-from corolla.evaluation.kinds import parse_key
 from corolla.evaluation.record import Score, Scores
 from corolla.evaluation.tables import formatted, in_order, row_label_with_unit
+from corolla.metrics.names import parse_key
 
 _IDENTITY = ("fingerprint", "size", "recipe")
 _APART = (

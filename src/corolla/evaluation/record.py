@@ -31,7 +31,7 @@ class Scores:
     """What `evaluate` found.
 
     Attributes:
-        scores: by key; `corolla.evaluation.kinds` says what each is.
+        scores: by key; `corolla.metrics.names` says what each is.
         details: what does not fit one number, ready for JSON: factor names, matrices, the worst and best images.
         split: which of the model's images were used.
         images: how many.

@@ -15,12 +15,12 @@ from corolla.evaluation.codec import Codec, PrincipalComponents
 from corolla.evaluation.codes import code_scores, label_scores, rate_scores
 from corolla.evaluation.disentanglement import disentanglement
 from corolla.evaluation.feature_networks import best_features, build_features
-from corolla.evaluation.kinds import GROUPS, KINDS, Group
 from corolla.evaluation.material import Material, gather
 from corolla.evaluation.reconstructions import Returned, extremes, through_and_back
 from corolla.evaluation.record import FILE_NAME, Score, Scores, load_scores, save_scores
 from corolla.evaluation.samples import TRAINING, TrainingNeighbours, compare_with_real
 from corolla.metrics import bootstrap
+from corolla.metrics.names import GROUPS, KINDS, Group
 from corolla.objectives import AUTO_ENCODERS
 from corolla.trained import TrainedModel
 from corolla.trained.run_folder import versions

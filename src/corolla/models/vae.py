@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from corolla.config import Config
@@ -47,3 +48,9 @@ def build_model(config: Config) -> VAE:
     # The layout decides which kernel computes a convolution, and so its last bits: it is the same wherever a model is.
     channels_last(vae)
     return vae
+
+
+def parameter_count(config: Config) -> int:
+    """Numbers that training adjusts, of the encoder and decoder together; no memory is taken for them."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build_model(config).parameters())

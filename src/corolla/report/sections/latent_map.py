@@ -1,18 +1,17 @@
-"""Codes -> a map: each image stands as near to the place of its code as there is room."""
+"""Codes -> a map: each image as near to the position of its code as there is room."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from html import escape
 from importlib.util import find_spec
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.pictures.grids import encode_picture
-from corolla.report.elements import data_uri, figure, paragraph, section
+from corolla.report.embedding import Picture, still
 from corolla.report.subject import Subject
 
 COLUMNS, COLUMNS_ON_PHONES = 20, 11
@@ -21,6 +20,62 @@ NEIGHBOURHOOD = 30
 """Neighbours that t-SNE keeps together, its perplexity."""
 COLOURS = ("#e0559a", "#2f9e8a", "#e08a1e", "#5b7fe0", "#b8b000", "#9b59d0", "#c0503a", "#4aa3c7")
 """Of the labels with most images, in the middle of lightness, so that they show on white and on black."""
+
+
+@dataclass(frozen=True)
+class LatentMap:
+    """A fine map, a coarse one for narrow screens, how the codes came there, and the labels by colour.
+
+    Attributes:
+        fine: For wide screens.
+        coarse: For narrow ones.
+        projection: How the codes came onto a plane, in words.
+        legend: Labels and their colours.
+        unmarked_labels: How many labels have no colour.
+    """
+
+    anchor: ClassVar[str] = "map"
+    title: ClassVar[str] = "A map of the codes"
+    template: ClassVar[str] = "map.html.j2"
+    fine: Picture
+    coarse: Picture
+    projection: str
+    legend: list[tuple[str, str]]
+    unmarked_labels: int
+
+
+def latent_map(subject: Subject) -> LatentMap | None:
+    """The maps; None if there are fewer than three codes."""
+    if len(subject.codes) < 3:
+        return None
+    projection = project(subject.codes, seed=subject.seed)
+    images = subject.returned.originals
+    colours, legend, unmarked = _colours(subject)
+    height, width = images.shape[1:3]
+    drawn = []
+    for most in (COLUMNS, COLUMNS_ON_PHONES):
+        # Fewer cells than images, or the map would be mostly holes; a little wider than high.
+        columns = min(most, max(2, math.ceil(math.sqrt(2 * len(images)))))
+        rows = max(2, round(0.7 * columns * width / height))
+        picture = draw(settle(projection.points, columns, rows), images, colours)
+        drawn.append(still(picture, "A map of codes: images with similar codes are close to each other"))
+    return LatentMap(drawn[0], drawn[1], projection.text, legend, unmarked)
+
+
+def _colours(subject: Subject) -> tuple[list[str | None], list[tuple[str, str]], int]:
+    """A colour for each image whose label is among the most frequent, the legend, and how many labels have none."""
+    cache = subject.cache
+    none: list[str | None] = [None] * len(subject.held_out)
+    if cache.labels is None or not len(cache.label_names):
+        return none, [], 0
+    labels = cache.labels[subject.held_out]
+    present, counts = np.unique(labels[labels >= 0], return_counts=True)
+    if len(present) < 2:
+        return none, [], 0
+    frequent = np.sort(present[np.argsort(-counts, kind="stable")][: len(COLOURS)])
+    by_label = dict(zip(frequent.tolist(), COLOURS, strict=False))
+    legend = [(str(cache.label_names[label]), colour) for label, colour in by_label.items()]
+    return [by_label.get(int(label)) for label in labels], legend, len(present) - len(frequent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,23 +109,23 @@ def principal_plane(codes: NDArray[np.float32]) -> Projection:
 def _embedded(codes: NDArray[np.float32], seed: int) -> Projection:
     from openTSNE import TSNE
 
-    found = TSNE(perplexity=NEIGHBOURHOOD, initialization="pca", random_state=seed, n_jobs=1).fit(codes)
+    embedding = TSNE(perplexity=NEIGHBOURHOOD, initialization="pca", random_state=seed, n_jobs=1).fit(codes)
     text = "t-SNE made it: neighbours stay neighbours, while far distances and directions mean nothing."
-    return Projection(np.asarray(found, np.float64), text)
+    return Projection(np.asarray(embedding, np.float64), text)
 
 
 def settle(points: NDArray[np.float64], columns: int, rows: int) -> NDArray[np.int64]:
-    """Which point stands in each cell of a grid over the points, rows×columns; -1 where none does.
+    """The index of the point in each cell of a grid over the points, rows×columns; -1 where there is none.
 
-    Of the points of a cell, the one closest to its centre. Outliers beyond 2% on each side stand at the edge.
+    Of several points in a cell, the one closest to its centre. Outliers beyond 2% on each side are moved to the edge.
     """
     low, high = np.quantile(points, [0.02, 0.98], axis=0)
-    place = (np.clip(points, low, high) - low) / np.where(high > low, high - low, 1) * [columns, rows]
-    place[:, 1] = rows - place[:, 1]  # up is larger
-    cell = np.clip(place.astype(np.int64), 0, [columns - 1, rows - 1])
-    away = ((place - cell - 0.5) ** 2).sum(1)
+    position = (np.clip(points, low, high) - low) / np.where(high > low, high - low, 1) * [columns, rows]
+    position[:, 1] = rows - position[:, 1]  # up is larger
+    cell = np.clip(position.astype(np.int64), 0, [columns - 1, rows - 1])
+    distance = ((position - cell - 0.5) ** 2).sum(1)
     grid = np.full((rows, columns), -1)
-    for index in np.argsort(-away, kind="stable"):  # so that the closest comes last
+    for index in np.argsort(-distance, kind="stable"):  # so that the closest comes last
         grid[cell[index, 1], cell[index, 0]] = index
     return grid
 
@@ -95,50 +150,3 @@ def draw(
         size = (max(1, tile_width - 2 * inset), max(1, tile_height - 2 * inset))
         canvas.paste(picture.resize(size, Image.Resampling.LANCZOS), (corner[0] + inset, corner[1] + inset))
     return canvas
-
-
-def latent_map(subject: Subject) -> str:
-    """The section: a fine map, a coarse one for narrow screens, and a legend if there are labels."""
-    if len(subject.codes) < 3:
-        return ""
-    projection = project(subject.codes, seed=subject.seed)
-    images = subject.returned.originals
-    colours, legend = _labelled(subject)
-    height, width = images.shape[1:3]
-    drawn = []
-    for columns in (COLUMNS, COLUMNS_ON_PHONES):
-        # Fewer cells than images, or the map would be mostly holes; a little wider than high.
-        columns = min(columns, max(2, math.ceil(math.sqrt(2 * len(images)))))
-        rows = max(2, round(0.7 * columns * width / height))
-        drawn.append(draw(settle(projection.points, columns, rows), images, colours))
-    fine, coarse = drawn
-    label = "A map of codes: images with similar codes stand close to each other"
-    narrow = f'<source media="(max-width: 40rem)" srcset="{data_uri(encode_picture(coarse, "WEBP"))}">'
-    picture = f'<picture>{narrow}<img alt="{label}" src="{data_uri(encode_picture(fine, "WEBP"))}"></picture>'
-    text = (
-        f"Images that were kept aside, each at the place of its code; where two want one place, one is left out. "
-        f"{projection.text} In a good space neighbours look alike, and one kind of image turns into the next without "
-        "a gap."
-    )
-    return section("map", "A map of the codes", paragraph(text), f'<div class="map">{figure(picture)}{legend}</div>\n')
-
-
-def _labelled(subject: Subject) -> tuple[list[str | None], str]:
-    """A colour for each image whose label is among the most frequent, and the legend."""
-    cache = subject.cache
-    nothing: list[str | None] = [None] * len(subject.held_out)
-    if cache.labels is None or not len(cache.label_names):
-        return nothing, ""
-    labels = cache.labels[subject.held_out]
-    known, counts = np.unique(labels[labels >= 0], return_counts=True)
-    if len(known) < 2:
-        return nothing, ""
-    frequent = np.sort(known[np.argsort(-counts, kind="stable")][: len(COLOURS)])
-    by_label = dict(zip(frequent.tolist(), COLOURS, strict=False))
-    entries = "".join(
-        f'<li><i style="background:{colour}"></i>{escape(str(cache.label_names[label]))}</li>'
-        for label, colour in by_label.items()
-    )
-    if len(known) > len(frequent):
-        entries += f'<li class="soft">and {len(known) - len(frequent)} more without a border</li>'
-    return [by_label.get(int(label)) for label in labels], f'<ul class="legend">{entries}</ul>'

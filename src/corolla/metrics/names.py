@@ -1,7 +1,8 @@
 """What each score is: its group, its label and unit, which way is better, and one plain sentence on what it means.
 
 The key of a score is its name, with `_FEATURES` where it is measured in features of images, and `/VARIANT` where there
-are several of one kind: `psnr_db`, `kid_lite0/gmm`, `probe_accuracy/pixels`.
+are several of one kind: `psnr_db`, `kid_lite0/gmm`, `probe_accuracy/pixels`. What training measures goes by the columns
+of `metrics.csv`: TRAINING_SCORES.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ KINDS: Mapping[str, ScoreKind] = {
         "distortion",
         "lower",
         1,
-        "How surprised the decoder is by an image, given a draw of its code.",
+        "How surprised the decoder is by the true image, given a draw of its code.",
         "nats",
     ),
     "kid": ScoreKind(
@@ -120,7 +121,12 @@ KINDS: Mapping[str, ScoreKind] = {
         featured=True,
     ),
     "rate_nats": ScoreKind(
-        "latent space", "rate", "", 2, "How much a code says; all of it need not be about the image.", "nats"
+        "latent space",
+        "rate",
+        "",
+        2,
+        "How much a code says, not all of it about the image; 0.69 nats are a bit.",
+        "nats",
     ),
     "active_units": ScoreKind(
         "latent space", "active units", "", 0, "Latents whose mean moves with the image (variance above 0.01)."
@@ -230,14 +236,38 @@ KINDS: Mapping[str, ScoreKind] = {
     ),
 }
 
+TRAINING_SCORES: Mapping[str, ScoreKind] = {
+    "loss": ScoreKind(
+        "images", "loss", "lower", 1, "What training minimises: the distortion, plus the rate times its weight.", "nats"
+    ),
+    "reconstruction": KINDS["distortion_nats"],
+    "kl": KINDS["rate_nats"],
+    "psnr_db": KINDS["psnr_db"],
+    "bits_per_dim": ScoreKind(
+        "images",
+        "bits per dimension",
+        "lower",
+        2,
+        "Rate and distortion together, per pixel and channel; guessing costs 8.",
+        "bits",
+    ),
+    "active_latents": ScoreKind("latent space", "active latents", "", 0, "Latents that the decoder listens to."),
+}
+"""The scores in `metrics.csv` and in the `config.json` of a model, in the order in which they are shown."""
+
 
 @dataclass(frozen=True)
 class ScoreName:
     """A key taken apart."""
 
-    kind: ScoreKind
+    name: str
     features: str
     variant: str
+
+    @property
+    def kind(self) -> ScoreKind:
+        """What the score is."""
+        return KINDS[self.name]
 
     @property
     def label(self) -> str:
@@ -251,11 +281,9 @@ def key(name: str, *, features: str = "", variant: str = "") -> str:
 
 
 def parse_key(text: str) -> ScoreName | None:
-    """The parts of a key; None if it is of no kind that is known here."""
+    """The parts of a key; None if it is of no kind that is in the table."""
     base, _, variant = text.partition("/")
     if base in KINDS:
-        return ScoreName(KINDS[base], "", variant)
+        return ScoreName(base, "", variant)
     name, _, features = base.rpartition("_")
-    if name in KINDS and KINDS[name].featured:
-        return ScoreName(KINDS[name], features, variant)
-    return None
+    return ScoreName(name, features, variant) if name in KINDS and KINDS[name].featured else None
