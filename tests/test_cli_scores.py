@@ -15,7 +15,7 @@ from PIL import Image
 from corolla.config import Config
 from corolla.evaluation import load_scores
 from corolla.models.vae import build_model
-from corolla.trained.model_folder import ModelCard, load_card, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.run_folder import RunFolder
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -42,7 +42,7 @@ def make(path: str, seed: int = 1, **changes: object) -> Path:
     config = Config.from_dict(TINY).updated({"seed": seed} | {k.replace("__", "."): v for k, v in changes.items()})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        save_model(Path(path) / "model", build_model(config), ModelCard(config))
+        ModelFolder(Path(path) / "model").save(build_model(config), ModelCard(config))
     return Path(path)
 
 
@@ -69,7 +69,7 @@ def test_evaluate_prints_a_table_and_leaves_files(cli: Cli) -> None:
 
 def test_scores_are_shown_though_the_report_cannot_be_written(cli: Cli) -> None:
     scored = RunFolder(make("run"))
-    scored.write_config(load_card(scored.path).config, {})
+    scored.write_config(ModelFolder.find(scored.path).card.config, {})
     scored.metrics_file.write_text("step,loss\n7\n")
     code, out, err = cli("evaluate", scored.path, "--only", "images")
     assert code == 0, err

@@ -43,7 +43,7 @@ from corolla.metrics import complexity_nats
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
 from corolla.trained.fitted_priors import fit_prior
-from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.own_images import own_images
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
@@ -59,7 +59,7 @@ def make(folder: Path, objective: str = "beta_vae", *, seed: int = 1) -> Trained
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        save_model(folder / "model", build_model(config), ModelCard(config))
+        ModelFolder(folder / "model").save(build_model(config), ModelCard(config))
     return load(folder)
 
 

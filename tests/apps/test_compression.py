@@ -40,7 +40,7 @@ from corolla.config import Config
 from corolla.errors import CorollaError, DataError, ModelError, UsageError
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
-from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 
 pytest.importorskip("constriction", reason="the extra `codec` is not installed")
 
@@ -169,7 +169,7 @@ def test_lossless_files_give_the_pixels_back(likelihood: str, tmp_path: Path, im
     )
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        save_model(tmp_path / "model", build_model(config), ModelCard(config, 7, {}, (1.0,) * 6))
+        ModelFolder(tmp_path / "model").save(build_model(config), ModelCard(config, 7, {}, (1.0,) * 6))
     model = load(tmp_path / "model")
     np.testing.assert_array_equal(_decompressed(model, _compressed(model, images, lossless=True)), images)
     codes = model.sample_latents(4, seed=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from corolla.config import Config
@@ -47,3 +48,11 @@ def build_model(config: Config) -> VAE:
     # The layout decides which kernel computes a convolution, and so its last bits: it is the same wherever a model is.
     channels_last(vae)
     return vae
+
+
+def parameter_count(model: nn.Module | Config) -> int:
+    """Numbers that training adjusts; of a configuration, those of the model that it describes, which is not built."""
+    if isinstance(model, Config):
+        with torch.device("meta"):
+            model = build_model(model)
+    return sum(parameter.numel() for parameter in model.parameters())

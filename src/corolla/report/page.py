@@ -9,7 +9,7 @@ from pathlib import Path
 
 from corolla import __version__
 from corolla.data import ImageCache
-from corolla.pictures.grids import write_file
+from corolla.files import write_file
 from corolla.progress import ProgressDisplay
 from corolla.report import factors, latent_map, latents, numbers, pictures, repeat, words
 from corolla.report.elements import document
@@ -55,17 +55,17 @@ def write_report(
         ModelError: there is no model, or something in the folder is damaged.
         DataError: the model's images are not there, or have changed.
         UsageError: there is no such source.
-        CorollaError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
-    file = RunFolder(Path(run)).report if output is None else Path(output)
     subject = examine(Path(run), images=images, source=source, mirror=mirror, seed=seed)
+    file = RunFolder(subject.path).report if output is None else Path(output)
     title = words.title(subject)
     sections = []
     with ProgressDisplay("writing the report", len(SECTIONS)) as display:
         for done, write in enumerate(SECTIONS):
             display.show(done)
             sections.append(write(subject))
-    name = Path(run).absolute().name
+    name = subject.path.absolute().name
     opening = (
         f'<header>\n<p class="kicker">Corolla · {escape(name)}</p>\n<h1>{escape(title)}</h1>\n'
         f'<div class="hero"><div>{words.lead(subject)}{words.facts(subject)}</div>{pictures.walk(subject)}</div>\n'

@@ -47,12 +47,11 @@ def lead(subject: Subject) -> str:
     """What was trained on what, how long, and how good it became: two paragraphs."""
     model = subject.model
     config, card = model.config, model.card
-    parameters = sum(parameter.numel() for parameter in model.vae.parameters())
     weights = weights_in_words(config.objective, beta_of(config.objective, subject.rows))
     spent = _duration(subject)
     trained = (
-        f"This is {KINDS[config.objective.name]} ({weights}): a {config.network.name} network of {parameters:,} "
-        f"parameters that turns each image of {model.height}×{model.width} pixels into {numbers(model.latent_dim)}, "
+        f"This is {KINDS[config.objective.name]} ({weights}): a {config.network.name} network of "
+        f"{model.parameter_count:,} parameters that turns each image of {model.height}×{model.width} pixels into {numbers(model.latent_dim)}, "
         f"and back into an image. It was trained on {len(subject.training):,} images of {config.data.source} for "
         f"{card.step:,} steps{f', which took {spent}' if spent else ''}."
     )

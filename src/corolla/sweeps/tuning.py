@@ -18,13 +18,14 @@ import numpy as np
 
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, command, missing_extra
+from corolla.files import write_file
 from corolla.objectives.weights import WITHOUT_CODE_LENGTH
 from corolla.progress import say
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
-from corolla.sweeps.record import free_folder, held, read_record, refuse_other_base, write_record, write_result
+from corolla.sweeps.record import elsewhere, free_folder, held, read_record, refuse_other_base, write_record
 from corolla.sweeps.results import csv_text
-from corolla.trained.model_folder import load_card
+from corolla.trained.model_folder import ModelFolder
 from corolla.trained.run_folder import RunFolder
 from corolla.training import TrainingInterrupted
 
@@ -107,7 +108,8 @@ def tune(
     Raises:
         UsageError: the extra is missing, a setting, range or goal is impossible, or the folder is of another search.
         DataError: the images cannot be used.
-        TrainingError: the folder cannot be written, or another process trains in it.
+        TrainingError: another process trains in the folder.
+        WriteError: it cannot be written.
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
     optuna = _optuna()
@@ -128,7 +130,7 @@ def tune(
                 study.add_trial(_told(optuna, trial, distributions, goal))
         for number in range(len(done), trials):
             done.append(_run_trial(optuna, study, folder, config, distributions, number, goal))
-            write_result(folder / TRIALS, csv_text([_row(trial, goal) for trial in done]))
+            write_file(folder / TRIALS, csv_text([_row(trial, goal) for trial in done]).encode())
     complete = [trial for trial in done if trial.state == "complete" and trial.value is not None]
     sign = -1 if goal in _MAXIMISED else 1
     best = min(complete, key=lambda trial: sign * (trial.value or 0.0), default=None)
@@ -157,18 +159,22 @@ def _optuna() -> Any:
 
 def _check_goal(config: Config, space: Space, goal: Goal) -> None:
     if not space:
-        raise UsageError("nothing to search; name a setting, such as --range objective.beta=0.5:16:log")
+        raise UsageError(
+            "nothing to search", remedy="name a setting and its range, such as objective.beta from 0.5 to 16"
+        )
     if goal not in _NOT_COMPARABLE:
         raise UsageError(f"goal {goal}: give {', '.join(_NOT_COMPARABLE)}")
     for name in space:
         if name.startswith(_NOT_COMPARABLE[goal]):
             others = [other for other, names in _NOT_COMPARABLE.items() if not name.startswith(names)]
-            remedy = f"; take --goal {' or '.join(others)}" if others else "; compare such runs with other means"
-            raise UsageError(f"{goal} of runs with different {name} cannot be compared{remedy}")
+            remedy = f"take {' or '.join(others)} ({{goal}})" if others else "compare such runs by other means"
+            problem = f"{goal} of runs with different {name} cannot be compared"
+            raise UsageError(problem, setting=name, remedy=remedy, arguments=("goal",))
     tried = space.get("objective.name", [config.objective.name])
     points = [name for name in tried if name in WITHOUT_CODE_LENGTH] if not isinstance(tried, Range) else []
     if goal == "elbo" and points:
-        raise UsageError(f"elbo means nothing for {', '.join(points)}, whose codes are points; take --goal psnr_db")
+        problem = f"elbo means nothing for {', '.join(points)}, whose codes are points"
+        raise UsageError(problem, remedy="take psnr_db ({goal})", arguments=("goal",))
 
 
 def _distribution(optuna: Any, config: Config, name: str, tried: Range | Sequence[Any]) -> Any:
@@ -204,7 +210,7 @@ def _is_whole(config: Config, name: str) -> bool:
         return False
     if int in kinds and bool not in kinds:
         return True
-    raise UsageError(f"{name}: is not a number, so it has no range; give its values with --choice")
+    raise UsageError(f"{name}: is not a number, so it has no range", setting=name, remedy="give a list of its values")
 
 
 def _record(folder: Path, config: Config, space: Space, trials: int, goal: Goal) -> None:
@@ -216,7 +222,7 @@ def _record(folder: Path, config: Config, space: Space, trials: int, goal: Goal)
         before, there, _, their_goal = read_tune(folder)
         refuse_other_base(folder, before, config, plain)
         if list(there.items()) != list(space.items()) or their_goal != goal:
-            raise UsageError(f"{folder}: was begun with another search; choose another folder with --output")
+            raise elsewhere(f"{folder}: was begun with another search")
     write_record(folder / RECORD, config, {"goal": goal, "trials": trials, "space": plain})
 
 
@@ -226,7 +232,7 @@ def _run_trial(
     """Train one trial to its end, or until the pruner ends it."""
     run = RunFolder(folder / f"trial-{number:03d}")
     study.sampler = optuna.samplers.TPESampler(seed=_sampler_seed(config.seed, number), n_startup_trials=6)
-    if run.config_file.is_file():  # half-trained: its settings are decided
+    if run.exists:  # half-trained: its settings are decided
         flat = run.config().flat()
         study.enqueue_trial({name: flat[name] for name in distributions})
     trial = study.ask(dict(distributions))
@@ -255,7 +261,7 @@ def _run_trial(
         for row in run.rows():
             lags_behind(row)
         train_run(settings, run.path, go_on=command("tune", "--resume", folder), stop_at=lags_behind)
-        value = _goal_of(load_card(run.path).scores, goal)
+        value = _goal_of(ModelFolder.find(run.path).card.scores, goal)
     except TrainingInterrupted:
         raise
     except (TrainingError, ModelError) as error:
@@ -318,7 +324,7 @@ def _finished_trials(folder: Path, space: Space, goal: Goal) -> list[Trial]:
             if state not in typing.get_args(State):
                 raise ValueError(f"state {state!r}")
             run = RunFolder(path)
-            flat = run.config().flat() if run.config_file.is_file() else row  # a failed one may never have begun
+            flat = run.config().flat() if run.exists else row  # a failed one may never have begun
             values = {name: flat[name] for name in space}
             trials.append(Trial(path, values, typing.cast(State, state), float(value) if value else None))
     except (OSError, KeyError, ValueError, csv.Error, UsageError) as error:
