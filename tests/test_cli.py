@@ -24,7 +24,7 @@ from corolla.data import open_source
 from corolla.errors import UsageError
 from corolla.models.vae import build_model
 from corolla.trained import load
-from corolla.trained.model_folder import ModelCard, load_card, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.run_folder import RunFolder
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -49,7 +49,7 @@ def model(tmp_path: Path) -> Path:
     )
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        save_model(tmp_path / "trained" / "model", build_model(config), card)
+        ModelFolder(tmp_path / "trained" / "model").save(build_model(config), card)
     return tmp_path / "trained"
 
 
@@ -148,7 +148,7 @@ def _without_fingerprint(tmp_path: Path) -> Path:
     config = Config.from_dict(TINY)
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        save_model(tmp_path / "plain" / "model", build_model(config), ModelCard(config))
+        ModelFolder(tmp_path / "plain" / "model").save(build_model(config), ModelCard(config))
     return tmp_path / "plain"
 
 
@@ -227,7 +227,7 @@ def test_info_as_json_has_the_numbers(cli: Cli, model: Path) -> None:
 
 
 def test_info_shows_bits_per_dimension(cli: Cli, model: Path) -> None:
-    card = load_card(model)
+    card = ModelFolder.find(model).card
     card = replace(card, scores=card.scores | {"bits_per_dim": 4.567})
     (model / "model" / "config.json").write_text(card.to_json())
     (line,) = (line for line in cli("info", model)[1].splitlines() if "bits per dim" in line)
@@ -245,7 +245,9 @@ def test_info_gives_advice(cli: Cli, model: Path) -> None:
 
 
 def write_card(model: Path, *, step: int, kl: float, latents: tuple[float, ...]) -> None:
-    card = replace(load_card(model), step=step, scores={"kl": kl, "active_latents": 1.0}, latent_kl_nats=latents)
+    card = replace(
+        ModelFolder.find(model).card, step=step, scores={"kl": kl, "active_latents": 1.0}, latent_kl_nats=latents
+    )
     (model / "model" / "config.json").write_text(card.to_json())
 
 

@@ -15,7 +15,7 @@ from corolla.data import RECIPES, open_cache, open_source
 from corolla.evaluation.estimates import estimate
 from corolla.models.vae import build_model
 from corolla.trained import load
-from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 
 TINY = {
     "data": {"source": "florets:60", "size": 16, "eval_split": "test"},
@@ -27,7 +27,7 @@ def _model(folder: Path, **objective: object) -> Path:
     config = Config.from_dict(TINY | {"objective": objective})
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        save_model(folder, build_model(config), ModelCard(config))
+        ModelFolder(folder).save(build_model(config), ModelCard(config))
     return folder
 
 

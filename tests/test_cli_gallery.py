@@ -17,7 +17,7 @@ from corolla.gallery.directions import image_direction, save_direction
 from corolla.gallery.themes import theme
 from corolla.models.vae import build_model
 from corolla.trained import load
-from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.own_images import open_images
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -44,7 +44,7 @@ def make_model(folder: Path, photos: Path, seed: int) -> Path:
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        save_model(folder / "model", build_model(config), ModelCard(config, 1))
+        ModelFolder(folder / "model").save(build_model(config), ModelCard(config, 1))
     return folder
 
 

@@ -13,7 +13,7 @@ from corolla.models.networks import NETWORKS
 from corolla.models.vae import VAE, build_model
 from corolla.objectives import OBJECTIVES, LossTerms, Objective, build_objective
 from corolla.objectives.rate import Controller
-from corolla.trained.model_folder import ModelCard, load_model, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 
 SIZES = {"notebook": (12, 14), "burgess": (64, 64), "resnet": (16, 24)}
 LATENT_DIM = 5
@@ -83,8 +83,8 @@ def test_whole_family(objective_name: str, likelihood: str, network: str, tmp_pa
     assert {name for name in still if ".conv1." not in name and ".norm" not in name} <= expected
 
     vae.eval()
-    save_model(tmp_path / "model", vae, ModelCard(config))
-    again, _ = load_model(tmp_path / "model")
+    ModelFolder(tmp_path / "model").save(vae, ModelCard(config))
+    again, _ = ModelFolder.find(tmp_path / "model").load()
     with torch.inference_mode():
         assert torch.equal(again.encode(x).mean, vae.encode(x).mean)
         assert torch.equal(again.encode(x).logvar, vae.encode(x).logvar)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from corolla.errors import UsageError
-from corolla.models.networks import NETWORKS, Shape, notebook, parameter_count, resnet
+from corolla.models.networks import NETWORKS, Shape, notebook, resnet
+from corolla.models.vae import parameter_count
 
 WITH_WEIGHTS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 

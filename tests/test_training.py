@@ -25,7 +25,7 @@ from corolla.distributions import LIKELIHOODS
 from corolla.errors import ModelError, TrainingError, UsageError
 from corolla.models.vae import build_model
 from corolla.objectives import OBJECTIVES
-from corolla.trained.model_folder import load_card
+from corolla.trained.model_folder import ModelFolder
 from corolla.trained.run_folder import RunFolder
 from corolla.training.module import TrainingModule
 from corolla.training.recorder import Recorder
@@ -94,9 +94,9 @@ def test_a_run_folder_holds_what_is_promised(finished: Path) -> None:
     run = RunFolder(finished)
     assert [int(row["step"]) for row in run.rows()] == [7, 14, 21, 24]
     assert run.config() == training.resolve(small())
-    assert run.facts()["data_fingerprint"] == load_card(finished).data["fingerprint"]
+    assert run.facts()["data_fingerprint"] == ModelFolder.find(finished).card.data["fingerprint"]
     best = min(run.rows(), key=lambda row: float(row["loss"]))
-    card = load_card(finished)
+    card = ModelFolder.find(finished).card
     assert card.step == int(best["step"])
     assert card.scores["loss"] == pytest.approx(float(best["loss"]))
     assert sum(card.latent_kl_nats) == pytest.approx(card.scores["kl"], rel=1e-5)
@@ -238,13 +238,13 @@ def test_several_processes_share_the_one_new_run_that_the_first_has_made(tmp_pat
     assert done.stdout.count("trained: ") == 1
     run = tmp_path / "runs" / "florets-beta_vae-1"
     assert [row["step"] for row in RunFolder(run).rows()] == ["2", "4"]
-    assert load_card(run).data["training_images"] == 96
+    assert ModelFolder.find(run).card.data["training_images"] == 96
 
 
 def test_resuming_a_finished_run_changes_nothing(finished: Path) -> None:
     before = outcome(finished)
     model = training.resume(finished)
-    assert model.card.step == load_card(finished).step
+    assert model.card.step == ModelFolder.find(finished).card.step
     assert_same(before, outcome(finished))
 
 

@@ -261,7 +261,8 @@ class Config(_Value):
         try:
             return cls.model_validate(_without_retired(values))
         except ValidationError as error:
-            raise UsageError(f"{where}: {describe_faults(error)}") from None
+            setting = ".".join(map(str, error.errors()[0]["loc"])) or None
+            raise UsageError(f"{where}: {describe_faults(error)}", setting=setting) from None
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> Config:
@@ -287,7 +288,7 @@ class Config(_Value):
             for parent in parents:
                 branch = branch.get(parent) if isinstance(branch, dict) else None
             if not isinstance(branch, dict) or leaf not in branch:
-                raise UsageError(f"{dotted}: no such setting; see `corolla train --help` for the list")
+                raise UsageError(f"{dotted}: no such setting; see `corolla train --help` for the list", setting=dotted)
             branch[leaf] = value
         return Config.from_dict(tree)
 

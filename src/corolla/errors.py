@@ -3,10 +3,46 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 
 class CorollaError(Exception):
-    """Root of the tree. The message is one line: what was wrong, with the value, and what to do about it."""
+    """Root of the tree. The message is one line: what was wrong, with the value, and what to do about it.
+
+    Attributes:
+        problem: What was wrong, with the value: the message without the remedy.
+        path: The file or folder concerned.
+        setting: The setting concerned, by its dotted name.
+        step: The training step concerned.
+        remedy: What to do about it.
+        arguments: Names of arguments that stand as `{name}` in the remedy; a command shows its flags there.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        path: Path | str | None = None,
+        setting: str | None = None,
+        step: int | None = None,
+        remedy: str = "",
+        arguments: Sequence[str] = (),
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.path = None if path is None else Path(path)
+        self.setting, self.step, self.remedy, self.arguments = setting, step, remedy, tuple(arguments)
+
+    def message(self, name_of: Callable[[str], str]) -> str:
+        """Problem and remedy, where `name_of` says how an argument is called."""
+        remedy = self.remedy
+        for argument in self.arguments:
+            remedy = remedy.replace(f"{{{argument}}}", name_of(argument))
+        return f"{self.problem}; {remedy}" if remedy else self.problem
+
+    def __str__(self) -> str:
+        return self.message("{}=".format)
 
 
 class UsageError(CorollaError):
@@ -21,8 +57,16 @@ class ModelError(CorollaError):
     """A model or checkpoint cannot be used: missing, damaged, or of another configuration."""
 
 
+class StaleError(ModelError):
+    """Something that was made with a model was made with other weights than the model has now."""
+
+
 class TrainingError(CorollaError):
-    """Training cannot go on: a non-finite loss, a full disk, an unwritable run folder."""
+    """Training cannot go on: a non-finite loss, a run that another process trains."""
+
+
+class WriteError(CorollaError):
+    """A file or folder cannot be written: a full disk, no permission, a name that the system refuses."""
 
 
 def command(*words: object) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import signal
-import tempfile
 import threading
 import zlib
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from corolla.data.arrays import layout_of
 from corolla.data.batches import to_float
 from corolla.data.cache import ImageCache, cache_in_memory
 from corolla.errors import TrainingError, UsageError
+from corolla.files import temporary_folder
 from corolla.objectives import AUTO_ENCODERS
 from corolla.trained import TrainedModel
 from corolla.trained.model_folder import pack_model, unpack_model
@@ -293,9 +293,9 @@ def _train(config: Config, data: ImageCache, *, verbose: bool) -> tuple[TrainedM
     from corolla.training import TrainingInterrupted, fit_cache  # brings Lightning, which only training needs
 
     try:
-        with _TURN, tempfile.TemporaryDirectory(prefix="corolla-") as folder:
-            model = fit_cache(config, data, Path(folder), quiet=not verbose)
-            rows = RunFolder(Path(folder)).rows()
+        with _TURN, temporary_folder() as folder:
+            model = fit_cache(config, data, folder, quiet=not verbose)
+            rows = RunFolder(folder).rows()
     except SystemExit:
         raise KeyboardInterrupt from None  # what Lightning makes of a second Ctrl-C
     except TrainingInterrupted as interrupted:

@@ -46,7 +46,7 @@ from corolla.errors import DataError, ModelError, UsageError
 from corolla.metrics import complexity_nats
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
-from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.own_images import own_images
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
@@ -62,7 +62,7 @@ def make(folder: Path, objective: str = "beta_vae", *, seed: int = 1) -> Trained
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        save_model(folder / "model", build_model(config), ModelCard(config))
+        ModelFolder(folder / "model").save(build_model(config), ModelCard(config))
     return load(folder)
 
 

@@ -36,7 +36,7 @@ from corolla.metrics import FactorTable, generation_intervals, mutual_informatio
 from corolla.metrics.names import KINDS, key, parse_key
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
-from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.own_images import own_images
 
 TINY: dict[str, Any] = {
@@ -49,7 +49,7 @@ def make(folder: Path, **changes: object) -> TrainedModel:
     config = Config.from_dict(TINY).updated({name.replace("__", "."): value for name, value in changes.items()})
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        save_model(folder / "model", build_model(config), ModelCard(config))
+        ModelFolder(folder / "model").save(build_model(config), ModelCard(config))
     return load(folder)
 
 

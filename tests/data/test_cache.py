@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from corolla.data import RECIPES, Florets, Recipe, open_cache, open_source
-from corolla.errors import DataError, UsageError
+from corolla.errors import DataError, UsageError, WriteError
 
 
 @dataclasses.dataclass
@@ -328,7 +328,7 @@ def test_two_runs_at_once_build_once(tmp_path: Path) -> None:
 def test_too_little_room_is_said_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5))
     source = Plates()
-    with pytest.raises(DataError, match="No space left on device; the cache takes 1,920 bytes: make room") as caught:
+    with pytest.raises(WriteError, match="No space left on device; the cache takes 1,920 bytes: make room") as caught:
         open_cache(source, FIT, 8, 8, home=tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert source.reads == []
@@ -342,14 +342,14 @@ def test_a_disk_that_fills_up_while_building_is_said_and_nothing_stays(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DataError, match="cannot be written to: No space left on device; the cache takes 1,920 bytes"):
+    with pytest.raises(WriteError, match="cannot be written: No space left on device; the cache takes 1,920 bytes"):
         open_cache(Plates(), FIT, 8, 8, home=tmp_path)
     assert folders(tmp_path) == []
 
 
 def test_a_home_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         open_cache(Plates(), FIT, 8, 8, home=tmp_path / "file")
 
 

@@ -23,7 +23,7 @@ from scipy.io import savemat
 from corolla.data import flowers102
 from corolla.data.recipes import RECIPES
 from corolla.data.sources import FileSource, open_source
-from corolla.errors import DataError, UsageError
+from corolla.errors import DataError, UsageError, WriteError
 
 COUNT = 20
 TRAIN, VAL, TEST = [3, 1], [20, 4], [n for n in range(1, 21) if n not in (1, 3, 4, 20)]
@@ -292,7 +292,7 @@ def test_a_mirror_that_refuses(site: tuple[str, list[str]], tmp_path: Path) -> N
 
 def test_home_that_cannot_be_written(mirror: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be written to"):
+    with pytest.raises(WriteError, match="cannot be written"):
         open_flowers(mirror, tmp_path / "file")
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from corolla.evaluation.estimates import Average, Estimates, Progress
 
 _NEAR_CEILING_NATS = 0.5
-_DEAD_NATS = 0.01
 _SHOWN_LATENTS = 16
 
 _WITHOUT_DENSITY = "the cross-entropy of grey pixels is not a density: compare these with Bernoulli models only"
@@ -171,10 +170,13 @@ def _line(label: str, value: Average, note: str = "") -> str:
 
 def _latent_lines(found: Estimates) -> list[str]:
     """A line for each latent that says anything: what it costs, and what that buys."""
+    from corolla.distributions.posterior import active_latents
+
     lines = ["latents by rate: what each costs, and how much the distortion rises without it, in nats"]
     pairs = list(zip(found.latent_rate_nats, found.latent_distortion_nats, strict=True))
     ranked = sorted(range(len(pairs)), key=lambda latent: -pairs[latent][0])
-    alive = [latent for latent in ranked if pairs[latent][0] > _DEAD_NATS]
+    active = active_latents(found.latent_rate_nats)
+    alive = [latent for latent in ranked if active[latent]]
     for latent in alive[:_SHOWN_LATENTS]:
         rate, rise = pairs[latent]
         lines.append(f"  {latent:>4} {rate:>9.2f} {rise:>9.2f}")

@@ -108,7 +108,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         app(arguments, print_error=False, exit_on_error=False)
     except (CorollaError, CycloptsError) as error:
         wrong_use = isinstance(error, UsageError | CycloptsError)
-        text = " ".join(str(error).split())
+        text = " ".join((error.message(_flag) if isinstance(error, CorollaError) else str(error)).split())
         print(f"corolla: {text}{_pointer(error)}", file=sys.stderr)
         return int(getattr(error, "exit_code", 2 if wrong_use else 1))
     except KeyboardInterrupt:
@@ -117,6 +117,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _flag(argument: str) -> str:
+    return f"--{argument.replace('_', '-')}"
 
 
 def _stdout_is_full() -> bool:

@@ -144,7 +144,7 @@ def _refuse_beside_resume(flags: Flags, **others: Any) -> None:
 def _is_finished(run: Path) -> bool:
     from corolla.trained.run_folder import RunFolder
 
-    if not RunFolder(run).config_file.is_file():
+    if not RunFolder(run).exists:
         return False
     from corolla.training import is_finished  # slow to import
 

@@ -151,8 +151,10 @@ def train(  # noqa: D417, the flags describe themselves
     from corolla.training import fit, resolve
 
     if dry_run:
+        from corolla.models.vae import parameter_count
+
         resolved = resolve(resolved)
-        print(f"# {count_parameters(resolved):,} parameters; nothing was trained")
+        print(f"# {parameter_count(resolved):,} parameters; nothing was trained")
         print(resolved.to_yaml(), end="")
         return
     model = fit(resolved, run, force=force)
@@ -197,16 +199,6 @@ def _refuse_beside_resume(given: dict[str, Any]) -> None:
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UsageError(f"--resume goes on with the run's own settings; leave out {names}")
-
-
-def count_parameters(config: Config) -> int:
-    """Numbers that training adjusts, of the encoder and decoder together; no memory is taken for them."""
-    import torch
-
-    from corolla.models.vae import build_model
-
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build_model(config).parameters())
 
 
 def _finish(run: Path, report: bool) -> None:

@@ -19,7 +19,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from corolla.data.recipes import RECIPES, Recipe
 from corolla.data.sources import Skipped, Source, corolla_home
 from corolla.errors import DataError, UsageError
-from corolla.files import locked
+from corolla.files import locked, writing
 
 _LOG = logging.getLogger("corolla")
 
@@ -106,7 +106,8 @@ def open_cache(
 
     Raises:
         UsageError: The recipe cannot make this size, or workers is less than 1.
-        DataError: No image can be used, or one cannot and on_error is "refuse"; or the cache cannot be written.
+        DataError: No image can be used, or one cannot and on_error is "refuse".
+        WriteError: The cache cannot be written.
     """
     recipe.check_size(height, width)
     if workers is not None and workers < 1:
@@ -235,7 +236,7 @@ def _build(
                 if progress is not None:
                     progress(done, total)
             if len(skipped) == total:
-                raise DataError(f"none of the {total} images can be used; the first: {_describe(skipped[0][1])}")
+                raise DataError(f"none of the {total} images can be used; the first: {skipped[0][1].reason}")
             with _writing(folder.parent, size):
                 _write_header(file, (total - len(skipped), height, width, 3))
                 file.flush()
@@ -252,7 +253,7 @@ def _build(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     for _, fault in skipped[:_NAMED]:
-        _LOG.warning("skipped %s", _describe(fault))
+        _LOG.warning("skipped %s", fault.reason)
     if len(skipped) > _NAMED:
         _LOG.warning("skipped %d more images; all are named in %s", len(skipped) - _NAMED, folder / "manifest.json")
 
@@ -313,7 +314,8 @@ def _read_chunk(
         try:
             pixels[index - indices.start - len(faults)] = source.read(index, recipe, height, width)
         except DataError as error:
-            faults.append((index, Skipped(source.keys[index], str(error))))
+            key = source.keys[index]
+            faults.append((index, Skipped(key, str(error) if error.path else f"{key}: {error}")))
     return pixels[: len(indices) - len(faults)], faults
 
 
@@ -328,26 +330,14 @@ def _remove_unfinished(root: Path) -> None:
             continue
 
 
-@contextmanager
-def _writing(root: Path, size: int) -> Iterator[None]:
-    """Turn a failure to write into a DataError that names the folder and the room needed."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"{root}: cannot be written to: {error.strerror or error}; the cache takes {size:,} bytes: make room, or "
-            "set COROLLA_HOME to another folder"
-        ) from None
+def _writing(root: Path, size: int) -> AbstractContextManager[None]:
+    """Turn a failure to write into a WriteError that names the folder and the room needed."""
+    return writing(root, f"the cache takes {size:,} bytes: make room, or set COROLLA_HOME to another folder")
 
 
 def _refusal(skipped: Sequence[Skipped]) -> DataError:
     more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
-    return DataError(f"{_describe(skipped[0])}{more}; repair or remove it, or let such images be skipped")
-
-
-def _describe(fault: Skipped) -> str:
-    """The reason, with the image's name in front unless it is in there."""
-    return fault.reason if fault.key in fault.reason else f"{fault.key}: {fault.reason}"
+    return DataError(f"{skipped[0].reason}{more}; repair or remove it, or let such images be skipped")
 
 
 def usable_cores() -> int:

@@ -26,7 +26,7 @@ from corolla.data import factor_formats
 from corolla.data.factors import FactorSource, is_full_grid, subset
 from corolla.data.fetch import download, is_url
 from corolla.errors import DataError, UsageError, missing_extra
-from corolla.files import locked, write_atomically, writing
+from corolla.files import locked, write_file, writing
 
 if TYPE_CHECKING:
     from corolla.data.sources import SourceProgress
@@ -369,7 +369,7 @@ def _prepare(
                 raise DataError(f"{where}: has {start:,} images instead of {known.count:,}")
         with writing(store.parent):
             np.save(unfinished / "factors.npy", factors)
-            write_atomically(unfinished / _COMPLETE, (json.dumps(wanted, indent=2) + "\n").encode())
+            write_file(unfinished / _COMPLETE, (json.dumps(wanted, indent=2) + "\n").encode())
             unfinished.replace(store)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

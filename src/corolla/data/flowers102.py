@@ -20,7 +20,7 @@ from corolla.data.archives import extract
 from corolla.data.fetch import download, is_url
 from corolla.data.sources import FileSource, SourceProgress
 from corolla.errors import DataError, UsageError
-from corolla.files import locked, write_atomically, writing
+from corolla.files import locked, write_file, writing
 
 OFFICIAL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
 ARCHIVE = "102flowers.tgz"
@@ -183,9 +183,7 @@ def _download(place: Path, url: str, mirror: str | None, progress: SourceProgres
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+    write_file(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 def _read_tables(store: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:

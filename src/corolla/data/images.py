@@ -121,12 +121,14 @@ def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None =
                 image.draft(None, (max(at_least_px, 1), max(at_least_px, 1)))
             return _upright_rgb(image)
     except Image.DecompressionBombError:
-        raise DataError(f"{name}: more than {_LARGEST_PIXELS:,} pixels, as decompression bombs have") from None
+        raise DataError(
+            f"{name}: more than {_LARGEST_PIXELS:,} pixels, as decompression bombs have", path=name
+        ) from None
     except UnidentifiedImageError:
         kind = "empty" if _is_empty(path_or_file) else "not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged"
-        raise DataError(f"{name}: {kind}") from None
+        raise DataError(f"{name}: {kind}", path=name) from None
     except _DECODER_ERRORS as error:
-        raise DataError(f"{name}: cannot be read: {_reason(error)}") from None
+        raise DataError(f"{name}: cannot be read: {_reason(error)}", path=name) from None
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

@@ -99,11 +99,12 @@ class FileSource:
         Raises:
             DataError: The file cannot be read, or the recipe cannot use it. The message names the file.
         """
-        image = open_image(self.root / self.keys[index], at_least_px=recipe.decode_at_least_px(height, width))
+        path = self.root / self.keys[index]
+        image = open_image(path, at_least_px=recipe.decode_at_least_px(height, width))
         try:
             return recipe.apply(image, height, width)
         except DataError as error:
-            raise DataError(f"{self.root / self.keys[index]}: {error}") from None
+            raise DataError(f"{path}: {error}", path=path) from None
 
 
 def open_source(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from corolla.data.batches import to_float
 from corolla.distributions import DiagonalGaussian, bits_per_dim, kl_terms, log_importance_weights
-from corolla.distributions.posterior import ACTIVE_NATS
+from corolla.distributions.posterior import active_latents
 from corolla.errors import ModelError, UsageError
 from corolla.models.vae import VAE
 
@@ -87,7 +87,7 @@ class Estimates:
     @property
     def active_latents(self) -> int:
         """Latents with a rate of more than 0.01 nats."""
-        return sum(rate > ACTIVE_NATS for rate in self.latent_rate_nats)
+        return int(active_latents(self.latent_rate_nats).sum())
 
     @property
     def active_units(self) -> int:

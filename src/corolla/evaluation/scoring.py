@@ -11,36 +11,19 @@ from numpy.typing import NDArray
 
 from corolla.distributions import FITTED_PRIORS
 from corolla.errors import UsageError
-from corolla.evaluation.codec import Codec, PrincipalComponents
+from corolla.evaluation.codec import Codec
 from corolla.evaluation.codes import code_scores, label_scores, rate_scores
 from corolla.evaluation.disentanglement import disentanglement
 from corolla.evaluation.feature_networks import best_features, build_features
 from corolla.evaluation.material import Material, gather
 from corolla.evaluation.reconstructions import Returned, extremes, through_and_back
-from corolla.evaluation.record import FILE_NAME, Score, Scores, load_scores, save_scores
+from corolla.evaluation.record import Score, Scores
 from corolla.evaluation.samples import TRAINING, TrainingNeighbours, compare_with_real
 from corolla.metrics import bootstrap
 from corolla.metrics.names import GROUPS, KINDS, Group
 from corolla.objectives import AUTO_ENCODERS
 from corolla.trained import TrainedModel
 from corolla.trained.run_folder import versions
-
-__all__ = [
-    "FILE_NAME",
-    "GROUPS",
-    "Evaluated",
-    "Group",
-    "Material",
-    "PrincipalComponents",
-    "Score",
-    "Scores",
-    "evaluate",
-    "evaluate_codec",
-    "extremes",
-    "gather",
-    "load_scores",
-    "save_scores",
-]
 
 SAMPLES = 1024
 """Images drawn from each prior, and of real ones at most so many, as distances depend on the number."""

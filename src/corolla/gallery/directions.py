@@ -14,17 +14,15 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter
-from safetensors.numpy import save
+from pydantic import ConfigDict
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from corolla.data import ImageCache, select_rows
 from corolla.errors import DataError, ModelError, UsageError, plural
 from corolla.gallery.labels import find_label, split_by_label
-from corolla.pictures.grids import write_file
 from corolla.trained import BATCH_SIZE, Images, TrainedModel
-from corolla.trained.model_folder import description, read_described
+from corolla.trained.artefacts import Artefact, check_weights
 from corolla.trained.own_images import own_images
 
 Codes: TypeAlias = NDArray[np.floating[Any]]
@@ -65,7 +63,8 @@ class DirectionCard:
     weights_sha256: str = ""
 
 
-_CARD = TypeAdapter(DirectionCard)
+DIRECTION = Artefact("direction", f"{{name}}{SUFFIX}", DirectionCard, again=("direction",), error=DataError)
+_OTHER_MODEL = f"give the model that it was found with, or {DIRECTION.remedy(Path())}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +250,7 @@ def move(
 
     Raises:
         UsageError: no latents, fewer than two steps, or an extent that is not above 0.
-        ModelError: the direction is another model's.
+        StaleError: the direction is another model's.
     """
     if steps < 2 or not 0 < extent < float("inf"):
         raise UsageError(f"{steps} steps to an extent of {extent:g}: give at least 2 steps, and an extent above 0")
@@ -267,13 +266,12 @@ def move(
 
 
 def check_direction(model: TrainedModel, direction: Direction, where: Path | str | None = None) -> None:
-    """Raise ModelError if a direction is another model's; `where` is the file that the message names."""
-    theirs, own = direction.card.weights_sha256, model.card.weights_sha256
-    if theirs != own or len(direction.axis) != model.latent_dim:
-        raise ModelError(
-            f"{where or direction.card.name}: a direction of the model {theirs[:16] or 'that was not saved'}, but "
-            f"{model.path or 'this one'} is {own[:16] or 'not saved'}; give that model, or find the direction anew"
-        )
+    """Raise StaleError if a direction is another model's; `where` is the file that the message names."""
+    what = where or f"direction {direction.card.name}"
+    check_weights(what, direction.card.weights_sha256, model.card.weights_sha256, _OTHER_MODEL)
+    if len(direction.axis) != model.latent_dim:
+        numbers = f"{len(direction.axis)} numbers for {model.latent_dim} latents"
+        raise ModelError(f"{what}: {numbers}", remedy=_OTHER_MODEL)
 
 
 def save_direction(path: Path | str, direction: Direction) -> None:
@@ -281,12 +279,11 @@ def save_direction(path: Path | str, direction: Direction) -> None:
 
     Raises:
         UsageError: the name does not end in .safetensors.
-        CorollaError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     check_direction_name(path)
     axis = np.ascontiguousarray(direction.axis, np.float64)
-    metadata = description("direction", direction.card) | {"sha256": _digest(axis, direction.card)}
-    write_file(path, save({"axis": axis}, metadata=metadata))
+    DIRECTION.write(Path(path), direction.card, {"axis": axis}, sha256=_digest(axis, direction.card))
 
 
 def check_direction_name(path: Path | str) -> None:
@@ -300,17 +297,18 @@ def load_direction(path: Path | str, model: TrainedModel) -> Direction:
 
     Raises:
         DataError: the file is not there, is no direction, or was altered.
-        ModelError: it is another model's.
+        StaleError: it is another model's.
     """
-    again = "find it anew with `corolla direction`"
-    if not Path(path).exists():
-        raise DataError(f"{path}: no such file")
-    card, arrays, metadata = read_described(path, "direction", _CARD, framework="numpy", again=again, error=DataError)
+    file = Path(path)
+    if not file.exists():
+        raise DataError(f"{file}: no such file", path=file)
+    card, arrays, metadata = DIRECTION.read(file)
     axis = arrays.get("axis", np.zeros(0))
     if axis.ndim != 1 or axis.dtype != np.float64 or _digest(axis, card) != metadata.get("sha256"):
-        raise DataError(f"{path}: altered: it is not the direction that was written; {again}")
+        problem = f"{file}: altered: it is not the direction that was written"
+        raise DataError(problem, path=file, remedy=DIRECTION.remedy(file))
     direction = Direction(axis, card)
-    check_direction(model, direction, path)
+    check_direction(model, direction, file)
     return direction
 
 

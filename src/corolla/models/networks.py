@@ -203,11 +203,6 @@ NETWORKS: Mapping[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
 }
 
 
-def parameter_count(module: nn.Module) -> int:
-    """Number of trainable values."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
 def channels_last(module: nn.Module) -> None:
     """Lay a module's 4-dimensional weights out in channels-last memory, as batches are."""
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -50,7 +50,9 @@ def build_model(config: Config) -> VAE:
     return vae
 
 
-def parameter_count(config: Config) -> int:
-    """Numbers that training adjusts, of the encoder and decoder together; no memory is taken for them."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build_model(config).parameters())
+def parameter_count(model: nn.Module | Config) -> int:
+    """Numbers that training adjusts; of a configuration, those of the model that it describes, which is not built."""
+    if isinstance(model, Config):
+        with torch.device("meta"):
+            model = build_model(model)
+    return sum(parameter.numel() for parameter in model.parameters())

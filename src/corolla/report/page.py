@@ -10,7 +10,7 @@ from jinja2 import Template
 
 from corolla import __version__
 from corolla.data import ImageCache
-from corolla.pictures.grids import write_file
+from corolla.files import write_file
 from corolla.progress import ProgressDisplay
 from corolla.report.header import header
 from corolla.report.rendering import environment
@@ -84,10 +84,10 @@ def write_report(
         ModelError: there is no model, or something in the folder is damaged.
         DataError: the model's images are not there, or have changed.
         UsageError: there is no such source.
-        CorollaError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
-    file = RunFolder(Path(run)).report if output is None else Path(output)
     subject = examine(Path(run), images=images, source=source, mirror=mirror, seed=seed)
+    file = RunFolder(subject.path).report if output is None else Path(output)
     made = []
     with ProgressDisplay("writing the report", len(sections)) as display:
         for done, make in enumerate(sections):
@@ -96,7 +96,7 @@ def write_report(
     page = environment().get_template("page.html.j2")
     text = page.render(
         header=header(subject),
-        name=Path(run).absolute().name,
+        name=subject.path.absolute().name,
         sections=[section for section in made if section is not None],
         version=__version__,
     )

@@ -84,7 +84,7 @@ def expand(base: Config, axes: Mapping[str, Sequence[Any]]) -> list[Point]:
             two combinations would be the same run.
     """
     if not axes or all(len(values) < 2 for values in axes.values()):
-        raise UsageError("a grid needs a setting with several values, such as --beta 0.5,1,2,4,8")
+        raise UsageError("a grid needs a setting with several values, such as objective.beta with 0.5, 1, 2, 4 and 8")
     for name, values in axes.items():
         if isinstance(values, str) or not values:
             raise UsageError(f"{name} = {values!r}: give a list of values")
@@ -114,15 +114,15 @@ def configured(base: Config, changes: Mapping[str, Any]) -> Config:
         if training.devices not in ("auto", 1) or training.num_nodes > 1:
             raise UsageError(
                 f"devices {training.devices}, num_nodes {training.num_nodes}: many runs are trained on one device; "
-                "leave both out"
+                "leave both out",
+                setting="training.devices",
             )
         return resolve(config.updated({"training.devices": 1}))
     except UsageError as error:
-        reason = str(error).removeprefix("configuration: ")
-        if any(name in reason for name in changes):
-            raise UsageError(reason) from None
+        if error.setting in changes:
+            raise
         given = ", ".join(f"{name}={value_text(value)}" for name, value in changes.items())
-        raise UsageError(f"{given}: {reason}") from None
+        raise UsageError(f"{given}: {error}") from None
 
 
 def axes_of(points: Sequence[Point]) -> dict[str, list[Any]]:

@@ -12,8 +12,7 @@ from typing import Any
 
 from corolla.objectives.weights import TAKES_BETA, beta_of, normalised_beta
 from corolla.sweeps.grid import Point, value_text
-from corolla.trained.model_folder import load_card
-from corolla.trained.run_folder import RunFolder
+from corolla.trained.model_folder import ModelFolder
 from corolla.training.advice import EARLY_STEPS, Finding, advise
 
 BETA = "objective.beta"
@@ -44,7 +43,8 @@ class Result:
 
 def read_result(point: Point, path: Path) -> Result:
     """The numbers of a finished run. Raises ModelError if its files are damaged."""
-    card, rows = load_card(path), RunFolder(path).rows()
+    folder = ModelFolder.find(path)
+    card, rows = folder.card, folder.rows
     beta = beta_of(card.config.objective, rows)
     return Result(
         point,

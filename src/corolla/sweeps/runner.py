@@ -9,11 +9,12 @@ from typing import Any
 
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, command
+from corolla.files import write_file
 from corolla.pictures.grids import save_picture
 from corolla.progress import say
 from corolla.sweeps.grid import Point, axes_of, expand, value_text
 from corolla.sweeps.pictures import curve, reconstructions
-from corolla.sweeps.record import free_folder, held, read_record, refuse_other_base, write_record, write_result
+from corolla.sweeps.record import elsewhere, free_folder, held, read_record, refuse_other_base, write_record
 from corolla.sweeps.results import Result, read_result, table
 from corolla.trained.run_folder import RunFolder
 from corolla.training import StopRule, TrainingInterrupted, fit, resume
@@ -48,7 +49,8 @@ def sweep(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str 
     Raises:
         UsageError: an impossible value or combination, before anything is trained; or the folder is of another grid.
         DataError: the images cannot be used.
-        TrainingError: the folder cannot be written, or another process trains in it.
+        TrainingError: another process trains in the folder.
+        WriteError: it cannot be written.
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
     points = expand(config, axes)
@@ -68,7 +70,7 @@ def sweep(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str 
                 failures[point.name] = str(error)
                 say(f"{point.name} failed: {error}")
                 continue
-            write_result(folder / "sweep.csv", table(results))
+            write_file(folder / "sweep.csv", table(results).encode())
         if results:
             save_picture(folder / "reconstructions.png", reconstructions(results))
             save_picture(folder / "rate-distortion.png", curve(results))
@@ -92,15 +94,15 @@ def train_run(config: Config, run: Path, *, go_on: str, stop_at: StopRule | None
         CorollaError: as `training.fit` and `training.resume`.
     """
     try:
-        if RunFolder(run).config_file.is_file():
+        if RunFolder(run).exists:
             resume(run, stop_at=stop_at)
         else:
             fit(config, run, stop_at=stop_at)
     except TrainingInterrupted as stopped:
-        what = str(stopped).split("; go on with")[0]
-        raise TrainingInterrupted(f"{run.name}: {what}; go on with `{go_on}`", stopped.exit_code) from None
+        problem, code, step = stopped.problem, stopped.exit_code, stopped.step
+        raise TrainingInterrupted(f"{run.name}: {problem}", code, step=step, remedy=f"go on with `{go_on}`") from None
     except KeyboardInterrupt:
-        raise TrainingInterrupted(f"{run.name}: interrupted; go on with `{go_on}`", 130) from None
+        raise TrainingInterrupted(f"{run.name}: interrupted", 130, remedy=f"go on with `{go_on}`") from None
 
 
 def _record(folder: Path, config: Config, points: Sequence[Point]) -> None:
@@ -110,17 +112,19 @@ def _record(folder: Path, config: Config, points: Sequence[Point]) -> None:
         before, there = read_sweep(folder)
         refuse_other_base(folder, before, config, axes)
         if there.keys() != axes.keys():
-            raise UsageError(
-                f"{folder}: was begun with a grid over {', '.join(there)}, and this one is over {', '.join(axes)}; "
-                "choose another folder with --output"
+            raise elsewhere(
+                f"{folder}: was begun with a grid over {', '.join(there)}, and this one is over {', '.join(axes)}"
             )
         for name, values in there.items():
             texts = [value_text(value) for value in values]
             missing = [text for text in texts if text not in {value_text(value) for value in axes[name]}]
             if missing:
+                all_values = ",".join([*texts, *(t for t in map(value_text, axes[name]) if t not in texts)])
                 raise UsageError(
-                    f"{folder}: has runs of {name}={','.join(missing)}, too; values can be added, so give "
-                    f"{','.join([*texts, *(t for t in map(value_text, axes[name]) if t not in texts)])}, "
-                    "or choose another folder with --output"
+                    f"{folder}: has runs of {name}={','.join(missing)}, too; values can be added",
+                    path=folder,
+                    setting=name,
+                    remedy=f"give {all_values}, or choose another folder ({{output}})",
+                    arguments=("output",),
                 )
     write_record(folder / RECORD, config, {"axes": axes})

@@ -17,14 +17,14 @@ import numpy as np
 
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, command, missing_extra
-from corolla.files import write_atomically
+from corolla.files import write_file, writing
 from corolla.objectives.weights import WITHOUT_CODE_LENGTH
 from corolla.progress import say
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
-from corolla.sweeps.record import free_folder, held, read_record, refuse_other_base, write_record, write_result
+from corolla.sweeps.record import elsewhere, free_folder, held, read_record, refuse_other_base, write_record
 from corolla.sweeps.results import csv_text
-from corolla.trained.model_folder import load_card
+from corolla.trained.model_folder import ModelFolder
 from corolla.trained.run_folder import RunFolder
 from corolla.training import TrainingInterrupted
 
@@ -112,7 +112,8 @@ def tune(
         UsageError: the extra is missing, a setting, range or goal is impossible, or the folder is of another search.
         DataError: the images cannot be used.
         ModelError: the journal is damaged.
-        TrainingError: the folder cannot be written, or another process trains in it.
+        TrainingError: another process trains in the folder.
+        WriteError: it cannot be written.
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
     optuna = _optuna()
@@ -165,18 +166,22 @@ def _optuna() -> Any:
 
 def _check_goal(config: Config, space: Space, goal: Goal) -> None:
     if not space:
-        raise UsageError("nothing to search; name a setting, such as --range objective.beta=0.5:16:log")
+        raise UsageError(
+            "nothing to search", remedy="name a setting and its range, such as objective.beta from 0.5 to 16"
+        )
     if goal not in _NOT_COMPARABLE:
         raise UsageError(f"goal {goal}: give {', '.join(_NOT_COMPARABLE)}")
     for name in space:
         if name.startswith(_NOT_COMPARABLE[goal]):
             others = [other for other, names in _NOT_COMPARABLE.items() if not name.startswith(names)]
-            remedy = f"; take --goal {' or '.join(others)}" if others else "; compare such runs with other means"
-            raise UsageError(f"{goal} of runs with different {name} cannot be compared{remedy}")
+            remedy = f"take {' or '.join(others)} ({{goal}})" if others else "compare such runs by other means"
+            problem = f"{goal} of runs with different {name} cannot be compared"
+            raise UsageError(problem, setting=name, remedy=remedy, arguments=("goal",))
     tried = space.get("objective.name", [config.objective.name])
     points = [name for name in tried if name in WITHOUT_CODE_LENGTH] if not isinstance(tried, Range) else []
     if goal == "elbo" and points:
-        raise UsageError(f"elbo means nothing for {', '.join(points)}, whose codes are points; take --goal psnr_db")
+        problem = f"elbo means nothing for {', '.join(points)}, whose codes are points"
+        raise UsageError(problem, remedy="take psnr_db ({goal})", arguments=("goal",))
 
 
 def _suggestion(config: Config, name: str, tried: Range | Sequence[Any]) -> Callable[[Any], Any]:
@@ -212,7 +217,7 @@ def _is_whole(config: Config, name: str) -> bool:
         return False
     if int in kinds and bool not in kinds:
         return True
-    raise UsageError(f"{name}: is not a number, so it has no range; give its values with --choice")
+    raise UsageError(f"{name}: is not a number, so it has no range", setting=name, remedy="give a list of its values")
 
 
 def _record(folder: Path, config: Config, space: Space, trials: int, goal: Goal) -> None:
@@ -224,7 +229,7 @@ def _record(folder: Path, config: Config, space: Space, trials: int, goal: Goal)
         before, there, _, their_goal = read_tune(folder)
         refuse_other_base(folder, before, config, plain)
         if list(there.items()) != list(space.items()) or their_goal != goal:
-            raise UsageError(f"{folder}: was begun with another search; choose another folder with --output")
+            raise elsewhere(f"{folder}: was begun with another search")
     write_record(folder / RECORD, config, {"goal": goal, "trials": trials, "space": plain})
 
 
@@ -236,19 +241,20 @@ def _study(optuna: Any, folder: Path, goal: Goal) -> tuple[Any, Any]:
     if not file.exists() and any(folder.glob("trial*")):
         raise UsageError(f"{folder}: was begun by an earlier version, which kept no {JOURNAL}; begin again elsewhere")
     try:
-        if file.exists() and not (content := file.read_bytes()).endswith(b"\n"):  # killed while it wrote
-            write_atomically(file, content[: content.rfind(b"\n") + 1])
-        Path(f"{file}.lock").unlink(missing_ok=True)  # of a process that was killed: this one holds the folder
-        storage = journal.JournalStorage(journal.JournalFileBackend(str(file), journal.JournalFileOpenLock(str(file))))
-        study = optuna.create_study(
-            storage=storage,
-            study_name=_STUDY,
-            load_if_exists=True,
-            direction="maximize" if goal in _MAXIMISED else "minimize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
-        )
-    except OSError as error:
-        raise TrainingError(f"{file}: cannot be written: {error.strerror}; the runs stay") from None
+        with writing(file):
+            if file.exists() and not (content := file.read_bytes()).endswith(b"\n"):  # killed while it wrote
+                write_file(file, content[: content.rfind(b"\n") + 1])
+            Path(f"{file}.lock").unlink(missing_ok=True)  # of a process that was killed: this one holds the folder
+            storage = journal.JournalStorage(
+                journal.JournalFileBackend(str(file), journal.JournalFileOpenLock(str(file)))
+            )
+            study = optuna.create_study(
+                storage=storage,
+                study_name=_STUDY,
+                load_if_exists=True,
+                direction="maximize" if goal in _MAXIMISED else "minimize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+            )
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise ModelError(f"{file}: damaged: {error}; begin again in another folder") from None
     return storage, study
@@ -282,7 +288,7 @@ def _run_trial(optuna: Any, study: Any, trial: Any, folder: Path, config: Config
         for row in run.rows():
             lags_behind(row)
         train_run(settings, run.path, go_on=command("tune", "--resume", folder), stop_at=lags_behind)
-        value = _goal_of(load_card(run.path).scores, goal)
+        value = _goal_of(ModelFolder.find(run.path).card.scores, goal)
     except TrainingInterrupted:
         raise
     except (TrainingError, ModelError) as error:
@@ -338,5 +344,5 @@ def _write_trials(folder: Path, study: Any, goal: Goal) -> tuple[Trial, ...]:
         for trial in study.trials
         if trial.state.is_finished()
     )
-    write_result(folder / TRIALS, csv_text([_row(trial, goal) for trial in trials]))
+    write_file(folder / TRIALS, csv_text([_row(trial, goal) for trial in trials]).encode())
     return trials

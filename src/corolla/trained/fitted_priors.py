@@ -17,8 +17,8 @@ from corolla.errors import UsageError
 from corolla.objectives import AUTO_ENCODERS
 from corolla.progress import ProgressDisplay
 from corolla.trained import BATCH_SIZE, TrainedModel, seeded_generator
-from corolla.trained.model_folder import PriorCard, find_model, save_prior
 from corolla.trained.own_images import own_images
+from corolla.trained.prior_file import PriorCard, save_prior
 
 ENOUGH_CODES = 10_000
 MOST_DRAWS = 10
@@ -69,7 +69,7 @@ def fit_prior(
     Raises:
         UsageError: no such prior or option; more components than codes; an extra is not installed.
         DataError: the images are not there, or have changed.
-        ModelError: the prior cannot be saved.
+        WriteError: the prior cannot be saved.
     """
     if check_prior_name(name) not in FITTED_PRIORS:
         raise UsageError(f"prior {name}: needs no fitting; those that are fitted are {', '.join(FITTED_PRIORS)}")
@@ -114,7 +114,7 @@ def fit_prior(
         log_prob_nats=reached,
         standard_log_prob_nats=standard,
     )
-    file = save_prior(find_model(model.path), prior, card) if save and model.path is not None else None
+    file = save_prior(model.folder, prior, card) if save and model.folder is not None else None
     model.fitted_priors[name] = prior
     return FittedPrior(prior, card, file)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from corolla.config import Config, ObjectiveConfig
-from corolla.distributions.posterior import ACTIVE_NATS
+from corolla.distributions.posterior import ACTIVE_NATS, active_latents
 from corolla.objectives.weights import TAKES_BETA, WITHOUT_CODE_LENGTH, beta_of
 
 BIT_NATS = math.log(2)
@@ -113,7 +113,7 @@ def _code(
         )
         return
     smallest, number = min(latent_kl_nats, default=0.0), config.network.latent_dim
-    dead = sum(not kl > ACTIVE_NATS for kl in latent_kl_nats)
+    dead = int((~active_latents(latent_kl_nats)).sum())
     free = 2 * objective.free_nats if objective.name == "free_bits" else 0.0
     if 0 < dead < number:
         fewer = f"network.latent_dim={number - dead} would do as well"

@@ -19,7 +19,7 @@ from corolla.files import replacing
 from corolla.pictures.grids import grid, save_picture
 from corolla.progress import ProgressDisplay
 from corolla.trained import TrainedModel
-from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.run_folder import RunFolder, versions
 from corolla.training.module import TrainingModule
 from corolla.training.validation import Evaluation, evaluate
@@ -36,8 +36,8 @@ SAMPLE_PICTURES = 10
 class TrainingInterrupted(TrainingError):  # noqa: N818 - it is not a fault
     """Ctrl-C or SIGTERM: the state is saved, and the message says how to go on."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
+    def __init__(self, problem: str, exit_code: int, **fields: Any) -> None:
+        super().__init__(problem, **fields)
         self.exit_code = exit_code
 
 
@@ -137,9 +137,10 @@ class Recorder(pl.Callback):
             trainer.should_stop = True
         elif stop is not None:
             raise TrainingInterrupted(
-                f"{signal.Signals(stop).name}: stopped at step {step} of {pl_module.total_steps}, all saved; "
-                f"go on with `{command('train', '--resume', self.run.path)}`",
+                f"{signal.Signals(stop).name}: stopped at step {step} of {pl_module.total_steps}, all saved",
                 128 + stop,
+                step=step,
+                remedy=f"go on with `{command('train', '--resume', self.run.path)}`",
             )
         self._tick = time.perf_counter()
 
@@ -267,7 +268,7 @@ class Recorder(pl.Callback):
         return ModelCard(self.config, step, evaluation.scores, evaluation.latent_kl_nats, data, versions())
 
     def _save_model(self, module: TrainingModule, evaluation: Evaluation, step: int) -> None:
-        save_model(self.run.model, module.best_weights, self._card(module, evaluation, step))
+        ModelFolder(self.run.model, self.run).save(module.best_weights, self._card(module, evaluation, step))
 
     def _save_samples(self, module: TrainingModule, step: int) -> None:
         every = self.config.training.samples_every

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import pickle
 import signal
 import threading
 import warnings
@@ -195,19 +194,10 @@ def _rank() -> int:
 
 
 def _read_finished(run: RunFolder, config: Config) -> bool | None:
-    """Whether the run had finished at its last checkpoint, or None before the first one.
-
-    Nothing of the file is kept: a system that forbids to replace a file in use must let training do so.
-    """
-    path = run.last_checkpoint
-    if not path.is_file():
+    """Whether the run had finished at its last checkpoint, or None before the first one."""
+    path, state = run.last_checkpoint, run.checkpoint_state()
+    if state is None:
         return None
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        state: dict[str, Any] = checkpoint["callbacks"][Recorder.__name__]
-    except (RuntimeError, KeyError, pickle.UnpicklingError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path}: damaged, or not a checkpoint of a run: {reason}; train a new run") from None
     theirs, ours = Config().flat() | state["settings"], config.flat()  # a setting that came later had its default
     names = sorted((theirs | ours).keys() - set(RETIRED))
     differing = [name for name in names if theirs.get(name) != ours.get(name)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from corolla.data.batches import to_float
 from corolla.distributions import bits_per_dim
-from corolla.distributions.posterior import ACTIVE_NATS
+from corolla.distributions.posterior import active_latents
 from corolla.models.vae import VAE
 from corolla.objectives import Objective
 
@@ -67,5 +67,5 @@ def evaluate(
     if p.discrete and objective.stochastic:  # an auto-encoder's terms bound no probability
         scores["bits_per_dim"] = bits_per_dim(scores["reconstruction"] + scores["kl"], x[0].numel())
     kl = (latent_kl / len(rows)).tolist()
-    scores["active_latents"] = float(sum(value > ACTIVE_NATS for value in kl))
+    scores["active_latents"] = float(active_latents(kl).sum())
     return Evaluation(scores, tuple(kl))

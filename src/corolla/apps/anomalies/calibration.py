@@ -10,27 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter
-from safetensors.numpy import save
+from pydantic import BeforeValidator, ConfigDict
 from sklearn.covariance import LedoitWolf
 
 from corolla.apps.anomalies.measures import Measures, measure
 from corolla.apps.anomalies.scoring import SCORES, Reference, ScoreName, Scores, mahalanobis, surprise
 from corolla.data import select_rows
 from corolla.errors import ModelError, UsageError
-from corolla.files import write_atomically
 from corolla.progress import ProgressDisplay
 from corolla.trained import TrainedModel, seeded_generator
+from corolla.trained.artefacts import Artefact
 from corolla.trained.encoding import batch_length
-from corolla.trained.model_folder import description, find_model, read_described
+from corolla.trained.model_folder import check_tensors
 from corolla.trained.own_images import own_images
 
-FILE_NAME = "anomalies.safetensors"
 LEAST_IMAGES = 6
 MOST_REFERENCE = 2048
 MOST_TRAINING = 10_000
@@ -69,7 +67,6 @@ class Calibration:
     normal: Scores
 
 
-_CARD = TypeAdapter(CalibrationCard)
 _ARRAYS = tuple(field.name for field in fields(Reference))
 
 
@@ -179,52 +176,54 @@ def _batches(
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
+CALIBRATION = Artefact(
+    "calibration",
+    "anomalies.safetensors",
+    CalibrationCard,
+    again=("anomalies", "--recalibrate", "--against", "{folder}"),
+)
+
+
 def calibration_file(model: TrainedModel) -> Path | None:
     """Where a model folder keeps a calibration, whether it is there or not; None of a model without a folder."""
-    return None if model.path is None else find_model(model.path) / FILE_NAME
+    return None if model.folder is None else model.folder.file(CALIBRATION)
 
 
 def save_calibration(model: TrainedModel, calibration: Calibration) -> Path:
     """Write a calibration into the model's folder, in place of an earlier one; whole or not at all. Returns the file.
 
     Raises:
-        ModelError: the model has no folder, or the file cannot be written.
+        ModelError: the model has no folder.
+        WriteError: the file cannot be written.
     """
     file = calibration_file(model)
     if file is None:
         raise ModelError("this model was never saved, so that its calibration has no place; save it first")
-    arrays = {name: np.array(getattr(calibration.reference, name), np.float64, order="C") for name in _ARRAYS}
-    arrays |= {f"normal.{name}": np.ascontiguousarray(values) for name, values in calibration.normal.items()}
-    try:
-        write_atomically(file, save(arrays, metadata=description("calibration", calibration.card)))
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be written: {error.strerror or error}") from None
-    return file
+    arrays = {name: np.array(getattr(calibration.reference, name), np.float64) for name in _ARRAYS}
+    arrays |= {f"normal.{name}": values for name, values in calibration.normal.items()}
+    return CALIBRATION.write(file, calibration.card, arrays)
 
 
 def load_calibration(model: TrainedModel) -> Calibration:
     """The calibration in the model's folder, bit for bit as it was saved.
 
     Raises:
-        ModelError: there is none; it is damaged; or it was made for other weights than there are now.
+        ModelError: there is none; it is damaged; or (StaleError) it was made with other weights than there are now.
     """
     file = calibration_file(model)
-    if file is None or not file.is_file():
+    if model.folder is None or file is None or not file.is_file():
         raise ModelError(f"{file or 'this model'}: not calibrated yet; do so with corolla.apps.anomalies.calibrate")
-    again = "make it anew with `corolla anomalies --recalibrate`"
-    card, arrays, _ = read_described(file, "calibration", _CARD, framework="numpy", again=again)
-    if card.weights_sha256 != model.card.weights_sha256:
-        raise ModelError(f"{file}: made for other weights than the model has now; {again}")
+    card, arrays = model.folder.read(CALIBRATION, model.card.weights_sha256)
     for name in ("elbo_mean", *(f"normal.{score}" for score in _ENDED)):
         arrays.pop(name, None)
-    _check_arrays(file, arrays, card, model, again)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    check_tensors(file, "calibration", tensors, _expected(card, model), CALIBRATION.remedy(file))
     reference = Reference(**{name: arrays[name] for name in _ARRAYS})
     return Calibration(card, reference, {name: arrays[f"normal.{name}"] for name in card.scores})
 
 
-def _check_arrays(
-    file: Path, arrays: dict[str, NDArray[Any]], card: CalibrationCard, model: TrainedModel, again: str
-) -> None:
+def _expected(card: CalibrationCard, model: TrainedModel) -> dict[str, torch.Tensor]:
+    """Tensors of the shapes that a calibration has."""
     columns = 7 if "excess" in card.scores else 6
     latents, size = model.latent_dim, (model.height, model.width)
     shapes: dict[str, tuple[int, ...]] = {
@@ -236,8 +235,4 @@ def _check_arrays(
         "joint_precision": (columns, columns),
         "parts": (2, 2),
     } | {f"normal.{name}": (card.calibration_images,) for name in card.scores}
-    for name in sorted(shapes.keys() ^ arrays.keys()):
-        raise ModelError(f"{file}: array {name} is {'missing' if name in shapes else 'not part of it'}; {again}")
-    for name, array in arrays.items():
-        if array.shape != shapes[name] or array.dtype != np.float64 or not np.isfinite(array).all():
-            raise ModelError(f"{file}: array {name} is not {shapes[name]} of finite numbers; {again}")
+    return {name: torch.empty(shape, dtype=torch.float64, device="meta") for name, shape in shapes.items()}

@@ -14,8 +14,8 @@ from corolla.apps.anomalies.calibration import Calibration
 from corolla.apps.anomalies.measures import measure
 from corolla.apps.anomalies.scoring import ScoreName, Scores, check_rate, check_score, p_values
 from corolla.data.listing import Entry, list_images
-from corolla.errors import ModelError
 from corolla.trained import Images, TrainedModel
+from corolla.trained.artefacts import check_weights
 from corolla.trained.encoding import OnError, in_threads, read_batch, warn
 
 
@@ -112,8 +112,8 @@ def find_anomalies(
 
 
 def _check(model: TrainedModel, calibration: Calibration, score: str, fpr: float) -> ScoreName:
-    if calibration.card.weights_sha256 != model.card.weights_sha256:
-        raise ModelError("the calibration was made for another model; make one for this model with `calibrate`")
+    remedy = "make one for this model with `calibrate`"
+    check_weights("the calibration", calibration.card.weights_sha256, model.card.weights_sha256, remedy)
     name = check_score(score, calibration.card.scores)
     check_rate(fpr, calibration.card.calibration_images)
     return name

@@ -82,7 +82,8 @@ def write_anomalies(
 
     Raises:
         UsageError: the folder is not empty, or as `find_anomalies`.
-        DataError: no image can be read, one cannot and on_error is "refuse", or the folder cannot be written to.
+        DataError: no image can be read, or one cannot and on_error is "refuse".
+        WriteError: the folder cannot be written to.
         ModelError: as `find_anomalies`.
     """
     folder = Path(folder)

@@ -29,8 +29,8 @@ from corolla.apps.compression.coder import decode_points, encode_points, stream_
 from corolla.apps.compression.container import FINGERPRINT_BYTES, LARGEST_BLOCK, Header, Reader, Writer
 from corolla.apps.compression.grid import PER_OCTAVE, Grid, grid_of, reference_exponents
 from corolla.apps.compression.residual import decode_residual
-from corolla.errors import CorollaError, DataError, ModelError, UsageError
-from corolla.files import replacing
+from corolla.errors import DataError, ModelError, UsageError
+from corolla.files import replacing, writing
 from corolla.objectives.weights import WITHOUT_CODE_LENGTH
 from corolla.trained import Images, Picture, TrainedModel
 from corolla.trained.model_folder import ModelCard
@@ -94,21 +94,17 @@ def compress(
         UsageError: there are no images, an array is not that of images, the step cannot be, or the extra is missing.
         DataError: an image cannot be read.
         ModelError: the model cannot compress: it has no prior, no record of its KL, or was never saved.
-        CorollaError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     stream_coders()  # refuses a missing extra before anything is read or written
     header = Header(fingerprint(model.card), scale_of(step), named=names)
     if not isinstance(output, str | Path):
         return _write(model, images, output, header, on_error, progress)
     output = Path(output)
-    try:
+    with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         with replacing(output) as temporary, temporary.open("wb") as file:
             return _write(model, images, file, header, on_error, progress)
-    except BrokenPipeError:
-        raise  # whoever read the progress has gone
-    except OSError as error:
-        raise CorollaError(f"{output}: cannot be written: {error.strerror}; choose another place") from error
 
 
 def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[Block]:

@@ -77,7 +77,8 @@ def write_features(
     Raises:
         UsageError: The name's ending is none of the two, an extra is missing, there is no such engine, workers is below
             1 or given for Ray, or no images given.
-        DataError: An image cannot be read and on_error is "refuse", or none can be; or the file cannot be written.
+        DataError: An image cannot be read and on_error is "refuse", or none can be.
+        WriteError: The file cannot be written.
         ModelError: The model was never saved, or its codes are not finite.
     """
     output = Path(output)
