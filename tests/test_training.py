@@ -146,12 +146,12 @@ from corolla.training.recorder import Recorder
 from corolla.config import Config
 import os, signal
 run, kill_at, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-before = Recorder.on_train_batch_end
+before = Recorder.after_step
 def and_kill(self, trainer, *rest):
     before(self, trainer, *rest)
     if trainer.global_step == kill_at:
         os.kill(os.getpid(), number)
-Recorder.on_train_batch_end = and_kill
+Recorder.after_step = and_kill
 try:
     if len(sys.argv) > 4:
         training.fit(Config.from_yaml(sys.argv[4]), run)
@@ -294,7 +294,7 @@ def test_the_first_step_with_a_loss_that_is_not_finite_is_named(
 ) -> None:
     run = tmp_path / "run"
     config = small(training__evaluate_every=20, training__checkpoint_every=3)
-    train_step, at_end = TrainingModule.training_step, Recorder.on_train_batch_end
+    train_step, at_end = TrainingModule.training_step, Recorder.after_step
 
     def spoilt(self: TrainingModule, *arguments: Any) -> torch.Tensor:
         loss = train_step(self, *arguments)
@@ -311,7 +311,7 @@ def test_the_first_step_with_a_loss_that_is_not_finite_is_named(
     monkeypatch.setattr(TrainingModule, "training_step", spoilt)
     if killed:
         with monkeypatch.context() as patch:
-            patch.setattr(Recorder, "on_train_batch_end", failing)
+            patch.setattr(Recorder, "after_step", failing)
             with pytest.raises(TrainingError, match="broken"):
                 corolla.fit(config, run)
     with pytest.raises(TrainingError, match=r"the loss is not finite at step 11; .*last good checkpoint"):
@@ -336,7 +336,7 @@ def test_a_damaged_record_is_rebuilt_when_a_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path, damage: bytes | None
 ) -> None:
     run = RunFolder(tmp_path / "run")
-    at_end = Recorder.on_train_batch_end
+    at_end = Recorder.after_step
 
     def failing(self: Recorder, trainer: Any, *rest: Any) -> None:
         at_end(self, trainer, *rest)
@@ -344,7 +344,7 @@ def test_a_damaged_record_is_rebuilt_when_a_run_goes_on(
             raise OSError(5, "broken")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "on_train_batch_end", failing)
+        patch.setattr(Recorder, "after_step", failing)
         with pytest.raises(TrainingError, match="broken"):
             corolla.fit(small(training__checkpoint_every=15), run.path)
     if damage is None:

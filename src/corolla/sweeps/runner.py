@@ -10,7 +10,7 @@ from typing import Any
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, command
 from corolla.pictures.grids import save_picture
-from corolla.progress import say
+from corolla.progress import Progress, say
 from corolla.sweeps.grid import Point, axes_of, expand, value_text
 from corolla.sweeps.pictures import curve, reconstructions
 from corolla.sweeps.record import free_folder, held, read_record, refuse_other_base, write_record, write_result
@@ -32,7 +32,13 @@ class Sweep:
     failures: Mapping[str, str]
 
 
-def sweep(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str | None = None) -> Sweep:
+def sweep(
+    config: Config,
+    axes: Mapping[str, Sequence[Any]],
+    output: Path | str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Sweep:
     """Train a grid: every combination of some settings' values.
 
     Leaves in the folder a run folder for each point, `sweep.yaml` with what was asked for, `sweep.csv` with a row for
@@ -44,6 +50,7 @@ def sweep(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str 
         config: the settings that all runs share.
         axes: the values of each other setting by its dotted name, such as {"objective.beta": [1, 4], "seed": [1, 2]}.
         output: the folder; by default a new one under `runs/`.
+        progress: that of `training.fit`, for each run.
 
     Raises:
         UsageError: an impossible value or combination, before anything is trained; or the folder is of another grid.
@@ -60,7 +67,8 @@ def sweep(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str 
         for number, point in enumerate(points, start=1):
             say(f"run {number} of {len(points)}: {point.name}")
             try:
-                train_run(point.config, folder / point.name, go_on=command("sweep", "--resume", folder))
+                again = command("sweep", "--resume", folder)
+                train_run(point.config, folder / point.name, go_on=again, progress=progress)
                 results.append(read_result(point, folder / point.name))
             except TrainingInterrupted:
                 raise
@@ -84,7 +92,9 @@ def read_sweep(folder: Path | str) -> tuple[Config, dict[str, list[Any]]]:
     return config, axes
 
 
-def train_run(config: Config, run: Path, *, go_on: str, stop_at: StopRule | None = None) -> None:
+def train_run(
+    config: Config, run: Path, *, go_on: str, stop_at: StopRule | None = None, progress: Progress | None = None
+) -> None:
     """Train a run, or go on with it; a finished one is left as it is.
 
     Raises:
@@ -93,9 +103,9 @@ def train_run(config: Config, run: Path, *, go_on: str, stop_at: StopRule | None
     """
     try:
         if RunFolder(run).config_file.is_file():
-            resume(run, stop_at=stop_at)
+            resume(run, stop_at=stop_at, progress=progress)
         else:
-            fit(config, run, stop_at=stop_at)
+            fit(config, run, stop_at=stop_at, progress=progress)
     except TrainingInterrupted as stopped:
         what = str(stopped).split("; go on with")[0]
         raise TrainingInterrupted(f"{run.name}: {what}; go on with `{go_on}`", stopped.exit_code) from None

@@ -19,7 +19,7 @@ import numpy as np
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, command, missing_extra
 from corolla.objectives.weights import WITHOUT_CODE_LENGTH
-from corolla.progress import say
+from corolla.progress import Progress, say
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
 from corolla.sweeps.record import free_folder, held, read_record, refuse_other_base, write_record, write_result
@@ -89,6 +89,7 @@ def tune(
     *,
     trials: int = 20,
     goal: Goal = "elbo",
+    progress: Progress | None = None,
 ) -> Tuning:
     """Search for good settings: a tree-structured Parzen estimator proposes, a median rule ends what lags behind.
 
@@ -103,6 +104,7 @@ def tune(
         trials: how many runs there are in the end.
         goal: elbo makes distortion + rate small, which compares runs of different β; psnr_db makes PSNR large; loss
             makes the loss small, and is for searches that leave the objective as it is. All on the evaluation split.
+        progress: that of `training.fit`, for each run.
 
     Raises:
         UsageError: the extra is missing, a setting, range or goal is impossible, or the folder is of another search.
@@ -127,7 +129,7 @@ def tune(
             if trial.state != "failed":
                 study.add_trial(_told(optuna, trial, distributions, goal))
         for number in range(len(done), trials):
-            done.append(_run_trial(optuna, study, folder, config, distributions, number, goal))
+            done.append(_run_trial(optuna, study, folder, config, distributions, number, goal, progress))
             write_result(folder / TRIALS, csv_text([_row(trial, goal) for trial in done]))
     complete = [trial for trial in done if trial.state == "complete" and trial.value is not None]
     sign = -1 if goal in _MAXIMISED else 1
@@ -221,7 +223,14 @@ def _record(folder: Path, config: Config, space: Space, trials: int, goal: Goal)
 
 
 def _run_trial(
-    optuna: Any, study: Any, folder: Path, config: Config, distributions: Mapping[str, Any], number: int, goal: Goal
+    optuna: Any,
+    study: Any,
+    folder: Path,
+    config: Config,
+    distributions: Mapping[str, Any],
+    number: int,
+    goal: Goal,
+    progress: Progress | None,
 ) -> Trial:
     """Train one trial to its end, or until the pruner ends it."""
     run = RunFolder(folder / f"trial-{number:03d}")
@@ -254,7 +263,8 @@ def _run_trial(
     try:
         for row in run.rows():
             lags_behind(row)
-        train_run(settings, run.path, go_on=command("tune", "--resume", folder), stop_at=lags_behind)
+        again = command("tune", "--resume", folder)
+        train_run(settings, run.path, go_on=again, stop_at=lags_behind, progress=progress)
         value = _goal_of(load_card(run.path).scores, goal)
     except TrainingInterrupted:
         raise
