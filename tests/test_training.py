@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -23,12 +24,12 @@ from corolla import training
 from corolla.config import Config
 from corolla.distributions import LIKELIHOODS
 from corolla.errors import ModelError, TrainingError, UsageError
-from corolla.models.vae import build_model
 from corolla.objectives import OBJECTIVES
 from corolla.trained.model_folder import load_card
 from corolla.trained.run_folder import RunFolder
-from corolla.training.module import TrainingModule
+from corolla.training.loop import BatchLoss
 from corolla.training.recorder import Recorder
+from corolla.training.state import TrainingState, schedule
 
 
 @pytest.fixture(autouse=True)
@@ -56,11 +57,19 @@ def small(**changes: Any) -> Config:
     return config.updated({name.replace("__", "."): value for name, value in changes.items()})
 
 
+PARTS = ("step", "model", "average", "companion", "optimizer")
+"""Of a checkpoint, what moves."""
+
+
 def outcome(run: Path) -> dict[str, Any]:
     """Everything a run leaves that the seed decides."""
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     rows = [{k: v for k, v in row.items() if k != "train_seconds"} for row in RunFolder(run).rows()]
-    return {"rows": rows, "model": load_file(run / "model" / "model.safetensors"), "last": checkpoint["state_dict"]}
+    return {
+        "rows": rows,
+        "model": load_file(run / "model" / "model.safetensors"),
+        "last": {name: checkpoint[name] for name in PARTS},
+    }
 
 
 def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -147,10 +156,11 @@ from corolla.config import Config
 import os, signal
 run, kill_at, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 before = Recorder.after_step
-def and_kill(self, trainer, *rest):
-    before(self, trainer, *rest)
-    if trainer.global_step == kill_at:
+def and_kill(self, terms):
+    last = before(self, terms)
+    if self.state.step == kill_at:
         os.kill(os.getpid(), number)
+    return last
 Recorder.after_step = and_kill
 try:
     if len(sys.argv) > 4:
@@ -248,7 +258,7 @@ def test_a_checkpoint_from_before_a_setting_came_had_its_default(finished: Path,
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    del checkpoint["callbacks"][Recorder.__name__]["settings"]["training.samples_every"]
+    del checkpoint["settings"]["training.samples_every"]
     torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
     assert training.is_finished(run)
 
@@ -284,8 +294,21 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
         corolla.fit(config, tmp_path / "run")
     assert "\n" not in str(caught.value)
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    for name, tensor in checkpoint["state_dict"].items():
+    for name, tensor in checkpoint["model"].items():
         assert torch.isfinite(tensor).all(), name
+
+
+def fail_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk fail after a step."""
+    after_step = Recorder.after_step
+
+    def failing(self: Recorder, terms: torch.Tensor) -> bool:
+        last = after_step(self, terms)
+        if self.state.step == step:
+            raise OSError(5, "broken")
+        return last
+
+    monkeypatch.setattr(Recorder, "after_step", failing)
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -294,24 +317,16 @@ def test_the_first_step_with_a_loss_that_is_not_finite_is_named(
 ) -> None:
     run = tmp_path / "run"
     config = small(training__evaluate_every=20, training__checkpoint_every=3)
-    train_step, at_end = TrainingModule.training_step, Recorder.after_step
+    forward = BatchLoss.forward
 
-    def spoilt(self: TrainingModule, *arguments: Any) -> torch.Tensor:
-        loss = train_step(self, *arguments)
-        if self.trainer.global_step + 1 in (11, 13):
-            assert self.terms is not None
-            self.terms = self.terms * float("nan")
-        return loss
+    def spoilt(self: BatchLoss, batch: torch.Tensor, step: int) -> tuple[torch.Tensor, ...]:
+        loss, terms, latents = forward(self, batch, step)
+        return loss, terms * float("nan") if step + 1 in (11, 13) else terms, latents
 
-    def failing(self: Recorder, trainer: Any, *rest: Any) -> None:
-        at_end(self, trainer, *rest)
-        if trainer.global_step == 7:
-            raise OSError(5, "broken")
-
-    monkeypatch.setattr(TrainingModule, "training_step", spoilt)
+    monkeypatch.setattr(BatchLoss, "forward", spoilt)
     if killed:
         with monkeypatch.context() as patch:
-            patch.setattr(Recorder, "after_step", failing)
+            fail_after(7, patch)
             with pytest.raises(TrainingError, match="broken"):
                 corolla.fit(config, run)
     with pytest.raises(TrainingError, match=r"the loss is not finite at step 11; .*last good checkpoint"):
@@ -319,14 +334,14 @@ def test_the_first_step_with_a_loss_that_is_not_finite_is_named(
 
 
 def test_weights_that_are_not_finite_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = TrainingModule.optimizer_step
+    advance = TrainingState.advance
 
-    def spoilt(self: TrainingModule, *arguments: Any, **options: Any) -> None:
-        step(self, *arguments, **options)
-        if self.trainer.global_step == 3:  # it counts the step afterwards
+    def spoilt(self: TrainingState, *arguments: Any, **options: Any) -> None:
+        advance(self, *arguments, **options)
+        if self.step == 4:
             next(self.vae.parameters()).data.fill_(float("inf"))
 
-    monkeypatch.setattr(TrainingModule, "optimizer_step", spoilt)
+    monkeypatch.setattr(TrainingState, "advance", spoilt)
     with pytest.raises(TrainingError, match=r"step 4 left weights not finite; .*nothing was saved"):
         corolla.fit(small(training__max_steps=4), tmp_path / "run")
 
@@ -336,15 +351,8 @@ def test_a_damaged_record_is_rebuilt_when_a_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path, damage: bytes | None
 ) -> None:
     run = RunFolder(tmp_path / "run")
-    at_end = Recorder.after_step
-
-    def failing(self: Recorder, trainer: Any, *rest: Any) -> None:
-        at_end(self, trainer, *rest)
-        if trainer.global_step == 16:
-            raise OSError(5, "broken")
-
     with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "after_step", failing)
+        fail_after(16, patch)
         with pytest.raises(TrainingError, match="broken"):
             corolla.fit(small(training__checkpoint_every=15), run.path)
     if damage is None:
@@ -364,11 +372,13 @@ def test_a_diverging_discriminator_is_named(tmp_path: Path) -> None:
         corolla.fit(config, tmp_path / "run")
 
 
-def test_a_controller_that_cannot_reach_its_target_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_controller_that_cannot_reach_its_target_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("corolla"), "propagate", True)  # the command, of other tests, turns it off
     corolla.fit(small(objective__name="control_vae", objective__target_nats=1000.0), tmp_path / "run")
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: the controller")]
-    assert len(said) == 1
-    assert "below the target of 1000 nats" in said[0]
+    (said,) = [record.message for record in caplog.records]
+    assert "below the target of 1000 nats" in said
 
 
 def test_early_stopping_counts_evaluations_without_improvement(tmp_path: Path) -> None:
@@ -477,7 +487,7 @@ def test_a_checkpoint_is_not_kept_in_use_while_its_run_goes_on(tmp_path: Path, m
     def train(*_arguments: object, **_options: object) -> None:
         seen.append("last.ckpt" in maps.read_text())
 
-    monkeypatch.setattr("corolla.training.trainer._train", train)
+    monkeypatch.setattr("corolla.training.runs._train", train)
     training.resume(tmp_path / "run")
     assert seen == [False]
 
@@ -549,8 +559,8 @@ def test_a_perceptual_term_is_trained_with_and_not_saved(tmp_path: Path) -> None
     last = rows[-1]
     distance = (float(last["loss"]) - float(last["reconstruction"]) - 4 * float(last["kl"])) / 20
     assert 0 < distance < 12
-    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    assert not [name for name in saved if "distance" in name or "network" in name]
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert not [name for name in [*saved["model"], *saved["companion"]] if "distance" in name or "network" in name]
     assert model.sample(1, seed=0).shape == (1, 16, 16, 3)
     with pytest.raises(UsageError, match="at least 16 pixels"):
         training.resolve(small(objective__perceptual=1.0, data__size=[12, 16], network__patch=4))
@@ -564,10 +574,8 @@ def test_the_loss_counts_what_the_objective_says(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_warms_up_rests_and_falls() -> None:
-    config = small(training__warmup_steps=4, training__decay_start=0.5, training__max_steps=20)
-    data = training.prepare(config)
-    module = TrainingModule(config, build_model(config), data)
-    factors = [module.learning_rate_factor(step) for step in range(21)]
+    config = small(training__warmup_steps=4, training__decay_start=0.5)
+    factors = [schedule(config.training, step, 20) for step in range(21)]
     assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert factors[5:11] == pytest.approx([1.0] * 6)
     assert factors[15] == pytest.approx(0.5)

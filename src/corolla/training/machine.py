@@ -85,10 +85,14 @@ def deterministic() -> Iterator[None]:
 
 @contextmanager
 def _silent_lightning() -> Iterator[None]:
-    chatter = logging.getLogger("lightning.fabric")
-    level = chatter.level
-    chatter.setLevel(logging.ERROR)
+    chatter = [
+        logging.getLogger(f"lightning.{package}") for package in ("fabric", "pytorch")
+    ]  # one speaks by the other
+    levels = [logger.level for logger in chatter]
+    for logger in chatter:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        chatter.setLevel(level)
+        for logger, level in zip(chatter, levels, strict=True):
+            logger.setLevel(level)
