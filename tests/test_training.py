@@ -247,6 +247,90 @@ def test_several_processes_share_the_one_new_run_that_the_first_has_made(tmp_pat
     assert load_card(run).data["training_images"] == 96
 
 
+AGREE = """
+import json, sys, torch
+from pathlib import Path
+from corolla import training
+from corolla.config import Config
+from corolla.training.recorder import Recorder
+run, seen, after_step = Path(sys.argv[2]), [], Recorder.after_step
+def and_note(self, terms):
+    seen.append(terms)
+    last = after_step(self, terms)
+    if last:
+        left = {"state": self.state.state_dict(), "seen": torch.stack(seen)}
+        torch.save(left, f"{sys.argv[3]}-{self.fabric.global_rank}")
+    return last
+Recorder.after_step = and_note
+training.fit(Config.from_yaml(sys.argv[1]), run)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="PyTorch cannot connect processes there")
+def test_two_processes_agree_and_report_their_average(tmp_path: Path) -> None:
+    config = small(
+        objective__name="factor_vae",
+        objective__discriminator_width=8,
+        training__max_steps=5,
+        training__evaluate_every=5,
+        training__devices=2,
+        training__accelerator="cpu",
+    )
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    (tmp_path / "script.py").write_text(AGREE)
+    line = [sys.executable, "script.py", "config.yaml", "run", "process"]
+    environment = os.environ | {"PYTHONPATH": str(Path(corolla.__file__).parents[1])}
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"process-{rank}", weights_only=True) for rank in (0, 1))
+    assert_equal(first["state"], second["state"], "state")
+    assert not torch.equal(first["seen"], second["seen"])  # each has its own images
+    (row,) = RunFolder(tmp_path / "run").rows()
+    expected = torch.stack([first["seen"], second["seen"]]).mean((0, 1)).tolist()
+    shown = [float(row[name]) for name in ("train_loss", "train_reconstruction", "train_kl")]
+    assert shown == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("objective", ["beta_vae", "factor_vae"])
+def test_a_checkpoint_of_lightnings_trainer_goes_on_as_it_would_have_done(objective: str, tmp_path: Path) -> None:
+    config = small(
+        objective__name=objective,
+        objective__discriminator_width=8,
+        training__checkpoint_every=5,
+        training__max_steps=14,
+    )
+    corolla.fit(config, tmp_path / "whole")
+    run = RunFolder(tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        fail_after(10, patch)
+        with pytest.raises(TrainingError, match="broken"):
+            corolla.fit(config, run.path)
+    ours = torch.load(run.last_checkpoint, weights_only=True)
+    weights = {"vae": ours["model"], "averaged": ours["average"], "companion": ours["companion"]}
+    theirs = {
+        "global_step": ours["step"],
+        "state_dict": {f"{part}.{name}": value for part in weights for name, value in weights[part].items()},
+        "optimizer_states": [ours["optimizer"]],
+        "lr_schedulers": [{"last_epoch": ours["step"]}],
+        "callbacks": {"Recorder": ours["record"] | {"settings": ours["settings"]}},
+    }
+    torch.save(theirs, run.last_checkpoint)
+    training.resume(run.path)
+    assert_same(outcome(tmp_path / "whole"), outcome(run.path))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_in_each_precision(precision: str, tmp_path: Path) -> None:
+    moved = []
+    for name, norm in (("free", None), ("clipped", 1e-9)):
+        config = small(training__max_steps=2, training__precision=precision, training__clip_norm=norm)
+        corolla.fit(config, tmp_path / name)
+        moments = outcome(tmp_path / name)["last"]["optimizer"]["state"]
+        moved.append(max(float(moment["exp_avg"].abs().max()) for moment in moments.values()))
+    assert moved[1] <= 1e-9 < moved[0]
+
+
 def test_resuming_a_finished_run_changes_nothing(finished: Path) -> None:
     before = outcome(finished)
     model = training.resume(finished)

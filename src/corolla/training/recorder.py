@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.loggers import Logger
+from lightning.fabric.loggers.logger import Logger
 from torch import Tensor
 
 from corolla.config import Config
@@ -177,7 +177,8 @@ class Recorder:
     def _of_all(self, value: Tensor, operation: str = "mean") -> Tensor:
         """A value of all processes together."""
         value = self.fabric.to_device(value.long() if value.dtype == torch.bool else value.clone())
-        reduced: Tensor = self.fabric.all_reduce(value, reduce_op=operation)
+        reduced = self.fabric.all_reduce(value, reduce_op=operation)
+        assert isinstance(reduced, Tensor)
         return reduced
 
     def _told_to_stop(self) -> bool:
@@ -248,7 +249,7 @@ class Recorder:
         self.evaluations_since_best = 0 if improved else self.evaluations_since_best + 1
         self.sums, self.summed, self._finite = None, 0, None
 
-    def _write_row(self, evaluation: Evaluation, trained: tuple[float, float, float]) -> None:
+    def _write_row(self, evaluation: Evaluation, trained: list[float]) -> None:
         state = self.state
         row = {
             "step": state.step,

@@ -76,7 +76,7 @@ class TrainingState:
             assert self.training.ema_decay is not None
             # A young average follows quickly, so that it does not remember the random start.
             decay = min(self.training.ema_decay, (1 + self.step) / (10 + self.step))
-            get_ema_multi_avg_fn(decay)(*self._averaged, None)
+            get_ema_multi_avg_fn(decay)(*self._averaged, None)  # type: ignore[no-untyped-call]
             for average, current in zip(self.average.buffers(), self.vae.buffers(), strict=True):
                 average.copy_(current)
         self.step += 1
