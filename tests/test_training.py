@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
@@ -457,9 +456,8 @@ def test_a_diverging_discriminator_is_named(tmp_path: Path) -> None:
 
 
 def test_a_controller_that_cannot_reach_its_target_says_so_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("corolla"), "propagate", True)  # the command, of other tests, turns it off
     corolla.fit(small(objective__name="control_vae", objective__target_nats=1000.0), tmp_path / "run")
     (said,) = [record.message for record in caplog.records]
     assert "below the target of 1000 nats" in said

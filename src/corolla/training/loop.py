@@ -18,8 +18,9 @@ def train(
 ) -> None:
     """Train from the first step, or from that of the run's checkpoint, until the recorder says that it is enough.
 
-    Each process trains on its share of a step's images, and the gradients are averaged. An objective that compares the
-    images of a batch (beta_tcvae, factor_vae, dip_vae_i, dip_vae_ii, info_vae, free_bits) sees those of its process.
+    Each process trains on its share of a step's images, and the gradients are averaged. So an objective whose terms are
+    no averages over images (beta_tcvae, capacity_vae, dip_vae_i, dip_vae_ii, factor_vae, free_bits, info_vae) has them
+    of the share of each process.
     """
     model, optimizer = fabric.setup(BatchLoss(config, state, len(batches.rows), fabric.global_rank), state.optimizer)
     state.to(fabric.device)
@@ -48,11 +49,12 @@ class BatchLoss(nn.Module):
         super().__init__()
         self.vae = state.vae
         self.state = state  # no module: what the companion learns is not the optimiser's
-        self.config, self.data_size, self.rank = config, data_size, rank
+        self.config, self.settings = config, config.objective.filled
+        self.data_size, self.rank = data_size, rank
 
     def forward(self, batch: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """The loss; with it loss, reconstruction and KL as one tensor, and the latents, both detached."""
-        data, settings, objective = self.config.data, self.config.objective.filled, self.state.objective
+        data, settings, objective = self.config.data, self.settings, self.state.objective
         entropy = (self.config.seed, step, self.rank)
         seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
         torch.manual_seed(seed)

@@ -215,16 +215,15 @@ class Recorder:
         )
 
     def _show(self, terms: Tensor, since: int) -> None:
-        loss, reconstruction, kl = terms.tolist()
+        loss, _, kl = terms.tolist()
         step, now = self.state.step, time.perf_counter()
         if not np.isfinite(loss) and self.fabric.world_size == 1:  # several processes look together
             self._check_finite()
         images = (step - since) * self.config.training.batch_size * self.fabric.world_size
-        evaluated = f" (evaluation {self.rows[-1]['loss']:.1f})" if self.rows else ""
+        evaluated = f"  evaluation {self.rows[-1]['loss']:.1f}" if self.rows else ""
         self.progress.update(
             step,
-            f"loss {loss:.1f}{evaluated}  distortion {reconstruction:.1f}  rate {kl:.1f} nats  "
-            f"{images / max(1e-9, now - self._shown_at):.0f} images/s",
+            f"loss {loss:.1f}{evaluated}  rate {kl:.1f} nats  {images / max(1e-9, now - self._shown_at):.0f} images/s",
         )
         self._shown_at, self._shown_step = now, step
 
