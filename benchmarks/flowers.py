@@ -20,6 +20,7 @@ from pathlib import Path
 
 import corolla
 from corolla.config import Config, preset
+from corolla.progress import ProgressDisplay
 from corolla.trained.run_folder import RunFolder
 from environment import describe, markdown_table
 
@@ -54,7 +55,7 @@ def main() -> None:
         if arguments.max_steps:
             config = config.updated({"training.max_steps": arguments.max_steps})
         run = RunFolder(arguments.runs / name)
-        model = corolla.fit(config, run.path, force=True)
+        model = corolla.fit(config, run.path, force=True, progress=ProgressDisplay("training"))
         history = run.rows()
         last = history[-1]
         if name == "notebook":

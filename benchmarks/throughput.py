@@ -10,7 +10,6 @@ machine's speed drifts.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import statistics
 import tempfile
 import time
@@ -84,8 +83,7 @@ def main() -> None:
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(arguments.pairs):
-            with contextlib.redirect_stderr(None):
-                ours = corolla_train(config, arguments.steps, Path(folder))
+            ours = corolla_train(config, arguments.steps, Path(folder))
             rounds.append((*ours, bare_loop(config, images, arguments.steps)))
     print(describe())
     print()

@@ -203,7 +203,7 @@ def test_a_half_trained_run_is_not_scored(cli: Cli) -> None:
     code, _, _ = cli("train", *SETTINGS, "--run", "half")
     assert code == 0
     state = torch.load("half/checkpoints/last.ckpt", weights_only=True)
-    state["callbacks"]["Recorder"]["finished"] = False
+    state["record"]["finished"] = False
     torch.save(state, "half/checkpoints/last.ckpt")
     for command in (["evaluate", "half"], ["compare", "half", "half/model"]):
         code, _, err = cli(*command)

@@ -171,7 +171,7 @@ def test_training_on_pixels_at_hand_is_training_on_their_source(tmp_path: Path) 
         }
     )
     (tmp_path / "here").mkdir()
-    run, here = corolla.fit(config, tmp_path / "run"), fit_cache(config, prepare(config), tmp_path / "here", quiet=True)
+    run, here = corolla.fit(config, tmp_path / "run"), fit_cache(config, prepare(config), tmp_path / "here")
     assert run.card == here.card  # with the SHA-256 of the weights
 
 

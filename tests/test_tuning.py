@@ -139,14 +139,15 @@ def test_without_the_extra_one_line_says_how_to_add_it(
 
 def die_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail as a killed process would, with nothing saved, after so many steps."""
-    before, done = Recorder.on_train_batch_end, iter(range(1, 10**6))
+    before, done = Recorder.after_step, iter(range(1, 10**6))
 
-    def or_die(self: Recorder, *arguments: Any) -> None:
-        before(self, *arguments)
+    def or_die(self: Recorder, *arguments: Any) -> bool:
+        last = before(self, *arguments)
         if next(done) == steps:
             raise RuntimeError("died")
+        return last
 
-    monkeypatch.setattr(Recorder, "on_train_batch_end", or_die)
+    monkeypatch.setattr(Recorder, "after_step", or_die)
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from corolla.data.cache import ImageCache, cache_in_memory
 from corolla.errors import TrainingError, UsageError
 from corolla.files import temporary_folder
 from corolla.objectives import AUTO_ENCODERS
+from corolla.progress import ProgressDisplay
 from corolla.trained import TrainedModel
 from corolla.trained.model_folder import pack_model, unpack_model
 from corolla.trained.run_folder import RunFolder
@@ -294,10 +295,8 @@ def _train(config: Config, data: ImageCache, *, verbose: bool) -> tuple[TrainedM
 
     try:
         with _TURN, temporary_folder() as folder:
-            model = fit_cache(config, data, folder, quiet=not verbose)
+            model = fit_cache(config, data, folder, progress=ProgressDisplay("training") if verbose else None)
             rows = RunFolder(folder).rows()
-    except SystemExit:
-        raise KeyboardInterrupt from None  # what Lightning makes of a second Ctrl-C
     except TrainingInterrupted as interrupted:
         stopped_by = interrupted.exit_code - 128
     else:

@@ -49,6 +49,7 @@ def demo(
         raise UsageError(f"{output}: holds {there[0]}, but no demo; choose another folder with --output")
     from corolla.config import preset
     from corolla.files import write_file
+    from corolla.progress import ProgressDisplay
     from corolla.report import write_report
     from corolla.training import fit
 
@@ -58,7 +59,7 @@ def demo(
     if quick:
         config = config.updated({"training.max_steps": QUICK_STEPS})
     _refuse_other_run(run, config)
-    model = fit(config, run, force=True)
+    model = fit(config, run, force=True, progress=ProgressDisplay("training"))
     images = _held_out(config)
     _write_pictures(output, model, images)
     if not quick:

@@ -38,7 +38,15 @@ from corolla.errors import CorollaError, UsageError
 BROKEN_PIPE = 128 + 13
 INTERRUPTED = 128 + 2
 
-_WARNINGS = logging.StreamHandler()
+
+class _Warnings(logging.Handler):
+    """Writes to what is standard error now: another one than at import, or the lines above a live bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+_WARNINGS = _Warnings()
 _WARNINGS.setFormatter(logging.Formatter("corolla: %(message)s"))
 
 app = App(
@@ -145,7 +153,6 @@ def _pointer(error: CorollaError | CycloptsError) -> str:
 
 
 def _show_warnings_of_corolla() -> None:
-    _WARNINGS.stream = sys.stderr  # which may be another one than at the last call
     log = logging.getLogger("corolla")
     log.addHandler(_WARNINGS)
     log.propagate = False

@@ -194,10 +194,12 @@ def compare(  # noqa: D417, the flags describe themselves
     _check_counts(samples, images)
     paths = list(runs)
     if family:
+        from corolla.progress import ProgressDisplay
         from corolla.sweeps.family import train_family
 
         output = output or Path("runs") / "family"
-        trained = train_family(build_config(preset, config, flags, set_), _seeds(seeds), output)
+        base = build_config(preset, config, flags, set_)
+        trained = train_family(base, _seeds(seeds), output, progress=ProgressDisplay("training"))
         paths = [*(run for runs_of_one in trained.values() for run in runs_of_one), *paths]
     from corolla.evaluation.agreement import with_agreement
     from corolla.evaluation.comparison import compare as compared

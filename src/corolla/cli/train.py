@@ -140,9 +140,10 @@ def train(  # noqa: D417, the flags describe themselves
     if resume is not None:
         others = {"preset": preset, "config": config, "run": run, "force": force, "dry_run": dry_run, "set": set_}
         _refuse_beside_resume(flags.given() | {name: value for name, value in others.items() if value})
+        from corolla.progress import ProgressDisplay
         from corolla.training import resume as resume_run
 
-        resume_run(resume)
+        resume_run(resume, progress=ProgressDisplay("training"))
         _finish(resume, report)
         return
     if preset is not None and config is not None:
@@ -157,7 +158,9 @@ def train(  # noqa: D417, the flags describe themselves
         print(f"# {parameter_count(resolved):,} parameters; nothing was trained")
         print(resolved.to_yaml(), end="")
         return
-    model = fit(resolved, run, force=force)
+    from corolla.progress import ProgressDisplay
+
+    model = fit(resolved, run, force=force, progress=ProgressDisplay("training"))
     assert model.path is not None
     _finish(model.path, report)
 

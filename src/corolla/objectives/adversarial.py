@@ -60,9 +60,10 @@ class Discriminator(Companion):
             loss = F.cross_entropy(self.net(points).to(z.dtype), labels)
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-        average_over_processes([p.grad for p in self.net.parameters() if p.grad is not None])
+        loss = loss.detach()
+        average_over_processes([loss, *(p.grad for p in self.net.parameters() if p.grad is not None)])
         self.optimizer.step()
-        self.loss.lerp_(loss.detach().to(self.loss), 0.02)
+        self.loss.lerp_(loss.to(self.loss), 0.02)
 
     def report(self) -> dict[str, float]:
         """The moving average of its cross-entropy, in nats; guessing costs ln 2 = 0.69."""

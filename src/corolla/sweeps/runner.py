@@ -11,7 +11,7 @@ from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, command
 from corolla.files import write_file
 from corolla.pictures.grids import save_picture
-from corolla.progress import say
+from corolla.progress import Progress, say
 from corolla.sweeps.grid import Point, axes_of, expand, value_text
 from corolla.sweeps.pictures import curve, reconstructions
 from corolla.sweeps.record import elsewhere, free_folder, held, read_record, refuse_other_base, write_record
@@ -33,7 +33,13 @@ class Sweep:
     failures: Mapping[str, str]
 
 
-def sweep(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str | None = None) -> Sweep:
+def sweep(
+    config: Config,
+    axes: Mapping[str, Sequence[Any]],
+    output: Path | str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Sweep:
     """Train a grid: every combination of some settings' values.
 
     Leaves in the folder a run folder for each point, `sweep.yaml` with what was asked for, `sweep.csv` with a row for
@@ -45,6 +51,7 @@ def sweep(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str 
         config: the settings that all runs share.
         axes: the values of each other setting by its dotted name, such as {"objective.beta": [1, 4], "seed": [1, 2]}.
         output: the folder; by default a new one under `runs/`.
+        progress: that of `training.fit`, for each run.
 
     Raises:
         UsageError: an impossible value or combination, before anything is trained; or the folder is of another grid.
@@ -62,7 +69,8 @@ def sweep(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str 
         for number, point in enumerate(points, start=1):
             say(f"run {number} of {len(points)}: {point.name}")
             try:
-                train_run(point.config, folder / point.name, go_on=command("sweep", "--resume", folder))
+                again = command("sweep", "--resume", folder)
+                train_run(point.config, folder / point.name, go_on=again, progress=progress)
                 results.append(read_result(point, folder / point.name))
             except TrainingInterrupted:
                 raise
@@ -86,7 +94,9 @@ def read_sweep(folder: Path | str) -> tuple[Config, dict[str, list[Any]]]:
     return config, axes
 
 
-def train_run(config: Config, run: Path, *, go_on: str, stop_at: StopRule | None = None) -> None:
+def train_run(
+    config: Config, run: Path, *, go_on: str, stop_at: StopRule | None = None, progress: Progress | None = None
+) -> None:
     """Train a run, or go on with it; a finished one is left as it is.
 
     Raises:
@@ -95,9 +105,9 @@ def train_run(config: Config, run: Path, *, go_on: str, stop_at: StopRule | None
     """
     try:
         if RunFolder(run).exists:
-            resume(run, stop_at=stop_at)
+            resume(run, stop_at=stop_at, progress=progress)
         else:
-            fit(config, run, stop_at=stop_at)
+            fit(config, run, stop_at=stop_at, progress=progress)
     except TrainingInterrupted as stopped:
         problem, code, step = stopped.problem, stopped.exit_code, stopped.step
         raise TrainingInterrupted(f"{run.name}: {problem}", code, step=step, remedy=f"go on with `{go_on}`") from None

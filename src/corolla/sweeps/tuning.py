@@ -19,7 +19,7 @@ from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, command, missing_extra
 from corolla.files import write_file, writing
 from corolla.objectives.weights import WITHOUT_CODE_LENGTH
-from corolla.progress import say
+from corolla.progress import Progress, say
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
 from corolla.sweeps.record import elsewhere, free_folder, held, read_record, refuse_other_base, write_record
@@ -93,6 +93,7 @@ def tune(
     *,
     trials: int = 20,
     goal: Goal = "elbo",
+    progress: Progress | None = None,
 ) -> Tuning:
     """Search for good settings: a tree-structured Parzen estimator proposes, a median rule ends what lags behind.
 
@@ -107,6 +108,7 @@ def tune(
         trials: how many runs there are in the end.
         goal: elbo makes distortion + rate small, which compares runs of different β; psnr_db makes PSNR large; loss
             makes the loss small, and is for searches that leave the objective as it is. All on the evaluation split.
+        progress: that of `training.fit`, for each run.
 
     Raises:
         UsageError: the extra is missing, a setting, range or goal is impossible, or the folder is of another search.
@@ -135,7 +137,7 @@ def tune(
                 trial = study.ask()
             if _VALUES not in trial.user_attrs:
                 trial.set_user_attr(_VALUES, {name: suggest(trial) for name, suggest in suggestions.items()})
-            _run_trial(optuna, study, trial, folder, config, goal)
+            _run_trial(optuna, study, trial, folder, config, goal, progress)
             _write_trials(folder, study, goal)
         done = _write_trials(folder, study, goal)  # a kill may have come before that of the last trial
     complete = [trial for trial in done if trial.state == "complete" and trial.value is not None]
@@ -260,7 +262,9 @@ def _study(optuna: Any, folder: Path, goal: Goal) -> tuple[Any, Any]:
     return storage, study
 
 
-def _run_trial(optuna: Any, study: Any, trial: Any, folder: Path, config: Config, goal: Goal) -> None:
+def _run_trial(
+    optuna: Any, study: Any, trial: Any, folder: Path, config: Config, goal: Goal, progress: Progress | None
+) -> None:
     """Train one trial to its end, or until the pruner ends it, and tell the study."""
     number, values = trial.number, trial.user_attrs[_VALUES]
     run = _run_of(folder, number)
@@ -287,7 +291,8 @@ def _run_trial(optuna: Any, study: Any, trial: Any, folder: Path, config: Config
     try:
         for row in run.rows():
             lags_behind(row)
-        train_run(settings, run.path, go_on=command("tune", "--resume", folder), stop_at=lags_behind)
+        again = command("tune", "--resume", folder)
+        train_run(settings, run.path, go_on=again, stop_at=lags_behind, progress=progress)
         value = _goal_of(ModelFolder.find(run.path).card.scores, goal)
     except TrainingInterrupted:
         raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import pickle
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
@@ -105,16 +104,10 @@ class RunFolder:
         path = self.last_checkpoint
         if not path.is_file():
             return None
-        import torch  # slow, and whoever asks has a model
+        from corolla.trained.checkpoints import read_checkpoint  # brings torch, and whoever asks has a model
 
-        try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            state: dict[str, Any] = checkpoint["callbacks"]["Recorder"]
-            return {**state, "step": int(checkpoint["global_step"])}
-        except (RuntimeError, KeyError, TypeError, pickle.UnpicklingError, EOFError, OSError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            problem = f"{path}: damaged, or not a checkpoint of a run: {reason}"
-            raise ModelError(problem, path=path, remedy="train a new run") from None
+        checkpoint = read_checkpoint(path, mmap=True)
+        return {**checkpoint["record"], "step": int(checkpoint["step"])}
 
     def unfinished(self) -> tuple[int, float, bool] | None:
         """Step and epoch that a run has reached, and whether it goes on now; None of one that has come to its end.
