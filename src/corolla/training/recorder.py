@@ -22,7 +22,7 @@ from corolla.pictures.grids import grid, save_picture
 from corolla.progress import Progress
 from corolla.trained import TrainedModel
 from corolla.trained.checkpoints import read_checkpoint, write_checkpoint
-from corolla.trained.model_folder import ModelCard
+from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.run_folder import RunFolder, versions
 from corolla.training.state import TrainingState
 from corolla.training.validation import Evaluation, evaluate
