@@ -20,7 +20,7 @@ from pathlib import Path
 
 import corolla
 from corolla.config import Config, preset
-from corolla.models.networks import parameter_count
+from corolla.models.blocks import parameter_count
 from corolla.trained.run_folder import RunFolder
 from environment import describe, markdown_table
 
@@ -65,7 +65,7 @@ def main() -> None:
             [
                 name,
                 config.data.eval_split,
-                f"{config.objective.beta:g}",
+                f"{config.objective.effective_beta():g}",
                 f"{parameter_count(model.vae) / 1e6:.2f} M",
                 run.config().training.precision,
                 last["epoch"],

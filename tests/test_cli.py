@@ -340,7 +340,7 @@ def test_flags_change_a_preset_and_set_reaches_the_rest() -> None:
     assert config.data.size == (48, 64)
     assert config.likelihood.sigma == 0.1
     assert config.training.devices == 2
-    assert config.objective.beta == 2.5
+    assert config.flat()["objective.beta"] == 2.5
     assert config.training.ema_decay is None
     assert config.training.learning_rate == 1e-4
     assert config.training.batch_size == preset("quick").training.batch_size
@@ -524,7 +524,7 @@ def test_the_demo_never_replaces_a_run_that_is_not_its_own(cli: Cli) -> None:
     code, _, err = cli("demo", "--quick", "-o", "work")
     assert (code, err.count("\n")) == (2, 1)
     assert "is a run that is not the demo's" in err
-    assert mine.config().objective.beta == 7.5
+    assert mine.config().flat()["objective.beta"] == 7.5
 
 
 # --- the process ------------------------------------------------------------------------------------------------------
@@ -620,7 +620,7 @@ def test_train_resume_and_use_from_the_command_line(tmp_path: Path) -> None:
     assert "corolla sample r" in done.stdout
     assert "beta_vae: beta 2 (normalised beta 0.0156)" in done.stdout
     assert "Only 2 steps" in done.stdout
-    assert RunFolder(Path("r")).config().objective.beta == 2
+    assert RunFolder(Path("r")).config().flat()["objective.beta"] == 2
     again = in_subprocess("train", "--config", "r/config.yaml", "--run", "r")
     assert again.returncode == 2
     assert "--force" in again.stderr

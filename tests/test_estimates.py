@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from scipy import integrate, stats
 from torch import Tensor, nn
 
-from corolla.config import ObjectiveConfig
+from corolla.config.registry import find
 from corolla.distributions import Gaussian
 from corolla.errors import ModelError, UsageError
 from corolla.evaluation import estimates
 from corolla.evaluation.estimates import Estimates, estimate
 from corolla.models.vae import VAE
-from corolla.objectives import build_objective
+from corolla.objectives.loss import build_loss
 
 COUNT, LATENTS, SHAPE = 500, 3, (2, 2, 3)
 DIM = int(np.prod(SHAPE))
@@ -100,7 +100,7 @@ def trained() -> Trained:
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: 10.0 ** (-3.5 * max(0.0, step / steps - 0.2))
         )
-        objective = build_objective(ObjectiveConfig(name="vae"), LATENTS)
+        objective = build_loss(find("objective", "vae")(), LATENTS)
         for step in range(steps):
             q, z, p = vae(x)
             optimizer.zero_grad()

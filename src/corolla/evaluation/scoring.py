@@ -21,7 +21,6 @@ from corolla.evaluation.reconstructions import Returned, extremes, through_and_b
 from corolla.evaluation.record import FILE_NAME, Score, Scores, load_scores, save_scores
 from corolla.evaluation.samples import TRAINING, TrainingNeighbours, compare_with_real
 from corolla.metrics import bootstrap
-from corolla.objectives import AUTO_ENCODERS
 from corolla.trained import TrainedModel
 from corolla.trained.run_folder import versions
 
@@ -159,7 +158,7 @@ def evaluate_codec(
         )
     )
     images, labels = material.evaluation.images, material.training.some(LABELLED)
-    normal = not (isinstance(codec, TrainedModel) and codec.config.objective.name in AUTO_ENCODERS)
+    normal = not (isinstance(codec, TrainedModel) and codec.config.objective.auto_encoder)
     codes = codec.encode(images)
     chosen = build_features(features, material.training.images) if features is not None else None
 

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from html import escape
 
 import numpy as np
 
 from corolla.evaluation.material import spread_rows
-from corolla.objectives.weights import beta_of, weights_in_words
 from corolla.report.elements import paragraph
 from corolla.report.subject import MOST_IMAGES, Subject
 from corolla.training.advice import BIT_NATS
 
 _SUBJECTS = {"florets": "drawn flowers", "flowers102": "photos of flowers"}
 _SHORT = {"hours": "h", "minutes": "min", "seconds": "s"}
-KINDS: Mapping[str, str] = {
-    "ae": "an auto-encoder",
-    "dae": "a denoising auto-encoder",
-    "vae": "a VAE",
-    "beta_vae": "a β-VAE",
-    "capacity_vae": "a β-VAE with a capacity",
-    "free_bits": "a VAE with free bits",
-    "control_vae": "a ControlVAE",
-    "beta_tcvae": "a β-TCVAE",
-    "factor_vae": "a FactorVAE",
-    "dip_vae_i": "a DIP-VAE-I",
-    "dip_vae_ii": "a DIP-VAE-II",
-    "info_vae": "an InfoVAE",
-}
 
 
 def images_of(subject: Subject) -> str:
@@ -39,7 +23,7 @@ def images_of(subject: Subject) -> str:
 
 def title(subject: Subject) -> str:
     """The headline."""
-    kind = KINDS[subject.model.config.objective.name]
+    kind = subject.model.config.objective.title
     return f"What {kind} learnt from {len(subject.training):,} {images_of(subject)}"
 
 
@@ -48,10 +32,10 @@ def lead(subject: Subject) -> str:
     model = subject.model
     config, card = model.config, model.card
     parameters = sum(parameter.numel() for parameter in model.vae.parameters())
-    weights = weights_in_words(config.objective, beta_of(config.objective, subject.rows))
+    weights = config.objective.describe(config.objective.effective_beta(subject.rows))
     spent = _duration(subject)
     trained = (
-        f"This is {KINDS[config.objective.name]} ({weights}): a {config.network.name} network of {parameters:,} "
+        f"This is {config.objective.title} ({weights}): a {config.network.name} network of {parameters:,} "
         f"parameters that turns each image of {model.height}×{model.width} pixels into {numbers(model.latent_dim)}, "
         f"and back into an image. It was trained on {len(subject.training):,} images of {config.data.source} for "
         f"{card.step:,} steps{f', which took {spent}' if spent else ''}."

@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from corolla.config import Config
+from corolla.config.registry import find
 from corolla.errors import ModelError, TrainingError, UsageError, command, missing_extra
-from corolla.objectives.weights import WITHOUT_CODE_LENGTH
 from corolla.progress import say
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
@@ -166,7 +166,7 @@ def _check_goal(config: Config, space: Space, goal: Goal) -> None:
             remedy = f"; take --goal {' or '.join(others)}" if others else "; compare such runs with other means"
             raise UsageError(f"{goal} of runs with different {name} cannot be compared{remedy}")
     tried = space.get("objective.name", [config.objective.name])
-    points = [name for name in tried if name in WITHOUT_CODE_LENGTH] if not isinstance(tried, Range) else []
+    points = [name for name in tried if find("objective", name).auto_encoder] if not isinstance(tried, Range) else []
     if goal == "elbo" and points:
         raise UsageError(f"elbo means nothing for {', '.join(points)}, whose codes are points; take --goal psnr_db")
 

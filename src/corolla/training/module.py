@@ -16,7 +16,7 @@ from corolla.config import Config
 from corolla.data import ImageCache, select_rows
 from corolla.data.batches import Batches, augment, corrupt, to_float
 from corolla.models.vae import VAE
-from corolla.objectives import build_objective
+from corolla.objectives.loss import build_loss
 
 
 class _Stream:
@@ -37,8 +37,8 @@ class TrainingModule(pl.LightningModule):
         self.config = config
         self.vae = vae
         self.averaged = copy.deepcopy(vae).requires_grad_(False) if config.training.ema_decay else None
-        self.objective = build_objective(config.objective, config.network.latent_dim)
-        self.companion = self.objective.companion
+        self.loss = build_loss(config.objective, config.network.latent_dim)
+        self.companion = self.loss.companion
         # Lightning must not average its gradients with the model's: it has a step of its own.
         self._ddp_params_and_buffers_to_ignore = [
             f"companion.{name}" for name in (self.companion.state_dict() if self.companion else ())
@@ -66,8 +66,8 @@ class TrainingModule(pl.LightningModule):
         self.plan(self.trainer.world_size)
 
     def on_fit_start(self) -> None:  # noqa: D102
-        if isinstance(self.objective.distance, torch.nn.Module):  # not a part of what is saved, so not of this module
-            self.objective.distance.to(self.device)
+        if isinstance(self.loss.distance, torch.nn.Module):  # not a part of what is saved, so not of this module
+            self.loss.distance.to(self.device)
 
     def train_dataloader(self) -> Any:  # noqa: D102
         world_size = self.trainer.world_size
@@ -90,11 +90,11 @@ class TrainingModule(pl.LightningModule):
         seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
         torch.manual_seed(seed)
         x = to_float(augment(batch, seed=seed, flip=data.flip, shift_px=data.shift_px))
-        objective = self.config.objective.filled
-        q = self.vae.encode(corrupt(x, objective.noise or 0.0, objective.mask, objective.mask_patch_px))
-        z = q.sample() if self.objective.stochastic else q.mean
+        objective = self.config.objective
+        q = self.vae.encode(corrupt(x, objective.noise, objective.mask, objective.mask_patch_px))
+        z = q.mean if objective.auto_encoder else q.sample()
         p = self.vae.decode(z, x)
-        terms = self.objective(x, q, z, p, step, len(self.train_rows))
+        terms = self.loss(x, q, z, p, step, len(self.train_rows))
         self.terms = torch.stack([terms.total, terms.reconstruction, terms.kl]).detach()
         self._latest = z.detach(), terms.kl.detach()
         return terms.total

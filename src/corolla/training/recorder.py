@@ -203,14 +203,14 @@ class Recorder(pl.Callback):
         if trainer.is_global_zero:
             evaluation = evaluate(
                 module.best_weights,
-                module.objective,
+                module.loss,
                 module.data.images,
                 module.eval_rows,
                 seed=self.config.seed,
             )
             module.vae.train()
             # Where losses of different steps cannot be compared, the latest model is the best.
-            improved = evaluation.scores["loss"] < self.best_loss or not module.objective.stationary
+            improved = evaluation.scores["loss"] < self.best_loss or not self.config.objective.stationary
             self._write_row(trainer, module, evaluation, step)
             if improved:
                 self.best_loss = evaluation.scores["loss"]

@@ -25,13 +25,13 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 from rich.console import Console
 
-from corolla.config import RETIRED, Config
+from corolla.config import Config
 from corolla.data import ImageCache, select_rows
 from corolla.data.recipes import RECIPES
 from corolla.errors import ModelError, TrainingError, UsageError
 from corolla.models.lite0 import SMALLEST_PX
 from corolla.models.vae import build_model
-from corolla.objectives import build_objective
+from corolla.objectives.loss import build_loss
 from corolla.progress import ProgressDisplay
 from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import open_images
@@ -137,15 +137,13 @@ def is_finished(run: Path | str) -> bool:
 def resolve(config: Config) -> Config:
     """The configuration with all that was left open decided. Raises UsageError on an impossible size."""
     RECIPES[config.data.recipe].check_size(*config.data.size)
-    filled = config.objective.filled.model_dump(mode="json")
-    config = config.updated({f"objective.{name}": value for name, value in filled.items()})
     if config.training.precision == "auto":
         precision = "bf16-mixed" if _multiplies_bfloat16(config.training.accelerator) else "32-true"
         config = config.updated({"training.precision": precision})
     with torch.device("meta"):
         build_model(config)
     if config.objective.perceptual:
-        build_objective(config.objective, config.network.latent_dim)  # says what is not installed
+        build_loss(config.objective, config.network.latent_dim)  # says what is not installed
         height, width = config.data.size
         if min(height, width) < SMALLEST_PX:
             raise UsageError(
@@ -208,9 +206,11 @@ def _read_finished(run: RunFolder, config: Config) -> bool | None:
     except (RuntimeError, KeyError, pickle.UnpicklingError, EOFError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{path}: damaged, or not a checkpoint of a run: {reason}; train a new run") from None
-    theirs, ours = Config().flat() | state["settings"], config.flat()  # a setting that came later had its default
-    names = sorted((theirs | ours).keys() - set(RETIRED))
-    differing = [name for name in names if theirs.get(name) != ours.get(name)]
+    theirs, ours = (
+        Config.from_flat(state["settings"]).flat(),
+        config.flat(),
+    )  # a setting that came later had its default
+    differing = [name for name in sorted(theirs | ours) if theirs.get(name) != ours.get(name)]
     if differing:
         was = ", ".join(f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}" for name in differing)
         raise ModelError(f"{path}: of another configuration than {run.config_file}: {was}; put it back, or train anew")
