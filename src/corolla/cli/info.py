@@ -85,7 +85,6 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _essentials(config: Config, rows: Rows) -> dict[str, Any]:
-
     height, width = config.data.size
     beta = config.objective.effective_beta(rows)
     return {
@@ -98,16 +97,8 @@ def _essentials(config: Config, rows: Rows) -> dict[str, Any]:
         "weights": config.objective.describe(beta),
         "beta": beta,
         "normalised_beta": config.normalised_beta(beta),
-        "settings": differing_settings(config),
+        "settings": config.differences(),
     }
-
-
-def differing_settings(config: Config) -> dict[str, Any]:
-    """The settings that are not the defaults, by dotted name."""
-    from corolla.config import Config
-
-    defaults = Config().flat()
-    return {name: value for name, value in config.flat().items() if value != defaults[name]}
 
 
 def _latents(card: ModelCard) -> list[dict[str, Any]]:

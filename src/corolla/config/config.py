@@ -32,7 +32,7 @@ def _chosen(kind: str) -> tuple[Any, ...]:
 class Config(Settings):
     """A whole run. The same value gives the same weights, bit for bit, on the same machine."""
 
-    seed: int = Field(42, ge=0, lt=2**32)
+    seed: int = Field(42, ge=0, lt=2**32, description="fixes everything random")
     data: DataConfig = DataConfig()
     network: Annotated[Network, *_chosen("network")] = Field(default_factory=lambda: choose("network", {}))
     likelihood: Annotated[Likelihood, *_chosen("likelihood")] = Field(default_factory=lambda: choose("likelihood", {}))
@@ -84,6 +84,12 @@ class Config(Settings):
     def flat(self) -> dict[str, Any]:
         """Every setting by its dotted name, as YAML would have its value; `updated` takes these names."""
         return _flat(self.model_dump(mode="json"))
+
+    def differences(self) -> dict[str, Any]:
+        """The settings that are not at their defaults, by their dotted names."""
+        alike = Config(**{kind: type(getattr(self, kind))() for kind in _KINDS})
+        defaults = alike.flat() | Config().flat()
+        return {name: value for name, value in self.flat().items() if value != defaults[name]}
 
     def normalised_beta(self, beta: float | None) -> float | None:
         """β·latent_dim / (pixel values), so that sizes can be compared (Higgins et al. 2017, sec. 4.2)."""

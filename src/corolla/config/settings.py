@@ -66,9 +66,9 @@ class TrainingConfig(Settings):
         None, ge=1, description="evaluations between sample pictures; default: ten in all"
     )
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
-        "auto", description="auto: bf16-mixed where the hardware has matrix units for it, else 32-true"
+        "auto", description="of the arithmetic; auto: bf16-mixed where the hardware has matrix units, else 32-true"
     )
-    accelerator: str = Field("auto", description="auto, cpu, gpu or mps")
+    accelerator: str = Field("auto", description="kind of device: auto, cpu, gpu or mps")
     devices: int | str = Field("auto", description="how many of them, or auto")
     num_nodes: int = Field(1, ge=1, description="how many machines")
     threads: int | None = Field(None, ge=1, description="CPU threads; default: all cores")
