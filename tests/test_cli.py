@@ -335,7 +335,7 @@ def test_flags_change_a_preset_and_set_reaches_the_rest() -> None:
     config = build_config("quick", None, flags, ("training.ema_decay=null", "training.learning_rate=1e-4"))
     assert config.data.source == "florets:9"
     assert config.data.size == (48, 64)
-    assert config.likelihood.sigma == 0.1
+    assert config.flat()["likelihood.sigma"] == 0.1
     assert config.training.devices == 2
     assert config.flat()["objective.beta"] == 2.5
     assert config.training.ema_decay is None
@@ -350,7 +350,7 @@ def test_without_a_start_the_defaults_are_meant() -> None:
 
 def test_a_scale_belongs_to_a_likelihood_that_has_one() -> None:
     gaussian = build_config(None, None, Flags(likelihood="gaussian", sigma="calibrated"), ())
-    assert gaussian.likelihood.sigma == "calibrated"
+    assert gaussian.flat()["likelihood.sigma"] == "calibrated"
     with pytest.raises(UsageError, match="bernoulli has no such setting"):
         build_config(None, None, Flags(sigma="0.1"), ())
 

@@ -376,5 +376,5 @@ def test_other_images_than_those_of_the_training_are_refused(fitted: BetaVAE) ->
 
 def test_a_setting_beyond_the_parameters_reaches_the_training() -> None:
     vae = _tiny(settings={"likelihood.sigma": 0.1, "network.blocks": 0}, likelihood="gaussian").fit(GREY)
-    assert vae.model_.config.likelihood.sigma == 0.1
-    assert vae.model_.config.network.blocks == 0
+    assert vae.model_.config.flat()["likelihood.sigma"] == 0.1
+    assert vae.model_.config.flat()["network.blocks"] == 0

@@ -30,7 +30,8 @@ def objective_config(name: str, **changes: object) -> Objective:
     """An objective with those of the settings that it has."""
     cls: type[Objective] = registered("objective")[name]
     settings = {"discriminator_width": 8} | changes
-    return cls(**{key: value for key, value in settings.items() if key in cls.model_fields and key not in cls.idle})
+    own = {key: value for key, value in settings.items() if key in cls.model_fields and key not in cls.idle}
+    return cls.model_validate(own)
 
 
 @pytest.fixture

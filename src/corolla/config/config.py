@@ -57,8 +57,12 @@ class Config(Settings):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, where: str = "configuration") -> Config:
         """Build and check a configuration. Raises UsageError that names each wrong key and value."""
+        return cls._checked(upgraded(values), where)
+
+    @classmethod
+    def _checked(cls, values: Any, where: str) -> Config:
         try:
-            return cls.model_validate(upgraded(values))
+            return cls.model_validate(values)
         except ValidationError as error:
             raise UsageError(f"{where}: {describe_faults(error)}") from None
 
@@ -121,7 +125,7 @@ class Config(Settings):
         for kind in _KINDS:
             if kind not in touched:
                 tree[kind] = getattr(self, kind)
-        return Config.from_dict(tree)
+        return Config._checked(tree, "configuration")
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -49,6 +49,8 @@ def _own(kind: str, branch: dict[str, Any]) -> dict[str, Any]:
         cls = find(kind, branch.get("name", DEFAULTS[kind]))
     except UsageError:
         return branch  # said where the configuration is checked
+    if kind == "likelihood":  # a scale that nothing reads was an error then, too
+        return {key: value for key, value in branch.items() if value is not None}
     unread = {"perceptual_after"} if not branch.get("perceptual") else set()
     unread |= {"mask_patch_px"} if not branch.get("mask") else set()
     return {

@@ -28,44 +28,48 @@ HOMES: Mapping[str, str] = {
     "network": "corolla.models.networks",
     "likelihood": "corolla.models.likelihoods",
     "prior": "corolla.models.priors",
-    "source": "corolla.data.kinds",
+    "source": "corolla.data.sources",
     "recipe": "corolla.data.recipes",
     "score": "corolla.evaluation.kinds",
 }
 """The module that registers Corolla's own classes of each kind."""
 
 _TABLES: dict[str, dict[str, Any]] = {kind: {} for kind in HOMES}
+_FILES: dict[tuple[str, str], str] = {}
 _loaded: set[str] = set()
 
-Registered = TypeVar("Registered", bound=type)
+Registered = TypeVar("Registered")
 
 
-def register(cls: Registered) -> Registered:
-    """Add a class to the table of its kind, under its name; use as a decorator.
+def register(entry: Registered) -> Registered:
+    """Add a class or value to the table of its kind, under its name; use as a decorator of classes.
 
     Args:
-        cls: A class derived from `corolla.Objective`, `Network`, `Likelihood`, `Prior`, `Source`, `Recipe` or `Score`.
+        entry: A class derived from `corolla.Objective`, `Network`, `Likelihood`, `Prior` or `Source`, or a value of the
+            classes `Recipe` and `Score`.
 
     Raises:
-        UsageError: It has no name or kind, or another class has that name.
+        UsageError: It has no name or kind, or another one has that name.
     """
-    kind, name = getattr(cls, "kind", None), name_of(cls)
+    frame = inspect.currentframe()
+    file = frame.f_back.f_code.co_filename if frame is not None and frame.f_back is not None else "?"
+    kind, name = getattr(entry, "kind", ""), name_of(entry)
     if kind not in _TABLES or not name:
         raise UsageError(
-            f"{_where(cls)}: cannot be registered; derive it from one of corolla's classes "
-            f"({', '.join(_TABLES)}), and give it a name"
+            f"{file}: {entry!r} cannot be registered; derive it from one of corolla's classes ({', '.join(_TABLES)}), "
+            "and give it a name"
         )
-    before = _TABLES[kind].get(name)
-    if before is not None and _where(before) != _where(cls):
-        raise UsageError(f"{kind} {name!r} is registered twice: by {_where(before)} and by {_where(cls)}; rename one")
-    _TABLES[kind][name] = cls
-    return cls
+    before = _FILES.setdefault((kind, name), file)
+    if before != file:
+        raise UsageError(f"{kind} {name!r} is registered twice: in {before} and in {file}; rename one")
+    _TABLES[kind][name] = entry
+    return entry
 
 
-def name_of(cls: type) -> str:
-    """The name that a class has in a configuration; empty if it has none."""
-    field = getattr(cls, "model_fields", {}).get("name")
-    name = getattr(cls, "name", "") if field is None else field.default
+def name_of(entry: Any) -> str:
+    """The name that something has in a configuration; empty if it has none."""
+    field = getattr(entry, "model_fields", {}).get("name") if isinstance(entry, type) else None
+    name = getattr(entry, "name", "") if field is None else field.default
     return name if isinstance(name, str) else ""
 
 
@@ -170,11 +174,3 @@ def _frames(error: BaseException) -> Iterator[tuple[str, int]]:
         if "importlib" not in file and file != __file__:
             yield file, trace.tb_lineno
         trace = trace.tb_next
-
-
-def _where(cls: type) -> str:
-    try:
-        file = inspect.getsourcefile(cls)
-    except (TypeError, OSError):
-        file = None
-    return f"{cls.__qualname__} in {file or cls.__module__}"

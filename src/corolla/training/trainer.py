@@ -27,7 +27,7 @@ from rich.console import Console
 
 from corolla.config import Config
 from corolla.data import ImageCache, select_rows
-from corolla.data.recipes import RECIPES
+from corolla.data.recipes import recipe_named
 from corolla.errors import ModelError, TrainingError, UsageError
 from corolla.models.lite0 import SMALLEST_PX
 from corolla.models.vae import build_model
@@ -136,7 +136,7 @@ def is_finished(run: Path | str) -> bool:
 
 def resolve(config: Config) -> Config:
     """The configuration with all that was left open decided. Raises UsageError on an impossible size."""
-    RECIPES[config.data.recipe].check_size(*config.data.size)
+    recipe_named(config.data.recipe).check_size(*config.data.size)
     if config.training.precision == "auto":
         precision = "bf16-mixed" if _multiplies_bfloat16(config.training.accelerator) else "32-true"
         config = config.updated({"training.precision": precision})
