@@ -65,7 +65,7 @@ def main() -> None:
             [
                 name,
                 config.data.eval_split,
-                f"{config.objective.beta:g}",
+                f"{config.objective.effective_beta():g}",
                 f"{model.parameter_count / 1e6:.2f} M",
                 run.config().training.precision,
                 last["epoch"],

@@ -43,7 +43,7 @@ def bare_loop(config: Config, images: torch.Tensor, steps: int) -> float:
         x = torch.where(torch.rand(batch_size, 1, 1, 1) < 0.5, x.flip(3), x)
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             q, _, p = vae(x)
-            loss = (-p.log_prob(x) + config.objective.beta * q.kl()).mean()
+            loss = (-p.log_prob(x) + (config.objective.effective_beta() or 0.0) * q.kl()).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -10,11 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from corolla.config import Config
-from corolla.distributions import LIKELIHOODS
+from corolla.config import Config, registered
 from corolla.errors import ModelError, WriteError
 from corolla.files import write_file
-from corolla.models.networks import NETWORKS
 from corolla.models.vae import build_model
 from corolla.trained.model_folder import CARD_NAME, WEIGHTS_NAME, ModelCard, ModelFolder
 
@@ -41,8 +39,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("network", registered("network"))
+@pytest.mark.parametrize("likelihood", registered("likelihood"))
 def test_a_model_comes_back_bit_for_bit(tmp_path: Path, network: str, likelihood: str) -> None:
     torch.manual_seed(1)
     config = small_config(network, likelihood)

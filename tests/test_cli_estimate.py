@@ -11,7 +11,7 @@ import torch
 
 from corolla.cli import run
 from corolla.config import Config
-from corolla.data import RECIPES, open_cache, open_source
+from corolla.data import open_cache, open_source, recipe_named
 from corolla.evaluation.estimates import estimate
 from corolla.models.vae import build_model
 from corolla.trained import load
@@ -36,7 +36,7 @@ def test_json_holds_what_the_function_finds(tmp_path: Path, capsys: pytest.Captu
     flags = ["--split", "train", "--importance-samples", "3", "--count", "9", "--seed", "5"]
     assert run(["estimate", str(model), *flags, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    cache = open_cache(open_source("florets:60"), RECIPES["fit"], 16, 16)
+    cache = open_cache(open_source("florets:60"), recipe_named("fit"), 16, 16)
     rows = cache.splits["train"][np.linspace(0, len(cache.splits["train"]) - 1, 9).astype(int)]
     expected = estimate(load(model).vae, cache.images, rows, importance_samples=3, seed=5)
     assert found["images"] == 9

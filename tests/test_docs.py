@@ -26,7 +26,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import ModuleType
@@ -40,8 +40,9 @@ from PIL import Image
 import corolla
 from corolla import cli
 from corolla.cli.train import SETTINGS, build_config
-from corolla.config import Config
-from corolla.data import FACTORS, RECIPES, render, sample_factors
+from corolla.config import Config, registered
+from corolla.config.describing import CHOICES, SECTIONS, describe_setting
+from corolla.data import FACTORS, render, sample_factors
 from corolla.data.factor_sets import SETS
 from corolla.metrics.names import KINDS
 
@@ -98,7 +99,7 @@ def test_the_table_of_presets_tells_their_settings() -> None:
         config = corolla.preset(name)
         assert config.data.source.split(":")[0] in images
         assert "{}×{}".format(*config.data.size) in images
-        assert f"β = {config.objective.beta:g}, {config.network.latent_dim} latents" in objective
+        assert f"β = {config.flat()['objective.beta']:g}, {config.network.latent_dim} latents" in objective
 
 
 def test_the_table_of_florets_is_that_of_the_factors() -> None:
@@ -121,7 +122,9 @@ def test_the_table_of_sets_is_that_of_the_loaders() -> None:
 
 
 def test_the_table_of_recipes_names_each_with_its_largest_size() -> None:
-    limits = {name: f"{r.largest_px}×{r.largest_px}" if r.largest_px else "none" for name, r in RECIPES.items()}
+    limits = {
+        name: f"{r.largest_px}×{r.largest_px}" if r.largest_px else "none" for name, r in registered("recipe").items()
+    }
     assert {row[0]: row[-1] for row in _table("data.md", "recipe")} == limits
 
 
@@ -154,10 +157,9 @@ def test_the_table_of_flags_is_complete() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_settings_and_links_exist(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    tree: Mapping[str, Any] = Config().model_dump()
-    sections = "|".join(name for name, branch in tree.items() if isinstance(branch, dict))
+    sections = "|".join((*SECTIONS, *CHOICES))
     for section, field in re.findall(rf"(?:`|--set |\")({sections})\.([a-z_]+)\b(?!\()", text):
-        assert field in tree[section], f"{section}.{field}"
+        assert describe_setting(f"{section}.{field}"), f"{section}.{field}"
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
         assert (document.parent / target).exists(), target
 

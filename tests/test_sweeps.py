@@ -137,7 +137,7 @@ def test_a_grid_is_every_combination_in_order() -> None:
         ({"objective.gamut": [1, 2]}, "no such setting"),
         ({"data.size": [16, 18]}, "size|18"),
         ({"training.patience": [None, 3], "objective.name": ["factor_vae"]}, "leave training.patience"),
-        ({"objective.name": ["vae", "beta_vae"], "objective.beta": [1, 2]}, "does nothing for vae"),
+        ({"objective.name": ["vae", "beta_vae"], "objective.beta": [1, 2]}, "vae has no such setting"),
         ({"training.devices": [1, 2]}, "one device"),
     ],
 )

@@ -20,10 +20,8 @@ from safetensors.torch import load_file
 
 import corolla
 from corolla import training
-from corolla.config import Config
-from corolla.distributions import LIKELIHOODS
+from corolla.config import Config, registered
 from corolla.errors import ModelError, TrainingError, UsageError
-from corolla.objectives import OBJECTIVES
 from corolla.trained.model_folder import ModelFolder
 from corolla.trained.run_folder import RunFolder
 from corolla.training.loop import BatchLoss
@@ -151,7 +149,7 @@ from corolla import training
 from corolla.errors import CorollaError
 from corolla.trained.run_folder import RunFolder
 from corolla.training.recorder import Recorder
-from corolla.config import Config
+from corolla.config import Config, registered
 import os, signal
 run, kill_at, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 before = Recorder.after_step
@@ -618,9 +616,11 @@ def test_bad_requests_leave_no_folder(tmp_path: Path) -> None:
         corolla.fit(small(), file)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", registered("objective"))
 def test_every_objective_trains(tmp_path: Path, name: str) -> None:
-    config = small(objective__name=name, objective__discriminator_width=8, objective__gamma=1.0)
+    settings = {"factor_vae": {"discriminator_width": 8, "gamma": 1.0}, "capacity_vae": {"gamma": 1.0}}
+    own = {f"objective__{key}": value for key, value in settings.get(name, {}).items()}
+    config = small(objective__name=name, **own)
     model = corolla.fit(config, tmp_path / "run")
     rows = RunFolder(tmp_path / "run").rows()
     assert float(rows[-1]["train_reconstruction"]) < float(rows[0]["train_reconstruction"])
@@ -630,7 +630,7 @@ def test_every_objective_trains(tmp_path: Path, name: str) -> None:
         assert model.card.step == 24
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", registered("likelihood"))
 def test_every_likelihood_trains(tmp_path: Path, name: str) -> None:
     model = corolla.fit(small(likelihood__name=name), tmp_path / "run")
     rows = RunFolder(tmp_path / "run").rows()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
 
 class CorollaError(Exception):
@@ -87,3 +91,9 @@ def missing_extra(extra: str, what: str) -> UsageError:
         what: what needs it, as the beginning of a sentence.
     """
     return UsageError(f"{what} needs the extra `{extra}`; add it with: pip install 'corolla[{extra}]'")
+
+
+def suggestion(word: str, choices: Iterable[str]) -> str:
+    """What a mistyped word may have meant, to append to a message: " (did you mean ...?)", or nothing."""
+    close = get_close_matches(word, list(choices), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

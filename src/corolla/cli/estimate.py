@@ -49,12 +49,11 @@ def estimate(
     if count is not None and count < 2:
         raise UsageError(f"--count {count}: give at least 2; averages need them")
     from corolla.evaluation import estimates
-    from corolla.objectives.weights import WITHOUT_CODE_LENGTH
     from corolla.trained import load
 
     trained = load(model)
     config = trained.config
-    if config.objective.name in WITHOUT_CODE_LENGTH:
+    if config.objective.auto_encoder:
         raise UsageError(
             f"{model}: an auto-encoder ({config.objective.name}) has no distribution over latents or images to "
             "estimate; train with another objective, such as vae"

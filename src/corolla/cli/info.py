@@ -85,10 +85,8 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _essentials(config: Config, rows: Rows) -> dict[str, Any]:
-    from corolla.objectives.weights import beta_of, normalised_beta, weights_in_words
-
     height, width = config.data.size
-    beta = beta_of(config.objective, rows)
+    beta = config.objective.effective_beta(rows)
     return {
         "network": config.network.name,
         "latent_dim": config.network.latent_dim,
@@ -96,19 +94,11 @@ def _essentials(config: Config, rows: Rows) -> dict[str, Any]:
         "width": width,
         "likelihood": config.likelihood.name,
         "objective": config.objective.name,
-        "weights": weights_in_words(config.objective, beta),
+        "weights": config.objective.describe(beta),
         "beta": beta,
-        "normalised_beta": normalised_beta(config, beta),
-        "settings": differing_settings(config),
+        "normalised_beta": config.normalised_beta(beta),
+        "settings": config.differences(),
     }
-
-
-def differing_settings(config: Config) -> dict[str, Any]:
-    """The settings that are not the defaults, by dotted name."""
-    from corolla.config import Config
-
-    defaults = Config().flat()
-    return {name: value for name, value in config.flat().items() if value != defaults[name]}
 
 
 def _latents(card: ModelCard) -> list[dict[str, Any]]:

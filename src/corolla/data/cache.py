@@ -28,7 +28,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from corolla.data.recipes import RECIPES, Recipe
+from corolla.data.recipes import Recipe, recipe_named
 from corolla.data.sources import Skipped, Source, corolla_home
 from corolla.errors import DataError, UsageError
 from corolla.files import locked, writing
@@ -304,7 +304,7 @@ def _read_chunk(
     source: Source, recipe: Recipe, height: int, width: int, indices: range, stop: threading.Event
 ) -> _Chunk:
     read_many = getattr(source, "read_many", None)
-    if read_many is not None and recipe == RECIPES["fit"]:
+    if read_many is not None and recipe == recipe_named("fit"):
         return np.ascontiguousarray(read_many(indices, height, width)), []
     pixels = np.empty((len(indices), height, width, 3), dtype=np.uint8)
     faults: list[tuple[int, Skipped]] = []

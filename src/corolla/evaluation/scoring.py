@@ -21,7 +21,6 @@ from corolla.evaluation.record import Score, Scores
 from corolla.evaluation.samples import TRAINING, TrainingNeighbours, compare_with_real
 from corolla.metrics import bootstrap
 from corolla.metrics.names import GROUPS, KINDS, Group
-from corolla.objectives import AUTO_ENCODERS
 from corolla.trained import TrainedModel
 from corolla.trained.run_folder import versions
 
@@ -142,7 +141,7 @@ def evaluate_codec(
         )
     )
     images, labels = material.evaluation.images, material.training.some(LABELLED)
-    normal = not (isinstance(codec, TrainedModel) and codec.config.objective.name in AUTO_ENCODERS)
+    normal = not (isinstance(codec, TrainedModel) and codec.config.objective.auto_encoder)
     codes = codec.encode(images)
     chosen = build_features(features, material.training.images) if features is not None else None
 

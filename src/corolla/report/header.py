@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,6 @@ from corolla.evaluation.material import spread_rows
 from corolla.gallery.generation import interpolation
 from corolla.metrics.names import TRAINING_SCORES
 from corolla.models.vae import parameter_count
-from corolla.objectives.weights import beta_of, weights_in_words
 from corolla.report.embedding import Picture, animation
 from corolla.report.subject import MOST_IMAGES, Subject
 from corolla.training.advice import BIT_NATS
@@ -19,20 +17,6 @@ from corolla.training.advice import BIT_NATS
 WALK_POINTS, WALK_STEPS, WALK_PX = 6, 13, 224
 _SUBJECTS = {"florets": "drawn flowers", "flowers102": "photos of flowers"}
 _SHORT = {"hours": "h", "minutes": "min", "seconds": "s"}
-OBJECTIVES: Mapping[str, str] = {
-    "ae": "an auto-encoder",
-    "dae": "a denoising auto-encoder",
-    "vae": "a VAE",
-    "beta_vae": "a β-VAE",
-    "capacity_vae": "a β-VAE with a capacity",
-    "free_bits": "a VAE with free bits",
-    "control_vae": "a ControlVAE",
-    "beta_tcvae": "a β-TCVAE",
-    "factor_vae": "a FactorVAE",
-    "dip_vae_i": "a DIP-VAE-I",
-    "dip_vae_ii": "a DIP-VAE-II",
-    "info_vae": "an InfoVAE",
-}
 
 
 @dataclass(frozen=True)
@@ -78,7 +62,7 @@ class Header:
 def header(subject: Subject) -> Header:
     """The head of the page about a run."""
     model, config = subject.model, subject.model.config
-    objective = OBJECTIVES[config.objective.name]
+    objective = config.objective.title
     images = _SUBJECTS.get(config.data.source.partition(":")[0], "images")
     rate_nats = np.nan if subject.has_points else model.card.scores.get("kl", np.nan)
     rate_bits = rate_nats / BIT_NATS if np.isfinite(rate_nats) else None
@@ -87,7 +71,7 @@ def header(subject: Subject) -> Header:
         title=f"What {objective} learnt from {len(subject.training):,} {images}",
         subject=subject,
         objective=objective,
-        weights=weights_in_words(config.objective, beta_of(config.objective, subject.rows)),
+        weights=config.objective.describe(config.objective.effective_beta(subject.rows)),
         parameters=parameter_count(config),
         duration=duration,
         psnr_db=psnr_db,

@@ -15,7 +15,6 @@ from corolla.errors import StaleError
 from corolla.evaluation.material import spread_rows
 from corolla.evaluation.reconstructions import Reconstruction, reconstruction
 from corolla.evaluation.record import SCORES, Scores
-from corolla.objectives.weights import WITHOUT_CODE_LENGTH
 from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import own_images
 
@@ -58,7 +57,7 @@ class Subject:
     @property
     def has_points(self) -> bool:
         """Whether codes are points, as those of an auto-encoder are: they have no rate and no prior to follow."""
-        return self.model.config.objective.name in WITHOUT_CODE_LENGTH
+        return self.model.config.objective.auto_encoder
 
 
 def examine(

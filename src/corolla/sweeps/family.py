@@ -69,12 +69,12 @@ def train_family(
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
         CorollaError: as `training.fit`.
     """
-    beta = base.objective.beta if base.objective.name == "beta_vae" else BETA
-    configs = {
-        folder / f"{name}-{seed}": resolve(base.updated({"objective.name": name, "objective.beta": beta, "seed": seed}))
-        for name in MEMBERS
-        for seed in seeds
-    }
+    beta = base.flat()["objective.beta"] if base.objective.name == "beta_vae" else BETA
+    configs = {}
+    for name in MEMBERS:
+        member = base.updated({"objective.name": name} | ({"objective.beta": beta} if name == "beta_vae" else {}))
+        for seed in seeds:
+            configs[folder / f"{name}-{seed}"] = resolve(member.updated({"seed": seed}))
     for path, config in configs.items():
         refuse_other_run(path, config)
     for path, config in configs.items():

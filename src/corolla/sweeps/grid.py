@@ -12,7 +12,6 @@ import yaml
 
 from corolla.config import Config
 from corolla.errors import UsageError
-from corolla.objectives.weights import TAKES_BETA
 from corolla.training import resolve
 
 SEED = "seed"
@@ -98,7 +97,6 @@ def expand(base: Config, axes: Mapping[str, Sequence[Any]]) -> list[Point]:
         texts = [value_text(value) for value in axes_of(points)[name]]
         if len(texts) < len(axes[name]):
             raise UsageError(f"{name}: {', '.join(map(value_text, axes[name]))}: a value is there twice")
-    _refuse_idle_beta(points)
     return points
 
 
@@ -132,13 +130,3 @@ def axes_of(points: Sequence[Point]) -> dict[str, list[Any]]:
         for name, value in point.values.items():
             axes.setdefault(name, {}).setdefault(value_text(value), value)
     return {name: list(values.values()) for name, values in axes.items()}
-
-
-def _refuse_idle_beta(points: Sequence[Point]) -> None:
-    name = "objective.beta"
-    idle = {point.config.objective.name for point in points} - set(TAKES_BETA)
-    if idle and len(axes_of(points).get(name, [])) > 1:
-        raise UsageError(
-            f"{name} does nothing for {', '.join(sorted(idle))}, so that runs would be repeated; it is for "
-            f"{' and '.join(TAKES_BETA)}"
-        )

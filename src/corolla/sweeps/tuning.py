@@ -16,9 +16,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from corolla.config import Config
+from corolla.config.registry import find
 from corolla.errors import ModelError, TrainingError, UsageError, command, missing_extra
 from corolla.files import write_file, writing
-from corolla.objectives.weights import WITHOUT_CODE_LENGTH
 from corolla.progress import Progress, say
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
@@ -180,7 +180,7 @@ def _check_goal(config: Config, space: Space, goal: Goal) -> None:
             problem = f"{goal} of runs with different {name} cannot be compared"
             raise UsageError(problem, setting=name, remedy=remedy, arguments=("goal",))
     tried = space.get("objective.name", [config.objective.name])
-    points = [name for name in tried if name in WITHOUT_CODE_LENGTH] if not isinstance(tried, Range) else []
+    points = [name for name in tried if find("objective", name).auto_encoder] if not isinstance(tried, Range) else []
     if goal == "elbo" and points:
         problem = f"elbo means nothing for {', '.join(points)}, whose codes are points"
         raise UsageError(problem, remedy="take psnr_db ({goal})", arguments=("goal",))

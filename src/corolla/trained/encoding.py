@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from corolla.data.cache import usable_cores
 from corolla.data.listing import Entry, list_images, read_entry
-from corolla.data.recipes import RECIPES
+from corolla.data.recipes import recipe_named
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.trained import BATCH_SIZE, TrainedModel
 
@@ -140,7 +140,7 @@ def read_batch(
 ) -> tuple[tuple[str, ...], NDArray[np.uint8], tuple[str, ...]]:
     """The names and pixels of the images that can be read, and a line about each other one."""
     pixels = np.empty((len(entries), model.height, model.width, 3), np.uint8)
-    recipe = RECIPES[model.config.data.recipe]
+    recipe = recipe_named(model.config.data.recipe)
     keys: list[str] = []
     faults: list[str] = []
     for entry in entries:

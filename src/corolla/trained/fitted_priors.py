@@ -14,7 +14,6 @@ from torch import Tensor
 from corolla.data import select_rows
 from corolla.distributions import FITTED_PRIORS, Prior, check_prior_name
 from corolla.errors import UsageError
-from corolla.objectives import AUTO_ENCODERS
 from corolla.progress import ProgressDisplay
 from corolla.trained import BATCH_SIZE, TrainedModel, seeded_generator
 from corolla.trained.own_images import own_images
@@ -86,7 +85,7 @@ def fit_prior(
     cache = own_images(model, source=source, mirror=mirror)
     data = model.config.data
     train_rows, eval_rows = (select_rows(cache.splits, split) for split in (data.train_split, data.eval_split))
-    if model.config.objective.name in AUTO_ENCODERS:
+    if model.config.objective.auto_encoder:
         draws = 1
     elif draws is None:
         draws = min(MOST_DRAWS, -(-ENOUGH_CODES // len(train_rows)))
@@ -129,7 +128,7 @@ def _codes(
             display.show(start)
             q = model.posterior(np.asarray(images[rows[start : start + BATCH_SIZE]]))
             mean, stddev = q.mean[:, None], q.stddev[:, None]
-            if model.config.objective.name in AUTO_ENCODERS:
+            if model.config.objective.auto_encoder:
                 parts.append(mean)
                 continue
             noise = torch.randn(len(mean), draws, model.latent_dim, generator=generator)

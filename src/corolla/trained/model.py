@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from corolla.data.images import open_image, upright_rgb
-from corolla.data.recipes import RECIPES
+from corolla.data.recipes import recipe_named
 from corolla.distributions import DiagonalGaussian, Prior, check_prior_name, sample_prior
 from corolla.distributions.priors import StandardPrior
 from corolla.errors import ModelError, UsageError
@@ -215,7 +215,7 @@ class TrainedModel:
         return joined
 
     def _picture(self, picture: Picture) -> NDArray[np.uint8]:
-        recipe = RECIPES[self.config.data.recipe]
+        recipe = recipe_named(self.config.data.recipe)
         if isinstance(picture, str | Path):
             at_least_px = recipe.decode_at_least_px(self.height, self.width)
             picture = open_image(picture, at_least_px=at_least_px)

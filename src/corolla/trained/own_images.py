@@ -6,7 +6,7 @@ import shlex
 
 from corolla.config import DataConfig
 from corolla.data import ImageCache, open_cache, open_source
-from corolla.data.recipes import RECIPES
+from corolla.data.recipes import recipe_named
 from corolla.errors import DataError, UsageError
 from corolla.progress import ProgressDisplay, transfer_progress
 from corolla.trained import TrainedModel
@@ -23,7 +23,9 @@ def open_images(data: DataConfig) -> ImageCache:
         source = open_source(data.source, mirror=data.mirror, progress=show_transfer)
     height, width = data.size
     with ProgressDisplay(f"reading {source.name}", len(source.keys)) as display:
-        return open_cache(source, RECIPES[data.recipe], height, width, on_error=data.on_error, progress=display.show)
+        return open_cache(
+            source, recipe_named(data.recipe), height, width, on_error=data.on_error, progress=display.show
+        )
 
 
 def own_images(model: TrainedModel, *, source: str | None = None, mirror: str | None = None) -> ImageCache:

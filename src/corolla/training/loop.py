@@ -49,20 +49,20 @@ class BatchLoss(nn.Module):
         super().__init__()
         self.vae = state.vae
         self.state = state  # no module: what the companion learns is not the optimiser's
-        self.config, self.settings = config, config.objective.filled
+        self.config = config
         self.data_size, self.rank = data_size, rank
 
     def forward(self, batch: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """The loss; with it loss, reconstruction and KL as one tensor, and the latents, both detached."""
-        data, settings, objective = self.config.data, self.settings, self.state.objective
+        data, objective = self.config.data, self.config.objective
         entropy = (self.config.seed, step, self.rank)
         seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
         torch.manual_seed(seed)
         x = to_float(augment(batch, seed=seed, flip=data.flip, shift_px=data.shift_px))
-        q = self.vae.encode(corrupt(x, settings.noise or 0.0, settings.mask, settings.mask_patch_px))
-        z = q.sample() if objective.stochastic else q.mean
+        q = self.vae.encode(corrupt(x, objective.noise, objective.mask, objective.mask_patch_px))
+        z = q.mean if objective.auto_encoder else q.sample()
         p = self.vae.decode(z, x)
-        terms = objective(x, q, z, p, step, self.data_size)
+        terms = self.state.loss(x, q, z, p, step, self.data_size)
         return terms.total, torch.stack([terms.total, terms.reconstruction, terms.kl]).detach(), z.detach()
 
 

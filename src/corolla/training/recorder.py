@@ -235,11 +235,11 @@ class Recorder:
         improved = False
         if self.fabric.is_global_zero:
             evaluation = evaluate(
-                state.best_weights, state.objective, self.data.images, self.eval_rows, seed=self.config.seed
+                state.best_weights, state.loss, self.data.images, self.eval_rows, seed=self.config.seed
             )
             state.vae.train()
             # Where losses of different steps cannot be compared, the latest model is the best.
-            improved = evaluation.scores["loss"] < self.best_loss or not state.objective.stationary
+            improved = evaluation.scores["loss"] < self.best_loss or not self.config.objective.stationary
             self._write_row(evaluation, trained)
             if improved:
                 self.best_loss = evaluation.scores["loss"]

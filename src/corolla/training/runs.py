@@ -16,14 +16,14 @@ from lightning.fabric import Fabric
 from lightning.fabric.loggers.logger import Logger
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
-from corolla.config import RETIRED, Config
+from corolla.config import Config
 from corolla.data import ImageCache, select_rows
 from corolla.data.batches import Batches
-from corolla.data.recipes import RECIPES
+from corolla.data.recipes import recipe_named
 from corolla.errors import ModelError, TrainingError, UsageError
 from corolla.models.lite0 import SMALLEST_PX
 from corolla.models.vae import build_model
-from corolla.objectives import build_objective
+from corolla.objectives.loss import build_loss
 from corolla.progress import Progress, Silence
 from corolla.trained import TrainedModel, load
 from corolla.trained.checkpoints import read_checkpoint
@@ -134,16 +134,14 @@ def is_finished(run: Path | str) -> bool:
 
 def resolve(config: Config) -> Config:
     """The configuration with all that was left open decided. Raises UsageError on an impossible size."""
-    RECIPES[config.data.recipe].check_size(*config.data.size)
-    filled = config.objective.filled.model_dump(mode="json")
-    config = config.updated({f"objective.{name}": value for name, value in filled.items()})
+    recipe_named(config.data.recipe).check_size(*config.data.size)
     if config.training.precision == "auto":
         precision = "bf16-mixed" if multiplies_bfloat16(config.training.accelerator) else "32-true"
         config = config.updated({"training.precision": precision})
     with torch.device("meta"):
         build_model(config)
     if config.objective.perceptual:
-        build_objective(config.objective, config.network.latent_dim)  # says what is not installed
+        build_loss(config.objective, config.network.latent_dim)  # says what is not installed
         height, width = config.data.size
         if min(height, width) < SMALLEST_PX:
             raise UsageError(
@@ -174,9 +172,8 @@ def _read_finished(run: RunFolder, config: Config) -> bool | None:
         return None
     checkpoint = read_checkpoint(path, mmap=True)
     # A setting that came later had its default.
-    theirs, ours = Config().flat() | checkpoint["settings"], config.flat()
-    names = sorted((theirs | ours).keys() - set(RETIRED))
-    differing = [name for name in names if theirs.get(name) != ours.get(name)]
+    theirs, ours = Config.from_flat(checkpoint["settings"], where=str(path)).flat(), config.flat()
+    differing = [name for name in sorted(theirs | ours) if theirs.get(name) != ours.get(name)]
     if differing:
         was = ", ".join(f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}" for name in differing)
         raise ModelError(f"{path}: of another configuration than {run.config_file}: {was}; put it back, or train anew")

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from corolla.config import Config, TrainingConfig
 from corolla.models.vae import VAE, build_model
-from corolla.objectives import build_objective
+from corolla.objectives.loss import build_loss
 
 
 class TrainingState:
@@ -25,7 +25,7 @@ class TrainingState:
         step: Optimiser steps so far.
         vae: The model that the optimiser moves.
         average: The moving average of its weights, if the configuration asks for one.
-        objective: What is minimised, with its companion.
+        loss: What is minimised, with its companion.
     """
 
     def __init__(self, config: Config, steps_per_epoch: int) -> None:
@@ -35,8 +35,8 @@ class TrainingState:
         self.step = 0
         self.vae = build_model(config)
         self.average = copy.deepcopy(self.vae).requires_grad_(False) if config.training.ema_decay else None
-        self.objective = build_objective(config.objective, config.network.latent_dim)
-        self.companion = self.objective.companion
+        self.loss = build_loss(config.objective, config.network.latent_dim)
+        self.companion = self.loss.companion
         self.optimizer = build_optimizer(self.vae, config.training)
         self._averaged = ([], []) if self.average is None else (_parameters(self.average), _parameters(self.vae))
 
@@ -52,7 +52,7 @@ class TrainingState:
 
     def to(self, device: torch.device) -> None:
         """Move all but the model and its optimiser, which Fabric moves."""
-        for part in (self.average, self.companion, self.objective.distance):
+        for part in (self.average, self.companion, self.loss.distance):
             if isinstance(part, nn.Module):
                 part.to(device)
 

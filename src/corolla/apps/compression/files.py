@@ -31,7 +31,6 @@ from corolla.apps.compression.grid import PER_OCTAVE, Grid, grid_of, reference_e
 from corolla.apps.compression.residual import decode_residual
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.files import replacing, writing
-from corolla.objectives.weights import WITHOUT_CODE_LENGTH
 from corolla.trained import Images, Picture, TrainedModel
 from corolla.trained.model_folder import ModelCard
 
@@ -151,7 +150,7 @@ def fingerprint(card: ModelCard) -> bytes:
         ModelError: the model cannot compress; the message says why.
     """
     objective = card.config.objective.name
-    if objective in WITHOUT_CODE_LENGTH:
+    if card.config.objective.auto_encoder:
         raise ModelError(
             f"a model of the objective {objective} has no prior to code under; train a VAE for compression"
         )

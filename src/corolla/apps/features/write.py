@@ -25,7 +25,7 @@ import numpy as np
 from corolla.apps.features.cluster import check_ray, encoded_by_ray
 from corolla.apps.features.files import check_features_name, join
 from corolla.data.listing import Entry, list_images
-from corolla.data.recipes import RECIPES
+from corolla.data.recipes import recipe_named
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.files import locked, replacing, writing
 from corolla.trained import TrainedModel
@@ -190,7 +190,7 @@ class _Work:
 
     def _digest(self, entries: list[Entry]) -> str:
         model = self.model
-        recipe = RECIPES[model.config.data.recipe].digest
+        recipe = recipe_named(model.config.data.recipe).digest
         wanted = [_FORMAT, model.card.weights_sha256, recipe, model.height, model.width, self.variance]
         digest = hashlib.sha256(json.dumps(wanted).encode())
         for entry in entries:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from corolla.apps.restoration.latents import Decoder, LogPrior, standard_log_prior
-from corolla.objectives import AUTO_ENCODERS
 from corolla.trained import Images, TrainedModel
 
 
@@ -43,7 +42,7 @@ def decoded_means(model: TrainedModel, z: Tensor) -> NDArray[np.float64]:
 
 def latent_log_prior(model: TrainedModel, name: str = "standard") -> LogPrior:
     """The log-density of a model's latents, for `map_latents`; without a prior, of an auto-encoder, 0."""
-    if model.config.objective.name in AUTO_ENCODERS and name == "standard":
+    if model.config.objective.auto_encoder and name == "standard":
         return lambda z: torch.zeros(len(z))
     if name == "standard":
         return standard_log_prior

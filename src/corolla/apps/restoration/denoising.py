@@ -18,7 +18,6 @@ from corolla.apps.restoration.membrane import membrane
 from corolla.apps.restoration.noise import Noise, impulses, jpeg_sigma, parse_noise, unclipped
 from corolla.apps.restoration.residuals import ResidualPrior, residual_prior
 from corolla.errors import UsageError
-from corolla.objectives import AUTO_ENCODERS
 from corolla.trained import Images, TrainedModel, seeded_generator
 
 BATCH_SIZE = 32
@@ -137,7 +136,7 @@ def _without_noise(
     stddev = np.zeros((len(y), 0))
     if trust:
         variance = np.stack([square for _, square in found])
-        if model.config.objective.name not in AUTO_ENCODERS:
+        if not model.config.objective.auto_encoder:
             for _ in range(DRAWS):
                 drawn = decoded_means(model, q.mean + q.stddev * torch.randn(q.mean.shape, generator=generator))
                 others = np.stack([restored(drawn, index, False)[0] for index in range(len(y))])

@@ -1,9 +1,7 @@
-"""FactorVAE: the total correlation, judged by a discriminator that is trained beside the model."""
+"""The discriminator of FactorVAE, which is trained beside the model and judges its total correlation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -11,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from corolla.distributions import DiagonalGaussian
-from corolla.objectives.seam import Companion, average_over_processes
+from corolla.objectives.companions import Companion, average_over_processes
 
 REAL, PERMUTED = 0, 1
 
@@ -91,16 +88,3 @@ class Discriminator(Companion):
     def set_extra_state(self, state: Any) -> None:
         """Put back the optimiser's state."""
         self.optimizer.load_state_dict(state)
-
-
-@dataclass(frozen=True)
-class AdversarialCorrelation:
-    """KL + γ·TC(z), with TC = E_q(z)[log D(z) - log(1 - D(z))] (Kim & Mnih 2018, eqs. 2 and 3)."""
-
-    gamma: float
-    discriminator: Discriminator
-
-    def __call__(self, q: DiagonalGaussian, z: Tensor, _step: int | None, _data_size: int, /) -> Mapping[str, Tensor]:
-        """KL and the weighted total correlation in nats per image."""
-        correlation = self.discriminator.log_ratio(z).mean()
-        return {"kl": q.kl().mean(), "total_correlation": self.gamma * correlation}
