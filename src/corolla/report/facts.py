@@ -1,0 +1,109 @@
+"""What is known of a run or model folder: plain values, ready for JSON by `dataclasses.asdict`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from corolla.config import Config
+from corolla.distributions.posterior import ACTIVE_NATS
+from corolla.models.vae import parameter_count
+from corolla.objectives.weights import beta_of, normalised_beta, weights_in_words
+from corolla.trained.model_folder import CARD_NAME, WEIGHTS_NAME, find_model, load_card
+from corolla.trained.run_folder import RunFolder
+from corolla.training.advice import Finding, advise
+
+
+@dataclass(frozen=True)
+class LatentFact:
+    """A latent, its KL, and whether it is dead."""
+
+    latent: int
+    kl_nats: float
+    dead: bool
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Facts about a run or model folder.
+
+    Attributes:
+        path: The folder.
+        model: The model folder; None for a run that has no model yet, and then all from `bytes` on is empty.
+        weights: What presses on the code, in words.
+        beta: The weight of the KL that the objective amounts to, where there is such a number.
+        normalised_beta: The same times latents over pixel values.
+        settings: The settings that are not the defaults, by dotted name.
+        parameters: Numbers that training adjusts.
+        bytes: Size of the weights on disk.
+        step: Optimiser steps.
+        data: The images that it was trained on.
+        scores: By the names of `metrics.csv`.
+        latents: By falling KL.
+        advice: What the numbers say, and what to change.
+    """
+
+    path: str
+    model: str | None
+    network: str
+    latent_dim: int
+    height: int
+    width: int
+    likelihood: str
+    objective: str
+    weights: str
+    beta: float | None
+    normalised_beta: float | None
+    settings: dict[str, Any]
+    parameters: int
+    bytes: int | None = None
+    step: int = 0
+    data: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    latents: tuple[LatentFact, ...] = ()
+    advice: tuple[Finding, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def describe(path: Path | str) -> RunFacts:
+    """The facts about a run or model folder. Raises ModelError or UsageError if it is neither."""
+    path = Path(path)
+    run = RunFolder(path)
+    if run.config_file.is_file() and not (run.model / CARD_NAME).is_file():
+        return RunFacts(path=str(path), model=None, **_of_config(run.config(), None))
+    folder = find_model(path)
+    card = load_card(folder)
+    rows = RunFolder(folder.parent).rows() if folder.name == "model" else []
+    ranked = sorted(enumerate(card.latent_kl_nats), key=lambda pair: -pair[1])
+    weights = folder / WEIGHTS_NAME
+    return RunFacts(
+        path=str(path),
+        model=str(folder),
+        **_of_config(card.config, beta_of(card.config.objective, rows)),
+        bytes=weights.stat().st_size if weights.is_file() else None,
+        step=card.step,
+        data=dict(card.data),
+        scores=dict(card.scores),
+        latents=tuple(LatentFact(latent, kl, not kl > ACTIVE_NATS) for latent, kl in ranked),
+        advice=advise(card.config, card.scores, card.latent_kl_nats, rows, step=card.step or None),
+        versions=dict(card.versions),
+    )
+
+
+def _of_config(config: Config, beta: float | None) -> dict[str, Any]:
+    height, width = config.data.size
+    defaults = Config().flat()
+    return {
+        "network": config.network.name,
+        "latent_dim": config.network.latent_dim,
+        "height": height,
+        "width": width,
+        "likelihood": config.likelihood.name,
+        "objective": config.objective.name,
+        "weights": weights_in_words(config.objective, beta),
+        "beta": beta,
+        "normalised_beta": normalised_beta(config, beta),
+        "settings": {name: value for name, value in config.flat().items() if value != defaults[name]},
+        "parameters": parameter_count(config),
+    }
