@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def describe(path: Path | str) -> RunFacts:
     path = Path(path)
     run = RunFolder(path)
     if run.config_file.is_file() and not (run.model / CARD_NAME).is_file():
-        return RunFacts(path=str(path), model=None, **_of_config(run.config(), None))
+        return RunFacts(path=str(path), model=None, **_of_config(run.config(), []))
     folder = find_model(path)
     card = load_card(folder)
     rows = RunFolder(folder.parent).rows() if folder.name == "model" else []
@@ -80,7 +81,7 @@ def describe(path: Path | str) -> RunFacts:
     return RunFacts(
         path=str(path),
         model=str(folder),
-        **_of_config(card.config, beta_of(card.config.objective, rows)),
+        **_of_config(card.config, rows),
         bytes=weights.stat().st_size if weights.is_file() else None,
         step=card.step,
         data=dict(card.data),
@@ -91,7 +92,8 @@ def describe(path: Path | str) -> RunFacts:
     )
 
 
-def _of_config(config: Config, beta: float | None) -> dict[str, Any]:
+def _of_config(config: Config, rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    beta = beta_of(config.objective, rows)
     height, width = config.data.size
     defaults = Config().flat()
     return {
