@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from corolla.config import Config
-from corolla.distributions.posterior import ACTIVE_NATS
+from corolla.distributions.posterior import active_latents
 from corolla.models.vae import parameter_count
-from corolla.objectives.weights import beta_of, normalised_beta, weights_in_words
-from corolla.trained.model_folder import CARD_NAME, WEIGHTS_NAME, find_model, load_card
+from corolla.trained.model_folder import CARD_NAME, WEIGHTS_NAME, ModelFolder
 from corolla.trained.run_folder import RunFolder
 from corolla.training.advice import Finding, advise
 
@@ -39,6 +38,7 @@ class RunFacts:
         parameters: Numbers that training adjusts.
         bytes: Size of the weights on disk.
         step: Optimiser steps.
+        stopped: Where the run stands if it has not come to its end, in one sentence; else empty.
         data: The images that it was trained on.
         scores: By the names of `metrics.csv`.
         latents: By falling KL.
@@ -60,6 +60,7 @@ class RunFacts:
     parameters: int
     bytes: int | None = None
     step: int = 0
+    stopped: str = ""
     data: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     latents: tuple[LatentFact, ...] = ()
@@ -69,33 +70,31 @@ class RunFacts:
 
 def describe(path: Path | str) -> RunFacts:
     """The facts about a run or model folder. Raises ModelError or UsageError if it is neither."""
-    path = Path(path)
-    run = RunFolder(path)
-    if run.config_file.is_file() and not (run.model / CARD_NAME).is_file():
+    run = RunFolder(Path(path))
+    if run.exists and not (run.model / CARD_NAME).is_file():
         return RunFacts(path=str(path), model=None, **_of_config(run.config(), []))
-    folder = find_model(path)
-    card = load_card(folder)
-    rows = RunFolder(folder.parent).rows() if folder.name == "model" else []
-    ranked = sorted(enumerate(card.latent_kl_nats), key=lambda pair: -pair[1])
-    weights = folder / WEIGHTS_NAME
+    folder = ModelFolder.find(Path(path))
+    card, rows, weights = folder.card, folder.rows, folder.path / WEIGHTS_NAME
+    active = active_latents(card.latent_kl_nats).tolist()
+    latents = [LatentFact(latent, kl, not active[latent]) for latent, kl in enumerate(card.latent_kl_nats)]
     return RunFacts(
-        path=str(path),
-        model=str(folder),
+        path=str(folder.home),
+        model=str(folder.path),
         **_of_config(card.config, rows),
         bytes=weights.stat().st_size if weights.is_file() else None,
         step=card.step,
+        stopped=folder.stopped(card),
         data=dict(card.data),
         scores=dict(card.scores),
-        latents=tuple(LatentFact(latent, kl, not kl > ACTIVE_NATS) for latent, kl in ranked),
+        latents=tuple(sorted(latents, key=lambda fact: -fact.kl_nats)),
         advice=advise(card.config, card.scores, card.latent_kl_nats, rows, step=card.step or None),
         versions=dict(card.versions),
     )
 
 
 def _of_config(config: Config, rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    beta = beta_of(config.objective, rows)
     height, width = config.data.size
-    defaults = Config().flat()
+    beta = config.objective.effective_beta(rows)
     return {
         "network": config.network.name,
         "latent_dim": config.network.latent_dim,
@@ -103,9 +102,9 @@ def _of_config(config: Config, rows: Sequence[Mapping[str, str]]) -> dict[str, A
         "width": width,
         "likelihood": config.likelihood.name,
         "objective": config.objective.name,
-        "weights": weights_in_words(config.objective, beta),
+        "weights": config.objective.describe(beta),
         "beta": beta,
-        "normalised_beta": normalised_beta(config, beta),
-        "settings": {name: value for name, value in config.flat().items() if value != defaults[name]},
+        "normalised_beta": config.normalised_beta(beta),
+        "settings": config.differences(),
         "parameters": parameter_count(config),
     }
