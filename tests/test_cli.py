@@ -232,7 +232,7 @@ def test_info_shows_bits_per_dimension(cli: Cli, model: Path) -> None:
     card = replace(card, scores=card.scores | {"bits_per_dim": 4.567})
     (model / "model" / "config.json").write_text(card.to_json())
     (line,) = (line for line in cli("info", model)[1].splitlines() if "bits per dim" in line)
-    assert line.split() == ["bits", "per", "dim", "4.57", "bits", "per", "pixel", "and", "channel"]
+    assert line.split() == ["bits", "per", "dimension", "4.57", "bits"]
 
 
 def test_info_gives_advice(cli: Cli, model: Path) -> None:
@@ -290,6 +290,7 @@ def test_presets_are_listed_with_a_line_each(cli: Cli) -> None:
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == preset_names()
     assert all(len(line.split()) > 3 for line in out.splitlines())
+    assert list(json.loads(cli("presets", "--json")[1])) == preset_names()
 
 
 def test_data_commands_look_at_a_folder(cli: Cli, photos: Path) -> None:

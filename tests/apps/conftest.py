@@ -74,7 +74,7 @@ def run(tmp_path: Path) -> Path:
     folder.write_rows(
         [
             {name: value - step for name, value in both.items()}
-            | {"step": step, "kl": step / 5, "train_kl": step / 4, "train_seconds": step / 2}
+            | {"step": step, "epoch": step / 10, "kl": step / 5, "train_kl": step / 4, "train_seconds": step / 2}
             for step in (10, 20, 30)
         ]
     )

@@ -30,7 +30,8 @@ from corolla.gallery.poster import (
     write_poster,
 )
 from corolla.gallery.themes import label_theme, theme, theme_of_codes
-from corolla.pictures.grids import grid, save_animation
+from corolla.pictures.files import save_animation
+from corolla.pictures.grids import grid
 from corolla.pictures.video import encode_mp4
 from corolla.trained import TrainedModel
 

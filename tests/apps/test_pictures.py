@@ -13,7 +13,8 @@ from PIL import Image
 
 from corolla.errors import CorollaError, UsageError
 from corolla.pictures import grids as pictures
-from corolla.pictures.grids import Row, enlarged, grid, save_animation, save_npz, save_picture, sheet
+from corolla.pictures.files import save_animation, save_npz, save_picture
+from corolla.pictures.grids import Row, enlarged, grid, sheet
 
 
 def flat(*colours: tuple[int, int, int], side: int = 8) -> NDArray[np.uint8]:

@@ -163,7 +163,8 @@ def test_the_page_is_the_same_for_the_same_seed(run: Path, cache: ImageCache, tm
 
 
 def test_a_model_folder_alone_has_a_page_without_curves(run: Path, cache: ImageCache) -> None:
-    outline = read(write_report(run / "model", images=cache))
+    alone = (run / "model").rename(run.with_name("alone"))
+    outline = read(write_report(alone, images=cache))
     assert "How it learnt" not in outline.text
     assert "corolla train --config" not in outline.text
     assert "How good it is" in outline.text

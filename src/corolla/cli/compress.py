@@ -74,7 +74,7 @@ def decompress(file: Path, /, *, model: Path, output: Output) -> None:
     from PIL import Image
 
     from corolla.apps import compression
-    from corolla.pictures.grids import save_picture
+    from corolla.pictures.files import save_picture
     from corolla.trained import load
 
     check_new_folder(output)

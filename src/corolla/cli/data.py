@@ -87,7 +87,8 @@ def preview(
     """
     import numpy as np
 
-    from corolla.pictures.grids import Row, save_picture, sheet
+    from corolla.pictures.files import save_picture
+    from corolla.pictures.grids import Row, sheet
 
     check_outputs(output)
     if count < 1:

@@ -102,7 +102,8 @@ def _write_pictures(folder: Path, model: TrainedModel, images: NDArray[np.uint8]
     from corolla.evaluation.reconstructions import reconstruction
     from corolla.gallery.generation import interpolation, traversal
     from corolla.gallery.sheets import interpolation_frames, reconstruction_sheet, traversal_sheet
-    from corolla.pictures.grids import grid, save_animation, save_picture
+    from corolla.pictures.files import save_animation, save_picture
+    from corolla.pictures.grids import grid
 
     save_picture(folder / "flowers.png", grid(images))
     save_picture(folder / "reconstructions.png", reconstruction_sheet(reconstruction(model, images)))

@@ -72,7 +72,7 @@ def direction(
         save_direction,
     )
     from corolla.gallery.sheets import direction_sheet
-    from corolla.pictures.grids import save_picture
+    from corolla.pictures.files import save_picture
 
     check_outputs(output, npz)
     if save is not None:

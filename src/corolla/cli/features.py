@@ -87,7 +87,7 @@ def search(
         output: Write a contact sheet too, the image first: .png, .jpg or .webp.
     """
     from corolla.apps.features import nearest_images, search_sheet
-    from corolla.pictures.grids import STILL_SUFFIXES, check_name, save_picture
+    from corolla.pictures.files import STILL_SUFFIXES, check_name, save_picture
     from corolla.trained import load
 
     if output is not None:

@@ -60,7 +60,7 @@ def loop(
     from corolla.gallery.loops import FEWEST_WAYPOINTS
     from corolla.gallery.loops import loop as walk
     from corolla.gallery.sheets import interpolation_frames, interpolation_sheet
-    from corolla.pictures.grids import save_animation, save_picture
+    from corolla.pictures.files import save_animation, save_picture
 
     moves = check_outputs(output, npz, may_move=True)
     if count < FEWEST_WAYPOINTS:

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from corolla.errors import command
 
 if TYPE_CHECKING:
-    from corolla.config import Config
-    from corolla.trained.model_folder import ModelCard
-
-    Rows: TypeAlias = list[dict[str, str]]
+    from corolla.report.facts import LatentFact, RunFacts
 
 _BAR = 24
 _SHOWN_LATENTS = 16
-_SCORES = {
-    "loss": ("loss", "nats per image"),
-    "reconstruction": ("distortion", "nats per image"),
-    "kl": ("rate", "nats per image"),
-    "psnr_db": ("PSNR", "dB"),
-    "bits_per_dim": ("bits per dim", "bits per pixel and channel"),
-    "active_latents": ("active latents", ""),
-}
 
 
 def info(path: Path, /, *, json_: Annotated[bool, Parameter(name="--json")] = False) -> None:
@@ -35,148 +26,90 @@ def info(path: Path, /, *, json_: Annotated[bool, Parameter(name="--json")] = Fa
         path: Run folder or model folder.
         json_: Print one JSON object, for programs.
     """
+    from corolla.report.facts import describe
+
     facts = describe(path)
-    if json_:
-        print(json.dumps(facts, indent=2))
-        return
-    for line in _lines(facts):
-        print(line)
+    print(json.dumps(asdict(facts), indent=2) if json_ else "\n".join(_lines(facts)))
 
 
-def presets() -> None:
-    """List the presets that `corolla train --preset` knows."""
+def presets(*, json_: Annotated[bool, Parameter(name="--json")] = False) -> None:
+    """List the presets that `corolla train --preset` knows.
+
+    Args:
+        json_: Print one JSON object, for programs.
+    """
     from importlib import resources
 
     from corolla.config import preset_names
 
-    names = preset_names()
-    for name in names:
-        text = (resources.files("corolla") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
-        first = text.splitlines()[0].lstrip("# ")
-        print(f"{name:<{max(map(len, names))}}  {first}")
-
-
-def describe(path: Path) -> dict[str, Any]:
-    """What is known of a run or model folder, ready for JSON. Raises ModelError or UsageError if it is neither."""
-    from corolla.models.vae import parameter_count
-    from corolla.trained.model_folder import CARD_NAME, WEIGHTS_NAME, ModelFolder
-    from corolla.trained.run_folder import RunFolder
-
-    run = RunFolder(path)
-    if run.exists and not (run.model / CARD_NAME).is_file():
-        config = run.config()
-        return {"path": str(path), "model": None, **_essentials(config, []), "parameters": parameter_count(config)}
-    folder = ModelFolder.find(path)
-    card, rows, weights = folder.card, folder.rows, folder.path / WEIGHTS_NAME
-    return {
-        "path": str(folder.home),
-        "model": str(folder.path),
-        **_essentials(card.config, rows),
-        "parameters": parameter_count(card.config),
-        "bytes": weights.stat().st_size if weights.is_file() else None,
-        "step": card.step,
-        "stopped": folder.stopped(card),
-        "data": card.data,
-        "scores": card.scores,
-        "latents": _latents(card),
-        "advice": _advice(card, rows),
-        "versions": card.versions,
+    folder = resources.files("corolla") / "presets"
+    lines = {
+        name: (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        for name in preset_names()
     }
+    width = max(map(len, lines))
+    print(json.dumps(lines, indent=2) if json_ else "\n".join(f"{name:<{width}}  {lines[name]}" for name in lines))
 
 
-def _essentials(config: Config, rows: Rows) -> dict[str, Any]:
-    height, width = config.data.size
-    beta = config.objective.effective_beta(rows)
-    return {
-        "network": config.network.name,
-        "latent_dim": config.network.latent_dim,
-        "height": height,
-        "width": width,
-        "likelihood": config.likelihood.name,
-        "objective": config.objective.name,
-        "weights": config.objective.describe(beta),
-        "beta": beta,
-        "normalised_beta": config.normalised_beta(beta),
-        "settings": config.differences(),
-    }
-
-
-def _latents(card: ModelCard) -> list[dict[str, Any]]:
-    from corolla.distributions.posterior import active_latents
-
-    kl_nats = card.latent_kl_nats
-    facts = [
-        {"latent": latent, "kl_nats": kl, "dead": not active}
-        for latent, (kl, active) in enumerate(zip(kl_nats, active_latents(kl_nats).tolist(), strict=True))
-    ]
-    return sorted(facts, key=lambda fact: -fact["kl_nats"])
-
-
-def _advice(card: ModelCard, rows: Rows) -> list[dict[str, Any]]:
-    from dataclasses import asdict
-
-    from corolla.training.advice import advise
-
-    return [
-        asdict(finding)
-        for finding in advise(card.config, card.scores, card.latent_kl_nats, rows, step=card.step or None)
-    ]
-
-
-def summary_lines(facts: dict[str, Any]) -> list[str]:
+def summary_lines(facts: RunFacts) -> list[str]:
     """What to know at the end of a training: the scores in a line, what presses on the code, and the advice."""
-    scores = facts.get("scores") or {}
+    from corolla.metrics.names import TRAINING_SCORES
+
+    scores = facts.scores
     shown = [
-        f"{label} {scores[name]:.{0 if name == 'active_latents' else 1}f}{f' {unit}' if unit == 'dB' else ''}"
-        for name, (label, unit) in _SCORES.items()
+        f"{kind.label} {scores[name]:.{min(kind.digits, 1)}f}{f' {kind.unit}' if kind.unit == 'dB' else ''}"
+        for name, kind in TRAINING_SCORES.items()
         if name in scores
     ]
-    dim = f" of {facts['latent_dim']}" if "active_latents" in scores else ""
+    dim = f" of {facts.latent_dim}" if "active_latents" in scores else ""
     lines = [f"{', '.join(shown)}{dim} (nats per image)"] if shown else []
     return [
         *lines,
-        f"{facts['objective']}: {_pressure(facts)}",
-        *(finding["text"] for finding in facts.get("advice", [])),
+        f"{facts.objective}: {_pressure(facts)}",
+        *(finding.text for finding in facts.advice),
     ]
 
 
-def _pressure(facts: dict[str, Any]) -> str:
-    normalised = facts["normalised_beta"]
-    return f"{facts['weights']}{f' (normalised beta {normalised:.3g})' if normalised else ''}"
+def _pressure(facts: RunFacts) -> str:
+    normalised = facts.normalised_beta
+    return f"{facts.weights}{f' (normalised beta {normalised:.3g})' if normalised else ''}"
 
 
-def _lines(facts: dict[str, Any]) -> list[str]:
-    size = f"{facts['height']}x{facts['width']} pixels"
-    weights = f", {facts['bytes'] / 1e6:.1f} MB" if facts.get("bytes") else ""
+def _lines(facts: RunFacts) -> list[str]:
+    from corolla.metrics.names import TRAINING_SCORES
+
+    size = f"{facts.height}x{facts.width} pixels"
+    weights = f", {facts.bytes / 1e6:.1f} MB" if facts.bytes else ""
     lines = [
-        f"{facts['path']}",
-        f"  network     {facts['network']}, {facts['latent_dim']} latents, {size}",
-        f"  size        {facts['parameters']:,} parameters{weights}",
-        f"  objective   {facts['objective']}, {_pressure(facts)}",
-        f"  likelihood  {facts['likelihood']}",
+        f"{facts.path}",
+        f"  network     {facts.network}, {facts.latent_dim} latents, {size}",
+        f"  size        {facts.parameters:,} parameters{weights}",
+        f"  objective   {facts.objective}, {_pressure(facts)}",
+        f"  likelihood  {facts.likelihood}",
     ]
-    if facts["model"] is None:
-        lines.append(f"  model       none yet; go on with `{command('train', '--resume', facts['path'])}`")
+    if facts.model is None:
+        lines.append(f"  model       none yet; go on with `{command('train', '--resume', facts.path)}`")
     else:
         lines += _data_lines(facts)
     lines += ["settings that differ from the defaults"]
-    lines += [f"  {name}: {json.dumps(value)}" for name, value in facts["settings"].items()] or ["  none"]
-    if facts.get("scores"):
-        lines.append("scores")
-        for name, value in facts["scores"].items():
-            label, unit = _SCORES.get(name, (name, ""))
-            lines.append(f"  {label:<15} {value:>10.{0 if name == 'active_latents' else 2}f} {unit}".rstrip())
-    if facts.get("latents"):
-        lines += _latent_lines(facts["latents"])
-    if facts.get("advice"):
-        lines += ["advice", *(f"  {finding['text']}" for finding in facts["advice"])]
+    lines += [f"  {name}: {json.dumps(value)}" for name, value in facts.settings.items()] or ["  none"]
+    if facts.scores:
+        lines.append("scores, nats per image")
+        for name, value in facts.scores.items():
+            kind = TRAINING_SCORES.get(name)
+            label, unit, digits = (kind.label, kind.unit, kind.digits) if kind else (name, "", 2)
+            lines.append(f"  {label:<18} {value:>10.{digits}f} {unit}".rstrip())
+    if facts.latents:
+        lines += _latent_lines(facts.latents)
+    if facts.advice:
+        lines += ["advice", *(f"  {finding.text}" for finding in facts.advice)]
     return lines
 
 
-def _data_lines(facts: dict[str, Any]) -> list[str]:
-    data = facts["data"]
-    lines = [f"  trained     {facts['step']:,} steps"]
-    lines += [f"  {facts['stopped']}"] if facts["stopped"] else []
+def _data_lines(facts: RunFacts) -> list[str]:
+    data = facts.data
+    lines = [f"  trained     {facts.step:,} steps"]
+    lines += [f"  {facts.stopped}"] if facts.stopped else []
     if "source" in data:
         counts = [
             f"{data[f'{use}_images']:,} for {use}" for use in ("training", "evaluation") if f"{use}_images" in data
@@ -187,14 +120,14 @@ def _data_lines(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _latent_lines(latents: list[dict[str, Any]]) -> list[str]:
-    alive = [entry for entry in latents if not entry["dead"]]
+def _latent_lines(latents: Sequence[LatentFact]) -> list[str]:
+    alive = [entry for entry in latents if not entry.dead]
     lines = [f"latents by KL, in nats: {len(alive)} active, {len(latents) - len(alive)} dead"]
-    largest = max((entry["kl_nats"] for entry in alive), default=1.0)
+    largest = max((entry.kl_nats for entry in alive), default=1.0)
     for entry in alive[:_SHOWN_LATENTS]:
-        bar = "#" * max(1, round(_BAR * entry["kl_nats"] / largest))
-        lines.append(f"  {entry['latent']:>4}  {entry['kl_nats']:6.2f}  {bar}")
+        bar = "#" * max(1, round(_BAR * entry.kl_nats / largest))
+        lines.append(f"  {entry.latent:>4}  {entry.kl_nats:6.2f}  {bar}")
     if len(alive) > _SHOWN_LATENTS:
-        rest = sum(entry["kl_nats"] for entry in alive[_SHOWN_LATENTS:])
+        rest = sum(entry.kl_nats for entry in alive[_SHOWN_LATENTS:])
         lines.append(f"  and {len(alive) - _SHOWN_LATENTS} more with {rest:.2f} nats together")
     return lines

@@ -153,7 +153,7 @@ def inpaint(
     from corolla.apps.restoration import masks
     from corolla.cli.priors import fit_if_missing
     from corolla.data.images import open_image
-    from corolla.pictures.grids import save_picture
+    from corolla.pictures.files import save_picture
     from corolla.progress import ProgressDisplay
     from corolla.trained import load, seeded_generator
 
@@ -233,7 +233,7 @@ def _write(output: Path, name: str, result: Denoised, index: int, keep_noisy: bo
     import numpy as np
     from PIL import Image
 
-    from corolla.pictures.grids import save_npz, save_picture
+    from corolla.pictures.files import save_npz, save_picture
 
     save_picture(output / f"{name}.png", Image.fromarray(result.images[index]))
     if keep_noisy:

@@ -231,6 +231,7 @@ def _print_table(groups: list[list[Result]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from corolla.metrics.names import TRAINING_SCORES
     from corolla.sweeps.grid import SEED, short_names
     from corolla.sweeps.results import kinds, middle
 
@@ -246,7 +247,8 @@ def _print_table(groups: list[list[Result]]) -> None:
     )
     for name in names:
         table.add_column(shown[name], justify="right", no_wrap=True)
-    for heading in (*(["seeds"] if seeds > 1 else []), "rate", "distortion", "PSNR", "active", "norm. beta"):
+    headings = [TRAINING_SCORES[score].label for score in ("kl", "reconstruction", "psnr_db", "active_latents")]
+    for heading in (*(["seeds"] if seeds > 1 else []), *headings, "norm. beta"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("findings")
     for group in groups:

@@ -130,6 +130,7 @@ def train(  # noqa: D417, the flags describe themselves
     if preset is not None and config is not None:
         raise UsageError("--preset and --config both say where to start; give one of them")
     resolved = build_config(preset, config, flags, set_)
+    from corolla.models.vae import parameter_count
     from corolla.training import fit, resolve
 
     if dry_run:
@@ -189,8 +190,9 @@ def _finish(run: Path, report: bool) -> None:
     """Write the report, where it is wanted and not there yet, and say what can be done next."""
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return  # one of several processes speaks
-    from corolla.cli.info import describe, summary_lines
+    from corolla.cli.info import summary_lines
     from corolla.cli.report import write_or_warn
+    from corolla.report.facts import describe
     from corolla.trained.run_folder import RunFolder
 
     if report and not RunFolder(run).report.is_file():

@@ -57,7 +57,8 @@ def sample(
         source: With --label: where the training images are now, if they have moved.
         mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
-    from corolla.pictures.grids import grid, save_picture
+    from corolla.pictures.files import save_picture
+    from corolla.pictures.grids import grid
 
     check_outputs(output, npz)
     trained = load_model(model)
@@ -91,7 +92,7 @@ def reconstruct(
     """
     from corolla.evaluation.reconstructions import reconstruction
     from corolla.gallery.sheets import reconstruction_sheet
-    from corolla.pictures.grids import save_picture
+    from corolla.pictures.files import save_picture
 
     check_outputs(output, npz)
     if count < 1:
@@ -139,7 +140,7 @@ def traverse(
 
     from corolla.gallery.generation import traversal
     from corolla.gallery.sheets import traversal_frames, traversal_sheet
-    from corolla.pictures.grids import save_animation, save_picture
+    from corolla.pictures.files import save_animation, save_picture
 
     moves = check_outputs(output, npz, may_move=True)
     trained = load_model(model)
@@ -188,7 +189,7 @@ def interpolate(
     """
     from corolla.gallery.generation import interpolation
     from corolla.gallery.sheets import interpolation_frames, interpolation_sheet
-    from corolla.pictures.grids import save_animation, save_picture
+    from corolla.pictures.files import save_animation, save_picture
 
     moves = check_outputs(output, npz, may_move=True)
     if not images and count < 2:
@@ -208,7 +209,7 @@ def interpolate(
 
 def check_outputs(output: Path, npz: Path | None = None, *, may_move: bool = False) -> bool:
     """Refuse bad names before any work is done. Returns whether the output is an animation."""
-    from corolla.pictures.grids import MOVING_SUFFIXES, STILL_SUFFIXES, check_name, check_npz
+    from corolla.pictures.files import MOVING_SUFFIXES, STILL_SUFFIXES, check_name, check_npz
     from corolla.pictures.video import video_library
 
     if npz is not None:
@@ -293,7 +294,7 @@ def _evaluation_images(trained: TrainedModel, count: int) -> Images:
 
 def save_arrays(npz: Path | None, **arrays: NDArray[Any]) -> None:
     """Write arrays if a file is named for them, and say so."""
-    from corolla.pictures.grids import save_npz
+    from corolla.pictures.files import save_npz
 
     if npz is None:
         return

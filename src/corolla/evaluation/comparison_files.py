@@ -14,7 +14,8 @@ from corolla.evaluation.comparison import Comparison, comparison_table
 from corolla.evaluation.material import spread_rows
 from corolla.evaluation.reconstructions import reconstruction
 from corolla.files import write_file
-from corolla.pictures.grids import Row, save_picture, sheet
+from corolla.pictures.files import save_picture
+from corolla.pictures.grids import Row, sheet
 from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import own_images
 

@@ -13,7 +13,8 @@ from PIL import Image
 from corolla.evaluation.material import Material
 from corolla.evaluation.reconstructions import Returned, extremes
 from corolla.files import write_file
-from corolla.pictures.grids import Row, save_picture, sheet
+from corolla.pictures.files import save_picture
+from corolla.pictures.grids import Row, sheet
 
 
 def reconstruction_extremes(images: NDArray[np.uint8], returned: Returned) -> Image.Image:

@@ -21,7 +21,7 @@ from corolla.distributions.gaussians import GaussianPrior
 from corolla.distributions.priors import StandardPrior
 from corolla.errors import UsageError
 from corolla.files import replacing, writing
-from corolla.pictures.grids import STILL_SUFFIXES, check_name, save_picture
+from corolla.pictures.files import STILL_SUFFIXES, check_name, save_picture
 from corolla.trained import TrainedModel
 
 TILE_PX = 128

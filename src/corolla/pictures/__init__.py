@@ -1,1 +1,1 @@
-"""Arrays -> picture files: grids, charts, animation."""
+"""Arrays -> pictures and their files: grids, sheets, animation."""

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.pictures.grids import encode_animation, encode_picture, enlarged, grid
+from corolla.pictures.files import encode_animation, encode_picture
+from corolla.pictures.grids import enlarged, grid
 
 FPS = 14.0
 STILL_PX = 96

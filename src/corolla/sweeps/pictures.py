@@ -22,6 +22,7 @@ from PIL import Image
 from corolla.config import DataConfig
 from corolla.data import select_rows
 from corolla.evaluation.reconstructions import reconstruction
+from corolla.metrics.names import TRAINING_SCORES
 from corolla.pictures.grids import Row, sheet
 from corolla.sweeps.grid import SEED, short_names
 from corolla.sweeps.results import BETA, Result, grouped, middle
@@ -129,8 +130,9 @@ def _lines(groups: Sequence[Sequence[Result]]) -> dict[str, list[Sequence[Result
 
 
 def _dress(axes: Axes, *, legend: bool) -> None:
-    axes.set_xlabel("rate: what the code says of an image, in nats", color=_INK)
-    axes.set_ylabel("distortion: what it leaves out, in nats per image", color=_INK)
+    rate, distortion = TRAINING_SCORES["kl"], TRAINING_SCORES["reconstruction"]
+    axes.set_xlabel(f"{rate.label}: what the code says of an image, in {rate.unit}", color=_INK)
+    axes.set_ylabel(f"{distortion.label}: what it leaves out, in {distortion.unit} per image", color=_INK)
     axes.set_title("Rate and distortion on images that were not trained on", loc="left", color=_INK, fontsize=12)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_FAINT)

@@ -10,7 +10,7 @@ from typing import Any
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, command
 from corolla.files import write_file
-from corolla.pictures.grids import save_picture
+from corolla.pictures.files import save_picture
 from corolla.progress import Progress, say
 from corolla.sweeps.grid import Point, axes_of, expand, value_text
 from corolla.sweeps.pictures import curve, reconstructions

@@ -18,7 +18,8 @@ from torch import Tensor
 from corolla.config import Config
 from corolla.data import ImageCache, select_rows
 from corolla.errors import TrainingError, command
-from corolla.pictures.grids import grid, save_picture
+from corolla.pictures.files import save_picture
+from corolla.pictures.grids import grid
 from corolla.progress import Progress
 from corolla.trained import TrainedModel
 from corolla.trained.checkpoints import read_checkpoint, write_checkpoint

@@ -22,7 +22,8 @@ from corolla.apps.anomalies.scoring import ScoreName
 from corolla.apps.anomalies.search import Anomalies, find_anomalies
 from corolla.errors import DataError, UsageError
 from corolla.files import check_new_folder, replacing, writing
-from corolla.pictures.grids import Row, grid, save_picture, sheet
+from corolla.pictures.files import save_picture
+from corolla.pictures.grids import Row, grid, sheet
 from corolla.trained import TrainedModel
 from corolla.trained.encoding import OnError
 

@@ -1,0 +1,110 @@
+"""What is known of a run or model folder: plain values, ready for JSON by `dataclasses.asdict`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from corolla.config import Config
+from corolla.distributions.posterior import active_latents
+from corolla.models.vae import parameter_count
+from corolla.trained.model_folder import CARD_NAME, WEIGHTS_NAME, ModelFolder
+from corolla.trained.run_folder import RunFolder
+from corolla.training.advice import Finding, advise
+
+
+@dataclass(frozen=True)
+class LatentFact:
+    """A latent, its KL, and whether it is dead."""
+
+    latent: int
+    kl_nats: float
+    dead: bool
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Facts about a run or model folder.
+
+    Attributes:
+        path: The folder.
+        model: The model folder; None for a run that has no model yet, and then all from `bytes` on is empty.
+        weights: What presses on the code, in words.
+        beta: The weight of the KL that the objective amounts to, where there is such a number.
+        normalised_beta: The same times latents over pixel values.
+        settings: The settings that are not the defaults, by dotted name.
+        parameters: Numbers that training adjusts.
+        bytes: Size of the weights on disk.
+        step: Optimiser steps.
+        stopped: Where the run stands if it has not come to its end, in one sentence; else empty.
+        data: The images that it was trained on.
+        scores: By the names of `metrics.csv`.
+        latents: By falling KL.
+        advice: What the numbers say, and what to change.
+    """
+
+    path: str
+    model: str | None
+    network: str
+    latent_dim: int
+    height: int
+    width: int
+    likelihood: str
+    objective: str
+    weights: str
+    beta: float | None
+    normalised_beta: float | None
+    settings: dict[str, Any]
+    parameters: int
+    bytes: int | None = None
+    step: int = 0
+    stopped: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    latents: tuple[LatentFact, ...] = ()
+    advice: tuple[Finding, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def describe(path: Path | str) -> RunFacts:
+    """The facts about a run or model folder. Raises ModelError or UsageError if it is neither."""
+    run = RunFolder(Path(path))
+    if run.exists and not (run.model / CARD_NAME).is_file():
+        return RunFacts(path=str(path), model=None, **_of_config(run.config(), []))
+    folder = ModelFolder.find(Path(path))
+    card, rows, weights = folder.card, folder.rows, folder.path / WEIGHTS_NAME
+    active = active_latents(card.latent_kl_nats).tolist()
+    latents = [LatentFact(latent, kl, not active[latent]) for latent, kl in enumerate(card.latent_kl_nats)]
+    return RunFacts(
+        path=str(folder.home),
+        model=str(folder.path),
+        **_of_config(card.config, rows),
+        bytes=weights.stat().st_size if weights.is_file() else None,
+        step=card.step,
+        stopped=folder.stopped(card),
+        data=dict(card.data),
+        scores=dict(card.scores),
+        latents=tuple(sorted(latents, key=lambda fact: -fact.kl_nats)),
+        advice=advise(card.config, card.scores, card.latent_kl_nats, rows, step=card.step or None),
+        versions=dict(card.versions),
+    )
+
+
+def _of_config(config: Config, rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    height, width = config.data.size
+    beta = config.objective.effective_beta(rows)
+    return {
+        "network": config.network.name,
+        "latent_dim": config.network.latent_dim,
+        "height": height,
+        "width": width,
+        "likelihood": config.likelihood.name,
+        "objective": config.objective.name,
+        "weights": config.objective.describe(beta),
+        "beta": beta,
+        "normalised_beta": config.normalised_beta(beta),
+        "settings": config.differences(),
+        "parameters": parameter_count(config),
+    }
