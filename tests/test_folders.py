@@ -110,7 +110,7 @@ def test_scores_are_found_by_the_report_whichever_path_was_scored(cli: Cli, run:
     assert cli("evaluate", "x/model", "--only", "images")[0] == 0
     assert (run.path / "scores.json").is_file()
     assert cli("report", "x")[0] == 0
-    assert "corolla evaluate x" not in run.report.read_text(encoding="utf-8")  # the advice where there are none
+    assert "This is what training measures" not in run.report.read_text(encoding="utf-8")  # said where there are none
     code, _, err = cli("compare", "x", "x/model")
     assert (code, "a run is named twice" in err) == (2, True)
 
