@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from corolla import files
 from corolla.config import Config
 from corolla.errors import StaleError, UsageError, WriteError
 from corolla.evaluation.record import SCORES, Score, Scores
@@ -78,7 +79,7 @@ def test_a_stopped_run_is_said_to_be_one(run: RunFolder, checkpoint: tuple[int, 
         assert load("x").stopped == ""
 
 
-COMMANDS = {
+COMMANDS: dict[str, list[object]] = {
     "info": ["info"],
     "sample": ["sample", "-o", "a.png", "--count", 4],
     "reconstruct": ["reconstruct", "-o", "a.png"],
@@ -201,7 +202,7 @@ def test_the_next_training_removes_what_a_kill_left(own_folders: None) -> None: 
 def test_only_files_of_processes_that_have_ended_are_leftovers(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    mine, dead = tmp_path / f".a.json.{files.os.getpid()}.tmp", tmp_path / f".a.json.{ended.pid}.tmp"
+    mine, dead = tmp_path / f".a.json.{os.getpid()}.tmp", tmp_path / f".a.json.{ended.pid}.tmp"
     for path in (mine, dead, tmp_path / ".note.tmp", tmp_path / "a.1.tmp"):
         path.touch()
     assert [path.name for path in sorted(tmp_path.iterdir()) if is_leftover(path)] == [dead.name]
@@ -218,7 +219,7 @@ def test_only_files_of_processes_that_have_ended_are_leftovers(tmp_path: Path) -
 def test_what_killed_processes_left_in_the_temporary_folder_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     left, others = tmp_path / f"corolla-{ended.pid}-abc", tmp_path / "corolla-notes"
