@@ -15,6 +15,7 @@ from corolla.errors import ModelError, WriteError
 from corolla.files import write_file
 from corolla.models.vae import build_model
 from corolla.trained.model_folder import CARD_NAME, WEIGHTS_NAME, ModelCard, ModelFolder
+from corolla.trained.run_folder import RunFolder
 
 SMALL = {"resnet": {"size": 16, "width": 8, "patch": 4}, "notebook": {"size": 12}, "burgess": {"size": 64}}
 
@@ -59,7 +60,10 @@ def test_a_model_comes_back_bit_for_bit(tmp_path: Path, network: str, likelihood
 
 def test_the_card_comes_back_and_is_found_from_the_run_folder(folder: Path) -> None:
     card = ModelFolder.find(folder.parent).card
-    assert ModelFolder.find(folder.parent) == ModelFolder.find(folder) == ModelFolder(folder)
+    assert ModelFolder.find(folder) == ModelFolder(folder)
+    assert ModelFolder.find(folder.parent).path == folder
+    (folder.parent / "config.yaml").write_text("seed: 1\n")
+    assert ModelFolder.find(folder) == ModelFolder.find(folder.parent) == ModelFolder(folder, RunFolder(folder.parent))
     assert (card.step, card.scores, card.latent_kl_nats) == (7, {"loss": 1.5}, (0.5, 0.0, 2.0))
     assert card.data == {"source": "florets"}
     assert sorted(path.name for path in folder.iterdir()) == [CARD_NAME, WEIGHTS_NAME]

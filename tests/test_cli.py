@@ -282,7 +282,7 @@ def test_commands_to_copy_are_ready_for_a_shell(cli: Cli, model: Path) -> None:
     ):
         assert [shlex.split(text.split("`")[1])] == [["corolla", *words]]
     _, _, err = cli("train", "--run", path)
-    assert f"--resume {shlex.quote(str(path))}," in err
+    assert f"`corolla train --resume {shlex.quote(str(path))}`" in err
 
 
 def test_presets_are_listed_with_a_line_each(cli: Cli) -> None:

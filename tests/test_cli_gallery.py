@@ -147,7 +147,11 @@ def test_mistakes_are_one_line(cli: Cli, model: Path, photos: Path, tmp_path: Pa
         (2, ["direction", model, "--use", "a", "--mirror", "b"], "--mirror: goes with --label"),
         (1, ["direction", model, "--from", dark, "--to", tmp_path / "empty"], "empty"),
         (1, ["direction", model, "--use", tmp_path / "gone.safetensors"], "no such file"),
-        (1, ["direction", model, "--use", tmp_path / "other.safetensors"], "a direction of the model"),
+        (
+            1,
+            ["direction", model, "--use", tmp_path / "other.safetensors"],
+            "made with other weights",
+        ),
         (2, ["sample", model, "--label", "dark", "--like", dark], "--label and --like"),
         (2, ["sample", model, "--like", dark, "--prior", "gmm"], "--like and --prior"),
         (1, ["sample", model, "--like", tmp_path / "empty"], "empty"),

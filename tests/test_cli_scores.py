@@ -103,7 +103,7 @@ def test_evaluate_as_json_is_the_file(cli: Cli) -> None:
         (["model", "--split", "train"], 2, "320 of its images were trained on"),
         (["model", "--split", "tset"], 2, "no such split as 'tset'"),
         (["model", "--features", "inception", "--only", "samples"], 2, "features inception"),
-        (["model", "--priors", "gmm", "--only", "samples"], 1, "fit this prior with `corolla fit-prior"),
+        (["model", "--priors", "gmm", "--only", "samples"], 1, "missing; make it with `corolla fit-prior"),
     ],
 )
 def test_what_cannot_be_evaluated_is_one_line(cli: Cli, arguments: list[str], code: int, told: str) -> None:
@@ -196,22 +196,6 @@ def test_what_cannot_be_compared_is_one_line(cli: Cli, arguments: list[str], tol
     said, _, rest = told.partition("; .*")
     assert said in err
     assert rest in err
-
-
-@pytest.mark.slow
-def test_a_half_trained_run_is_not_scored(cli: Cli) -> None:
-    code, _, _ = cli("train", *SETTINGS, "--run", "half")
-    assert code == 0
-    state = torch.load("half/checkpoints/last.ckpt", weights_only=True)
-    state["record"]["finished"] = False
-    torch.save(state, "half/checkpoints/last.ckpt")
-    for command in (["evaluate", "half"], ["compare", "half", "half/model"]):
-        code, _, err = cli(*command)
-        assert code == 2
-        assert (
-            "half: this run has not come to its end; go on with `corolla train --resume half`, or name half/model"
-            in err
-        )
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def test_a_run_with_other_settings_is_refused(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
     run.write_config(resolve(Config()), {})
-    with pytest.raises(SystemExit, match=r"was trained with seed 42 and not 7; choose another folder with --runs"):
+    with pytest.raises(SystemExit, match=r"was trained with seed 42 and not 7; choose another folder"):
         train_all({run.path: Config().updated({"seed": 7})}, 1)
 
 

@@ -22,9 +22,11 @@ PUBLIC = [
     "ModelError",
     "Network",
     "Objective",
+    "StaleError",
     "TrainedModel",
     "TrainingError",
     "UsageError",
+    "WriteError",
     "__version__",
     "fit",
     "load",
@@ -78,7 +80,9 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_every_error_is_a_corolla_error() -> None:
-    raised = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)]
+    raised = [
+        value for value in vars(errors).values() if inspect.isclass(value) and value.__module__ == errors.__name__
+    ]
     assert {value.__name__ for value in raised} == {name for name in PUBLIC if name.endswith("Error")}
     assert all(issubclass(value, corolla.CorollaError) for value in raised)
 

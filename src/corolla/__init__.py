@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from corolla.config import Config, Likelihood, Network, Objective, preset, preset_names, register
     from corolla.config.registry import load_plugin
-    from corolla.errors import CorollaError, DataError, ModelError, TrainingError, UsageError
+    from corolla.errors import CorollaError, DataError, ModelError, StaleError, TrainingError, UsageError, WriteError
     from corolla.estimator import BetaVAE
     from corolla.sweeps import sweep
     from corolla.sweeps.tuning import tune
@@ -30,9 +30,11 @@ __all__ = [
     "ModelError",
     "Network",
     "Objective",
+    "StaleError",
     "TrainedModel",
     "TrainingError",
     "UsageError",
+    "WriteError",
     "__version__",
     "fit",
     "load",
@@ -53,9 +55,11 @@ _HOMES = {
     "ModelError": "corolla.errors",
     "Network": "corolla.config",
     "Objective": "corolla.config",
+    "StaleError": "corolla.errors",
     "TrainedModel": "corolla.trained",
     "TrainingError": "corolla.errors",
     "UsageError": "corolla.errors",
+    "WriteError": "corolla.errors",
     "fit": "corolla.training",
     "load": "corolla.trained",
     "load_plugin": "corolla.config.registry",

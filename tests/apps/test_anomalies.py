@@ -289,7 +289,7 @@ def test_what_belongs_to_other_weights_or_is_damaged_is_refused(tmp_path: Path, 
     model = make(tmp_path, seed=2)
     with pytest.raises(ModelError, match="not calibrated yet"):
         load_calibration(model)
-    with pytest.raises(ModelError, match="made for another model"):
+    with pytest.raises(ModelError, match="the calibration: made with other weights"):
         anomaly_scores(model, own(model, "val"), calibration)
     file = save_calibration(model, calibration)
     with pytest.raises(ModelError, match=r"other weights than the model has now; .*--recalibrate"):
@@ -305,10 +305,10 @@ def test_what_belongs_to_other_weights_or_is_damaged_is_refused(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda arrays: arrays.pop("joint_mean"), "array joint_mean is missing"),
-        (lambda arrays: arrays.update(more=np.zeros(1)), "array more is not part of it"),
-        (lambda arrays: arrays.update(parts=np.zeros(3)), r"array parts is not \(2, 2\) of finite numbers"),
-        (lambda arrays: arrays["code_mean"].fill(np.nan), "array code_mean is not"),
+        (lambda arrays: arrays.pop("joint_mean"), "tensor joint_mean is missing"),
+        (lambda arrays: arrays.update(more=np.zeros(1)), "tensor more is not part of this calibration"),
+        (lambda arrays: arrays.update(parts=np.zeros(3)), r"tensor parts is \(3,\).* needs \(2, 2\)"),
+        (lambda arrays: arrays["code_mean"].fill(np.nan), "tensor code_mean holds values that are not finite"),
     ],
 )
 def test_altered_arrays_are_named(

@@ -28,7 +28,7 @@ from corolla.apps.features import (
     search_sheet,
     write_features,
 )
-from corolla.errors import DataError, ModelError, UsageError
+from corolla.errors import DataError, ModelError, UsageError, WriteError
 from corolla.trained import TrainedModel
 
 SUFFIXES = [".npz", ".parquet"]
@@ -312,7 +312,7 @@ def test_nothing_to_write_leaves_nothing(model: TrainedModel, files: list[Path],
     unsaved = TrainedModel(model.vae, replace(model.card, weights_sha256=""))
     with pytest.raises(ModelError, match="never saved"):
         write_features(unsaved, files, tmp_path / "x.npz")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         write_features(model, files, files[1] / "x.npz")
     assert sorted(tmp_path.iterdir()) == before
 

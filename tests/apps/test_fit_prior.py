@@ -17,12 +17,13 @@ from safetensors.torch import load_file, save_file
 from corolla.config import Config
 from corolla.data import select_rows
 from corolla.distributions.gaussians import GaussianPrior
-from corolla.errors import DataError, ModelError, UsageError
+from corolla.errors import DataError, ModelError, UsageError, WriteError
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
 from corolla.trained.fitted_priors import fit_prior
 from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.own_images import own_images
+from corolla.trained.prior_file import PRIOR
 
 TINY: dict[str, Any] = {
     "data": {"source": "florets:60", "size": 16},
@@ -206,7 +207,7 @@ def damage_key(_tensors: dict[str, torch.Tensor], known: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (damage_extra, "tensor more is not part of the prior"),
+        (damage_extra, "tensor more is not part of this prior"),
         (damage_missing, "tensor means is missing"),
         (damage_shape, r"tensor means is \(2, 2\)"),
         (damage_type, "tensor means is .*float32"),
@@ -236,8 +237,8 @@ def test_a_damaged_prior_is_named(model: TrainedModel, damage: Callable[..., Non
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 100])
 def test_a_file_that_is_no_prior_is_named(model: TrainedModel, content: bytes) -> None:
-    assert model.path is not None
-    file = model.path / "model" / "prior-gmm.safetensors"
+    assert model.folder is not None
+    file = model.folder.file(PRIOR, "gmm")
     file.write_bytes(content)
     with pytest.raises(ModelError, match=r"prior-gmm\.safetensors: damaged .*`corolla fit-prior"):
         model.prior("gmm")
@@ -257,7 +258,7 @@ def test_a_failed_write_leaves_the_former_prior(model: TrainedModel, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(ModelError, match=r"prior-gaussian\.safetensors: cannot be written: No space left"):
+    with pytest.raises(WriteError, match=r"prior-gaussian\.safetensors: cannot be written: No space left"):
         fit_prior(model, "gaussian", seed=1)
     assert file.read_bytes() == before
     assert sorted(path.name for path in file.parent.iterdir()) == [

@@ -236,7 +236,7 @@ def test_too_few_images_leave_a_group_out_unless_it_was_named(tmp_path: Path, pa
 
 def test_a_prior_that_is_not_fitted_is_said_before_anything_takes_long(tmp_path: Path) -> None:
     model = make(tmp_path / "run")
-    with pytest.raises(ModelError, match="fit this prior with"):
+    with pytest.raises(ModelError, match="make it with `corolla fit-prior"):
         evaluate(model, priors=["standard", "gmm"])
 
 
@@ -297,9 +297,9 @@ def test_scores_are_kept_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{", "cannot be read"),
-        ("[]", "not scores of format 1"),
-        ('{"format": 2}', "not scores of format 1"),
+        ("{", "does not say what scores"),
+        ("[]", "holds no scores of format 1"),
+        ('{"format": 2}', "holds no scores of format 1"),
         ('{"format": 1}', "scores"),
         ('{"format": 1, "scores": {"mig": {"value": "high"}}}', "value"),
         ('{"format": 1, "scores": {}, "beauty": 1}', "beauty"),
@@ -307,7 +307,7 @@ def test_scores_are_kept_whole(tmp_path: Path) -> None:
 )
 def test_damaged_scores_are_named(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / FILE_NAME).write_text(text, encoding="utf-8")
-    with pytest.raises(ModelError, match=f"{FILE_NAME}.*{told}.*write it anew with `corolla evaluate`"):
+    with pytest.raises(ModelError, match=f"{FILE_NAME}.*{told}.*make it again with `corolla evaluate .*`"):
         load_scores(tmp_path / FILE_NAME)
 
 

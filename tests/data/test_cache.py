@@ -132,7 +132,7 @@ def test_images_that_cannot_be_used_are_named_and_left_out(tmp_path: Path, caplo
     with caplog.at_level(logging.WARNING, logger="corolla"):
         cache = open_cache(source, FIT, 8, 8, home=tmp_path, workers=3)
     assert "skipped plate-3: cut short" in caplog.messages
-    assert cache.manifest["skipped"] == [[f"plate-{index}", "cut short"] for index in (0, 3, 64, 149)]
+    assert cache.manifest["skipped"] == [[f"plate-{index}", f"plate-{index}: cut short"] for index in (0, 3, 64, 149)]
     assert cache.manifest["count"] == len(cache.images) == len(cache.keys) == 146
     for open_again in (cache, open_cache(source, FIT, 8, 8, home=tmp_path)):
         number = np.array([int(key.removeprefix("plate-")) for key in open_again.keys])

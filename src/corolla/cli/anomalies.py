@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from corolla.cli.features import GivenPaths, check_paths
-from corolla.errors import ModelError, UsageError
+from corolla.errors import ModelError, UsageError, WriteError
 from corolla.files import check_new_folder
 
 if TYPE_CHECKING:
@@ -99,6 +99,6 @@ def _calibration(trained: TrainedModel, recalibrate: bool, source: str | None, m
     how = f"calibrated on {card.calibration_images:,} images, by what is normal in {card.reference_images:,} others"
     try:
         print(f"wrote {save_calibration(trained, calibration)} ({how})")
-    except ModelError as error:
+    except (ModelError, WriteError) as error:
         print(f"{how}; not kept for the next time: {error}")
     return calibration

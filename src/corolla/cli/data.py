@@ -208,5 +208,5 @@ def _caches(source: Source, home: Path | None) -> list[str]:
         skipped = len(manifest["skipped"])
         line = f"{manifest['count']:,} images, `{manifest['recipe']}`, {manifest['height']}x{manifest['width']}"
         lines.append(f"{line}{f', {skipped} skipped' if skipped else ''} in {path.parent}")
-        lines += [f"  skipped {key}: {reason}" for key, reason in manifest["skipped"][:5]]
+        lines += [f"  skipped {reason}" for _, reason in manifest["skipped"][:5]]
     return lines

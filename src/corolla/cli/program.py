@@ -140,7 +140,21 @@ def _pointer(error: CorollaError | CycloptsError) -> str:
     return f" See `{command} --help`."
 
 
+class _Once(logging.Filter):
+    """Lets through once in a command what is marked so, however often the model is loaded that it is about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        repeated = getattr(record, "once", False) and record.getMessage() in self.said
+        self.said |= {record.getMessage()} if getattr(record, "once", False) else set()
+        return not repeated
+
+
 def _show_warnings_of_corolla() -> None:
+    _WARNINGS.filters[:] = [_Once()]
     log = logging.getLogger("corolla")
     log.addHandler(_WARNINGS)
     log.propagate = False

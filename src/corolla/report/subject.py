@@ -92,7 +92,7 @@ def examine(
         path=folder.home,
         model=model,
         rows=folder.rows,
-        facts={} if run is None else run.facts(),
+        facts=run.facts() if run is not None and run.exists else {},
         cache=cache,
         training=select_rows(cache.splits, data.train_split),
         held_out=held_out,

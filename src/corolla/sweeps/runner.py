@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from corolla.config import Config
-from corolla.errors import ModelError, TrainingError, UsageError, command
+from corolla.errors import ModelError, TrainingError, UsageError, WriteError, command
 from corolla.files import write_file
 from corolla.pictures.files import save_picture
 from corolla.progress import Progress, say
@@ -74,7 +74,7 @@ def sweep(
                 results.append(read_result(point, folder / point.name))
             except TrainingInterrupted:
                 raise
-            except (TrainingError, ModelError) as error:
+            except (TrainingError, ModelError, WriteError) as error:
                 failures[point.name] = str(error)
                 say(f"{point.name} failed: {error}")
                 continue

@@ -17,7 +17,7 @@ import numpy as np
 
 from corolla.config import Config
 from corolla.config.registry import find
-from corolla.errors import ModelError, TrainingError, UsageError, command, missing_extra
+from corolla.errors import ModelError, TrainingError, UsageError, WriteError, command, missing_extra
 from corolla.files import write_file, writing
 from corolla.progress import Progress, say
 from corolla.sweeps import train_run
@@ -296,7 +296,7 @@ def _run_trial(
         value = _goal_of(ModelFolder.find(run.path).card.scores, goal)
     except TrainingInterrupted:
         raise
-    except (TrainingError, ModelError) as error:
+    except (TrainingError, ModelError, WriteError) as error:
         say(f"trial {number} failed: {error}")
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return

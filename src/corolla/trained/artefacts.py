@@ -51,10 +51,10 @@ class Artefact(Generic[Card]):
     plain: bool = False
     error: type[CorollaError] = ModelError
 
-    def remedy(self, file: Path, name: str = "") -> str:
+    def remedy(self, file: Path, name: str = "", make: str = "make it again") -> str:
         """What to do about a file that cannot be used."""
         words = [word.format(folder=file.parent, name=name) for word in self.again]
-        return f"make it again with `{command(*words)}`" if words else "remove it, and it is made again"
+        return f"{make} with `{command(*words)}`" if words else "remove it, and it is made again"
 
     def to_json(self, card: Card) -> str:
         """The text of a file without tensors."""

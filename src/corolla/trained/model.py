@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -56,13 +55,8 @@ def load(path: Path | str, *, device: str | torch.device = "cpu") -> TrainedMode
     vae, card = folder.load()
     model = TrainedModel(vae, card, device=device, folder=folder)
     if model.stopped:
-        _warn(model.stopped)
+        _LOG.warning("%s", model.stopped, extra={"once": True})
     return model
-
-
-@lru_cache(maxsize=64)  # once, however often a command loads the model
-def _warn(line: str) -> None:
-    _LOG.warning("%s", line)
 
 
 class TrainedModel:

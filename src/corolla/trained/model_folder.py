@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -117,9 +118,10 @@ class ModelFolder:
                 remedy = f"finish it with `{command('train', '--resume', path)}`"
                 raise ModelError(f"{path}: this run has no model yet", path=path, remedy=remedy)
             raise ModelError(f"{path}: holds no model: neither {CARD_NAME} nor model/{CARD_NAME} is there", path=path)
-        # `absolute` for the working folder, which has no name
-        run = RunFolder(folder.parent if folder.name else folder.absolute().parent)
-        return cls(folder, run if folder.absolute() == run.model.absolute() and run.exists else None)
+        if folder != path:
+            return cls(folder, RunFolder(path))
+        run = RunFolder(path.parent if path.name else path.absolute().parent)  # the working folder has no name
+        return cls(folder, run if run.exists and run.model.absolute() == path.absolute() else None)
 
     @property
     def home(self) -> Path:
@@ -138,20 +140,22 @@ class ModelFolder:
         return [] if self.run is None else self.run.rows()
 
     def stopped(self, card: ModelCard) -> str:
-        """Where the run stands if it has not come to its end, in one sentence for all to show; else nothing.
+        """Where the run of a model stands if it has not come to its end: the one sentence that says so; else nothing.
 
-        Args:
-            card: The model's.
+        Nothing, too, where its record cannot be read: the model is whole all the same.
         """
-        reached = None if self.run is None else self.run.unfinished()
-        if self.run is None or reached is None:
+        if self.run is None or not self.run.exists:
             return ""
-        step, epoch, running = reached
-        steps = total_steps(card, step, epoch)
-        where = f"step {step:,} of {steps:,}" if steps else f"step {step:,}"
-        if running:
-            return f"{self.run.path}: is being trained, at {where} so far"
-        return f"{self.run.path}: stopped at {where}; go on with `{command('train', '--resume', self.run.path)}`"
+        with suppress(ModelError):
+            rows, state = self.run.rows(), self.run.checkpoint_state() or {}
+            last = {name: float(rows[-1].get(name) or 0) for name in ("step", "epoch")} if rows else {}
+            step = int(max(last.get("step", 0), state.get("step", 0)))
+            steps = _total_steps(card, **last)
+            if step and not state.get("finished", steps is None or step >= steps):
+                resume = command("train", "--resume", self.run.path)
+                where = f"step {step:,} of {steps:,}" if steps else f"step {step:,}"
+                return f"{self.run.path}: stopped at {where}, if it is not in training now; go on with `{resume}`"
+        return ""
 
     def load(self) -> tuple[VAE, ModelCard]:
         """Model and card, on the CPU in evaluation mode. Raises ModelError."""
@@ -185,7 +189,7 @@ class ModelFolder:
         """
         file = self.file(kind, name)
         if not file.is_file():
-            raise ModelError(f"{file}: missing", path=file, remedy=kind.remedy(file, name))
+            raise ModelError(f"{file}: missing", path=file, remedy=kind.remedy(file, name, "make it"))
         card, arrays, _ = kind.read(file, name=name, weights_sha256=weights_sha256)
         return card, arrays
 
@@ -226,13 +230,13 @@ def _read_card(content: bytes, file: Path) -> ModelCard:
     return ModelCard.from_json(text, where=str(file))
 
 
-def total_steps(card: ModelCard, step: int, epoch: float) -> int | None:
-    """The steps of a whole run; None where the card does not tell. It had reached `step` at `epoch`."""
+def _total_steps(card: ModelCard, step: float = 0, epoch: float = 0) -> int | None:
+    """The steps of the whole run, which had done so many at this epoch; None where the card does not tell."""
     training, images = card.config.training, card.data.get("training_images")
     if training.max_steps or not isinstance(images, int):
         return training.max_steps
     alone = -(-images // training.batch_size)
-    processes = max(1, round(alone * epoch / step))  # several share the images of an epoch
+    processes = max(1, round(alone * epoch / step)) if step else 1  # several share the images of an epoch
     return training.epochs * -(-images // (training.batch_size * processes))
 
 

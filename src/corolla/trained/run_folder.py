@@ -12,7 +12,7 @@ import io
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -108,30 +108,6 @@ class RunFolder:
 
         checkpoint = read_checkpoint(path, mmap=True)
         return {**checkpoint["record"], "step": int(checkpoint["step"])}
-
-    def unfinished(self) -> tuple[int, float, bool] | None:
-        """Step and epoch that a run has reached, and whether it goes on now; None of one that has come to its end.
-
-        A record that cannot be read is nobody's concern here: the model is whole all the same.
-        """
-        with suppress(ModelError):
-            rows, state = self.rows(), self.checkpoint_state()
-            if rows and not (state or {}).get("finished", False):
-                step, epoch = int(float(rows[-1]["step"])), float(rows[-1]["epoch"])
-                return max(step, (state or {}).get("step", 0)), epoch, self._is_held()
-        return None
-
-    def _is_held(self) -> bool:
-        lock = self.path / LOCK_NAME
-        try:
-            if lock.exists():
-                with FileLock(lock, timeout=0):
-                    return False
-        except Timeout:
-            return True
-        except OSError:
-            return False  # of a folder that cannot be written, nobody trains in it
-        return False
 
     def config(self) -> Config:
         """The configuration of the run. Raises UsageError if it is not a run folder."""
