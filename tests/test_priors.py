@@ -206,7 +206,7 @@ def test_the_flow_refuses_what_it_cannot_be() -> None:
 
 def test_a_missing_extra_is_one_line_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zuko", None)
-    with pytest.raises(UsageError, match=r"pip install 'corolla\[flows\]'"):
+    with pytest.raises(UsageError, match=r"pip install -e '.\[flows\]'"):
         FlowPrior.fit(correlated())
 
 

@@ -134,7 +134,7 @@ def test_without_the_extra_one_line_says_how_to_add_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert run_command(["tune", "--range", "objective.beta=0.5:16:log"]) == 2
-    assert "pip install 'corolla[tune]'" in capsys.readouterr().err
+    assert "pip install -e '.[tune]'" in capsys.readouterr().err
 
 
 def die_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,7 @@ def missing_extra(extra: str, what: str) -> UsageError:
         extra: the extra's name in `pyproject.toml`.
         what: what needs it, as the beginning of a sentence.
     """
-    return UsageError(f"{what} needs the extra `{extra}`; add it with: pip install 'corolla[{extra}]'")
+    return UsageError(f"{what} needs the extra `{extra}`; in a clone, add it with: pip install -e '.[{extra}]'")
 
 
 def suggestion(word: str, choices: Iterable[str]) -> str:

@@ -385,7 +385,7 @@ def test_every_kind_of_image_goes_in(model: TrainedModel, images: Bytes, tmp_pat
 
 def test_a_missing_extra_is_named(model: TrainedModel, images: Bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "constriction", None)
-    with pytest.raises(UsageError, match=r"the extra `codec`.*pip install 'corolla\[codec\]'"):
+    with pytest.raises(UsageError, match=r"the extra `codec`.*pip install -e '.\[codec\]'"):
         _compressed(model, images)
     with pytest.raises(UsageError, match="the extra `codec`"):
         list(decompress(model, io.BytesIO(b"")))

@@ -334,7 +334,7 @@ def test_a_missing_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(UsageError, match=r"the extra `features`.*pip install 'corolla\[features\]'"):
+    with pytest.raises(UsageError, match=r"the extra `features`.*pip install -e '.\[features\]'"):
         write_features(model, files, tmp_path / "x.parquet")
 
 

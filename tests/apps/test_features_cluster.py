@@ -107,7 +107,7 @@ def test_without_the_extra_one_line_says_how_to_add_it(
     monkeypatch.setitem(sys.modules, "ray", None)
     assert cli.run(["embed", "model", str(files[0]), "-o", "a.npz", "--engine", "ray"]) == 2
     error = capsys.readouterr().err
-    assert "the engine ray needs the extra `scale`; add it with: pip install 'corolla[scale]'" in error
+    assert "the engine ray needs the extra `scale`; in a clone, add it with: pip install -e '.[scale]'" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "a.npz.partial").exists()
 

@@ -170,7 +170,7 @@ def test_a_video_comes_back_with_its_frames_and_an_even_size(tmp_path: Path) -> 
 
 def test_without_the_extra_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UsageError, match=r"pip install 'corolla\[video\]'"):
+    with pytest.raises(UsageError, match=r"pip install -e '.\[video\]'"):
         save_animation(tmp_path / "a.mp4", [Image.new("RGB", (8, 8))])
     assert not list(tmp_path.iterdir())
 

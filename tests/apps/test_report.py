@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser

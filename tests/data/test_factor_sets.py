@@ -518,7 +518,7 @@ def test_the_extra_is_named_where_it_is_missing(mirror: Path, tmp_path: Path, mo
     publish("shapes3d", mirror, monkeypatch)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(
-        UsageError, match=r"shapes3d needs the extra `factors`; add it with: pip install 'corolla\[factors\]'"
+        UsageError, match=r"shapes3d needs the extra `factors`; in a clone, add it with: pip install -e '.\[factors\]'"
     ):
         open_set("shapes3d", mirror, tmp_path / "home")
 

@@ -99,7 +99,7 @@ def extract(
 ) -> Path:
     """Unpack a `.tar` or `.tar.gz` of plain files into a new folder: all of it, or nothing.
 
-    Members are checked here and not by tarfile's filters, which early releases of Python 3.10 lack and which allow
+    Members are checked here and not by tarfile's filters, which early releases of Python 3.11 lack and which allow
     links. Permissions, owners and times are not taken over.
 
     Args:
