@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 
 
 class CorollaError(Exception):
-    """Root of the tree. The message is one line: what was wrong, with the value, and what to do about it."""
+    """Root of the tree. The message is one line: what was wrong, with the value, and what to do about it.
+
+    Attributes:
+        path: The file or folder that it is about, if it is about one; the message begins with it.
+        reason: The message without it.
+    """
+
+    def __init__(self, reason: object = "", *, path: os.PathLike[str] | str | None = None) -> None:
+        super().__init__(reason if path is None else f"{path}: {reason}")
+        self.path = path
+        self.reason = str(reason)
 
 
 class UsageError(CorollaError):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from corolla.cli.features import GivenPaths, check_paths
+from corolla.cli.inputs import counted, given_images
 from corolla.errors import ModelError, UsageError
 from corolla.files import check_new_folder
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def anomalies(
-    *images: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *images: Path,
     against: Path,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     score: Literal[
@@ -37,7 +36,8 @@ def anomalies(
     """Rank images by how unlike they are to those a model was trained on, flag the odd ones, and show where.
 
     Args:
-        images: Files, folders, .tar files, globs in quotes; - reads paths from standard input, one a line.
+        images: Files, folders, .tar files, globs in quotes, and @FILE, a list of these, one a line; - is a list on
+            standard input.
         against: Run folder or model folder of the model that knows what is normal.
         output: A new folder for anomalies.csv, anomalies.png and maps/.
         score: What to rank and flag by.
@@ -52,8 +52,7 @@ def anomalies(
         mirror: Folder or URL that holds the files of a downloaded source.
     """
     from corolla.apps.anomalies import check_count, check_rate, check_score, write_anomalies
-    from corolla.data.listing import list_images
-    from corolla.progress import ProgressDisplay
+    from corolla.progress import shown_progress
     from corolla.trained import load
 
     # All that can be wrong without the model first: calibration may take minutes.
@@ -62,15 +61,12 @@ def anomalies(
     check_count(count)
     if workers is not None and workers < 1:
         raise UsageError(f"{workers} workers cannot score images; ask for 1 or more")
-    check_paths(images)
-    trained = load(against)
-    calibration = _calibration(trained, prior, recalibrate, source, mirror)
-    check_score(score, calibration.card.scores)
-    check_rate(fpr, calibration.card.calibration_images)
-    with tempfile.TemporaryFile() as spool:
-        paths = GivenPaths(images, spool)
-        total = sum(1 for _ in list_images(paths))
-        with ProgressDisplay("scoring", total) as display:
+    with given_images(images) as paths:
+        trained = load(against)
+        calibration = _calibration(trained, prior, recalibrate, source, mirror)
+        check_score(score, calibration.card.scores)
+        check_rate(fpr, calibration.card.calibration_images)
+        with shown_progress() as progress:
             written = write_anomalies(
                 trained,
                 paths,
@@ -82,13 +78,10 @@ def anomalies(
                 maps=maps,
                 on_error="refuse" if strict else "skip",
                 workers=workers,
-                progress=display.show,
+                progress=progress,
             )
-    number = f"{written.rows} image{'s' if written.rows > 1 else ''}"
-    left_out = f", {written.left_out} left out" if written.left_out else ""
-    print(
-        f"wrote {output} ({number}{left_out}; {written.flagged} flagged by {score} at a false-positive rate of {fpr:g})"
-    )
+    number = counted(written.rows, written.left_out)
+    print(f"wrote {output} ({number}; {written.flagged} flagged by {score} at a false-positive rate of {fpr:g})")
 
 
 def _calibration(
@@ -97,6 +90,7 @@ def _calibration(
     """What the model folder holds, unless there is none or another prior is wanted; then it is made and kept there."""
     from corolla.apps.anomalies import calibrate, calibration_file, load_calibration, save_calibration
     from corolla.cli.priors import fit_if_missing
+    from corolla.progress import shown_progress
 
     file = calibration_file(trained)
     if not recalibrate and file is not None and file.is_file():
@@ -105,7 +99,8 @@ def _calibration(
             return found
     if prior is not None:
         fit_if_missing(trained, prior, source=source, mirror=mirror)
-    calibration = calibrate(trained, prior=prior, source=source, mirror=mirror)
+    with shown_progress() as progress:
+        calibration = calibrate(trained, prior=prior, source=source, mirror=mirror, progress=progress)
     card = calibration.card
     how = f"calibrated on {card.calibration_images:,} images, by what is normal in {card.reference_images:,} others"
     try:

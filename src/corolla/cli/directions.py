@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from corolla.cli.inputs import counted
 from corolla.cli.use import (
     Output,
     Paths,
     check_outputs,
-    find_images,
+    image_pixels,
     load_model,
     refuse_without_label,
     report,
@@ -42,6 +43,7 @@ def direction(
     seed: int = 0,
     temperature: float = 1.0,
     npz: Path | None = None,
+    strict: bool = False,
     source: str | None = None,
     mirror: str | None = None,
 ) -> None:
@@ -53,13 +55,13 @@ def direction(
     Args:
         model: Run folder or model folder.
         label: Lead to the training images that have this label, from all others.
-        others: Lead away from these images, files or folders; needs --to.
-        target: Lead to these images, files or folders; needs --from.
+        others: Lead away from these images, named as for `corolla reconstruct`; needs --to.
+        target: Lead to these images, named as for `corolla reconstruct`; needs --from.
         use: A direction that --save wrote, in place of finding one.
         save: Write the direction to this file, .safetensors.
         output: The picture, a row for each image, a column for each step: .png, .jpg or .webp.
-        images: Move these images, files or folders; by default random ones.
-        count: How many random images; of folders, at most so many images.
+        images: Move these images, named as for `corolla reconstruct`; by default random ones.
+        count: How many random images; of a folder, at most so many images, spread over it.
         steps: Positions along the direction.
         extent: How far to go to either side, in standard deviations of the codes along the direction.
         method: mean, the difference of the two sets' mean codes, or discriminant, Fisher's, which tells sets apart
@@ -67,6 +69,7 @@ def direction(
         seed: Fixes the random images.
         temperature: Scale of the prior's standard deviation that random images are drawn with.
         npz: Write the arrays `images`, `latents`, `shifts` and `axis` to this file as well.
+        strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
         source: With --label: where the training images are now, if they have moved.
         mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
@@ -85,9 +88,11 @@ def direction(
     if count < 1:
         raise UsageError(f"--count {count}: give at least 1")
     trained = load_model(model)
-    files = find_images(images, at_most_from_folders=count)
-    starts = trained.encode(files) if files else trained.sample_latents(count, seed=seed, temperature=temperature)
-    found = _find(trained, label, others, target, use, method or "mean", source, mirror)
+    if images:
+        starts = trained.encode(image_pixels(trained, images, strict, of_each=count))
+    else:
+        starts = trained.sample_latents(count, seed=seed, temperature=temperature)
+    found = _find(trained, label, others, target, use, method or "mean", strict, source, mirror)
     moved = move(trained, found, starts, steps=steps, extent=extent)
     card = found.card
     print(
@@ -98,7 +103,7 @@ def direction(
         save_direction(save, found)
         report(save, f"direction, {card.method}")
     save_picture(output, direction_sheet(moved))
-    report(output, f"{len(starts)} image{'s' if len(starts) > 1 else ''}, {steps} steps")
+    report(output, f"{counted(len(starts))}, {steps} steps")
     save_arrays(npz, images=moved.images, latents=moved.latents, shifts=moved.shifts, axis=found.axis)
 
 
@@ -117,14 +122,18 @@ def _find(
     target: tuple[Path, ...],
     use: Path | None,
     method: Literal["mean", "discriminant"],
+    strict: bool,
     source: str | None,
     mirror: str | None,
 ) -> Direction:
     from corolla.gallery.directions import image_direction, label_direction, load_direction
+    from corolla.progress import shown_progress
 
     if use is not None:
         return load_direction(use, trained)
     if label is not None:
-        return label_direction(trained, label, method=method, source=source, mirror=mirror)
+        with shown_progress() as progress:
+            return label_direction(trained, label, method=method, source=source, mirror=mirror, progress=progress)
     name = target[0].stem if len(target) == 1 else "direction"
-    return image_direction(trained, find_images(others), find_images(target), name=name, method=method)
+    sets = image_pixels(trained, others, strict), image_pixels(trained, target, strict)
+    return image_direction(trained, *sets, name=name, method=method)

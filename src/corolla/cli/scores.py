@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -15,7 +15,6 @@ from corolla.errors import CorollaError, UsageError, command
 if TYPE_CHECKING:
     from corolla.evaluation import Evaluated, Group, Material
     from corolla.evaluation.comparison import Entry
-    from corolla.trained import TrainedModel
 
 PICTURES = "scores"
 SAMPLES, IMAGES = 1024, 2048
@@ -66,10 +65,11 @@ def evaluate(
     """
     groups = _groups(only)
     _check_counts(samples, images)
+    from corolla.evaluation import evaluate as score
     from corolla.evaluation import gather
     from corolla.evaluation.feature_networks import check_features
     from corolla.evaluation.tables import score_lines
-    from corolla.progress import say
+    from corolla.progress import say, shown_progress
     from corolla.report import write_report
     from corolla.trained import load
     from corolla.trained.run_folder import RunFolder
@@ -80,21 +80,31 @@ def evaluate(
         trained.prior(name)  # says what is missing before images are drawn
     if features is not None:
         check_features(features)
-    material = gather(
-        trained,
-        split=split,
-        most=images,
-        factors=groups is None or "disentanglement" in groups,
-        source=source,
-        mirror=mirror,
-    )
-    found = _evaluated(
-        trained, material=material, groups=groups, priors=names, features=features, samples=samples, seed=seed
-    )
+    with shown_progress() as progress:
+        material = gather(
+            trained,
+            split=split,
+            most=images,
+            factors=groups is None or "disentanglement" in groups,
+            source=source,
+            mirror=mirror,
+            progress=progress,
+        )
+        found = score(
+            trained,
+            material,
+            groups=groups,
+            priors=names,
+            features=features,
+            samples=samples,
+            seed=seed,
+            progress=progress,
+        )
     written = _write(output or model, material, found)
     if output is None and RunFolder(model).config_file.is_file():
         try:
-            written.append(write_report(model, source=source, mirror=mirror))
+            with shown_progress() as progress:
+                written.append(write_report(model, source=source, mirror=mirror, progress=progress))
         except CorollaError as error:  # the scores took long, and are to be seen
             say(f"warning: {error}; the report stays as it was, `{command('report', model)}` makes up for it")
     if json_:
@@ -134,13 +144,6 @@ def _finished(path: Path) -> Path:
             f"{path / 'model'} to take the model as it is"
         )
     return path
-
-
-def _evaluated(trained: TrainedModel, **options: Any) -> Evaluated:
-    from corolla.evaluation import evaluate as score
-    from corolla.progress import say
-
-    return score(trained, progress=lambda what: say(f"scoring: {what}"), **options)
 
 
 def _write(folder: Path, material: Material, found: Evaluated) -> list[Path]:
@@ -259,8 +262,9 @@ def _entry(
 ) -> Entry:
     """A run with its scores, which are made if they are missing or those of other weights."""
     from corolla.evaluation import FILE_NAME, gather, load_scores
+    from corolla.evaluation import evaluate as score
     from corolla.evaluation.comparison import Entry
-    from corolla.progress import say
+    from corolla.progress import say, shown_progress
     from corolla.trained import load
 
     trained = load(_finished(path))
@@ -273,14 +277,16 @@ def _entry(
         say(f"{file}: the scores of other weights; scoring anew")
         # As before, or the run could not be compared with those that it was scored with.
         split, images, samples = scores.split or None, scores.images or IMAGES, scores.samples or SAMPLES
-    material = gather(
-        trained,
-        split=split,
-        most=wanted_images or images,
-        factors=groups is None or "disentanglement" in groups,
-        source=source,
-        mirror=mirror,
-    )
-    found = _evaluated(trained, material=material, groups=groups, samples=wanted_samples or samples)
+    with shown_progress() as progress:
+        material = gather(
+            trained,
+            split=split,
+            most=wanted_images or images,
+            factors=groups is None or "disentanglement" in groups,
+            source=source,
+            mirror=mirror,
+            progress=progress,
+        )
+        found = score(trained, material, groups=groups, samples=wanted_samples or samples, progress=progress)
     _write(path, material, found)
     return Entry(str(path), trained.config, found.scores)

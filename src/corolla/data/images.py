@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 import threading
 import warnings
@@ -109,6 +111,8 @@ def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None =
         DataError: The file is missing, empty, damaged, cut short, of another kind, or expands to far more pixels than
             a photo has. The message names the file.
     """
+    if isinstance(path_or_file, str | Path) and _waits(path_or_file):
+        raise DataError("not a regular file", path=path_or_file)
     small = None if simplejpeg is None else _small_jpeg(path_or_file, at_least_px)
     if small is not None:
         return small
@@ -121,12 +125,12 @@ def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None =
                 image.draft(None, (max(at_least_px, 1), max(at_least_px, 1)))
             return _upright_rgb(image)
     except Image.DecompressionBombError:
-        raise DataError(f"{name}: more than {_LARGEST_PIXELS:,} pixels, as decompression bombs have") from None
+        raise DataError(f"more than {_LARGEST_PIXELS:,} pixels, as decompression bombs have", path=name) from None
     except UnidentifiedImageError:
         kind = "empty" if _is_empty(path_or_file) else "not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged"
-        raise DataError(f"{name}: {kind}") from None
+        raise DataError(kind, path=name) from None
     except _DECODER_ERRORS as error:
-        raise DataError(f"{name}: cannot be read: {_reason(error)}") from None
+        raise DataError(f"cannot be read: {_reason(error)}", path=name) from None
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -172,6 +176,15 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     orientation = _orientation(image)
     rgb = _to_rgb(image)
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def _waits(path: str | Path) -> bool:
+    """Whether a path is a pipe or a device, which may give nothing for ever."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - Path.stat takes several times as long
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _reason(error: BaseException) -> str:

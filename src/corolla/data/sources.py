@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from corolla.data.images import open_image
 from corolla.errors import DataError, UsageError
+from corolla.progress import Progress
 
 if TYPE_CHECKING:
     from corolla.data.recipes import Recipe
@@ -24,12 +25,10 @@ SOURCES = (
 )
 """What `open_source` opens, for messages."""
 
-SourceProgress = Callable[[str, int, int | None], None]  # what is being done, how much is done, of how much
-
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image that gave no pixels, and why."""
+    """An image that gave no pixels, and why: a line that names it."""
 
     key: str
     reason: str
@@ -103,11 +102,11 @@ class FileSource:
         try:
             return recipe.apply(image, height, width)
         except DataError as error:
-            raise DataError(f"{self.root / self.keys[index]}: {error}") from None
+            raise DataError(error, path=self.root / self.keys[index]) from None
 
 
 def open_source(
-    spec: str, *, mirror: str | None = None, home: Path | None = None, progress: SourceProgress | None = None
+    spec: str, *, mirror: str | None = None, home: Path | None = None, progress: Progress | None = None
 ) -> Source:
     """Open a source by its name in the configuration, downloading it first if it has to be.
 
@@ -115,7 +114,7 @@ def open_source(
         spec: One of `SOURCES`, such as "flowers102", "folder:PATH" or "dsprites:10000".
         mirror: A folder or URL that holds the files of flowers102, or of a published set with known factors.
         home: Where downloads are kept; see `corolla_home`.
-        progress: Called with what is being done, how much is done, and of how much (None if unknown).
+        progress: Called while something is downloaded or unpacked; see `corolla.progress`.
 
     Raises:
         UsageError: There is no such source.
@@ -184,3 +183,8 @@ def select_rows(splits: Mapping[str, NDArray[np.int64]], expression: str) -> NDA
             f"split {expression!r}: holds no images (there are: {counts}); add images, or use another split"
         )
     return rows
+
+
+def spread_rows(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most `most` of the rows, evenly spread over all of them."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))]

@@ -26,6 +26,7 @@ from corolla.data import ImageCache, select_rows
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.gallery.labels import find_label, split_by_label
 from corolla.pictures.grids import write_file
+from corolla.progress import Progress
 from corolla.trained import BATCH_SIZE, Images, TrainedModel
 from corolla.trained.model_folder import description, read_described
 from corolla.trained.own_images import own_images
@@ -202,7 +203,13 @@ def _cross_validated(
 
 
 def label_direction(
-    model: TrainedModel, label: str, *, method: Method = "mean", source: str | None = None, mirror: str | None = None
+    model: TrainedModel,
+    label: str,
+    *,
+    method: Method = "mean",
+    source: str | None = None,
+    mirror: str | None = None,
+    progress: Progress | None = None,
 ) -> Direction:
     """The direction from all other training images to those with a label.
 
@@ -214,12 +221,13 @@ def label_direction(
         method: see `find_direction`.
         source: where the images are now, if they have moved.
         mirror: folder or URL that holds the files of a downloaded source.
+        progress: called while the images are downloaded or decoded.
 
     Raises:
         UsageError: there is no such label, or too few training images have it.
         DataError: the images are not there, have changed, or have no labels.
     """
-    cache = own_images(model, source=source, mirror=mirror)
+    cache = own_images(model, source=source, mirror=mirror, progress=progress)
     number = find_label(cache, label)
     data = model.config.data
     target, others = split_by_label(cache, number, select_rows(cache.splits, data.train_split))

@@ -10,7 +10,7 @@ from pathlib import Path
 from corolla import __version__
 from corolla.data import ImageCache
 from corolla.pictures.grids import write_file
-from corolla.progress import ProgressDisplay
+from corolla.progress import Progress, steps_of
 from corolla.report import factors, latent_map, latents, numbers, pictures, repeat, words
 from corolla.report.elements import document
 from corolla.report.subject import Subject, examine
@@ -40,6 +40,7 @@ def write_report(
     source: str | None = None,
     mirror: str | None = None,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Path:
     """Write the report of a run, with the scores of `corolla evaluate` if they are there; returns the file.
 
@@ -50,6 +51,7 @@ def write_report(
         source: where the images are now, if they have moved.
         mirror: folder or URL that holds the files of the source.
         seed: fixes what is drawn.
+        progress: called while images are read and sections written.
 
     Raises:
         ModelError: there is no model, or something in the folder is damaged.
@@ -58,13 +60,12 @@ def write_report(
         CorollaError: the file cannot be written.
     """
     file = RunFolder(Path(run)).report if output is None else Path(output)
-    subject = examine(Path(run), images=images, source=source, mirror=mirror, seed=seed)
+    subject = examine(Path(run), images=images, source=source, mirror=mirror, seed=seed, progress=progress)
     title = words.title(subject)
     sections = []
-    with ProgressDisplay("writing the report", len(SECTIONS)) as display:
-        for done, write in enumerate(SECTIONS):
-            display.show(done)
-            sections.append(write(subject))
+    for done, write in enumerate(SECTIONS):
+        steps_of(progress, "writing the report, sections", len(SECTIONS))(done)
+        sections.append(write(subject))
     name = Path(run).absolute().name
     opening = (
         f'<header>\n<p class="kicker">Corolla · {escape(name)}</p>\n<h1>{escape(title)}</h1>\n'

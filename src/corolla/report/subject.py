@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from corolla.data import ImageCache, select_rows
-from corolla.evaluation.material import spread_rows
+from corolla.data import ImageCache, select_rows, spread_rows
 from corolla.evaluation.reconstructions import Reconstruction, reconstruction
 from corolla.evaluation.record import FILE_NAME, Scores, load_scores
 from corolla.objectives.weights import WITHOUT_CODE_LENGTH
+from corolla.progress import Progress
 from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import own_images
 from corolla.trained.run_folder import RunFolder
@@ -68,6 +68,7 @@ def examine(
     source: str | None = None,
     mirror: str | None = None,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Subject:
     """Gather what the report shows.
 
@@ -78,7 +79,7 @@ def examine(
     """
     model = load(path)
     run = RunFolder(path)
-    cache = images if images is not None else own_images(model, source=source, mirror=mirror)
+    cache = images if images is not None else own_images(model, source=source, mirror=mirror, progress=progress)
     data = model.config.data
     held_out = spread_rows(select_rows(cache.splits, data.eval_split), MOST_IMAGES)
     originals = np.asarray(cache.images[held_out])

@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from corolla.evaluation.material import spread_rows
+from corolla.data import spread_rows
 from corolla.objectives.weights import beta_of, weights_in_words
 from corolla.report.elements import paragraph
 from corolla.report.subject import MOST_IMAGES, Subject

@@ -32,7 +32,7 @@ from corolla.errors import ModelError, TrainingError, UsageError
 from corolla.models.lite0 import SMALLEST_PX
 from corolla.models.vae import build_model
 from corolla.objectives import build_objective
-from corolla.progress import ProgressDisplay
+from corolla.progress import ProgressDisplay, shown_progress
 from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import open_images
 from corolla.trained.run_folder import RunFolder, check_run, create_run, new_run_path, versions
@@ -183,7 +183,8 @@ def _check_machine(config: Config) -> None:
 
 def prepare(config: Config) -> ImageCache:
     """The images of a configuration, decoded once. Raises DataError or UsageError where they cannot be used."""
-    cache = open_images(config.data)
+    with shown_progress() as progress:
+        cache = open_images(config.data, progress=progress)
     for expression in (config.data.train_split, config.data.eval_split):
         select_rows(cache.splits, expression)
     return cache

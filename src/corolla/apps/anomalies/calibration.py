@@ -26,7 +26,7 @@ from corolla.data import select_rows
 from corolla.distributions import Prior
 from corolla.errors import ModelError, UsageError
 from corolla.files import write_atomically
-from corolla.progress import ProgressDisplay
+from corolla.progress import Progress, steps_of
 from corolla.trained import TrainedModel, seeded_generator
 from corolla.trained.encoding import batch_length
 from corolla.trained.model_folder import description, find_model, read_described
@@ -88,6 +88,7 @@ def calibrate(
     source: str | None = None,
     mirror: str | None = None,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Calibration:
     """Find out what is normal to a model, from its training images' codes and the images kept aside for evaluation.
 
@@ -98,6 +99,7 @@ def calibrate(
         source: where the model's images are now, if they have moved.
         mirror: folder or URL that holds the files of a downloaded source.
         seed: which images tell what is normal, and which are scored.
+        progress: called while images are read, encoded and measured.
 
     Raises:
         UsageError: no such prior, or one that a model without q(z|x) has no use for.
@@ -105,12 +107,12 @@ def calibrate(
         ModelError: the prior is not fitted yet, or what the model makes of images is not finite.
     """
     fitted = None if prior is None else model.prior(prior)
-    cache = own_images(model, source=source, mirror=mirror)
+    cache = own_images(model, source=source, mirror=mirror, progress=progress)
     data = model.config.data
     training = select_rows(cache.splits, data.train_split)
     generator = seeded_generator(seed)
     order = torch.randperm(len(training), generator=generator).numpy()[:MOST_TRAINING]
-    codes = _codes(model, cache.images, training[np.sort(order)])
+    codes = _codes(model, cache.images, training[np.sort(order)], progress)
     covariance = LedoitWolf().fit(codes)
     if images is None:
         images, rows = cache.images, select_rows(cache.splits, data.eval_split)
@@ -120,9 +122,10 @@ def calibrate(
         raise UsageError(f"{len(rows)} images to calibrate with: at least {LEAST_IMAGES} are needed; keep more aside")
     rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
     count = min(MOST_REFERENCE, len(rows) // 3)
-    reference = _reference(model, images, np.sort(rows[:count]), covariance)
+    reference = _reference(model, images, np.sort(rows[:count]), covariance, progress)
     parts = [
-        reference.score(measures, fitted) for measures in _measured(model, images, np.sort(rows[count:]), "calibrating")
+        reference.score(measures, fitted)
+        for measures in _measured(model, images, np.sort(rows[count:]), "calibrating", progress)
     ]
     normal = {name: np.sort(np.concatenate([part[name] for part in parts])) for name in SCORES if name in parts[0]}
     card = CalibrationCard(
@@ -137,11 +140,17 @@ def calibrate(
     return Calibration(card, reference, normal, fitted)
 
 
-def _reference(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], codes: LedoitWolf) -> Reference:
+def _reference(
+    model: TrainedModel,
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    codes: LedoitWolf,
+    progress: Progress | None,
+) -> Reference:
     """Two passes: the local score needs the typical errors of all images first, and the maps of all are not held."""
     total = squares = np.zeros((model.height, model.width))
     columns, elbos, coded = [], [], []
-    for measures in _measured(model, images, rows, "measuring"):
+    for measures in _measured(model, images, rows, "measuring", progress):
         errors = measures.log_errors.astype(np.float64)
         total, squares = total + errors.sum(0), squares + np.square(errors).sum(0)
         distances = mahalanobis(measures.codes, codes.location_, codes.precision_)
@@ -150,7 +159,10 @@ def _reference(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.
         coded.append(measures.coded_nats)
     mean = total / len(rows)
     stddev = np.sqrt(np.maximum(squares / len(rows) - np.square(mean), _LEAST_STDDEV**2))
-    local = [surprise(measures, mean, stddev).max((1, 2)) for measures in _measured(model, images, rows, "measuring")]
+    local = [
+        surprise(measures, mean, stddev).max((1, 2))
+        for measures in _measured(model, images, rows, "measuring", progress)
+    ]
     joined = np.c_[np.concatenate(columns), np.concatenate(local)]
     # The columns have different units, and a covariance is shrunk towards one in which all count alike.
     centre, scale = joined.mean(0), np.maximum(joined.std(0), 1e-6)
@@ -161,26 +173,27 @@ def _reference(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.
     return Reference(codes.location_, codes.precision_, mean, stddev, centre, precision, elbo_mean, np.array(parts))
 
 
-def _codes(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    parts = [model.encode(batch) for batch in _batches(model, images, rows, "encoding images")]
+def _codes(
+    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], progress: Progress | None
+) -> NDArray[np.float64]:
+    parts = [model.encode(batch) for batch in _batches(model, images, rows, "encoding images", progress)]
     return np.concatenate(parts).astype(np.float64)
 
 
 def _measured(
-    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str
+    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str, progress: Progress | None
 ) -> Iterator[Measures]:
-    for batch in _batches(model, images, rows, title):
+    for batch in _batches(model, images, rows, title, progress):
         yield measure(model, batch)
 
 
 def _batches(
-    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str
+    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str, progress: Progress | None
 ) -> Iterator[NDArray[np.uint8]]:
     length = batch_length(model)
-    with ProgressDisplay(title, len(rows)) as display:
-        for start in range(0, len(rows), length):
-            display.show(start)
-            yield np.asarray(images[rows[start : start + length]])
+    for start in range(0, len(rows), length):
+        steps_of(progress, title, len(rows))(start)
+        yield np.asarray(images[rows[start : start + length]])
 
 
 def _digest(prior: Prior) -> str:

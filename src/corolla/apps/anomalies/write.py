@@ -22,11 +22,13 @@ from PIL import Image
 from corolla.apps.anomalies.calibration import Calibration
 from corolla.apps.anomalies.scoring import ScoreName
 from corolla.apps.anomalies.search import Anomalies, find_anomalies
-from corolla.errors import DataError, UsageError
+from corolla.data.listing import count_images
+from corolla.data.stream import OnError, none_usable
+from corolla.errors import UsageError
 from corolla.files import check_new_folder, replacing, writing
 from corolla.pictures.grids import Row, grid, save_picture, sheet
+from corolla.progress import Progress, steps_of
 from corolla.trained import TrainedModel
-from corolla.trained.encoding import OnError
 
 Maps: TypeAlias = Literal["flagged", "all", "none"]
 
@@ -61,7 +63,7 @@ def write_anomalies(
     maps: Maps = "flagged",
     on_error: OnError = "skip",
     workers: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Written:
     """Write `anomalies.csv`, `anomalies.png` and `maps/` into a new or empty folder.
 
@@ -80,7 +82,7 @@ def write_anomalies(
         maps: Of which images to draw the map.
         on_error: What to do with an image that cannot be read.
         workers: Threads that read and score.
-        progress: Called with the number of images done from time to time.
+        progress: Called with the images that are done; they are counted first.
 
     Raises:
         UsageError: the folder is not empty, or as `find_anomalies`.
@@ -90,11 +92,13 @@ def write_anomalies(
     folder = Path(folder)
     check_new_folder(folder)
     check_count(count)
+    paths = list(paths)
+    told = steps_of(progress, "scoring", None if progress is None else count_images(paths))
     blocks = find_anomalies(model, paths, calibration, score=score, fpr=fpr, on_error=on_error, workers=workers)
     name: ScoreName = next(known for known in calibration.card.scores if known == score)
     made = not folder.exists()
     try:
-        return _write(blocks, folder, calibration, name, count, maps, progress)
+        return _write(blocks, folder, calibration, name, count, maps, told)
     except BaseException:
         shutil.rmtree(folder / MAPS_NAME, ignore_errors=True)  # so that the same call can be made again
         if made and folder.is_dir() and not any(folder.iterdir()):
@@ -109,12 +113,12 @@ def _write(
     name: ScoreName,
     count: int,
     maps: Maps,
-    progress: Callable[[int], None] | None,
+    told: Callable[[int], None],
 ) -> Written:
     most = _Most(count)
     done = flagged = left_out = 0
     with closing(sqlite3.connect("")) as rows:  # a file without a name, which the system removes
-        rows.execute("CREATE TABLE rows (score REAL, number INTEGER, line TEXT)")
+        rows.execute("CREATE TABLE rows (score REAL, number INTEGER, line BLOB)")
         for block in blocks:
             lines = []
             for index, path in enumerate(block.paths):
@@ -129,10 +133,9 @@ def _write(
             done += len(block.paths)
             flagged += int(block.flagged.sum())
             left_out += len(block.faults)
-            if progress is not None:
-                progress(done + left_out)
+            told(done + left_out)
         if not done:
-            raise DataError(f"none of the {left_out} images can be read" if left_out else "no images given")
+            raise none_usable(left_out)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         header = _csv(["path", *calibration.card.scores, "p_value", "flagged", "map"])
@@ -140,7 +143,7 @@ def _write(
         with (
             writing(folder),
             replacing(folder / TABLE_NAME) as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
+            temporary.open("wb") as file,
         ):
             file.write(header)
             file.writelines(line for (line,) in ranked)
@@ -192,16 +195,16 @@ class _Most:
         return sheet(rows)
 
 
-def _line(block: Anomalies, index: int, picture: str) -> str:
+def _line(block: Anomalies, index: int, picture: str) -> bytes:
     scores = [f"{values[index]:.6g}" for values in block.scores.values()]
     rare = f"{block.p_values[index]:.6g}"
     return _csv([block.paths[index], *scores, rare, str(int(block.flagged[index])), picture])
 
 
-def _csv(cells: list[str]) -> str:
+def _csv(cells: list[str]) -> bytes:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue()
+    return line.getvalue().encode(errors="surrogateescape")
 
 
 def _file_name(path: str) -> str:

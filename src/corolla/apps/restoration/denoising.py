@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +18,10 @@ from corolla.apps.restoration.decoding import (
 )
 from corolla.apps.restoration.latents import STEPS, LogPrior, map_latents
 from corolla.apps.restoration.membrane import membrane
-from corolla.apps.restoration.noise import Noise, impulses, jpeg_sigma, parse_noise, unclipped
+from corolla.apps.restoration.noise import Noise, check_noises, impulses, jpeg_sigma, unclipped
 from corolla.apps.restoration.residuals import ResidualPrior, residual_prior
-from corolla.errors import UsageError
 from corolla.objectives import AUTO_ENCODERS
+from corolla.progress import Progress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
 BATCH_SIZE = 32
@@ -63,7 +62,7 @@ def denoise(
     trust: bool = False,
     seed: int = 0,
     steps: int = STEPS,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Denoised:
     """Take noise off images.
 
@@ -84,16 +83,14 @@ def denoise(
             pepper, where a pixel was filled, the error that the same filling makes at pixels which are known, else 0.
         seed: fixes what is drawn for `stddev`.
         steps: of the search for latents.
-        progress: told how many images are done.
+        progress: called with the images that are done.
 
     Raises:
         UsageError: the noise is not known, or JPEG's quality is missing; no image, or arrays that are none.
         DataError: a file is not a readable image; or the model's own images are needed and are not there.
         ModelError: the prior is not fitted yet.
     """
-    noise = parse_noise(noise) if isinstance(noise, str) else noise
-    if noise.kind == "jpeg" and noise.level is None:
-        raise UsageError("noise 'jpeg': of which quality? Say so after a colon, as in jpeg:10")
+    noise, _ = check_noises(noise, None)
     log_prior = latent_log_prior(model, prior)
     observed = observed_pixels(model, images)
     if residuals is None and noise.kind != "salt_pepper":
@@ -106,8 +103,7 @@ def denoise(
             parts.append(_without_impulses(model, batch, log_prior, trust, steps, generator))
         else:
             parts.append(_without_noise(model, batch, noise, residuals, log_prior, trust, steps, generator))
-        if progress is not None:
-            progress(start + len(batch))
+        steps_of(progress, "denoising", len(observed))(start + len(batch))
     clean, decoded, sigma, stddev = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Denoised(
         observed,
