@@ -1,259 +1,151 @@
-"""The one door for set-up: makes the virtual environment, installs what a command needs, and does the job.
+"""The front door: makes the virtual environment, installs what a command needs, and runs it.
 
     python dev.py demo  [arguments of corolla demo]     train a small model and show what it learnt
     python dev.py test  [arguments of pytest]           the tests, quick ones first
-    python dev.py lint                                  formatting, rules, types, spelling, layers, notebooks
+    python dev.py lint  [names of checks]               format, rules, types, spelling, layers, dependencies, notebook
     python dev.py bench [name] [arguments of it]        one benchmark; without a name, the list of them
     python dev.py docs                                  the documentation, into site/
     python dev.py setup                                 only the environment, for work by hand
 
-Works on Linux, macOS and Windows with nothing but Python 3.10 or later. The environment is `.venv` beside this file. It
-is used again as long as it fits; it is brought up to date when `pyproject.toml` or `constraints.txt` changes.
+Works on Linux, macOS and Windows with nothing but Python 3.11 or later, and sooner with uv. The environment is `.venv`
+beside this file. It is used again until `pyproject.toml` or `constraints.txt` changes.
 """
 
 from __future__ import annotations
 
-import ast
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent
-VENV = ROOT / ".venv"
-STAMP = VENV / "corolla-setup.json"
-SCRIPTS = VENV / ("Scripts" if os.name == "nt" else "bin")
-PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
-OLDEST_PYTHON = (3, 10)
-_TESTED = (
-    "codec",
-    "dev",
-    "factors",
-    "features",
-    "flows",
-    "maps",
-    "perceptual",
-    "scale",
-    "tensorboard",
-    "tune",
-    "video",
-)
-# What each command needs beyond Corolla itself. An environment that holds more than that will do.
-EXTRAS: dict[str, tuple[str, ...]] = {
-    "demo": (),
-    "test": _TESTED,
-    "lint": ("dev", "tensorboard"),
-    "bench": ("bench", "codec", "dev", "features", "flows", "perceptual", "tensorboard"),
-    "docs": ("docs",),
-    "setup": (*_TESTED, "docs"),
+PYTHON = Path("Scripts/python.exe" if os.name == "nt" else "bin/python")  # in the environment
+STAMP = "corolla-setup.json"  # in the environment too, once that is complete
+OLDEST_PYTHON = (3, 11)
+# The dependency groups that each command needs, and what it runs, as arguments of the environment's Python. `demo`
+# installs Corolla alone, the others every extra too.
+COMMANDS: dict[str, tuple[tuple[str, ...], list[str]]] = {
+    "demo": ((), ["-m", "corolla", "demo"]),
+    "test": (("dev",), ["-m", "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"]),
+    "lint": (("dev",), []),
+    "bench": (("bench", "dev"), ["benchmarks"]),
+    "docs": (("docs",), ["-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "docs", "site"]),
+    "setup": (("dev", "docs"), []),
 }
-CHECKED = ("src", "tests", "benchmarks", "docs", "notebooks", "dev.py")
+CHECKS: dict[str, list[str]] = {
+    "ruff-format": ["-m", "ruff", "format", "--check"],
+    "ruff": ["-m", "ruff", "check"],
+    "mypy": ["-m", "mypy"],
+    "codespell": ["-m", "codespell_lib"],
+    "import-linter": ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+    "deptry": ["-m", "deptry", "src"],
+    "notebook": ["-m", "pytest", "-q", "-m", "not slow", "tests/test_notebook.py"],
+}
 
 
-class StepError(Exception):
-    """A step failed; the commands stop with its exit code."""
-
-    def __init__(self, code: int, message: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def run(arguments: Sequence[str | Path], **environment: str) -> None:
-    """Show a step and run it from the project's folder. Raises StepError with its exit code if it fails."""
-    words = [str(argument) for argument in arguments]
-    print(f"$ {' '.join(_short(word) for word in words)}", flush=True)
-    with subprocess.Popen(words, cwd=ROOT, env={**os.environ, **environment}) as process:
-        while True:
-            try:
-                code = process.wait()
-                break
-            except KeyboardInterrupt:  # the step has had the same signal: let it end in its own way
-                continue
-    if code:
-        raise StepError(code if code > 0 else 128 - code)  # below zero: ended by that signal
+def run(words: Sequence[str], root: Path) -> None:
+    """Show a command and run it in a folder. Exits with its code if it fails."""
+    print("$", *(word.removeprefix(f"{root}{os.sep}") for word in words), flush=True)
+    process = subprocess.Popen(words, cwd=root)
+    while process.returncode is None:
+        with contextlib.suppress(KeyboardInterrupt):  # the command got the same signal: let it end in its own way
+            process.wait()
+    if code := process.returncode:
+        raise SystemExit(code if code > 0 else 128 - code)  # below zero: ended by that signal
 
 
-def _short(word: str) -> str:
+def describe(root: Path, groups: Sequence[str]) -> dict[str, Any]:
+    """The stamp of an environment that holds these groups in the versions that the project asks for now."""
+    listed = (root / "pyproject.toml").read_bytes() + b"\0" + (root / "constraints.txt").read_bytes()
+    return {"root": str(root), "groups": sorted(groups), "packages": hashlib.sha256(listed).hexdigest()}
+
+
+def write_stamp(root: Path, groups: Sequence[str]) -> None:
+    """Note in the environment that its installation is finished."""
+    (root / ".venv" / STAMP).write_text(json.dumps(describe(root, groups)), encoding="utf-8")
+
+
+def read_stamp(venv: Path) -> dict[str, Any]:
+    """The stamp of an environment; empty if there is none, or its Python does not start."""
     try:
-        return str(Path(word).relative_to(ROOT)) if Path(word).is_absolute() else word
-    except ValueError:
-        return word
-
-
-# --- the environment --------------------------------------------------------------------------------------------------
-
-
-def fingerprint() -> str:
-    """What decides the environment: the two files that list packages, where it lies, and the Python it was made by."""
-    digest = hashlib.sha256()
-    for part in (ROOT / "pyproject.toml", ROOT / "constraints.txt", VENV / "pyvenv.cfg"):
-        digest.update(part.read_bytes() if part.exists() else b"none")
-        digest.update(b"\0")
-    digest.update(str(ROOT).encode())
-    return digest.hexdigest()
-
-
-def read_stamp() -> dict[str, object]:
-    """The note that a finished installation leaves; empty if there is none, or none that can be read."""
-    try:
-        stamp = json.loads(STAMP.read_text(encoding="utf-8"))
+        stamp: dict[str, Any] = json.loads((venv / STAMP).read_text(encoding="utf-8"))
+        return stamp if subprocess.run([str(venv / PYTHON), "-c", ""], check=False).returncode == 0 else {}
     except (OSError, ValueError):
         return {}
-    return stamp if isinstance(stamp, dict) else {}
 
 
-def set_up(extras: Sequence[str]) -> None:
-    """Make `.venv`, or use the one there is, so that it holds Corolla with these extras.
+def is_ready(root: Path, groups: Sequence[str]) -> bool:
+    """Whether the environment holds these groups, and neither the project's packages nor its folder have changed."""
+    stamp = read_stamp(root / ".venv")
+    return bool(stamp) and set(groups) <= set(stamp["groups"]) and stamp == describe(root, stamp["groups"])
 
-    The stamp is removed first and written last: an interrupted installation is never taken for a finished one.
+
+def set_up(root: Path, groups: Sequence[str], uv: str | None) -> None:
+    """Make `.venv` hold Corolla and these groups, unless it does: by uv if its path is given, else by pip.
+
+    The stamp is removed first and written last. An environment without one is made again from nothing, so that an
+    interrupted installation is never taken for a finished one.
     """
-    stamp = read_stamp()
-    listed = stamp.get("extras")
-    present = {str(extra) for extra in listed} if isinstance(listed, list) else set()
-    starts = PYTHON.exists() and _succeeds([PYTHON, "-c", f"import sys; sys.exit(sys.version_info < {OLDEST_PYTHON})"])
-    if starts and stamp.get("fingerprint") == fingerprint() and present.issuperset(extras):
+    import tomllib  # not in Pythons that are too old, which main refuses in a line
+
+    venv = root / ".venv"
+    if is_ready(root, groups):
         return
-    STAMP.unlink(missing_ok=True)
-    moved = stamp.get("root", str(ROOT)) != str(ROOT)
-    if not starts or moved or not _succeeds([PYTHON, "-m", "pip", "--version"]):
-        try:
-            run([sys.executable, "-m", "venv", "--clear", VENV])
-        except StepError as error:
-            hint = "on Debian and Ubuntu `apt install python3-venv` adds what Python may lack"
-            raise StepError(error.code, f"dev.py: {VENV} could not be made; {hint}") from None
-        present = set()
-    wanted = sorted(present.union(extras))
-    project = f".[{','.join(wanted)}]" if wanted else "."
-    loudness = [] if sys.stdout.isatty() else ["--quiet"]
+    stamp = read_stamp(venv)
+    if stamp.get("root") != str(root):
+        stamp = {}
+        made_by = [uv, "venv", "--seed", "--python", sys.executable] if uv else [sys.executable, "-m", "venv"]
+        run([*made_by, "--clear", str(venv)], root)
+    (venv / STAMP).unlink(missing_ok=True)
+    groups = sorted({*groups, *stamp.get("groups", ())})
+    python = str(venv / PYTHON)
+    install = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
+    if not uv:
+        run([*install, "--quiet", "pip>=25.1"], root)  # the first that knows dependency groups
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = f"[{','.join(project['optional-dependencies'])}]" if groups else ""
     print("Installing what Corolla needs; the first time takes some minutes", flush=True)
-    run(
-        [PYTHON, "-m", "pip", "install", *loudness, "--constraint", "constraints.txt", "--editable", project],
-        PIP_DISABLE_PIP_VERSION_CHECK="1",
-        PIP_NO_INPUT="1",
-    )
-    text = json.dumps({"fingerprint": fingerprint(), "root": str(ROOT), "extras": wanted})
-    partial = STAMP.with_suffix(".part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(STAMP)
+    options = [*([] if sys.stdout.isatty() else ["--quiet"]), *(f"--group={group}" for group in groups)]
+    run([*install, *options, "--constraint", "constraints.txt", "--editable", f".{extras}"], root)
+    write_stamp(root, groups)
 
 
-def _succeeds(arguments: Sequence[str | Path]) -> bool:
-    try:
-        finished = subprocess.run([str(argument) for argument in arguments], capture_output=True, check=False)
-    except OSError:  # a Python that has been moved or removed since
-        return False
-    return finished.returncode == 0
+def refuse(message: str) -> NoReturn:
+    """Wrong use: one line, and exit code 2."""
+    print(f"dev.py: {message}", file=sys.stderr)
+    raise SystemExit(2)
 
 
-# --- the commands -----------------------------------------------------------------------------------------------------
+def steps(command: str, arguments: Sequence[str]) -> list[list[str]]:
+    """What a command runs, one after the other, as arguments of the environment's Python."""
+    if command not in COMMANDS:
+        refuse(f"{command!r} is not a command; there are {', '.join(COMMANDS)}")
+    if step := COMMANDS[command][1]:
+        return [[*step, *arguments]]
+    choices = CHECKS if command == "lint" else {}
+    if unknown := [name for name in arguments if name not in choices]:
+        refuse(f"{command} takes no {unknown[0]!r}; there is {', '.join(choices) or 'nothing to choose'}")
+    return [choices[name] for name in arguments or choices]
 
 
-def demo(arguments: Sequence[str]) -> None:
-    """Train a small model and show what it learnt."""
-    run([SCRIPTS / ("corolla.exe" if os.name == "nt" else "corolla"), "demo", *arguments])
-
-
-def test(arguments: Sequence[str]) -> None:
-    """Run the tests; the slow ones come last."""
-    run([PYTHON, "-m", "pytest", *arguments])
-
-
-def lint(arguments: Sequence[str]) -> None:
-    """Check everything that can be checked without running the code."""
-    if arguments:
-        raise StepError(2, f"dev.py lint takes no arguments, but was given {' '.join(arguments)}")
-    checked = [name for name in CHECKED if (ROOT / name).exists()]
-    run([PYTHON, "-m", "ruff", "format", "--check", *checked])
-    run([PYTHON, "-m", "ruff", "check", *checked])
-    run([PYTHON, "-m", "mypy"])
-    prose = [*checked, *(path.name for path in sorted(ROOT.glob("*.md"))), "pyproject.toml"]
-    run([SCRIPTS / "codespell", *prose])
-    run([SCRIPTS / "lint-imports"])
-    for notebook in sorted(ROOT.glob("notebooks/*.ipynb")):
-        _compare_with_text(notebook)
-
-
-def _compare_with_text(notebook: Path) -> None:
-    """A notebook is kept as text too, its `.py` twin: the two must tell the same story."""
-    twin = notebook.with_suffix(".py")
-    with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder) / twin.name
-        run([PYTHON, "-m", "jupytext", "--quiet", "--to", "py:percent", "--output", fresh, notebook])
-        same = twin.exists() and twin.read_text(encoding="utf-8") == fresh.read_text(encoding="utf-8")
-    if not same:
-        pair = f"{_short(str(notebook))} and {twin.name}"
-        raise StepError(1, f"dev.py: {pair} differ; `jupytext --sync {_short(str(twin))}` brings them together")
-
-
-def benchmarks() -> dict[str, Path]:
-    """The scripts in benchmarks/ that can be run, by name. Modules that only serve them are left out."""
-    scripts = sorted((ROOT / "benchmarks").glob("*.py"))
-    return {path.stem: path for path in scripts if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")}
-
-
-def bench(arguments: Sequence[str]) -> None:
-    """Run one benchmark, or list them."""
-    known = benchmarks()
-    if not arguments:
-        for name, path in known.items():
-            text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-            print(f"{name:24} {text.partition(chr(10))[0]}")
-        return
-    name, *rest = arguments
-    if name not in known:
-        raise StepError(2, f"dev.py bench: {name!r} is not a benchmark; there are {', '.join(known) or 'none'}")
-    run([PYTHON, known[name], *rest])
-
-
-def docs(arguments: Sequence[str]) -> None:
-    """Build the documentation; a warning is an error."""
-    run([PYTHON, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", *arguments, "docs", "site"])
-    print(f"open {ROOT / 'site' / 'index.html'}")
-
-
-def setup(arguments: Sequence[str]) -> None:
-    """Only make the environment."""
-    if arguments:
-        raise StepError(2, f"dev.py setup takes no arguments, but was given {' '.join(arguments)}")
-    print(f"{SCRIPTS} is ready")
-
-
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
-    "demo": demo,
-    "test": test,
-    "lint": lint,
-    "bench": bench,
-    "docs": docs,
-    "setup": setup,
-}
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run one command. Returns the exit code: 0, that of the step that failed, or 2 for wrong use."""
+def main(arguments: Sequence[str]) -> None:
+    """Run one command. Exits with the code of what failed, or with 2 for wrong use."""
     if sys.version_info < OLDEST_PYTHON:
-        print(f"Corolla needs Python 3.10 or later; this is {sys.version.split()[0]}", file=sys.stderr)
-        return 2
+        refuse(f"Corolla needs Python 3.11 or later; this is {sys.version.split()[0]}")
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__.strip())
-        return 0 if arguments else 2
-    name, *rest = arguments
-    if name not in COMMANDS:
-        print(f"dev.py: {name!r} is not a command; there are {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
-    try:
-        set_up(EXTRAS[name])
-        COMMANDS[name](rest)
-    except StepError as error:
-        print(error if str(error) else f"dev.py {name}: stopped, the last step failed ({error.code})", file=sys.stderr)
-        return error.code
-    except KeyboardInterrupt:
-        return 130
-    return 0
+        print(__doc__)
+        raise SystemExit(0 if arguments else 2)
+    todo = steps(arguments[0], arguments[1:])
+    set_up(ROOT, COMMANDS[arguments[0]][0], shutil.which("uv"))
+    for step in todo:
+        run([str(ROOT / ".venv" / PYTHON), *step], ROOT)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

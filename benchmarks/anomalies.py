@@ -7,8 +7,9 @@ florets. They go through the run's recipe. The small flowers of the 64-pixel mir
 grain would tell them from all else, so others are coded as such too (`--jpeg 0` leaves that out).
 
 For unknown species, a small model is trained on four fifths of the species, some minutes on a CPU; what is done is
-found again. Beside the scores stand the error of PCA's reconstruction, an isolation forest on pixels, and how unusual
-an image's plain code lengths are, without any model.
+found again. Beside the scores stand the simpler ones that their parts would give (the negative ELBO, its distance from
+the normal mean, the error, the largest surprise of a pixel, the distance of the code), the error of PCA's
+reconstruction, an isolation forest on pixels, and how unusual an image's plain code lengths are, without any model.
 
     python dev.py bench anomalies runs/bench-flowers/vae --mirror FOLDER
 """
@@ -33,6 +34,8 @@ from threadpoolctl import threadpool_limits
 
 import corolla
 from corolla.apps.anomalies import Calibration, anomaly_scores, calibrate
+from corolla.apps.anomalies.measures import measure
+from corolla.apps.anomalies.scoring import mahalanobis
 from corolla.data import ImageCache, render, sample_factors, select_rows
 from corolla.evaluation.codec import PrincipalComponents
 from corolla.metrics import complexity_nats, pixels
@@ -148,12 +151,26 @@ def baselines(training: Images, normal: Images) -> dict[str, Scorer]:
     }
 
 
+def simple_scores(
+    model: TrainedModel, calibration: Calibration, normal_elbo: float, images: Images
+) -> dict[str, NDArray[np.float64]]:
+    """What the command does not offer, as it does no better than chance."""
+    measures, reference = measure(model, images), calibration.reference
+    elbo = measures.elbo_nats
+    return ({} if elbo is None else {"elbo": -elbo, "typicality": np.abs(elbo - normal_elbo)}) | {
+        "reconstruction": measures.error,
+        "local": reference.maps(measures).max((1, 2)).astype(np.float64),
+        "latent": mahalanobis(measures.codes, reference.code_mean, reference.code_precision),
+    }
+
+
 def scored(
-    model: TrainedModel, calibration: Calibration, others: dict[str, Scorer], images: Images
+    model: TrainedModel, calibration: Calibration, normal_elbo: float, others: dict[str, Scorer], images: Images
 ) -> dict[str, NDArray[np.float64]]:
     """Every score of images, the model's first, by name; and whether `combined` flags them."""
     found = anomaly_scores(model, images, calibration, fpr=FPR)
     values: dict[str, NDArray[np.float64]] = {str(name): array for name, array in found.scores.items()}
+    values |= simple_scores(model, calibration, normal_elbo, images)
     values |= {name: scorer(images) for name, scorer in others.items()}
     return values | {"flagged": found.flagged.astype(np.float64)}
 
@@ -179,8 +196,10 @@ def table(
     calibration = calibrate(model, images=normal, mirror=mirror)
     few = np.sort(np.random.default_rng(SEED).permutation(len(training))[:MOST_TRAINING])
     others = baselines(training[few], normal)
-    usual = scored(model, calibration, others, test)
-    odd = {kind: scored(model, calibration, others, images) for kind, images in kinds.items()}
+    elbo = measure(model, normal).elbo_nats
+    normal_elbo = 0.0 if elbo is None else float(elbo.mean())
+    usual = scored(model, calibration, normal_elbo, others, test)
+    odd = {kind: scored(model, calibration, normal_elbo, others, images) for kind, images in kinds.items()}
     several = len(kinds) > 1
     rows = []
     for name in usual:

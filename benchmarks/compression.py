@@ -155,23 +155,6 @@ def _webp_bytes(content: bytes) -> int:
     return len(content) - WEBP_CONTAINER_BYTES
 
 
-def lossless_rows(models: dict[str, TrainedModel], images: Images) -> list[list[str]]:
-    """Bytes an image without loss."""
-    rows = []
-    for name, model in models.items():
-        rows.append(
-            [name, "one file", f"{compress(model, images, io.BytesIO(), lossless=True).bytes / len(images):.0f}"]
-        )
-    for kind, options in (("PNG", {"optimize": True}), ("WEBP", {"lossless": True, "quality": 100, "method": 6})):
-        sizes = []
-        for image in images:
-            file = io.BytesIO()
-            Image.fromarray(image).save(file, kind, **options)
-            sizes.append(len(file.getvalue()))
-        rows.append([kind, "a file each", f"{statistics.mean(sizes):.0f}"])
-    return rows
-
-
 def draw(path: Path, points: list[Point]) -> None:
     """The curves of PSNR and of the perceptual distance over bytes an image, heads and all, on a logarithmic axis."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -191,13 +174,13 @@ def draw(path: Path, points: list[Point]) -> None:
     figure.savefig(path, dpi=90)
 
 
-def speeds(model: TrainedModel, images: Images, *, lossless: bool) -> tuple[float, float]:
+def speeds(model: TrainedModel, images: Images) -> tuple[float, float]:
     """Images per second from arrays in memory to a file in memory, and back; medians of a few rounds."""
     there, back = [], []
     for _ in range(SPEED_REPEATS):
         file = io.BytesIO()
         start = time.perf_counter()
-        compress(model, images, file, lossless=lossless)
+        compress(model, images, file)
         there.append(time.perf_counter() - start)
         file.seek(0)
         start = time.perf_counter()
@@ -250,14 +233,8 @@ def main() -> None:
         if arguments.curve is not None:
             draw(arguments.curve, table)
         print()
-        print(markdown_table(["without loss", "files", "bytes/image"], lossless_rows(models, images)), flush=True)
-        print()
-        lines = []
-        for name, model in models.items():
-            for lossless in (False, True):
-                there, back = speeds(model, images, lossless=lossless)
-                lines.append([name, "yes" if lossless else "no", f"{there:.0f}", f"{back:.0f}"])
-        print(markdown_table(["model", "lossless", "compress (images/s)", "decompress (images/s)"], lines))
+        lines = [[name, *(f"{rate:.0f}" for rate in speeds(model, images))] for name, model in models.items()]
+        print(markdown_table(["model", "compress (images/s)", "decompress (images/s)"], lines))
 
 
 if __name__ == "__main__":

@@ -17,11 +17,10 @@ from statistics import median
 import numpy as np
 import torch
 
-from corolla.config import Config, preset
+from corolla.config import Config, preset, registered
 from corolla.data.florets import render, sample_factors
-from corolla.distributions import LIKELIHOODS
 from corolla.models.vae import build_model
-from corolla.objectives import OBJECTIVES, build_objective
+from corolla.objectives.loss import build_loss
 from corolla.training import resolve
 from environment import describe, markdown_table
 
@@ -36,7 +35,7 @@ class Contender:
     def __post_init__(self) -> None:
         torch.manual_seed(0)
         self.vae = build_model(self.config).train()
-        self.objective = build_objective(self.config.objective, self.config.network.latent_dim)
+        self.loss = build_loss(self.config.objective, self.config.network.latent_dim)
         self.optimizer = torch.optim.AdamW(self.vae.parameters(), lr=1e-4, fused=True)
 
     def step(self, x: torch.Tensor, number: int) -> None:
@@ -45,14 +44,14 @@ class Contender:
         start = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             q = self.vae.encode(x)
-            z = q.sample() if self.objective.stochastic else q.mean
-            terms = self.objective(x, q, z, self.vae.decode(z, x), number, 1000)
+            z = q.sample() if not self.config.objective.auto_encoder else q.mean
+            terms = self.loss(x, q, z, self.vae.decode(z, x), number, 1000)
         self.optimizer.zero_grad()
         terms.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        if self.objective.companion is not None:
+        if self.loss.companion is not None:
             with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-                self.objective.companion.update(z.detach(), terms.kl.detach())
+                self.loss.companion.update(z.detach(), terms.kl.detach())
         self.seconds.append(time.perf_counter() - start)
 
 
@@ -78,10 +77,10 @@ def main() -> None:
     batch_size = base.training.batch_size
     pixels = render(sample_factors(batch_size, np.random.default_rng(0)), height, width)
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(255)
-    names = ["vae", *(name for name in OBJECTIVES if name != "vae")]
+    names = ["vae", *(name for name in registered("objective") if name != "vae")]
     objectives = {name: Contender(base.updated({"objective.name": name})) for name in names}
     vae = base.updated({"objective.name": "vae"})
-    likelihoods = {name: Contender(vae.updated({"likelihood.name": name})) for name in LIKELIHOODS}
+    likelihoods = {name: Contender(vae.updated({"likelihood.name": name})) for name in registered("likelihood")}
     print(describe())
     print(f"preset {arguments.preset}, {base.training.precision}, batches of {batch_size}")
     for title, contenders in (("objective", objectives), ("likelihood, with vae", likelihoods)):

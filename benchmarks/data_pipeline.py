@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from corolla.data import RECIPES, ImageCache, open_cache, open_image, open_source
+from corolla.data import ImageCache, open_cache, open_image, open_source, recipe_named
 from environment import describe, markdown_table
 
 _SIDE = 64
@@ -43,7 +43,7 @@ def main() -> None:
         source = "flowers102" if options.mirror else f"florets:{options.count}"
         home = Path(scratch) / "home"
         small = open_cache(
-            open_source(source, mirror=options.mirror, home=home), RECIPES["fit"], _SIDE, _SIDE, home=home
+            open_source(source, mirror=options.mirror, home=home), recipe_named("fit"), _SIDE, _SIDE, home=home
         )
         measure_batches(small)
         folder = options.files or Path(scratch) / "photographs"
@@ -106,7 +106,7 @@ def measure_build(folder: Path, home: Path) -> None:
     """Print the time to build the cache, and to do the same one by one with Pillow."""
     paths = sorted(folder.glob("*.jpg"))
     kilobytes = sum(path.stat().st_size for path in paths) / len(paths) / 1e3
-    recipe = RECIPES["fit"]
+    recipe = recipe_named("fit")
     start = time.perf_counter()
     for path in paths:
         with Image.open(path) as image:
@@ -130,7 +130,7 @@ def measure_reduced_scale(folder: Path) -> None:
     table = []
     paths = sorted(folder.glob("*.jpg"))[:200]
     for name, side in (("fit", 64), ("fit", 128), ("crop", 136), ("enhance", 136)):
-        recipe, decibels = RECIPES[name], []
+        recipe, decibels = recipe_named(name), []
         at_least_px = recipe.decode_at_least_px(side, side)
         for path in paths:
             reduced = recipe.apply(open_image(path, at_least_px=at_least_px), side, side)
@@ -177,7 +177,7 @@ def _report_memory(folder: Path, count: int) -> None:
         photographs.mkdir()
         for path in sorted(folder.glob("*.jpg"))[:count]:
             (photographs / path.name).symlink_to(path.absolute())
-        cache = open_cache(open_source(f"folder:{photographs}"), RECIPES["fit"], _SIDE, _SIDE, home=Path(scratch))
+        cache = open_cache(open_source(f"folder:{photographs}"), recipe_named("fit"), _SIDE, _SIDE, home=Path(scratch))
         build = _peak_megabytes()
         from corolla.data.batches import Batches, to_float  # PyTorch, only now
 

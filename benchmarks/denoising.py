@@ -161,7 +161,6 @@ def main() -> None:
             start = time.process_time()
             cleaned = denoise(model, noisy, noise, residuals=own[name])
             seconds = time.process_time() - start
-            add(f"{name}, fitted latents", "", cleaned.decoded, seconds)
             add(f"{name}, corolla denoise", "", cleaned.images, seconds)
             if noise.startswith("gaussian"):
                 start = time.process_time()

@@ -1,7 +1,7 @@
 """How well directions in latent space lead to a kind of image, and themes draw it: measured over all labels of a set.
 
 For each label of the run's images a direction is found with the training images, and scored on the evaluation split,
-which neither the model nor the direction has seen: AUROC, one label against all others, for both methods. Beside it
+which neither the model nor the direction has seen: AUROC, one label against all others. Beside it
 stand the same on principal components of the pixels, as many as the model has latents, fitted to the training images.
 Then random images are moved along each direction, decoded and encoded again: of a move by 3 standard deviations, how
 much arrives? Last, images are drawn around each theme, and given to a linear classifier of features of
@@ -67,28 +67,23 @@ def directions(name: str, model: TrainedModel, cache: ImageCache) -> tuple[list[
         (f"{name}, {model.latent_dim} latents", [cached_codes(model, cache, part) for part in (train, test)]),
         (f"PCA, {model.latent_dim}", components(cache, [train, test], model.latent_dim)),
     ):
-        for method in ("mean", "discriminant"):
-            areas, distances = [], []
-            for label in range(len(cache.label_names)):
-                of_train, of_test = cache.labels[train] == label, cache.labels[test] == label
-                if of_train.sum() < 3 or not of_test.any():
-                    continue
-                held_out = codes[1][~of_test], codes[1][of_test], "evaluation split"
-                found = find_direction(
-                    codes[0][~of_train],
-                    codes[0][of_train],
-                    method=method,
-                    held_out=held_out,
-                    weights_sha256=model.card.weights_sha256,
-                )
-                areas.append(found.card.auroc)
-                distances.append(found.card.distance)
-                if kind.startswith("PCA") or method != "mean":
-                    continue
-                moved = move(model, found, starts, steps=3, extent=EXTENT)
-                places = found.positions(model.encode(moved.images.reshape(-1, *moved.images.shape[2:])))
-                arrived.append(float(np.ptp(places.reshape(MOVED, 3)[:, ::2], axis=1).mean() / (2 * EXTENT)))
-            rows.append([kind, method, str(len(areas)), quartiles(areas), quartiles(distances)])
+        areas, distances = [], []
+        for label in range(len(cache.label_names)):
+            of_train, of_test = cache.labels[train] == label, cache.labels[test] == label
+            if of_train.sum() < 3 or not of_test.any():
+                continue
+            held_out = codes[1][~of_test], codes[1][of_test], "evaluation split"
+            found = find_direction(
+                codes[0][~of_train], codes[0][of_train], held_out=held_out, weights_sha256=model.card.weights_sha256
+            )
+            areas.append(found.card.auroc)
+            distances.append(found.card.distance)
+            if kind.startswith("PCA"):
+                continue
+            moved = move(model, found, starts, steps=3, extent=EXTENT)
+            places = found.positions(model.encode(moved.images.reshape(-1, *moved.images.shape[2:])))
+            arrived.append(float(np.ptp(places.reshape(MOVED, 3)[:, ::2], axis=1).mean() / (2 * EXTENT)))
+        rows.append([kind, str(len(areas)), quartiles(areas), quartiles(distances)])
     return rows, [name, quartiles(arrived)]
 
 
@@ -147,7 +142,7 @@ def main() -> None:
         shares += themes(path.name, model, cache)
     print(describe())
     print()
-    print(markdown_table(["codes", "method", "labels", "AUROC", "distance (sd)"], scores))
+    print(markdown_table(["codes", "labels", "AUROC", "distance (sd)"], scores))
     print()
     print(markdown_table(["run", f"share of a move by {EXTENT:g} sd that arrives"], moves))
     print()

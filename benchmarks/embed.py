@@ -34,7 +34,7 @@ from corolla.config import preset
 from corolla.data import render, sample_factors
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
-from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 from environment import describe, markdown_table
 
 SIDE_PX = 64
@@ -123,7 +123,7 @@ def main() -> None:
         for name in arguments.preset:
             config = preset(name).updated({"data.size": SIDE_PX})
             place = Path(scratch) / f"model-{name}"
-            save_model(place, build_model(config), ModelCard(config))
+            ModelFolder(place).save(build_model(config), ModelCard(config))
             for threads in arguments.threads:
                 row = throughput(load(place), timed, images, arguments.timed, arguments.repeats, threads)
                 rows.append([name, *row])

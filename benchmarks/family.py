@@ -21,7 +21,7 @@ from corolla import load
 from corolla.config import Config
 from corolla.data import select_rows
 from corolla.evaluation.estimates import estimate
-from corolla.trained.model_folder import load_card
+from corolla.trained.model_folder import ModelFolder
 from corolla.trained.run_folder import RunFolder
 from corolla.training import prepare
 from environment import describe, markdown_table
@@ -71,7 +71,7 @@ def numbers(run: RunFolder) -> dict[str, float]:
     cache = prepare(run.config())
     images = np.asarray(cache.images[select_rows(cache.splits, run.config().data.eval_split)])
     result = estimate(model.vae, images, importance_samples=1, seed=0)
-    scores = load_card(run.path).scores
+    scores = ModelFolder.find(run.path).card.scores
     return {
         "reconstruction": scores["reconstruction"],
         "psnr": scores["psnr_db"],

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import corolla
 from corolla.config import Config, preset
-from corolla.models.networks import parameter_count
+from corolla.progress import ProgressDisplay
 from corolla.trained.run_folder import RunFolder
 from environment import describe, markdown_table
 
@@ -55,7 +55,7 @@ def main() -> None:
         if arguments.max_steps:
             config = config.updated({"training.max_steps": arguments.max_steps})
         run = RunFolder(arguments.runs / name)
-        model = corolla.fit(config, run.path, force=True)
+        model = corolla.fit(config, run.path, force=True, progress=ProgressDisplay("training"))
         history = run.rows()
         last = history[-1]
         if name == "notebook":
@@ -65,8 +65,8 @@ def main() -> None:
             [
                 name,
                 config.data.eval_split,
-                f"{config.objective.beta:g}",
-                f"{parameter_count(model.vae) / 1e6:.2f} M",
+                f"{config.objective.effective_beta():g}",
+                f"{model.parameter_count / 1e6:.2f} M",
                 run.config().training.precision,
                 last["epoch"],
                 f"{float(last['train_seconds']):.0f}",

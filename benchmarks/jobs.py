@@ -27,10 +27,10 @@ def train_all(configs: Mapping[Path, Config], jobs: int) -> None:
     """
     for path, config in configs.items():
         try:
-            refuse_other_run(path, resolve(config), flag="--runs")
+            refuse_other_run(path, resolve(config))
         except CorollaError as error:
             raise SystemExit(str(error)) from None
-    waiting = [path for path in configs if not (RunFolder(path).config_file.is_file() and is_finished(path))]
+    waiting = [path for path in configs if not (RunFolder(path).exists and is_finished(path))]
     working: dict[Path, subprocess.Popen[bytes]] = {}
     with _ended_by_sigterm():
         try:

@@ -30,7 +30,6 @@ from corolla.errors import UsageError
 from corolla.evaluation.estimates import estimate
 from corolla.metrics import KernelDistance, kid
 from corolla.models.lite0 import FEATURES_PX, features
-from corolla.objectives.weights import WITHOUT_CODE_LENGTH
 from corolla.trained import TrainedModel
 from corolla.trained.fitted_priors import fit_prior
 from corolla.trained.own_images import own_images
@@ -97,7 +96,7 @@ def measure(
 
 def bits_per_dimension(model: TrainedModel, reference: Reference, draws: int) -> list[str] | None:
     """The two bounds on the reference's bits per pixel value; None where the likelihood is not of 8-bit pixels."""
-    if model.config.likelihood.name != "discretised_logistic" or model.config.objective.name in WITHOUT_CODE_LENGTH:
+    if model.config.likelihood.name != "discretised_logistic" or model.config.objective.auto_encoder:
         return None
     found = estimate(model.vae, reference.cache.images, reference.rows, importance_samples=draws, seed=SEED)
     bounds = (found.elbo_bits_per_dim, found.log_likelihood_bits_per_dim)

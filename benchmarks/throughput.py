@@ -10,7 +10,6 @@ machine's speed drifts.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import statistics
 import tempfile
 import time
@@ -44,7 +43,7 @@ def bare_loop(config: Config, images: torch.Tensor, steps: int) -> float:
         x = torch.where(torch.rand(batch_size, 1, 1, 1) < 0.5, x.flip(3), x)
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             q, _, p = vae(x)
-            loss = (-p.log_prob(x) + config.objective.beta * q.kl()).mean()
+            loss = (-p.log_prob(x) + (config.objective.effective_beta() or 0.0) * q.kl()).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -84,8 +83,7 @@ def main() -> None:
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(arguments.pairs):
-            with contextlib.redirect_stderr(None):
-                ours = corolla_train(config, arguments.steps, Path(folder))
+            ours = corolla_train(config, arguments.steps, Path(folder))
             rounds.append((*ours, bare_loop(config, images, arguments.steps)))
     print(describe())
     print()

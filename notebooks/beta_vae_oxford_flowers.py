@@ -117,8 +117,8 @@ import numpy as np
 from IPython.display import display
 from PIL import Image
 
-from corolla.pictures.grids import Row, grid, sheet
 from corolla.data import RECIPES, open_cache, open_source
+from corolla.pictures.grids import Row, grid, sheet
 
 source = open_source(SOURCE, mirror=MIRROR)
 cache = open_cache(source, RECIPES["fit"], SIZE, SIZE)

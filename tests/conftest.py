@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores; read when NumPy and torch load
+
 from corolla.cli import run
 
 # Examples that come out the same on every machine, however slow it is.
@@ -19,7 +22,14 @@ os.environ["MPLBACKEND"] = "Agg"  # pictures go to files; no test opens a window
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slow tests last, in their order otherwise: a quick failure is seen at once."""
+    """Put the slow tests last, in their order otherwise: a quick failure is seen at once.
+
+    Of each file, the quick tests go to one process together, and so do the slow ones: what they share is made once.
+    """
+    for item in items:
+        slow = item.get_closest_marker("slow") is not None
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.name}-{'slow' if slow else 'quick'}"))
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 

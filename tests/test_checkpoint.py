@@ -10,21 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from corolla.config import Config
-from corolla.distributions import LIKELIHOODS
-from corolla.errors import ModelError
-from corolla.files import write_atomically
-from corolla.models.networks import NETWORKS
+from corolla.config import Config, registered
+from corolla.errors import ModelError, WriteError
+from corolla.files import write_file
 from corolla.models.vae import build_model
-from corolla.trained.model_folder import (
-    CARD_NAME,
-    WEIGHTS_NAME,
-    ModelCard,
-    find_model,
-    load_card,
-    load_model,
-    save_model,
-)
+from corolla.trained.model_folder import CARD_NAME, WEIGHTS_NAME, ModelCard, ModelFolder
 
 SMALL = {"resnet": {"size": 16, "width": 8, "patch": 4}, "notebook": {"size": 12}, "burgess": {"size": 64}}
 
@@ -45,19 +35,19 @@ def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     config = small_config()
     card = ModelCard(config, 7, {"loss": 1.5}, (0.5, 0.0, 2.0), {"source": "florets"}, {"corolla": "0"})
-    save_model(tmp_path / "model", build_model(config), card)
+    ModelFolder(tmp_path / "model").save(build_model(config), card)
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("network", registered("network"))
+@pytest.mark.parametrize("likelihood", registered("likelihood"))
 def test_a_model_comes_back_bit_for_bit(tmp_path: Path, network: str, likelihood: str) -> None:
     torch.manual_seed(1)
     config = small_config(network, likelihood)
     vae = build_model(config).eval()
-    save_model(tmp_path, vae, ModelCard(config))
+    ModelFolder(tmp_path).save(vae, ModelCard(config))
     before = torch.random.get_rng_state()
-    loaded, card = load_model(tmp_path)
+    loaded, card = ModelFolder.find(tmp_path).load()
     assert torch.equal(before, torch.random.get_rng_state())
     assert card.config == config
     height, width = config.data.size
@@ -68,8 +58,8 @@ def test_a_model_comes_back_bit_for_bit(tmp_path: Path, network: str, likelihood
 
 
 def test_the_card_comes_back_and_is_found_from_the_run_folder(folder: Path) -> None:
-    card = load_card(folder.parent)
-    assert find_model(folder.parent) == find_model(folder) == folder
+    card = ModelFolder.find(folder.parent).card
+    assert ModelFolder.find(folder.parent) == ModelFolder.find(folder) == ModelFolder(folder)
     assert (card.step, card.scores, card.latent_kl_nats) == (7, {"loss": 1.5}, (0.5, 0.0, 2.0))
     assert card.data == {"source": "florets"}
     assert sorted(path.name for path in folder.iterdir()) == [CARD_NAME, WEIGHTS_NAME]
@@ -111,7 +101,7 @@ def test_a_wrong_tensor_is_named(folder: Path, damage: object, words: str) -> No
     damage(tensors)
     save_file(tensors, folder / WEIGHTS_NAME)
     with pytest.raises(ModelError, match=words) as caught:
-        load_model(folder)
+        ModelFolder.find(folder).load()
     assert "\n" not in str(caught.value)
 
 
@@ -119,10 +109,10 @@ def test_a_damaged_folder_is_said_to_be_one(folder: Path) -> None:
     weights = (folder / WEIGHTS_NAME).read_bytes()
     (folder / WEIGHTS_NAME).write_bytes(weights[: len(weights) // 2])
     with pytest.raises(ModelError, match="damaged"):
-        load_model(folder)
+        ModelFolder.find(folder).load()
     (folder / WEIGHTS_NAME).unlink()
     with pytest.raises(ModelError, match="missing"):
-        load_model(folder)
+        ModelFolder.find(folder).load()
     values = json.loads((folder / CARD_NAME).read_text())
     damages: list[tuple[str | bytes, str]] = [
         ("{", "not JSON"),
@@ -140,19 +130,19 @@ def test_a_damaged_folder_is_said_to_be_one(folder: Path) -> None:
     for text, words in damages:
         (folder / CARD_NAME).write_bytes(text if isinstance(text, bytes) else text.encode())
         with pytest.raises(ModelError, match=words) as caught:
-            load_card(folder)
+            repr(ModelFolder.find(folder).card)
         assert "\n" not in str(caught.value)
         assert str(folder / CARD_NAME) in str(caught.value)
 
 
 def test_a_folder_without_a_model_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such folder"):
-        load_model(tmp_path / "nothing")
+        ModelFolder.find(tmp_path / "nothing").load()
     with pytest.raises(ModelError, match="holds no model"):
-        load_model(tmp_path)
+        ModelFolder.find(tmp_path).load()
     (tmp_path / "config.yaml").write_text("seed: 1\n")
     with pytest.raises(ModelError, match="--resume"):
-        load_model(tmp_path)
+        ModelFolder.find(tmp_path).load()
 
 
 def test_a_failed_write_leaves_the_former_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,8 +155,8 @@ def test_a_failed_write_leaves_the_former_model(folder: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Path, "write_bytes", full_disk)
     config = small_config()
-    with pytest.raises(OSError, match="No space"):
-        save_model(folder, build_model(config), ModelCard(config))
+    with pytest.raises(WriteError, match=r"model\.safetensors: cannot be written: No space"):
+        ModelFolder(folder).save(build_model(config), ModelCard(config))
     assert (folder / WEIGHTS_NAME).read_bytes() == before
     assert sorted(path.name for path in folder.iterdir()) == [CARD_NAME, WEIGHTS_NAME]
 
@@ -178,17 +168,17 @@ def test_a_kill_between_weights_and_card_is_noticed(folder: Path, monkeypatch: p
     def killed(path: Path, content: bytes) -> None:
         if path.name == CARD_NAME:
             raise KeyboardInterrupt
-        write_atomically(path, content)
+        write_file(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr("corolla.trained.model_folder.write_atomically", killed)
+        patch.setattr("corolla.trained.model_folder.write_file", killed)
         with pytest.raises(KeyboardInterrupt):
-            save_model(folder, build_model(config), ModelCard(config, 8))
-    assert load_card(folder).step == 7
+            ModelFolder(folder).save(build_model(config), ModelCard(config, 8))
+    assert ModelFolder.find(folder).card.step == 7
     with pytest.raises(ModelError, match=r"not the weights that config\.json describes.*--resume"):
-        load_model(folder)
-    save_model(folder, build_model(config), ModelCard(config, 8))  # as the resumed run does
-    _, card = load_model(folder)
+        ModelFolder.find(folder).load()
+    ModelFolder(folder).save(build_model(config), ModelCard(config, 8))  # as the resumed run does
+    _, card = ModelFolder.find(folder).load()
     assert card.step == 8
     assert card.weights_sha256 == hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
     assert (folder / "prior-other.safetensors").read_bytes() == b"kept"
@@ -196,11 +186,11 @@ def test_a_kill_between_weights_and_card_is_noticed(folder: Path, monkeypatch: p
 
 def test_the_digest_tells_weights_apart(folder: Path) -> None:
     config = small_config()
-    before = load_card(folder).weights_sha256
-    vae, card = load_model(folder)
-    save_model(folder, vae, card)
-    assert load_card(folder).weights_sha256 == before
+    before = ModelFolder.find(folder).card.weights_sha256
+    vae, card = ModelFolder.find(folder).load()
+    ModelFolder(folder).save(vae, card)
+    assert ModelFolder.find(folder).card.weights_sha256 == before
     with torch.no_grad():
         next(vae.parameters()).mul_(1.01)
-    save_model(folder, vae, ModelCard(config))
-    assert load_card(folder).weights_sha256 != before
+    ModelFolder(folder).save(vae, ModelCard(config))
+    assert ModelFolder.find(folder).card.weights_sha256 != before

@@ -11,11 +11,11 @@ import torch
 
 from corolla.cli import run
 from corolla.config import Config
-from corolla.data import RECIPES, open_cache, open_source
+from corolla.data import open_cache, open_source, recipe_named
 from corolla.evaluation.estimates import estimate
 from corolla.models.vae import build_model
 from corolla.trained import load
-from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 
 TINY = {
     "data": {"source": "florets:60", "size": 16, "eval_split": "test"},
@@ -27,7 +27,7 @@ def _model(folder: Path, **objective: object) -> Path:
     config = Config.from_dict(TINY | {"objective": objective})
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        save_model(folder, build_model(config), ModelCard(config))
+        ModelFolder(folder).save(build_model(config), ModelCard(config))
     return folder
 
 
@@ -36,7 +36,7 @@ def test_json_holds_what_the_function_finds(tmp_path: Path, capsys: pytest.Captu
     flags = ["--split", "train", "--importance-samples", "3", "--count", "9", "--seed", "5"]
     assert run(["estimate", str(model), *flags, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    cache = open_cache(open_source("florets:60"), RECIPES["fit"], 16, 16)
+    cache = open_cache(open_source("florets:60"), recipe_named("fit"), 16, 16)
     rows = cache.splits["train"][np.linspace(0, len(cache.splits["train"]) - 1, 9).astype(int)]
     expected = estimate(load(model).vae, cache.images, rows, importance_samples=3, seed=5)
     assert found["images"] == 9

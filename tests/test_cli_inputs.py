@@ -21,7 +21,7 @@ from corolla.apps.restoration import denoise_files
 from corolla.config import Config
 from corolla.models.vae import build_model
 from corolla.trained import load
-from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.run_folder import RunFolder
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -48,7 +48,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        save_model(tmp_path / "model", build_model(config), ModelCard(config, 7, {}, (1.0,) * 6))
+        ModelFolder(tmp_path / "model").save(build_model(config), ModelCard(config, 7, {}, (1.0,) * 6))
     return tmp_path
 
 
@@ -112,8 +112,8 @@ def test_all_commands_have_one_grammar(work: Path, cli: Cli, name: str, monkeypa
     code, out, err = cli(*_command(name, "-"))
     assert (code, err) == (0, "")
     results = [line for line in out.splitlines() if line.startswith("wrote ") and "residual" not in line]
-    for path in (*work.glob("clean"), *work.glob("whole"), *work.glob("odd")):
-        shutil.rmtree(path)
+    for folder in (*work.glob("clean"), *work.glob("whole"), *work.glob("odd")):
+        shutil.rmtree(folder)
     code, again, err = cli(*_command(name, "@list.txt"))
     assert (code, err) == (0, "")
     assert [line for line in again.splitlines() if line.startswith("wrote ")][-len(results) :] == results or (

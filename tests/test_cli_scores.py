@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from corolla.config import Config
-from corolla.evaluation import load_scores
+from corolla.evaluation import load_scores, save_scores
 from corolla.models.vae import build_model
-from corolla.trained.model_folder import ModelCard, load_card, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.run_folder import RunFolder
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -42,7 +42,7 @@ def make(path: str, seed: int = 1, **changes: object) -> Path:
     config = Config.from_dict(TINY).updated({"seed": seed} | {k.replace("__", "."): v for k, v in changes.items()})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        save_model(Path(path) / "model", build_model(config), ModelCard(config))
+        ModelFolder(Path(path) / "model").save(build_model(config), ModelCard(config))
     return Path(path)
 
 
@@ -69,7 +69,7 @@ def test_evaluate_prints_a_table_and_leaves_files(cli: Cli) -> None:
 
 def test_scores_are_shown_though_the_report_cannot_be_written(cli: Cli) -> None:
     scored = RunFolder(make("run"))
-    scored.write_config(load_card(scored.path).config, {})
+    scored.write_config(ModelFolder.find(scored.path).card.config, {})
     scored.metrics_file.write_text("step,loss\n7\n")
     code, out, err = cli("evaluate", scored.path, "--only", "images")
     assert code == 0, err
@@ -203,7 +203,7 @@ def test_a_half_trained_run_is_not_scored(cli: Cli) -> None:
     code, _, _ = cli("train", *SETTINGS, "--run", "half")
     assert code == 0
     state = torch.load("half/checkpoints/last.ckpt", weights_only=True)
-    state["callbacks"]["Recorder"]["finished"] = False
+    state["record"]["finished"] = False
     torch.save(state, "half/checkpoints/last.ckpt")
     for command in (["evaluate", "half"], ["compare", "half", "half/model"]):
         code, _, err = cli(*command)
@@ -241,7 +241,7 @@ def test_scores_of_other_weights_are_made_anew(cli: Cli) -> None:
     for name in ("model", "second"):
         assert cli("evaluate", name, "--only", "images")[0] == 0
     before = load_scores(path / "scores.json")
-    (path / "scores.json").write_text(replace(before, weights_sha256="other").to_json(), encoding="utf-8")
+    save_scores(path / "scores.json", replace(before, weights_sha256="other"))
     code, _, err = cli("compare", "model", "second")
     assert code == 0
     assert "the scores of other weights; scoring anew" in err

@@ -1,13 +1,15 @@
 """The documents: what they name exists, and what they tell people to type works.
 
-Each document is a story: its fences are run in their order, in one empty folder that holds a few drawn flowers as
-`photos/flower-01.jpg` and so on.
+Each document is a story: what its fences say is run in their order, in one folder that at first holds only a few drawn
+flowers, as `photos/flower-01.jpg` and so on. Each line of a `sh` fence, and each other fence, is one test. A test that
+is chosen alone first does what the document says before it.
 
 - A `sh` fence is run line by line as it stands, through the function behind the command `corolla`. It must succeed, and
   a file named by `-o` must be there afterwards. So that it takes seconds, `_quickened` changes these commands only:
-  `corolla demo` gets `--quick`. `corolla train`, `sweep`, `tune` and `compare --family` get `--max-steps 4` and, for
-  drawn flowers, `--source florets:200`. `corolla evaluate` and `compare` draw 40 samples unless told otherwise,
-  and few florets.
+  `corolla demo` gets `--quick` and 200 florets. `corolla train`, `sweep`, `tune` and `compare --family` get
+  `--max-steps 4` and, for drawn flowers, `--source florets:200`. `corolla evaluate` and `compare` draw 40 samples
+  unless told otherwise, and few florets; `compare` looks at 40 images. `train` writes no report, since `demo` and
+  `report` do.
   Where the real flowers are wanted, `--mirror` names the folder in COROLLA_FLOWERS_MIRROR; without that variable, and
   for the large images of the preset `notebook`, training takes `--source florets:200` instead, and `corolla data`
   commands about flowers102 are left out, and so are those with `--label`, which drawn flowers do not have.
@@ -18,14 +20,16 @@ Each document is a story: its fences are run in their order, in one empty folder
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -36,10 +40,11 @@ from PIL import Image
 import corolla
 from corolla import cli
 from corolla.cli.train import SETTINGS, build_config
-from corolla.config import Config
-from corolla.data import FACTORS, RECIPES, render, sample_factors
+from corolla.config import Config, registered
+from corolla.config.describing import CHOICES, SECTIONS, describe_setting
+from corolla.data import FACTORS, render, sample_factors
 from corolla.data.factor_sets import SETS
-from corolla.evaluation.kinds import KINDS
+from corolla.metrics.names import KINDS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if path.name != "CHANGELOG.md")
@@ -94,7 +99,7 @@ def test_the_table_of_presets_tells_their_settings() -> None:
         config = corolla.preset(name)
         assert config.data.source.split(":")[0] in images
         assert "{}×{}".format(*config.data.size) in images
-        assert f"β = {config.objective.beta:g}, {config.network.latent_dim} latents" in objective
+        assert f"β = {config.flat()['objective.beta']:g}, {config.network.latent_dim} latents" in objective
 
 
 def test_the_table_of_florets_is_that_of_the_factors() -> None:
@@ -117,7 +122,9 @@ def test_the_table_of_sets_is_that_of_the_loaders() -> None:
 
 
 def test_the_table_of_recipes_names_each_with_its_largest_size() -> None:
-    limits = {name: f"{r.largest_px}×{r.largest_px}" if r.largest_px else "none" for name, r in RECIPES.items()}
+    limits = {
+        name: f"{r.largest_px}×{r.largest_px}" if r.largest_px else "none" for name, r in registered("recipe").items()
+    }
     assert {row[0]: row[-1] for row in _table("data.md", "recipe")} == limits
 
 
@@ -150,10 +157,9 @@ def test_the_table_of_flags_is_complete() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_settings_and_links_exist(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    tree: Mapping[str, Any] = Config().model_dump()
-    sections = "|".join(name for name, branch in tree.items() if isinstance(branch, dict))
+    sections = "|".join((*SECTIONS, *CHOICES))
     for section, field in re.findall(rf"(?:`|--set |\")({sections})\.([a-z_]+)\b(?!\()", text):
-        assert field in tree[section], f"{section}.{field}"
+        assert describe_setting(f"{section}.{field}"), f"{section}.{field}"
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
         assert (document.parent / target).exists(), target
 
@@ -196,6 +202,8 @@ def _quickened(words: list[str]) -> list[str] | None:
         or build_config(preset, Path(file) if file else None, cli.train.Flags(), ()).data.source
     )
     words = [*_without(words, "--mirror", "--max-steps"), "--max-steps", str(STEPS)]
+    if words[0] == "train" and "--resume" not in words:
+        words.append("--no-report")
     if source == "flowers102" and mirror and preset != "notebook":
         return [*words, "--mirror", mirror]
     return words if source.startswith("folder:") else [*_without(words, "--source"), "--source", DRAWN]
@@ -206,7 +214,7 @@ def _run_line(words: list[str], where: str) -> None:
     if program in NOT_RUN:
         return
     if words[:2] == ["python", "dev.py"]:
-        assert words[2] in _dev_commands(), where
+        _dev().steps(words[2], words[3:])  # exits for what it does not know
         return
     assert program == "corolla", f"{where}: nothing here knows how to run {words[0]}"
     quick = _quickened(words[1:])
@@ -218,18 +226,18 @@ def _run_line(words: list[str], where: str) -> None:
             assert Path(name).exists(), f"{where}: {name} was not written"
 
 
-def _dev_commands() -> set[str]:
+def _dev() -> ModuleType:
     spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return set(module.COMMANDS)
+    return module
 
 
 def _write_photos(folder: Path) -> None:
     folder.mkdir()
-    for number, pixels in enumerate(render(sample_factors(40, np.random.default_rng(5)), 90, 120), start=1):
+    for number, pixels in enumerate(render(sample_factors(24, np.random.default_rng(5)), 90, 120), start=1):
         Image.fromarray(pixels).save(folder / f"flower-{number:02d}.jpg")
 
 
@@ -242,29 +250,88 @@ def _shorten_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corolla, "fit", short_fit)
 
 
+def _shorten_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    from corolla.config import preset
+
+    monkeypatch.setattr("corolla.config.preset", lambda name: preset(name).updated({"data.source": DRAWN}))
+
+
 def _shorten_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("corolla.cli.scores.SAMPLES", 40)
+    monkeypatch.setattr("corolla.cli.scores.IMAGES", 40)
     monkeypatch.setattr("corolla.evaluation.material.MOST_FACTOR_ROWS", 400)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a document says to do at once: a command, or a whole fence of another language."""
+
+    language: str
+    text: str
+    where: str
+
+    def do(self, names: dict[str, Any]) -> None:
+        """Do it in the current folder, with the names that the document's Python has so far."""
+        if self.language == "sh":
+            _run_line(shlex.split(self.text), self.where)
+        elif self.language == "yaml":
+            Config.from_dict(yaml.safe_load(self.text), where=self.where)
+            if match := re.match(r"# (\S+\.yaml)\n", self.text):
+                Path(match[1]).write_text(self.text, encoding="utf-8")
+        elif self.language == "python":
+            exec(compile(self.text, self.where, "exec"), names)
+
+
+def _steps(document: Path) -> list[Step]:
+    name = document.relative_to(ROOT).as_posix()
+    steps = []
+    for fence in _fences(document):
+        if fence.language == "sh":
+            lines = [shlex.join(words) for words in _commands(fence.text)]
+            steps += [Step("sh", line, f"{name}:{fence.line}: {line}") for line in lines]
+        else:
+            steps.append(Step(fence.language, fence.text, f"{name}:{fence.line}"))
+    return steps
+
+
+class Story:
+    """A document as it is followed: its steps, the folder that it fills, and how far it has come."""
+
+    def __init__(self, document: Path, folder: Path) -> None:
+        self.steps = _steps(document)
+        self.folder = folder
+        self.names: dict[str, Any] = {}
+        self.done = 0
+        _write_photos(folder / "photos")
+
+    def follow(self, number: int) -> None:
+        """Do the steps up to one of them that have not been done."""
+        while self.done <= number:
+            self.done += 1
+            self.steps[self.done - 1].do(self.names)
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Story]:
+    """The one story of each document that all of its tests tell on."""
+    return functools.cache(lambda document: Story(document, tmp_path_factory.mktemp(document.stem)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "document", [path for path in DOCUMENTS if _fences(path)], ids=lambda path: path.relative_to(ROOT).as_posix()
+    ("document", "number"),
+    [
+        pytest.param(document, number, id=step.where, marks=pytest.mark.xdist_group(document.name))
+        for document in DOCUMENTS
+        for number, step in enumerate(_steps(document))
+    ],
 )
-def test_what_the_documents_tell_to_type_works(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    _write_photos(tmp_path / "photos")
+def test_what_the_documents_tell_to_type_works(
+    document: Path, number: int, stories: Callable[[Path], Story], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = stories(document)
+    monkeypatch.chdir(story.folder)
     _shorten_fit(monkeypatch)
+    _shorten_demo(monkeypatch)
     _shorten_scores(monkeypatch)
-    names: dict[str, Any] = {}
-    for fence in _fences(document):
-        where = f"{document.name}:{fence.line}"
-        if fence.language == "sh":
-            for words in _commands(fence.text):
-                _run_line(words, f"{where}: {shlex.join(words)}")
-        elif fence.language == "yaml":
-            Config.from_dict(yaml.safe_load(fence.text), where=where)
-            if match := re.match(r"# (\S+\.yaml)\n", fence.text):
-                Path(match[1]).write_text(fence.text, encoding="utf-8")
-        elif fence.language == "python":
-            exec(compile(fence.text, where, "exec"), names)
+    story.follow(number)

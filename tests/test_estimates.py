@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from scipy import integrate, stats
 from torch import Tensor, nn
 
-from corolla.config import ObjectiveConfig
+from corolla.config.registry import find
 from corolla.distributions import Gaussian
 from corolla.errors import ModelError, UsageError
 from corolla.evaluation import estimates
 from corolla.evaluation.estimates import Estimates, estimate
 from corolla.models.vae import VAE
-from corolla.objectives import build_objective
+from corolla.objectives.loss import build_loss
 
 COUNT, LATENTS, SHAPE = 500, 3, (2, 2, 3)
 DIM = int(np.prod(SHAPE))
@@ -58,7 +58,7 @@ class IdentityGaussian(nn.Module):
 
 
 def _linear_vae() -> VAE:
-    return VAE(LinearEncoder(LATENTS), LinearDecoder(LATENTS), IdentityGaussian())  # type: ignore[arg-type]
+    return VAE(LinearEncoder(LATENTS), LinearDecoder(LATENTS), IdentityGaussian())
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def trained() -> Trained:
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: 10.0 ** (-3.5 * max(0.0, step / steps - 0.2))
         )
-        objective = build_objective(ObjectiveConfig(name="vae"), LATENTS)
+        objective = build_loss(find("objective", "vae")(), LATENTS)
         for step in range(steps):
             q, z, p = vae(x)
             optimizer.zero_grad()
@@ -198,7 +198,7 @@ class Nothing(nn.Module):
 
 
 def _table_vae() -> VAE:
-    return VAE(Table(), Nothing(), IdentityGaussian())  # type: ignore[arg-type]
+    return VAE(Table(), Nothing(), IdentityGaussian())
 
 
 MEAN = np.array([[-1.5, -1.2], [-0.2, 0.1], [0.4, 0.9], [1.6, 1.1]])
@@ -274,13 +274,13 @@ class UniformLikelihood(nn.Module):
 def test_bits_per_dimension_of_levels_that_are_equally_likely_are_eight() -> None:
     images = _table_images(2)
     images[..., 0], images[..., 1] = 0, 0  # the posterior is the prior, so there is no rate
-    found = estimate(VAE(Table(), Nothing(), UniformLikelihood()), images, importance_samples=3)  # type: ignore[arg-type]
+    found = estimate(VAE(Table(), Nothing(), UniformLikelihood()), images, importance_samples=3)
     assert found.elbo_bits_per_dim is not None
     assert found.log_likelihood_bits_per_dim is not None
     assert found.elbo_bits_per_dim.mean == pytest.approx(8, rel=1e-6)
     assert found.log_likelihood_bits_per_dim.mean == pytest.approx(8, rel=1e-6)
     images[..., 0] = 2.0  # two means of 2 cost 4 nats, over four numbers
-    found = estimate(VAE(Table(), Nothing(), UniformLikelihood()), images, importance_samples=3)  # type: ignore[arg-type]
+    found = estimate(VAE(Table(), Nothing(), UniformLikelihood()), images, importance_samples=3)
     assert found.elbo_bits_per_dim is not None
     assert found.elbo_bits_per_dim.mean == pytest.approx(8 + 1 / math.log(2), rel=1e-6)
     assert estimate(_table_vae(), images, importance_samples=1).elbo_bits_per_dim is None

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from corolla import files
-from corolla.errors import DataError
-from corolla.files import locked, replacing, write_atomically
+from corolla.errors import WriteError
+from corolla.files import locked, replacing, write_file
 
 
 def test_a_write_that_fails_leaves_the_former_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    write_atomically(path, b"one")
+    write_file(path, b"one")
 
     def fail() -> None:
         with replacing(path) as temporary:
@@ -25,7 +25,7 @@ def test_a_write_that_fails_leaves_the_former_file_and_nothing_else(tmp_path: Pa
     with pytest.raises(RuntimeError):
         fail()
     assert path.read_bytes() == b"one"
-    write_atomically(path, b"two")
+    write_file(path, b"two")
     assert path.read_bytes() == b"two"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -74,5 +74,5 @@ def test_a_lock_that_is_waited_for_long_is_named(
 
 def test_a_lock_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(DataError, match="cannot be written to"), locked(tmp_path / "file" / "x"):
+    with pytest.raises(WriteError, match="cannot be written"), locked(tmp_path / "file" / "x"):
         pass

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy import optimize, stats
 
-from corolla.config import Config, LikelihoodConfig
-from corolla.distributions import LIKELIHOODS, Gaussian, Laplace, ScaledLikelihood
+from corolla.config import Config, registered
+from corolla.distributions import Gaussian, Laplace, ScaledLikelihood
 from corolla.errors import UsageError
 from corolla.models.vae import build_model
-from corolla.objectives import build_objective
+from corolla.objectives.loss import build_loss
 from corolla.training.validation import evaluate
 
 CALIBRATED: dict[str, tuple[Any, int]] = {"gaussian": (Gaussian, 2), "laplace": (Laplace, 1)}
@@ -34,19 +34,24 @@ def batch(seed: int = 0, sigma: float = 0.2) -> tuple[torch.Tensor, torch.Tensor
     return raw, (255 * x).round() / 255
 
 
+def built(name: str, sigma: Any) -> Any:
+    """The likelihood's module; None leaves its scale at the default."""
+    return registered("likelihood")[name](**({} if sigma is None else {"sigma": sigma})).build()
+
+
 def scaled(name: str, sigma: Any) -> ScaledLikelihood:
-    likelihood = LIKELIHOODS[name](sigma)
+    likelihood = built(name, sigma)
     assert isinstance(likelihood, ScaledLikelihood)
     return likelihood
 
 
-def test_a_configuration_can_name_each_likelihood_and_no_other() -> None:
-    assert set(get_args(LikelihoodConfig.model_fields["name"].annotation)) == set(LIKELIHOODS)
+def test_each_likelihood_is_tried_here() -> None:
+    assert {name for name, _ in EVERY} == set(registered("likelihood"))
 
 
 @pytest.mark.parametrize(("name", "sigma"), EVERY)
 def test_each_gives_a_value_and_a_gradient_for_every_image(name: str, sigma: Any) -> None:
-    likelihood = LIKELIHOODS[name](LikelihoodConfig(name=name, sigma=sigma).sigma)  # type: ignore[arg-type]
+    likelihood = built(name, sigma)
     raw, x = batch()
     raw.requires_grad_()
     p = likelihood(raw, x)
@@ -61,26 +66,26 @@ def test_each_gives_a_value_and_a_gradient_for_every_image(name: str, sigma: Any
 def test_an_open_sigma_is_calibrated(name: str, kind: str) -> None:
     raw, x = batch()
     assert torch.equal(scaled(name, None)(raw, x).log_prob(x), scaled(name, kind)(raw, x).log_prob(x))
-    assert not list(LIKELIHOODS[name](None).parameters())
+    assert not list(built(name, None).parameters())
 
 
 def test_an_open_sigma_is_learned_where_it_cannot_be_calibrated() -> None:
-    assert list(LIKELIHOODS["discretised_logistic"](None).state_dict()) == ["log_sigma"]
+    assert list(built("discretised_logistic", None).state_dict()) == ["log_sigma"]
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"name": "bernoulli", "sigma": 0.1}, "bernoulli has no sigma"),
-        ({"name": "continuous_bernoulli", "sigma": "learned"}, "continuous_bernoulli has no sigma"),
-        ({"name": "discretised_logistic", "sigma": "calibrated"}, "no calibrated sigma; give a number or learned"),
+        ({"name": "bernoulli", "sigma": 0.1}, "likelihood.sigma: bernoulli has no such setting"),
+        ({"name": "continuous_bernoulli", "sigma": "learned"}, "continuous_bernoulli has no such setting"),
+        ({"name": "discretised_logistic", "sigma": "calibrated"}, "no calibrated sigma here; give a number or learned"),
         (
             {"name": "gaussian", "sigma": "wide"},
             "likelihood.sigma = 'wide': should be calibrated, learned, or a number",
         ),
         ({"name": "laplace", "sigma": 1e-5}, "likelihood.sigma = 1e-05: should be calibrated, learned, or a number"),
         ({"name": "laplace", "sigma": True}, "likelihood.sigma = True: should be calibrated, learned, or a number"),
-        ({"name": "normal"}, "likelihood.name = 'normal'"),
+        ({"name": "normal"}, "likelihood.name: no such likelihood as 'normal'"),
     ],
 )
 def test_a_likelihood_that_cannot_be_is_refused_in_one_line(values: dict[str, Any], words: str) -> None:
@@ -232,7 +237,7 @@ def test_bits_per_dimension_are_scored_where_they_are_defined(likelihood: str, o
     )
     torch.manual_seed(0)
     images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
-    scores = evaluate(build_model(config), build_objective(config.objective, 3), images, np.arange(20), seed=0).scores
+    scores = evaluate(build_model(config), build_loss(config.objective, 3), images, np.arange(20), seed=0).scores
     assert ("bits_per_dim" in scores) == defined
     if defined:
         # Noise of 256 equally likely levels cannot be said in fewer than 8 bits.

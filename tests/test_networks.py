@@ -8,15 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from corolla.config import registered
 from corolla.errors import UsageError
-from corolla.models.networks import NETWORKS, Shape, notebook, parameter_count, resnet
+from corolla.models.networks import Notebook, ResNet
+from corolla.models.shape import Shape
+from corolla.models.vae import parameter_count
 
 WITH_WEIGHTS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", registered("network"))
 def test_decoder_output_has_the_size_of_the_encoder_input(name: str) -> None:
-    encoder, decoder = NETWORKS[name](Shape(64, 64, 5, out_channels=4))
+    encoder, decoder = registered("network")[name]().build(Shape(64, 64, 5, out_channels=4))
     mean, logvar = encoder(torch.rand(2, 3, 64, 64))
     assert mean.shape == logvar.shape == (2, 5)
     assert decoder(mean).shape == (2, 4, 64, 64)
@@ -26,7 +29,7 @@ def test_decoder_output_has_the_size_of_the_encoder_input(name: str) -> None:
 @settings(deadline=None, max_examples=20)
 def test_resnet_takes_any_multiple_of_its_patch(rows: int, columns: int, patch: int, stages: int) -> None:
     shape = Shape(rows * patch, columns * patch, 3)
-    encoder, decoder = resnet(shape, width=8, stages=stages, patch=patch)
+    encoder, decoder = ResNet(width=8, stages=stages, patch=patch).build(shape)
     x = torch.rand(2, 3, shape.height, shape.width)
     assert decoder(encoder(x)[0]).shape == x.shape
 
@@ -34,13 +37,13 @@ def test_resnet_takes_any_multiple_of_its_patch(rows: int, columns: int, patch: 
 @given(height=st.integers(9, 24), width=st.integers(9, 24))
 @settings(deadline=None, max_examples=15)
 def test_notebook_takes_any_size_of_at_least_nine(height: int, width: int) -> None:
-    encoder, decoder = notebook(Shape(height, width, 3))
+    encoder, decoder = Notebook().build(Shape(height, width, 3))
     x = torch.rand(2, 3, height, width)
     assert decoder(encoder(x)[0]).shape == x.shape
 
 
 def test_notebook_is_the_study_notebooks_network() -> None:
-    encoder, decoder = notebook(Shape(136, 136, 64))
+    encoder, decoder = Notebook().build(Shape(136, 136, 64))
     features = 32 * 128 * 128
     layers = [m for net in (encoder, decoder) for m in net.modules() if not list(m.children())]
     described = [(type(m).__name__, tuple(m.weight.shape)) for m in layers if isinstance(m, WITH_WEIGHTS)]
@@ -68,13 +71,13 @@ def test_impossible_sizes_are_refused_in_one_line() -> None:
         ("resnet", Shape(62, 64, 3), "patch"),
     ]:
         with pytest.raises(UsageError, match=word) as caught:
-            NETWORKS[name](shape)
+            registered("network")[name]().build(shape)
         assert "\n" not in str(caught.value)
 
 
 def test_resnet_starts_as_a_shallow_network_and_counts_its_parameters() -> None:
-    encoder, _ = resnet(Shape(16, 16, 2), width=8, stages=2)
+    encoder, _ = ResNet(width=8, stages=2, patch=4).build(Shape(16, 16, 2))
     assert parameter_count(encoder) == sum(p.numel() for p in encoder.parameters())
-    block = next(m for m in encoder.modules() if type(m).__name__ == "_Block")
+    block = next(m for m in encoder.modules() if type(m).__name__ == "ResidualBlock")
     x = torch.randn(1, 8, 4, 4)
     assert torch.equal(block(x), x)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from corolla.config import Config
-from corolla.errors import ModelError, TrainingError
+from corolla.errors import ModelError, WriteError
 from corolla.trained.run_folder import RunFolder, new_run_path
 
 
@@ -23,7 +23,7 @@ def test_runs_that_begin_at_once_get_folders_of_their_own(tmp_path: Path, monkey
 def test_where_no_run_can_be_made_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("runs").write_text("a file")
-    with pytest.raises(TrainingError, match=r"cannot be written.*--run"):
+    with pytest.raises(WriteError, match=r"cannot be written.*\(run=\)"):
         new_run_path(Config())
 
 

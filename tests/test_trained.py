@@ -14,7 +14,7 @@ from corolla.config import Config
 from corolla.errors import DataError, UsageError
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel
-from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 
 CONFIG = Config.from_dict({"data": {"size": "12x16"}, "network": {"latent_dim": 5, "width": 8, "patch": 4}})
 
@@ -23,7 +23,7 @@ CONFIG = Config.from_dict({"data": {"size": "12x16"}, "network": {"latent_dim": 
 def model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    save_model(folder, build_model(CONFIG), ModelCard(CONFIG))
+    ModelFolder(folder).save(build_model(CONFIG), ModelCard(CONFIG))
     return corolla.load(folder)
 
 

@@ -17,7 +17,7 @@ from corolla.cli import run as run_command
 from corolla.cli.sweep import _space
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError
-from corolla.sweeps.tuning import Range, _finished_trials, read_tune, tune
+from corolla.sweeps.tuning import Range, read_tune, tune
 from corolla.trained.run_folder import RunFolder
 from corolla.training import fit
 from corolla.training.recorder import Recorder
@@ -51,27 +51,42 @@ def test_a_range_is_read_as_it_is_written(low: float, high: float, log: bool) ->
     assert _space((text,), ()) == {"objective.beta": Range(low, high, log)}
 
 
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (b"", "it has no column run"),
-        (b"\x00\x01 not a table", "(line contains NUL|it has no column run)"),
-        (b"hello\n", "it has no column run"),
-        (b"run,state,loss\ntrial-000,complete,3\n", "it has no column elbo"),
-        (b"run,state,elbo\ntrial-000,lost,3\n", "state 'lost'"),
-        (b"\xff\xfe", "decode"),
-    ],
-)
-def test_damaged_trials_are_one_clear_error(tmp_path: Path, content: bytes, told: str) -> None:
-    (tmp_path / "trials.csv").write_bytes(content)
-    with pytest.raises(ModelError, match=f"trials.csv: damaged: .*{told}.*begin again"):
-        _finished_trials(tmp_path, BETA, "elbo")
+def begun(folder: Path) -> Path:
+    """A search that was killed before its first trial; returns its journal."""
+    pytest.importorskip("optuna")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("corolla.sweeps.tuning._run_trial", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            tune(TINY, BETA, folder, trials=1)
+    return folder / "optuna.log"
 
 
-def test_trials_that_nobody_began_are_none(tmp_path: Path) -> None:
-    assert _finished_trials(tmp_path, BETA, "elbo") == []
-    (tmp_path / "trials.csv").write_text("run,state,elbo,objective.beta\n")
-    assert _finished_trials(tmp_path, BETA, "elbo") == []
+@pytest.mark.parametrize("content", [b"hello\n", b"[]\n[]\n", b"\xff\xfe\n\n", b"{}\n"])
+def test_a_damaged_journal_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
+    journal = begun(tmp_path / "out")
+    journal.write_bytes(content + journal.read_bytes())
+    with pytest.raises(ModelError, match=r"optuna.log: damaged: .*; begin again"):
+        tune(TINY, BETA, tmp_path / "out", trials=1)
+
+
+def test_a_journal_that_was_cut_while_it_was_written_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = begun(tmp_path / "out")
+    whole = journal.read_bytes()
+    proposed: list[dict[str, Any]] = []
+    monkeypatch.setattr("corolla.sweeps.tuning._run_trial", lambda *told: proposed.append(told[2].user_attrs["values"]))
+    for content in (whole, whole[:-5], whole + b'{"op_code'):
+        journal.write_bytes(content)
+        tune(TINY, BETA, tmp_path / "out", trials=1)
+    assert proposed == [proposed[0]] * 3
+    assert rows_of(tmp_path / "out" / "trials.csv") == []  # none has come to its end
+    assert 0.5 <= proposed[0]["objective.beta"] <= 16
+
+
+def test_a_search_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    begun(tmp_path / "out").unlink()
+    (tmp_path / "out" / "trial-000").mkdir()
+    with pytest.raises(UsageError, match=r"begun by an earlier version, which kept no optuna.log; begin again"):
+        tune(TINY, BETA, tmp_path / "out", trials=1)
 
 
 @pytest.mark.parametrize("text", ["beta", "objective.beta=", "objective.beta=1", "a=1:2:lin", "a=x:2", "a=1:2:log:3"])
@@ -124,14 +139,15 @@ def test_without_the_extra_one_line_says_how_to_add_it(
 
 def die_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail as a killed process would, with nothing saved, after so many steps."""
-    before, done = Recorder.on_train_batch_end, iter(range(1, 10**6))
+    before, done = Recorder.after_step, iter(range(1, 10**6))
 
-    def or_die(self: Recorder, *arguments: Any) -> None:
-        before(self, *arguments)
+    def or_die(self: Recorder, *arguments: Any) -> bool:
+        last = before(self, *arguments)
         if next(done) == steps:
             raise RuntimeError("died")
+        return last
 
-    monkeypatch.setattr(Recorder, "on_train_batch_end", or_die)
+    monkeypatch.setattr(Recorder, "after_step", or_die)
 
 
 @pytest.mark.slow

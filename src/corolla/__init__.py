@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from corolla.config import Config, preset, preset_names
+    from corolla.config import Config, Likelihood, Network, Objective, preset, preset_names, register
+    from corolla.config.registry import load_plugin
     from corolla.errors import CorollaError, DataError, ModelError, TrainingError, UsageError
     from corolla.estimator import BetaVAE
     from corolla.sweeps import sweep
@@ -25,15 +26,20 @@ __all__ = [
     "Config",
     "CorollaError",
     "DataError",
+    "Likelihood",
     "ModelError",
+    "Network",
+    "Objective",
     "TrainedModel",
     "TrainingError",
     "UsageError",
     "__version__",
     "fit",
     "load",
+    "load_plugin",
     "preset",
     "preset_names",
+    "register",
     "sweep",
     "tune",
 ]
@@ -43,14 +49,19 @@ _HOMES = {
     "Config": "corolla.config",
     "CorollaError": "corolla.errors",
     "DataError": "corolla.errors",
+    "Likelihood": "corolla.config",
     "ModelError": "corolla.errors",
+    "Network": "corolla.config",
+    "Objective": "corolla.config",
     "TrainedModel": "corolla.trained",
     "TrainingError": "corolla.errors",
     "UsageError": "corolla.errors",
     "fit": "corolla.training",
     "load": "corolla.trained",
+    "load_plugin": "corolla.config.registry",
     "preset": "corolla.config",
     "preset_names": "corolla.config",
+    "register": "corolla.config",
     "sweep": "corolla.sweeps",
     "tune": "corolla.sweeps.tuning",
 }

@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
-import os
 import shlex
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
 
 class CorollaError(Exception):
     """Root of the tree. The message is one line: what was wrong, with the value, and what to do about it.
 
     Attributes:
-        path: The file or folder that it is about, if it is about one; the message begins with it.
-        reason: The message without it.
+        problem: What was wrong, with the value: the message without the remedy.
+        path: The file or folder concerned.
+        setting: The setting concerned, by its dotted name.
+        step: The training step concerned.
+        remedy: What to do about it.
+        arguments: Names of arguments that stand as `{name}` in the remedy; a command shows its flags there.
     """
 
-    def __init__(self, reason: object = "", *, path: os.PathLike[str] | str | None = None) -> None:
-        super().__init__(reason if path is None else f"{path}: {reason}")
-        self.path = path
-        self.reason = str(reason)
+    def __init__(
+        self,
+        problem: str,
+        *,
+        path: Path | str | None = None,
+        setting: str | None = None,
+        step: int | None = None,
+        remedy: str = "",
+        arguments: Sequence[str] = (),
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.path = None if path is None else Path(path)
+        self.setting, self.step, self.remedy, self.arguments = setting, step, remedy, tuple(arguments)
+
+    def message(self, name_of: Callable[[str], str]) -> str:
+        """Problem and remedy, where `name_of` says how an argument is called."""
+        remedy = self.remedy
+        for argument in self.arguments:
+            remedy = remedy.replace(f"{{{argument}}}", name_of(argument))
+        return f"{self.problem}; {remedy}" if remedy else self.problem
+
+    def __str__(self) -> str:
+        return self.message("{}=".format)
 
 
 class UsageError(CorollaError):
@@ -32,13 +61,26 @@ class ModelError(CorollaError):
     """A model or checkpoint cannot be used: missing, damaged, or of another configuration."""
 
 
+class StaleError(ModelError):
+    """Something that was made with a model was made with other weights than the model has now."""
+
+
 class TrainingError(CorollaError):
-    """Training cannot go on: a non-finite loss, a full disk, an unwritable run folder."""
+    """Training cannot go on: a non-finite loss, a run that another process trains."""
+
+
+class WriteError(CorollaError):
+    """A file or folder cannot be written: a full disk, no permission, a name that the system refuses."""
 
 
 def command(*words: object) -> str:
     """A command of `corolla` to copy from a message, ready for a shell whatever the paths in it."""
     return shlex.join(["corolla", *map(str, words)])
+
+
+def plural(count: int, noun: str) -> str:
+    """A number and its noun, as in "1 image" and "2 images"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def missing_extra(extra: str, what: str) -> UsageError:
@@ -49,3 +91,9 @@ def missing_extra(extra: str, what: str) -> UsageError:
         what: what needs it, as the beginning of a sentence.
     """
     return UsageError(f"{what} needs the extra `{extra}`; add it with: pip install 'corolla[{extra}]'")
+
+
+def suggestion(word: str, choices: Iterable[str]) -> str:
+    """What a mistyped word may have meant, to append to a message: " (did you mean ...?)", or nothing."""
+    close = get_close_matches(word, list(choices), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

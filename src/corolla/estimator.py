@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import signal
-import tempfile
 import threading
 import zlib
 from collections.abc import Mapping
@@ -19,11 +18,13 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from corolla.config import Config
+from corolla.config.registry import find, name_of
 from corolla.data.arrays import layout_of
 from corolla.data.batches import to_float
 from corolla.data.cache import ImageCache, cache_in_memory
 from corolla.errors import TrainingError, UsageError
-from corolla.objectives import AUTO_ENCODERS
+from corolla.files import temporary_folder
+from corolla.progress import ProgressDisplay
 from corolla.trained import TrainedModel
 from corolla.trained.model_folder import pack_model, unpack_model
 from corolla.trained.run_folder import RunFolder
@@ -246,9 +247,7 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             "data.shift_px": self.shift_px,
             "network.name": self.network,
             "network.latent_dim": self.latent_dim,
-            "network.width": self.width,
             "objective.name": self.objective,
-            "objective.beta": self.beta,
             "likelihood.name": self.likelihood,
             "training.epochs": self.epochs,
             "training.max_steps": self.max_steps,
@@ -257,6 +256,12 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             "training.threads": self.threads,
             "seed": seed,
         }
+        network, objective = find("network", self.network), find("objective", self.objective)
+        for name, choice, value, default in (("width", network, self.width, 32), ("beta", objective, self.beta, 1.0)):
+            if name in choice.model_fields:
+                parameters[f"{choice.kind}.{name}"] = value
+            elif value != default:
+                raise UsageError(f"{name} {value:g}: {name_of(choice)} has none; leave it out")
         settings = dict(self.settings or {})
         for name in settings:
             if name in parameters:
@@ -270,9 +275,10 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         chosen = {
             "data.source": "arrays",
             "data.size": list(size),
-            "network.patch": _patch(*size),
             "training.devices": 1,  # more would start this very program anew on each
         }
+        if "patch" in network.model_fields:
+            chosen["network.patch"] = _patch(*size)
         values = {name: value.item() if isinstance(value, np.generic) else value for name, value in parameters.items()}
         config = Config().updated(chosen | values | settings)
         # A checkpoint is for resuming, and what lies in a temporary folder cannot be resumed.
@@ -293,11 +299,9 @@ def _train(config: Config, data: ImageCache, *, verbose: bool) -> tuple[TrainedM
     from corolla.training import TrainingInterrupted, fit_cache  # brings Lightning, which only training needs
 
     try:
-        with _TURN, tempfile.TemporaryDirectory(prefix="corolla-") as folder:
-            model = fit_cache(config, data, Path(folder), quiet=not verbose)
-            rows = RunFolder(Path(folder)).rows()
-    except SystemExit:
-        raise KeyboardInterrupt from None  # what Lightning makes of a second Ctrl-C
+        with _TURN, temporary_folder() as folder:
+            model = fit_cache(config, data, folder, progress=ProgressDisplay("training") if verbose else None)
+            rows = RunFolder(folder).rows()
     except TrainingInterrupted as interrupted:
         stopped_by = interrupted.exit_code - 128
     else:
@@ -327,7 +331,7 @@ def _score(model: TrainedModel, pixels: NDArray[np.uint8]) -> NDArray[np.float64
             some = pixels[start : start + _BATCH_SIZE // _DRAWS]
             x = to_float(torch.from_numpy(some).to(model.device).permute(0, 3, 1, 2))
             q = model.vae.encode(x)
-            if model.config.objective.name in AUTO_ENCODERS:
+            if model.config.objective.auto_encoder:
                 scores.append(model.vae.decode(q.mean).log_prob(x).double())
                 continue
             noise = torch.from_numpy(np.stack([_noise(image, model.latent_dim) for image in some], axis=1))

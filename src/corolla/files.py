@@ -1,20 +1,29 @@
-"""Files that are there whole or not at all, locks among processes, and what is said when neither can be had."""
+"""Files that are there whole or not at all, what killed writers leave, and locks among processes."""
 
 from __future__ import annotations
 
 import gzip
 import logging
 import os
-from collections.abc import Iterator
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from corolla.errors import DataError, UsageError
+from corolla.errors import UsageError, WriteError
 
 PATIENCE_SECONDS = 2.0
 """How long a lock is waited for in silence."""
+
+_FILE = re.compile(r"\..+\.(\d{1,9})\.tmp")
+_FOLDER = re.compile(r"corolla-(\d{1,9})-\w+")
+"""Names of temporary files, and of folders in the system's own; they hold the number of the process that made them."""
 
 _LOG = logging.getLogger("corolla")
 
@@ -24,8 +33,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside a file; what was written there takes the file's place at the end, if all went well.
 
     Raises:
-        OSError: the file cannot be replaced. The temporary one is removed in any case.
+        OSError: the file cannot be replaced. The temporary one is removed in any case but a kill; then the next
+            process that writes into the folder removes it.
     """
+    _remove_leftovers(path.parent.absolute(), _FILE)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -34,17 +45,83 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it, so that it is there whole or not at all. Raises OSError."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+@contextmanager
+def writing(
+    path: Path | str, remedy: str = "make room, or choose another place", arguments: Sequence[str] = ()
+) -> Iterator[None]:
+    """Turn a failure to write a file, or into a folder (full, not permitted), into a WriteError that names it."""
+    try:
+        yield
+    except (gzip.BadGzipFile, BrokenPipeError):
+        raise  # OSErrors too, but of what is read, and of whoever read the progress
+    except OSError as error:
+        raise WriteError(
+            f"{path}: cannot be written: {error.strerror or error}", path=path, remedy=remedy, arguments=arguments
+        ) from None
+
+
+def write_file(path: Path | str, content: bytes) -> Path:
+    """Write a file whole or not at all, and return it; missing folders are made. Raises WriteError."""
+    path = Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    return path
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for as long as it is needed. What a killed process left of its own is removed by the next one."""
+    _remove_leftovers(Path(tempfile.gettempdir()), _FOLDER)
+    with tempfile.TemporaryDirectory(prefix=f"corolla-{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+@lru_cache(maxsize=1024)  # a folder of many files is not listed for each
+def _remove_leftovers(folder: Path, pattern: re.Pattern[str]) -> None:
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if not is_leftover(entry, pattern):
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def is_leftover(entry: Path, pattern: re.Pattern[str] = _FILE) -> bool:
+    """Whether this is the temporary file of a process that has ended."""
+    match = pattern.fullmatch(entry.name)
+    return match is not None and not _is_running(int(match[1]))
+
+
+def _is_running(process: int) -> bool:
+    if sys.platform == "win32":
+        import ctypes
+
+        handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, process)  # 0x1000: to ask it for little
+        if handle:
+            ctypes.windll.kernel32.CloseHandle(handle)
+        return bool(handle)
+    try:
+        os.kill(process, 0)  # a signal that is not sent
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
+
+
+def is_empty(folder: Path, *, but_for: Sequence[str] = ()) -> bool:
+    """Whether a folder holds nothing but what killed writers left, and entries of some names. Raises OSError."""
+    return all(entry.name in but_for or is_leftover(entry) for entry in folder.iterdir())
 
 
 def check_new_folder(folder: Path) -> None:
     """Raise UsageError if files cannot be written into a folder without replacing others or mixing with them."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; give the name of a folder")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and not is_empty(folder):
         raise UsageError(f"{folder}: is not empty; give the name of a new folder, so that nothing is replaced or mixed")
 
 
@@ -53,7 +130,7 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file or folder, among processes and threads; the lock is a file beside it.
 
     Raises:
-        DataError: The folder cannot be written to.
+        WriteError: The folder cannot be written to.
     """
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,15 +144,3 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn a failure to write into a folder (full, not permitted) into a DataError that names it."""
-    try:
-        yield
-    except gzip.BadGzipFile:
-        raise  # an OSError too, but of what is read
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"{folder}: cannot be written to: {reason}; make room, or choose another folder") from None

@@ -1,8 +1,8 @@
 """How a long job says how far it is, and how that is shown: a live bar on a terminal, plain lines elsewhere.
 
-Long work in the library takes `progress=`, a `Progress`: it is called from time to time with the title of the piece of
-work, how much of it is done, and of how much, None where that is not known. The title ends in the unit where it is not
-images. None, the default, keeps silent. Nothing but a command, and training, draws a bar.
+Long work in the library takes `progress=`, an `OnProgress`: it is called from time to time with the title of the piece
+of work, how much of it is done, and of how much, None where that is not known. The title ends in the unit where it is
+not images. None, the default, keeps silent. Training, which has more to say, takes a `Progress`.
 """
 
 from __future__ import annotations
@@ -11,34 +11,84 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 PLAIN_INTERVAL_SECONDS = 10.0
+PLAIN_LINES = 10
+"""How many plain lines a job of any length leaves, about."""
 LIVE_INTERVAL_SECONDS = 0.5
 MEGABYTE = 1_000_000
 
-Progress: TypeAlias = Callable[[str, int, "int | None"], None]
+OnProgress: TypeAlias = Callable[[str, int, "int | None"], None]
 """Called with a title, how much is done, and of how much."""
+
+
+class Progress(Protocol):
+    """Where a training says how far it is, and which is entered while it lasts."""
+
+    def __enter__(self) -> Any:
+        """Show it."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        """Leave it."""
+
+    def begin(self, step: int, total: int) -> None:
+        """Say where the job starts and ends."""
+
+    def due(self) -> bool:
+        """Whether it is time to show something."""
+
+    def update(self, step: int, note: str = "") -> None:
+        """Show that `step` steps are done."""
+
+    def line(self, text: str) -> None:
+        """Leave a line of text behind."""
+
+
+class Silence:
+    """Progress that nobody watches."""
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def begin(self, step: int, total: int) -> None:
+        """Say nothing."""
+
+    def due(self) -> bool:
+        """Never."""
+        return False
+
+    def update(self, step: int, note: str = "") -> None:
+        """Say nothing."""
+
+    def line(self, text: str) -> None:
+        """Say nothing."""
 
 
 class ProgressDisplay:
     """Progress of a job of `total` steps, written to standard error.
 
     `show` is a job's `progress=`. Where making a text is work, call `due` to learn whether it is time to show
-    something, then `update`. `line` leaves a line of text behind.
+    something, then `update`. `line` leaves a line of text behind. It can be entered several times, for one job after
+    another.
     """
 
-    def __init__(self, title: str, total: int, *, start: int = 0, console: Console | None = None) -> None:
+    def __init__(self, title: str, total: int = 0, *, start: int = 0, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.total = total
         self.live = self.console.is_terminal
         self._title = title
         self._start = start
-        self._began_at = self._shown_at = 0.0
+        self._restart()
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -53,7 +103,13 @@ class ProgressDisplay:
         )
         self._task = self._bar.add_task(title, total=total, completed=start, note="")
 
+    def _restart(self) -> None:
+        self._began_at = self._shown_at = 0.0
+        self._interval = LIVE_INTERVAL_SECONDS if self.live else PLAIN_INTERVAL_SECONDS
+
     def __enter__(self) -> ProgressDisplay:
+        self._restart()
+        self._bar.reset(self._task, total=self.total, completed=self._start, note="")
         self._bar.start()
         return self
 
@@ -71,8 +127,7 @@ class ProgressDisplay:
         """Whether enough time has passed to show progress again. The first call starts the clock."""
         if not self._began_at:
             self._began_at = self._shown_at = time.monotonic()
-        interval = LIVE_INTERVAL_SECONDS if self.live else PLAIN_INTERVAL_SECONDS
-        return time.monotonic() - self._shown_at >= interval
+        return time.monotonic() - self._shown_at >= self._interval
 
     def update(self, step: int, note: str = "") -> None:
         """Show that `step` steps are done."""
@@ -82,6 +137,7 @@ class ProgressDisplay:
             return
         spent = self._shown_at - (self._began_at or self._shown_at)
         left = spent / max(1, step - self._start) * (self.total - step)
+        self._interval = max(PLAIN_INTERVAL_SECONDS, (spent + left) / PLAIN_LINES)
         self.line(f"{self._title} {step}/{self.total}, {left / 60:.1f} min left{'; ' if note else ''}{note}")
 
     def show(self, step: int, total: int | None = None, note: str = "") -> None:
@@ -101,7 +157,7 @@ def say(text: str) -> None:
     Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def steps_of(progress: Progress | None, title: str, total: int | None = None) -> Callable[[int], None]:
+def steps_of(progress: OnProgress | None, title: str, total: int | None = None) -> Callable[[int], None]:
     """What to call with the steps that are done of one piece of work."""
 
     def told(done: int) -> None:
@@ -111,7 +167,7 @@ def steps_of(progress: Progress | None, title: str, total: int | None = None) ->
     return told
 
 
-def megabytes_of(progress: Progress | None, title: str) -> Callable[[int, int | None], None] | None:
+def megabytes_of(progress: OnProgress | None, title: str) -> Callable[[int, int | None], None] | None:
     """What to call with the bytes of a piece of work that are done, and with all of them if that is known."""
     if progress is None:
         return None
@@ -119,7 +175,7 @@ def megabytes_of(progress: Progress | None, title: str) -> Callable[[int, int | 
 
 
 @contextmanager
-def shown_progress() -> Iterator[Progress]:
+def shown_progress() -> Iterator[OnProgress]:
     """Progress on standard error, each piece of work under its own title; the next one takes the place of the last.
 
     Of what has no known extent there is one line.

@@ -11,7 +11,7 @@ from corolla.data import ImageCache
 from corolla.evaluation import Score, Scores, save_scores
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
-from corolla.trained.model_folder import ModelCard, load_card, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.run_folder import RunFolder
 
 LATENT_KL_NATS = (0.5, 3.0, 0.001, 2.0, 0.0, 1.0)
@@ -24,7 +24,7 @@ def model(tmp_path: Path) -> TrainedModel:
     )
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        save_model(tmp_path / "model", build_model(config), ModelCard(config, 7, {}, LATENT_KL_NATS))
+        ModelFolder(tmp_path / "model").save(build_model(config), ModelCard(config, 7, {}, LATENT_KL_NATS))
     return load(tmp_path / "model")
 
 
@@ -68,7 +68,7 @@ def run(tmp_path: Path) -> Path:
     scores = {"loss": 510.5, "reconstruction": 497.5, "kl": 6.5, "psnr_db": 12.25, "active_latents": 4.0}
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        save_model(folder.model, build_model(config), ModelCard(config, 30, scores, LATENT_KL_NATS))
+        ModelFolder(folder.model).save(build_model(config), ModelCard(config, 30, scores, LATENT_KL_NATS))
     folder.write_config(config, {"versions": {"python": ODD}})
     both = {"loss": 900.0, "train_loss": 950.0, "reconstruction": 890.0, "train_reconstruction": 940.0}
     folder.write_rows(
@@ -104,7 +104,7 @@ def scored_run(run: Path) -> Path:
         split="val",
         images=16,
         samples=64,
-        weights_sha256=load_card(run).weights_sha256,
+        weights_sha256=ModelFolder.find(run).card.weights_sha256,
     )
     save_scores(run / "scores.json", scores)
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save
 from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import roc_auc_score
@@ -42,8 +46,7 @@ from corolla.errors import DataError, ModelError, UsageError
 from corolla.metrics import complexity_nats
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
-from corolla.trained.fitted_priors import fit_prior
-from corolla.trained.model_folder import ModelCard, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.own_images import own_images
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
@@ -59,7 +62,7 @@ def make(folder: Path, objective: str = "beta_vae", *, seed: int = 1) -> Trained
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        save_model(folder / "model", build_model(config), ModelCard(config))
+        ModelFolder(folder / "model").save(build_model(config), ModelCard(config))
     return load(folder)
 
 
@@ -164,18 +167,17 @@ def test_scores_are_those_of_their_definitions(model: TrainedModel, calibration:
     images = own(model, "val")[:5]
     result = anomaly_scores(model, images, calibration, fpr=0.2)
     measures, reference = measure(model, images), calibration.reference
-    assert tuple(result.scores) == tuple(name for name in SCORES if name != "prior")
+    assert tuple(result.scores) == SCORES
     assert measures.rate_nats is not None
     cost = measures.rate_nats + measures.distortion_nats
-    np.testing.assert_allclose(result.scores["elbo"], cost)
-    np.testing.assert_allclose(result.scores["typicality"], np.abs(cost + reference.elbo_mean))
     np.testing.assert_allclose(result.scores["excess"], cost - complexity_nats(images))
     assert result.maps.shape == (5, 16, 16)
-    np.testing.assert_allclose(result.scores["local"], result.maps.max((1, 2)))
     codes = model.encode(own(model, "train")).astype(float)
     covariance, _ = ledoit_wolf(codes)
     distance = scipy_mahalanobis(measures.codes[0], codes.mean(0), np.linalg.inv(covariance))
-    assert result.scores["latent"][0] == pytest.approx(distance, rel=1e-6)
+    row = np.r_[measures.columns(np.full(5, distance))[0], result.maps[0].max()]
+    joint = scipy_mahalanobis(row, reference.joint_mean, reference.joint_precision)
+    assert result.scores["joint"][0] == pytest.approx(joint, rel=1e-5)
     found = np.stack([result.scores["joint"], result.scores["excess"]], axis=1)
     expected = ((found - reference.parts[:, 0]) / reference.parts[:, 1]).sum(1)
     np.testing.assert_allclose(result.scores["combined"], expected)
@@ -195,7 +197,6 @@ def test_normal_images_are_normal_to_their_own_reference(model: TrainedModel) ->
     assert varied.mean() > 0.5
     np.testing.assert_allclose(result.maps.std(0)[varied], 1, atol=1e-3)
     assert result.scores["combined"].mean() == pytest.approx(0, abs=1e-6)
-    assert result.scores["typicality"].mean() < np.abs(result.scores["elbo"]).mean()
 
 
 def test_p_values_and_flags_are_those_of_the_calibration_images(model: TrainedModel, calibration: Calibration) -> None:
@@ -213,29 +214,28 @@ def test_p_values_and_flags_are_those_of_the_calibration_images(model: TrainedMo
 def test_an_auto_encoder_has_no_elbo(tmp_path: Path) -> None:
     model = make(tmp_path, "ae")
     calibration = calibrate(model)
-    assert calibration.card.scores == ("combined", "joint", "reconstruction", "local", "latent")
-    assert "elbo" not in anomaly_scores(model, own(model, "val")[:2], calibration, fpr=0.2).scores
-    with pytest.raises(UsageError, match="score elbo: an auto-encoder has no ELBO; choose one of combined, joint"):
-        anomaly_scores(model, own(model, "val")[:2], calibration, score="elbo", fpr=0.2)
+    assert calibration.card.scores == ("combined", "joint")
+    assert "excess" not in anomaly_scores(model, own(model, "val")[:2], calibration, fpr=0.2).scores
+    with pytest.raises(UsageError, match="score excess: an auto-encoder has no ELBO; choose one of combined, joint"):
+        anomaly_scores(model, own(model, "val")[:2], calibration, score="excess", fpr=0.2)
     save_calibration(model, calibration)
     assert load_calibration(model).card == calibration.card
 
 
-def test_a_fitted_prior_gives_a_score(tmp_path: Path) -> None:
+def test_a_calibration_with_the_scores_that_were_removed_still_opens(tmp_path: Path) -> None:
     model = make(tmp_path)
-    with pytest.raises(ModelError, match="fit this prior"):
-        calibrate(model, prior="gaussian")
-    prior = fit_prior(model, "gaussian").prior
-    save_calibration(model, calibrate(model, prior="gaussian"))
-    calibration = load_calibration(model)
-    images = own(model, "val")[:3]
-    with torch.no_grad():
-        expected = -prior.log_prob(torch.from_numpy(model.encode(images))).numpy()
-    found = anomaly_scores(model, images, calibration, score="prior", fpr=0.2).scores["prior"]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    fit_prior(model, "gaussian", seed=3)
-    with pytest.raises(ModelError, match=r"the prior gaussian was fitted anew since then; .*--recalibrate"):
-        load_calibration(model)
+    calibration = calibrate(model)
+    file = save_calibration(model, calibration)
+    arrays = load_arrays(file.read_bytes())
+    with safe_open(file, "np") as opened:
+        card = json.loads(opened.metadata()["calibration"])
+    arrays |= {"elbo_mean": np.array(-1.0), "normal.elbo": arrays["normal.joint"], "normal.prior": np.zeros(3)}
+    card |= {"scores": ["combined", "joint", "excess", "elbo", "prior"], "prior": "gmm", "prior_sha256": "ab"}
+    file.write_bytes(save(arrays, metadata={"calibration": json.dumps(card)}))
+    again = load_calibration(model)
+    assert again.card == calibration.card
+    for name, values in calibration.normal.items():
+        np.testing.assert_array_equal(again.normal[name], values)
 
 
 @pytest.mark.slow
@@ -282,7 +282,7 @@ def test_calibrating_twice_gives_the_same(model: TrainedModel, calibration: Cali
     for name, values in calibration.normal.items():
         np.testing.assert_array_equal(values, again.normal[name])
     other = calibrate(model, seed=1)
-    assert (other.normal["elbo"] != calibration.normal["elbo"]).any()
+    assert (other.normal["excess"] != calibration.normal["excess"]).any()
 
 
 def test_what_belongs_to_other_weights_or_is_damaged_is_refused(tmp_path: Path, calibration: Calibration) -> None:
@@ -314,10 +314,6 @@ def test_what_belongs_to_other_weights_or_is_damaged_is_refused(tmp_path: Path, 
 def test_altered_arrays_are_named(
     tmp_path: Path, change: Callable[[dict[str, np.ndarray]], object], message: str
 ) -> None:
-    from safetensors import safe_open
-    from safetensors.numpy import load as load_arrays
-    from safetensors.numpy import save
-
     model = make(tmp_path)
     file = save_calibration(model, calibrate(model))
     arrays = {name: array.copy() for name, array in load_arrays(file.read_bytes()).items()}
@@ -356,8 +352,6 @@ def test_files_are_scored_as_arrays_are(model: TrainedModel, calibration: Calibr
         list(find_anomalies(model, [photos], calibration, fpr=0.2, on_error="refuse"))
     with pytest.raises(UsageError, match="score beauty: there is none such"):
         find_anomalies(model, [photos], calibration, score="beauty", fpr=0.2)
-    with pytest.raises(UsageError, match="score prior: needs a prior"):
-        find_anomalies(model, [photos], calibration, score="prior", fpr=0.2)
 
 
 @pytest.mark.parametrize("maps", ["flagged", "all", "none"])
@@ -377,7 +371,7 @@ def test_the_table_is_ranked_and_names_the_maps(
         [photos],
         out,
         calibration,
-        score="elbo",
+        score="excess",
         fpr=0.3,
         count=3,
         maps=maps,
@@ -388,17 +382,17 @@ def test_the_table_is_ranked_and_names_the_maps(
     assert list(rows[0]) == ["path", *calibration.card.scores, "p_value", "flagged", "map"]
     assert (written.rows, written.left_out, done[-1]) == (6, 1, ("scoring", 7, 7))
     assert written.flagged == sum(row["flagged"] == "1" for row in rows)
-    scores = [float(row["elbo"]) for row in rows]
+    scores = [float(row["excess"]) for row in rows]
     assert scores == sorted(scores, reverse=True)
-    blocks = list(find_anomalies(model, [photos], calibration, score="elbo", fpr=0.3))
+    blocks = list(find_anomalies(model, [photos], calibration, score="excess", fpr=0.3))
     expected = {
-        path: (block.scores["elbo"][index], block.p_values[index], block.flagged[index])
+        path: (block.scores["excess"][index], block.p_values[index], block.flagged[index])
         for block in blocks
         for index, path in enumerate(block.paths)
     }
     for row in rows:
         score, p, flag = expected[row["path"]]
-        assert float(row["elbo"]) == pytest.approx(score, rel=1e-5)
+        assert float(row["excess"]) == pytest.approx(score, rel=1e-5)
         assert float(row["p_value"]) == pytest.approx(p, rel=1e-5)
         assert row["flagged"] == str(int(flag))
         wanted = maps == "all" or (maps == "flagged" and flag)
@@ -462,16 +456,13 @@ def test_the_command_calibrates_once_and_writes(
     assert "wrote first (6 images, 1 left out; " in out
     assert "broken.png: not a " in err
     before = kept.read_bytes()
-    assert cli.run([*words, "second", "--score", "local", "--maps", "all"]) == 0
+    assert cli.run([*words, "second", "--score", "joint", "--maps", "all"]) == 0
     assert "calibrated" not in capsys.readouterr().out
     assert len(list(Path("second/maps").iterdir())) == 6
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"photos/plain.png\n")))
     assert cli.run(["anomalies", "-", "--against", "run", "--fpr", "0.1", "--recalibrate", "-o", "third"]) == 0
     assert kept.read_bytes() == before
     assert "(1 image; " in capsys.readouterr().out
-    assert cli.run([*words, "fourth", "--prior", "gaussian", "--score", "prior"]) == 0
-    assert "prior-gaussian.safetensors (fitted first, with the defaults, " in capsys.readouterr().out
-    assert "prior" in Path("fourth/anomalies.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
 
 
 @pytest.mark.usefixtures("photos")
@@ -482,7 +473,7 @@ def test_the_command_tells_in_one_line_what_is_wrong(
     monkeypatch.chdir(tmp_path)
     for words, code, message in (
         (["photos", "--fpr", "0.001"], 2, "can hold none below"),
-        (["photos", "--fpr", "0.1", "--score", "prior"], 2, "needs a prior"),
+        (["photos", "--fpr", "0.1", "--score", "elbo"], 2, "elbo"),
         (["photos", "--fpr", "0.1", "--strict"], 1, "broken.png"),
         (["nowhere"], 1, "nowhere: no such file"),
         ([], 2, "no images given"),

@@ -276,7 +276,7 @@ def test_denoising_is_repeatable_and_says_how_sure_it_is(
 ) -> None:
     clean = np.clip(128 + 300 * _textured(3, np.random.default_rng(0))[:, :16, :16], 1, 254).astype(np.uint8)
     noisy = corrupt(clean, parse_noise({"gaussian": "gaussian:30", "salt_pepper": "salt_pepper:0.1"}.get(noise, noise)))
-    found, again = (denoise(model, noisy, noise, residuals=residuals, trust=True, seed=3, steps=5) for _ in range(2))
+    found, again = (denoise(model, noisy, noise, residuals=residuals, trust=True, seed=3) for _ in range(2))
     assert_array_equal(found.observed, noisy)
     assert_array_equal(found.images, again.images)
     assert found.stddev is not None
@@ -344,7 +344,6 @@ def test_the_command_writes_clean_images_and_what_they_were_worth(
         (["--noise", ""], 2, "no such kind"),
         (["--noise", "jpeg"], 2, "which quality"),
         (["--corrupt", "gaussian"], 2, "how strong"),
-        (["--prior", "cauchy"], 2, "no such prior"),
     ],
 )
 def test_wrong_use_gets_one_line(

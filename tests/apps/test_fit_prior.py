@@ -21,7 +21,7 @@ from corolla.errors import DataError, ModelError, UsageError
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
 from corolla.trained.fitted_priors import fit_prior
-from corolla.trained.model_folder import ModelCard, prior_file, save_model
+from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.own_images import own_images
 
 TINY: dict[str, Any] = {
@@ -39,7 +39,7 @@ def make(folder: Path, changes: Mapping[str, str] | None = None, *, seed: int = 
     config = Config.from_dict(TINY).updated(changes or {})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        save_model(folder / "model", build_model(config), ModelCard(config))
+        ModelFolder(folder / "model").save(build_model(config), ModelCard(config))
     return load(folder)
 
 
@@ -82,7 +82,7 @@ def test_of_an_auto_encoder_the_means_count(tmp_path: Path, objective: str) -> N
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_prior_comes_back_bit_for_bit_from_the_folder_alone(model: TrainedModel, tmp_path: Path, name: str) -> None:
     fitted = fit_prior(model, name, **OPTIONS[name])
-    assert fitted.file == prior_file(tmp_path / "run" / "model", name)
+    assert fitted.file == tmp_path / "run" / "model" / f"prior-{name}.safetensors"
     shutil.move(tmp_path / "run" / "model", tmp_path / "elsewhere")
     again = load(tmp_path / "elsewhere")
     assert again.has_prior(name)
@@ -237,7 +237,7 @@ def test_a_damaged_prior_is_named(model: TrainedModel, damage: Callable[..., Non
 @pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 100])
 def test_a_file_that_is_no_prior_is_named(model: TrainedModel, content: bytes) -> None:
     assert model.path is not None
-    file = prior_file(model.path / "model", "gmm")
+    file = model.path / "model" / "prior-gmm.safetensors"
     file.write_bytes(content)
     with pytest.raises(ModelError, match=r"prior-gmm\.safetensors: damaged .*`corolla fit-prior"):
         model.prior("gmm")
@@ -307,7 +307,7 @@ def test_images_that_are_gone_or_changed_are_said_to_be(tmp_path: Path) -> None:
         fit_prior(model, "gaussian")
     assert fit_prior(model, "gaussian", source=f"folder:{tmp_path / 'moved'}").card.source.endswith("moved")
     config = Config.from_dict(TINY)
-    save_model(tmp_path / "other", model.vae, ModelCard(config, data={"fingerprint": "ab" * 32}))
+    ModelFolder(tmp_path / "other").save(model.vae, ModelCard(config, data={"fingerprint": "ab" * 32}))
     with pytest.raises(DataError, match=r"florets:60: its images have changed.*--source florets:60"):
         fit_prior(load(tmp_path / "other"), "gaussian")
     assert fit_prior(load(tmp_path / "other"), "gaussian", source="florets:60").card.images > 0

@@ -91,7 +91,7 @@ def test_animations_loop_and_keep_their_frames(tmp_path: Path, suffix: str) -> N
     frames = [grid(flat(colour, side=96), padding=0) for colour in (RED, GREEN, BLUE)]
     save_animation(tmp_path / f"moving{suffix}", frames, fps=10)
     with Image.open(tmp_path / f"moving{suffix}") as found:
-        assert found.n_frames == 3
+        assert found.n_frames == 3  # type: ignore[attr-defined]
         assert found.info["loop"] == 0
         for index, frame in enumerate(frames):
             found.seek(index)

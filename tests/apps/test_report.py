@@ -6,25 +6,26 @@ import base64
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import Template, UndefinedError
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from corolla.config import ObjectiveName
+from corolla.config import registered
 from corolla.data import ImageCache
 from corolla.errors import CorollaError, DataError, ModelError
 from corolla.metrics import Neighbours, nearest
-from corolla.report import words, write_report
-from corolla.report.latent_map import draw, principal_plane, project, settle
-from corolla.report.pictures import closest_training
+from corolla.report import SECTIONS, Subject, environment, write_report
+from corolla.report.sections.latent_map import draw, principal_plane, project, settle
+from corolla.report.sections.samples import closest_training
 from corolla.report.subject import examine
 from corolla.trained.model_folder import CARD_NAME
 
@@ -171,7 +172,7 @@ def test_a_model_folder_alone_has_a_page_without_curves(run: Path, cache: ImageC
 def test_the_codes_of_an_auto_encoder_are_points(run: Path, cache: ImageCache) -> None:
     card = run / "model" / CARD_NAME
     values = json.loads(card.read_text())
-    values["config"]["objective"]["name"] = "ae"
+    values["config"]["objective"] = {"name": "ae"}
     card.write_text(json.dumps(values))
     outline = read(write_report(run, images=cache))
     assert "What an auto-encoder learnt" in outline.text
@@ -189,8 +190,40 @@ def test_the_baseline_is_the_average_of_the_training_images(run: Path, cache: Im
     assert "shown in place of each, would reach 14.0 dB" in read(write_report(run, images=one)).text
 
 
+@dataclass(frozen=True)
+class Note:
+    """A section of somebody else's."""
+
+    words: str
+    anchor: ClassVar[str] = "note"
+    title: ClassVar[str] = f"A note {ODD}"
+    template: ClassVar[Template] = environment().from_string("<p>{{ section.words }}</p>")
+
+
+def test_a_section_can_be_added(run: Path, cache: ImageCache) -> None:
+    def note(subject: Subject) -> Note:
+        return Note(f"{len(subject.training)} {ODD} petals")
+
+    outline = read(write_report(run, images=cache, sections=[*SECTIONS, note]))
+    assert f"24 {ODD} petals" in outline.text
+    assert f"A note {ODD}" in outline.text
+    assert {"note", "scores"} <= set(outline.anchors)
+    assert "u" not in outline.tags
+    assert read(write_report(run, images=cache, sections=[note])).anchors == ["note"]
+
+
+def test_a_template_without_its_value_is_an_error(run: Path, cache: ImageCache) -> None:
+    class Bare:
+        anchor, title = "bare", "Bare"
+        template = environment().from_string("{{ section.missing }}")
+
+    with pytest.raises(UndefinedError, match="missing"):
+        write_report(run, images=cache, sections=[lambda _subject: Bare()])
+
+
 def test_a_single_number_is_said_in_words() -> None:
-    assert (words.numbers(1, "plain "), words.numbers(6)) == ("one plain number", "6 numbers")
+    numbers = environment().get_template("macros.html.j2").module.numbers  # type: ignore[attr-defined]
+    assert (numbers(1, "plain "), numbers(6)) == ("one plain number", "6 numbers")
 
 
 def test_a_model_whose_latents_are_all_dead_is_shown_too(run: Path, cache: ImageCache) -> None:
@@ -203,7 +236,7 @@ def test_a_model_whose_latents_are_all_dead_is_shown_too(run: Path, cache: Image
 
 
 def test_every_objective_has_a_name_in_words() -> None:
-    assert set(words.KINDS) == set(get_args(ObjectiveName))
+    assert all(cls.title for cls in registered("objective").values())
 
 
 def test_what_stands_against_a_page_is_one_clear_error(run: Path, cache: ImageCache, tmp_path: Path) -> None:
@@ -239,8 +272,8 @@ def test_few_training_images_are_held_at_a_time(run: Path, cache: ImageCache, mo
         held.append(len(references))
         return nearest(queries, references, k)
 
-    monkeypatch.setattr("corolla.report.pictures.nearest", counted)
-    monkeypatch.setattr("corolla.report.pictures._CHUNK", 5)
+    monkeypatch.setattr("corolla.report.sections.samples.nearest", counted)
+    monkeypatch.setattr("corolla.report.sections.samples._CHUNK", 5)
     assert np.array_equal(closest_training(subject, cache.images[24:]), whole)
     assert sum(held) == len(subject.training)
     assert max(held) <= 5

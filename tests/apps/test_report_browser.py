@@ -107,7 +107,7 @@ def browse(page: Path, profile: Path, width: int, scheme: str, *arguments: str, 
         *arguments,
         page.as_uri(),
     ]
-    done = subprocess.run(line, capture_output=True, text=True, encoding="utf-8", timeout=120, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -70,7 +70,7 @@ HOSTILE = {
     "root": (member("."), "no plain file"),
     "twice": (member("jpg/GOOD.jpg"), "comes twice"),
     "large": (member("large", b"0" * 3000), "more than 2,000"),
-    "below a file": (member("jpg/good.jpg/x"), "cannot be written"),
+    "below a file": (member("jpg/good.jpg/x"), "below a file"),
 }
 
 

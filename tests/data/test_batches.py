@@ -177,8 +177,8 @@ def naive_augment(batch: NDArray[Any], seed: Any, *, flip: bool, shift_px: int) 
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
     count, _, height, width = batch.shape
     mirrored = rng.random((count,)) < (0.5 if flip else 0.0)
-    down = rng.integers(2 * shift_px + 1, size=count) - shift_px
-    right = rng.integers(2 * shift_px + 1, size=count) - shift_px
+    down = rng.integers(2 * shift_px + 1, size=(count,)) - shift_px
+    right = rng.integers(2 * shift_px + 1, size=(count,)) - shift_px
 
     def bounce(place: int, size: int) -> int:
         while not 0 <= place < size:

@@ -24,8 +24,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.data import RECIPES, Florets, Recipe, open_cache, open_source
-from corolla.errors import DataError, UsageError
+from corolla.data import Florets, Recipe, open_cache, open_source, recipe_named
+from corolla.errors import DataError, UsageError, WriteError
 
 
 @dataclasses.dataclass
@@ -63,7 +63,7 @@ class Plates:
         return recipe.apply(Image.new("RGB", (9, 7), (index % 256, 255 - index % 256, 7)), height, width)
 
 
-FIT = RECIPES["fit"]
+FIT = recipe_named("fit")
 
 
 def folders(home: Path) -> list[str]:
@@ -110,8 +110,8 @@ def test_a_second_run_decodes_nothing(tmp_path: Path) -> None:
     ("source", "recipe", "height", "width"),
     [
         (Plates(fingerprint="1" * 64), FIT, 8, 8),
-        (Plates(), RECIPES["crop"], 8, 8),
-        (Plates(), dataclasses.replace(FIT, steps=RECIPES["enhance"].steps), 8, 8),
+        (Plates(), recipe_named("crop"), 8, 8),
+        (Plates(), dataclasses.replace(FIT, steps=recipe_named("enhance").steps), 8, 8),
         (Plates(), FIT, 9, 8),
         (Plates(), FIT, 8, 9),
     ],
@@ -175,7 +175,7 @@ def test_no_usable_image_is_an_error(tmp_path: Path) -> None:
 def test_an_impossible_size_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     source = Plates()
     with pytest.raises(UsageError, match="at most 256x256"):
-        open_cache(source, RECIPES["crop"], 300, 300, home=tmp_path)
+        open_cache(source, recipe_named("crop"), 300, 300, home=tmp_path)
     with pytest.raises(UsageError, match="0 workers"):
         open_cache(source, FIT, 8, 8, home=tmp_path, workers=0)
     assert source.reads == []
@@ -251,17 +251,17 @@ def test_a_damaged_cache_is_built_again_and_said(tmp_path: Path, caplog: pytest.
 BUILD = """
 import sys, time
 from pathlib import Path
-from corolla.data import RECIPES, Florets, open_cache
+from corolla.data import recipe_named, Florets, open_cache
 
 class Slow(Florets):
     read_many = None
     def read(self, index, recipe, height, width):
         if index == 70:
             print("half way", flush=True)
-            time.sleep(60)
+            time.sleep(600)
         return Florets.read_many(self, [index], 8, 8)[0]
 
-open_cache(Slow(100), RECIPES["fit"], 8, 8, home=Path(sys.argv[1]), workers=2)
+open_cache(Slow(100), recipe_named("fit"), 8, 8, home=Path(sys.argv[1]), workers=2)
 """
 
 
@@ -329,7 +329,7 @@ def test_two_runs_at_once_build_once(tmp_path: Path) -> None:
 def test_too_little_room_is_said_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5))
     source = Plates()
-    with pytest.raises(DataError, match="No space left on device; the cache takes 1,920 bytes: make room") as caught:
+    with pytest.raises(WriteError, match="No space left on device; the cache takes 1,920 bytes: make room") as caught:
         open_cache(source, FIT, 8, 8, home=tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert source.reads == []
@@ -343,14 +343,14 @@ def test_a_disk_that_fills_up_while_building_is_said_and_nothing_stays(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DataError, match="cannot be written to: No space left on device; the cache takes 1,920 bytes"):
+    with pytest.raises(WriteError, match="cannot be written: No space left on device; the cache takes 1,920 bytes"):
         open_cache(Plates(), FIT, 8, 8, home=tmp_path)
     assert folders(tmp_path) == []
 
 
 def test_a_home_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         open_cache(Plates(), FIT, 8, 8, home=tmp_path / "file")
 
 
@@ -366,8 +366,8 @@ def test_florets_are_drawn_by_the_chunk_and_keep_their_factors(tmp_path: Path) -
     assert np.array_equal(cache.images, source.read_many(range(70), 16, 24))
     assert cache.factors is not None
     assert np.array_equal(cache.factors, source.factors)
-    cropped = open_cache(source, RECIPES["crop"], 16, 24, home=tmp_path)
-    assert np.array_equal(cropped.images[69], source.read(69, RECIPES["crop"], 16, 24))
+    cropped = open_cache(source, recipe_named("crop"), 16, 24, home=tmp_path)
+    assert np.array_equal(cropped.images[69], source.read(69, recipe_named("crop"), 16, 24))
 
 
 def test_a_folder_of_all_kinds_of_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

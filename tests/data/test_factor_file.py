@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import corolla
-from corolla.data import RECIPES, open_cache, open_source
+from corolla.data import open_cache, open_source, recipe_named
 from corolla.data.factors import FactorSource, _scrambled, is_full_grid, subset
 from corolla.errors import DataError, UsageError
 
-FIT = RECIPES["fit"]
+FIT = recipe_named("fit")
 RNG = np.random.default_rng(7)
 
 
@@ -341,7 +341,7 @@ def test_the_cache_keeps_factors_and_their_names(tmp_path: Path) -> None:
     assert cache.factors is not None
     assert np.array_equal(cache.factors, source.factors)
     assert open_cache(open_source("florets:3"), FIT, 8, 8, home=tmp_path).factor_names[0] == "petal_count"
-    enhanced = open_cache(source, RECIPES["enhance"], 16, 16, home=tmp_path)
+    enhanced = open_cache(source, recipe_named("enhance"), 16, 16, home=tmp_path)
     assert enhanced.images.shape == (12, 16, 16, 3)
 
 

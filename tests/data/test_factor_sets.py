@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from scipy.io import savemat
 
 from corolla.cli import run
-from corolla.data import RECIPES, factor_sets, open_cache, open_source
+from corolla.data import factor_sets, open_cache, open_source, recipe_named
 from corolla.data.factor_sets import SETS, FactorSet, OfficialFile, parse_factor_set
 from corolla.data.factors import FactorSource, is_full_grid, subset
 from corolla.errors import DataError, UsageError
 
 h5py = pytest.importorskip("h5py")
 
-FIT = RECIPES["fit"]
+FIT = recipe_named("fit")
 Pixels = NDArray[np.uint8]
 
 # As many values of each factor as keep the files small.

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from corolla.data.fetch import download
-from corolla.errors import DataError
+from corolla.errors import DataError, WriteError
 
 BODY = bytes(range(256)) * 4000
 MD5 = hashlib.md5(BODY).hexdigest()
@@ -309,7 +309,7 @@ def test_no_address(url: str, tmp_path: Path) -> None:
 
 def test_unwritable_folder(site: Site, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="file: cannot be written to"):
+    with pytest.raises(WriteError, match="file: cannot be written"):
         fetch(site, tmp_path / "file" / "flowers.tgz")
 
 
@@ -318,7 +318,7 @@ def test_full_disk_names_the_folder(site: Site, tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(DataError, match="No space left on device"):
+    with pytest.raises(WriteError, match="No space left on device"):
         fetch(site, tmp_path / "flowers.tgz")
 
 

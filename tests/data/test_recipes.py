@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from corolla.data.recipes import RECIPES, Recipe, Step
+from corolla.config import registered
+from corolla.data.recipes import Recipe, Step, recipe_named
 from corolla.errors import DataError, UsageError
 
 
@@ -39,13 +40,13 @@ def naive_blur(pixels: NDArray[np.uint8], kernel_px: int, sigma_px: float) -> ND
     return blurred / total
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", registered("recipe"))
 @pytest.mark.parametrize("shape", [(400, 500), (37, 12), (64, 64), (1, 1), (90, 700)])
 @pytest.mark.parametrize("size", [(64, 64), (48, 96), (8, 136)])
 def test_every_recipe_makes_the_wanted_size_from_any_picture(
     name: str, shape: tuple[int, int], size: tuple[int, int]
 ) -> None:
-    pixels = RECIPES[name].apply(picture(*shape), *size)
+    pixels = recipe_named(name).apply(picture(*shape), *size)
     assert pixels.shape == (*size, 3)
     assert pixels.dtype == np.uint8
 
@@ -60,26 +61,26 @@ def test_every_recipe_makes_the_wanted_size_from_any_picture(
 def test_a_plain_picture_keeps_its_color(
     shape: tuple[int, int], size: tuple[int, int], name: str, color: tuple[int, int, int]
 ) -> None:
-    pixels = RECIPES[name].apply(Image.new("RGB", shape, color), *size)
+    pixels = recipe_named(name).apply(Image.new("RGB", shape, color), *size)
     assert pixels.shape == (*size, 3)
     assert (pixels == np.array(color, dtype=np.uint8)).all()
 
 
 def test_fit_changes_nothing_when_the_size_is_right() -> None:
     image = picture(48, 64)
-    assert np.array_equal(RECIPES["fit"].apply(image, 48, 64), np.asarray(image))
+    assert np.array_equal(recipe_named("fit").apply(image, 48, 64), np.asarray(image))
 
 
 def test_fit_sees_the_middle() -> None:
     pixels = np.zeros((40, 100, 3), dtype=np.uint8)
     pixels[:, 30:70] = 255  # the middle square
-    assert (RECIPES["fit"].apply(Image.fromarray(pixels), 40, 40) == 255).all()
-    assert (RECIPES["fit"].apply(Image.fromarray(pixels.transpose(1, 0, 2)), 40, 40) == 255).all()
+    assert (recipe_named("fit").apply(Image.fromarray(pixels), 40, 40) == 255).all()
+    assert (recipe_named("fit").apply(Image.fromarray(pixels.transpose(1, 0, 2)), 40, 40) == 255).all()
 
 
 def test_fit_is_antialiased() -> None:
     board = (np.indices((256, 256)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    pixels = RECIPES["fit"].apply(Image.fromarray(np.stack([board] * 3, axis=2)), 16, 16)
+    pixels = recipe_named("fit").apply(Image.fromarray(np.stack([board] * 3, axis=2)), 16, 16)
     assert abs(pixels.astype(int) - 127.5).max() < 3
 
 
@@ -88,7 +89,7 @@ def test_crop_is_the_notebooks_geometry() -> None:
     scaled = image.resize((int(384 * 667 / 500), 384), Image.Resampling.BICUBIC)
     assert scaled.size == (512, 384)
     cut = scaled.crop((96, 32, 416, 352)).resize((256, 256), Image.Resampling.BILINEAR)
-    assert np.array_equal(RECIPES["crop"].apply(image, 136, 136), np.asarray(cut)[60:196, 60:196])
+    assert np.array_equal(recipe_named("crop").apply(image, 136, 136), np.asarray(cut)[60:196, 60:196])
 
 
 def test_enhance_is_the_notebooks_list() -> None:
@@ -101,7 +102,7 @@ def test_enhance_is_the_notebooks_list() -> None:
     sharp = np.asarray(ImageEnhance.Sharpness(vivid).enhance(4.0))
     smooth = np.rint(naive_blur(sharp, 3, 1.5)).astype(np.uint8)
     expected = np.asarray(Image.fromarray(smooth).resize((256, 256), Image.Resampling.BILINEAR))[60:196, 60:196]
-    difference = RECIPES["enhance"].apply(image, 136, 136).astype(int) - expected
+    difference = recipe_named("enhance").apply(image, 136, 136).astype(int) - expected
     # A value that lies on a half may be rounded either way, and sharpening multiplies that.
     assert abs(difference).max() <= 8
     assert abs(difference).mean() < 0.01
@@ -127,10 +128,10 @@ def test_gamma_clamps_and_rounds_as_torchvision_does() -> None:
 @pytest.mark.parametrize("name", ["crop", "enhance"])
 def test_a_size_beyond_the_recipe_is_refused_with_the_remedy(name: str) -> None:
     with pytest.raises(UsageError, match=rf"`{name}` makes at most 256x256 pixels, not 64x300; choose .* `fit`"):
-        RECIPES[name].apply(picture(300, 300), 64, 300)
+        recipe_named(name).apply(picture(300, 300), 64, 300)
     with pytest.raises(UsageError, match="0x8: not a size"):
-        RECIPES[name].check_size(0, 8)
-    assert RECIPES["fit"].apply(picture(30, 30), 64, 300).shape == (64, 300, 3)
+        recipe_named(name).check_size(0, 8)
+    assert recipe_named("fit").apply(picture(30, 30), 64, 300).shape == (64, 300, 3)
 
 
 def test_a_picture_smaller_than_a_crop_is_refused() -> None:
@@ -141,11 +142,11 @@ def test_a_picture_smaller_than_a_crop_is_refused() -> None:
 
 def test_a_picture_that_would_explode_is_refused() -> None:
     with pytest.raises(DataError, match="1x60000 pixels is too elongated"):
-        RECIPES["crop"].apply(Image.new("RGB", (60000, 1)), 64, 64)
+        recipe_named("crop").apply(Image.new("RGB", (60000, 1)), 64, 64)
 
 
 def test_stages_show_each_step_and_end_in_the_result() -> None:
-    recipe, image = RECIPES["enhance"], picture(60, 80)
+    recipe, image = recipe_named("enhance"), picture(60, 80)
     stages = recipe.stages(image, 40, 56)
     assert [label.split()[0] for label, _ in stages] == ["original", *(step.operation for step in recipe.steps)]
     assert np.array_equal(np.asarray(stages[0][1]), np.asarray(image))
@@ -154,8 +155,8 @@ def test_stages_show_each_step_and_end_in_the_result() -> None:
 
 
 def test_the_digest_follows_steps_and_parameters() -> None:
-    recipe = RECIPES["enhance"]
-    assert len({other.digest for other in RECIPES.values()}) == 3
+    recipe = recipe_named("enhance")
+    assert len({other.digest for other in registered("recipe").values()}) == 3
     assert recipe.digest == pickle.loads(pickle.dumps(recipe)).digest
     assert recipe.digest == dataclasses.replace(recipe, name="mine").digest
     for position, step in enumerate(recipe.steps):
@@ -172,17 +173,19 @@ def test_an_unknown_step_is_refused() -> None:
         Step("melt")
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", registered("recipe"))
 def test_reduced_scale_decoding_is_exact_enough(name: str) -> None:
     """Over 40 dB PSNR between a full decode and the smallest decode that the recipe allows."""
     side = 64
     file = io.BytesIO()
     picture(1603, 2001).save(file, "JPEG", quality=90)
     whole, reduced = Image.open(file), Image.open(io.BytesIO(file.getvalue()))
-    at_least = RECIPES[name].decode_at_least_px(side, side)
+    at_least = recipe_named(name).decode_at_least_px(side, side)
     assert at_least is not None
     scale = next(scale for scale in (8, 4, 2, 1) if 1603 // scale >= at_least)
     reduced.draft("RGB", (2001 // scale, 1603 // scale))
     assert at_least <= min(reduced.size) < min(whole.size)
-    difference = RECIPES[name].apply(whole, side, side).astype(float) - RECIPES[name].apply(reduced, side, side)
+    difference = recipe_named(name).apply(whole, side, side).astype(float) - recipe_named(name).apply(
+        reduced, side, side
+    )
     assert 10 * np.log10(255**2 / (difference**2).mean()) > 40

@@ -12,12 +12,12 @@ from PIL import Image
 
 from corolla.data.images import open_image
 from corolla.data.listing import check_paths, count_images, list_images, list_some
-from corolla.data.recipes import RECIPES
+from corolla.data.recipes import recipe_named
 from corolla.data.sources import spread_rows
 from corolla.data.stream import Batch, accepted, made_ahead, none_usable, read_all, read_images
 from corolla.errors import DataError, UsageError
 
-FIT = RECIPES["fit"]
+FIT = recipe_named("fit")
 
 
 @pytest.fixture

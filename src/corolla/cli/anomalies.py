@@ -13,6 +13,7 @@ from corolla.files import check_new_folder
 
 if TYPE_CHECKING:
     from corolla.apps.anomalies import Calibration
+    from corolla.progress import OnProgress
     from corolla.trained import TrainedModel
 
 
@@ -20,13 +21,10 @@ def anomalies(
     *images: Path,
     against: Path,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
-    score: Literal[
-        "combined", "joint", "excess", "elbo", "typicality", "reconstruction", "local", "latent", "prior"
-    ] = "combined",
+    score: Literal["combined", "joint", "excess"] = "combined",
     fpr: float = 0.05,
     count: int = 24,
     maps: Literal["flagged", "all", "none"] = "flagged",
-    prior: Literal["gaussian", "gmm", "flow"] | None = None,
     recalibrate: bool = False,
     strict: bool = False,
     workers: int | None = None,
@@ -44,7 +42,6 @@ def anomalies(
         fpr: Of images like the model's own, at most this share is flagged on average.
         count: Images on the contact sheet, at most.
         maps: Which images get a picture of where they are odd.
-        prior: Score codes by this prior too; it is fitted first if `corolla fit-prior` has not made it.
         recalibrate: Find out anew what is normal, in place of what the model folder holds.
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
         workers: Threads that read and score images; by default one for each core.
@@ -61,46 +58,38 @@ def anomalies(
     check_count(count)
     if workers is not None and workers < 1:
         raise UsageError(f"{workers} workers cannot score images; ask for 1 or more")
-    with given_images(images) as paths:
+    with given_images(images) as paths, shown_progress() as progress:
         trained = load(against)
-        calibration = _calibration(trained, prior, recalibrate, source, mirror)
+        calibration = _calibration(trained, recalibrate, source, mirror, progress)
         check_score(score, calibration.card.scores)
         check_rate(fpr, calibration.card.calibration_images)
-        with shown_progress() as progress:
-            written = write_anomalies(
-                trained,
-                paths,
-                output,
-                calibration,
-                score=score,
-                fpr=fpr,
-                count=count,
-                maps=maps,
-                on_error="refuse" if strict else "skip",
-                workers=workers,
-                progress=progress,
-            )
+        written = write_anomalies(
+            trained,
+            paths,
+            output,
+            calibration,
+            score=score,
+            fpr=fpr,
+            count=count,
+            maps=maps,
+            on_error="refuse" if strict else "skip",
+            workers=workers,
+            progress=progress,
+        )
     number = counted(written.rows, written.left_out)
     print(f"wrote {output} ({number}; {written.flagged} flagged by {score} at a false-positive rate of {fpr:g})")
 
 
 def _calibration(
-    trained: TrainedModel, prior: str | None, recalibrate: bool, source: str | None, mirror: str | None
+    trained: TrainedModel, recalibrate: bool, source: str | None, mirror: str | None, progress: OnProgress
 ) -> Calibration:
-    """What the model folder holds, unless there is none or another prior is wanted; then it is made and kept there."""
+    """What the model folder holds; if there is none, or on demand, it is made and kept there."""
     from corolla.apps.anomalies import calibrate, calibration_file, load_calibration, save_calibration
-    from corolla.cli.priors import fit_if_missing
-    from corolla.progress import shown_progress
 
     file = calibration_file(trained)
     if not recalibrate and file is not None and file.is_file():
-        found = load_calibration(trained)
-        if prior in (None, found.card.prior):
-            return found
-    if prior is not None:
-        fit_if_missing(trained, prior, source=source, mirror=mirror)
-    with shown_progress() as progress:
-        calibration = calibrate(trained, prior=prior, source=source, mirror=mirror, progress=progress)
+        return load_calibration(trained)
+    calibration = calibrate(trained, source=source, mirror=mirror, progress=progress)
     card = calibration.card
     how = f"calibrated on {card.calibration_images:,} images, by what is normal in {card.reference_images:,} others"
     try:

@@ -22,7 +22,6 @@ def compress(
     *images: Path,
     output: Output,
     step: float = 1.0,
-    lossless: bool = False,
     names: bool = False,
     strict: bool = False,
 ) -> None:
@@ -34,7 +33,6 @@ def compress(
             input. They come back at the model's size.
         output: The file to write; its name ends in .corolla.
         step: How coarsely codes are rounded, in standard deviations of the posterior: more is smaller and plainer.
-        lossless: Keep all 8-bit pixels, as they are at the model's size, to the last bit.
         names: Keep the files' names too.
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
     """
@@ -51,7 +49,6 @@ def compress(
             paths,
             output,
             step=step,
-            lossless=lossless,
             names=names,
             on_error="refuse" if strict else "skip",
             progress=progress,
@@ -75,7 +72,8 @@ def decompress(file: Path, /, *, model: Path, output: Output) -> None:
 
     from corolla.apps import compression
     from corolla.data.folder import OUTPUT_MARK
-    from corolla.pictures.grids import save_picture, write_file
+    from corolla.files import write_file
+    from corolla.pictures.grids import save_picture
     from corolla.trained import load
 
     check_new_folder(output)

@@ -165,11 +165,9 @@ def _open(source: str, mirror: str | None, home: Path | None) -> Source:
 
 
 def _recipe(name: str) -> Recipe:
-    from corolla.data import RECIPES
+    from corolla.data import recipe_named
 
-    if name not in RECIPES:
-        raise UsageError(f"--recipe {name}: no such recipe; there are {', '.join(RECIPES)}")
-    return RECIPES[name]
+    return recipe_named(name)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -182,15 +180,15 @@ def _original(source: Source, index: int) -> Image.Image:
     """The picture that a recipe begins with; florets are drawn large."""
     from PIL import Image
 
-    from corolla.data import RECIPES, open_image
+    from corolla.data import open_image, recipe_named
     from corolla.data.factors import FactorSource
     from corolla.data.sources import FileSource
 
     if isinstance(source, FileSource):
         return open_image(source.root / source.keys[index])
     if isinstance(source, FactorSource):
-        return Image.fromarray(source.read(index, RECIPES["fit"], *source.size))
-    return Image.fromarray(source.read(index, RECIPES["fit"], DRAWN_PX, DRAWN_PX))
+        return Image.fromarray(source.read(index, recipe_named("fit"), *source.size))
+    return Image.fromarray(source.read(index, recipe_named("fit"), DRAWN_PX, DRAWN_PX))
 
 
 def _framed(picture: Image.Image) -> NDArray[np.uint8]:

@@ -38,15 +38,18 @@ def demo(
         seed: Another seed trains another model; by default the preset's.
         output: The folder to write.
     """
+    from corolla.trained.run_folder import RunFolder
+
     run = output / "run"
     page = output / "index.html"
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: is a file; choose another folder with --output")
     there = [name for name in WRITTEN if (output / name).exists()]
-    if there and not (run / "config.yaml").is_file():
+    if there and not RunFolder(run).exists:
         raise UsageError(f"{output}: holds {there[0]}, but no demo; choose another folder with --output")
     from corolla.config import preset
-    from corolla.pictures.grids import write_file
+    from corolla.files import write_file
+    from corolla.progress import ProgressDisplay
     from corolla.report import write_report
     from corolla.training import fit
 
@@ -56,7 +59,7 @@ def demo(
     if quick:
         config = config.updated({"training.max_steps": QUICK_STEPS})
     _refuse_other_run(run, config)
-    model = fit(config, run, force=True)
+    model = fit(config, run, force=True, progress=ProgressDisplay("training"))
     images = _held_out(config)
     _write_pictures(output, model, images)
     if not quick:
@@ -71,7 +74,7 @@ def _refuse_other_run(run: Path, config: Config) -> None:
     from corolla.trained.run_folder import RunFolder
     from corolla.training import resolve
 
-    if not RunFolder(run).config_file.is_file():
+    if not RunFolder(run).exists:
         return
     before, ours = RunFolder(run).config().flat(), resolve(config).flat()
     if any(before.get(name) != value for name, value in ours.items() if name not in _OWN):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from corolla.cli.inputs import counted
 from corolla.cli.use import (
     Output,
     Paths,
@@ -18,11 +17,7 @@ from corolla.cli.use import (
     report,
     save_arrays,
 )
-from corolla.errors import UsageError
-
-if TYPE_CHECKING:
-    from corolla.gallery.directions import Direction
-    from corolla.trained import TrainedModel
+from corolla.errors import UsageError, plural
 
 
 def direction(
@@ -39,7 +34,6 @@ def direction(
     count: int = 6,
     steps: int = 9,
     extent: float = 3.0,
-    method: Literal["mean", "discriminant"] | None = None,
     seed: int = 0,
     temperature: float = 1.0,
     npz: Path | None = None,
@@ -64,8 +58,6 @@ def direction(
         count: How many random images; of a folder, at most so many images, spread over it.
         steps: Positions along the direction.
         extent: How far to go to either side, in standard deviations of the codes along the direction.
-        method: mean, the difference of the two sets' mean codes, or discriminant, Fisher's, which tells sets apart
-            better, and moves pictures less plainly; by default mean.
         seed: Fixes the random images.
         temperature: Scale of the prior's standard deviation that random images are drawn with.
         npz: Write the arrays `images`, `latents`, `shifts` and `axis` to this file as well.
@@ -73,9 +65,17 @@ def direction(
         source: With --label: where the training images are now, if they have moved.
         mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
-    from corolla.gallery.directions import check_direction_name, move, save_direction
+    from corolla.gallery.directions import (
+        check_direction_name,
+        image_direction,
+        label_direction,
+        load_direction,
+        move,
+        save_direction,
+    )
     from corolla.gallery.sheets import direction_sheet
     from corolla.pictures.grids import save_picture
+    from corolla.progress import shown_progress
 
     check_outputs(output, npz)
     if save is not None:
@@ -83,8 +83,6 @@ def direction(
     _check_ways(label, others, target, use)
     if label is None:
         refuse_without_label(source, mirror)
-    if use is not None and method is not None:
-        raise UsageError(f"--method {method}: says how to find a direction, and --use gives one; leave one of them out")
     if count < 1:
         raise UsageError(f"--count {count}: give at least 1")
     trained = load_model(model)
@@ -92,7 +90,15 @@ def direction(
         starts = trained.encode(image_pixels(trained, images, strict, of_each=count))
     else:
         starts = trained.sample_latents(count, seed=seed, temperature=temperature)
-    found = _find(trained, label, others, target, use, method or "mean", strict, source, mirror)
+    if use is not None:
+        found = load_direction(use, trained)
+    elif label is not None:
+        with shown_progress() as progress:
+            found = label_direction(trained, label, source=source, mirror=mirror, progress=progress)
+    else:
+        name = target[0].stem if len(target) == 1 else "direction"
+        sets = image_pixels(trained, others, strict), image_pixels(trained, target, strict)
+        found = image_direction(trained, *sets, name=name)
     moved = move(trained, found, starts, steps=steps, extent=extent)
     card = found.card
     print(
@@ -101,9 +107,9 @@ def direction(
     )
     if save is not None:
         save_direction(save, found)
-        report(save, f"direction, {card.method}")
+        report(save, "direction")
     save_picture(output, direction_sheet(moved))
-    report(output, f"{counted(len(starts))}, {steps} steps")
+    report(output, f"{plural(len(starts), 'image')}, {steps} steps")
     save_arrays(npz, images=moved.images, latents=moved.latents, shifts=moved.shifts, axis=found.axis)
 
 
@@ -113,27 +119,3 @@ def _check_ways(label: str | None, others: tuple[Path, ...], target: tuple[Path,
         raise UsageError("what direction? give one of --label NAME, --from IMAGES with --to IMAGES, and --use FILE")
     if bool(others) != bool(target):
         raise UsageError(f"{'--from without --to' if others else '--to without --from'}: a direction needs both")
-
-
-def _find(
-    trained: TrainedModel,
-    label: str | None,
-    others: tuple[Path, ...],
-    target: tuple[Path, ...],
-    use: Path | None,
-    method: Literal["mean", "discriminant"],
-    strict: bool,
-    source: str | None,
-    mirror: str | None,
-) -> Direction:
-    from corolla.gallery.directions import image_direction, label_direction, load_direction
-    from corolla.progress import shown_progress
-
-    if use is not None:
-        return load_direction(use, trained)
-    if label is not None:
-        with shown_progress() as progress:
-            return label_direction(trained, label, method=method, source=source, mirror=mirror, progress=progress)
-    name = target[0].stem if len(target) == 1 else "direction"
-    sets = image_pixels(trained, others, strict), image_pixels(trained, target, strict)
-    return image_direction(trained, *sets, name=name, method=method)

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
     from corolla.config import Config
     from corolla.evaluation.estimates import Average, Estimates
-    from corolla.progress import Progress
+    from corolla.progress import OnProgress
 
 _NEAR_CEILING_NATS = 0.5
-_DEAD_NATS = 0.01
 _SHOWN_LATENTS = 16
 
 _WITHOUT_DENSITY = "the cross-entropy of grey pixels is not a density: compare these with Bernoulli models only"
@@ -50,13 +49,12 @@ def estimate(
     if count is not None and count < 2:
         raise UsageError(f"--count {count}: give at least 2; averages need them")
     from corolla.evaluation import estimates
-    from corolla.objectives.weights import WITHOUT_CODE_LENGTH
     from corolla.progress import shown_progress
     from corolla.trained import load
 
     trained = load(model)
     config = trained.config
-    if config.objective.name in WITHOUT_CODE_LENGTH:
+    if config.objective.auto_encoder:
         raise UsageError(
             f"{model}: an auto-encoder ({config.objective.name}) has no distribution over latents or images to "
             "estimate; train with another objective, such as vae"
@@ -82,7 +80,7 @@ def estimate(
 
 
 def _images(
-    config: Config, split: str, count: int | None, progress: Progress
+    config: Config, split: str, count: int | None, progress: OnProgress
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The images that a model was made for, and the rows of a split, or of `count` spread over it."""
     from corolla.data import select_rows, spread_rows
@@ -154,10 +152,13 @@ def _line(label: str, value: Average, note: str = "") -> str:
 
 def _latent_lines(found: Estimates) -> list[str]:
     """A line for each latent that says anything: what it costs, and what that buys."""
+    from corolla.distributions.posterior import active_latents
+
     lines = ["latents by rate: what each costs, and how much the distortion rises without it, in nats"]
     pairs = list(zip(found.latent_rate_nats, found.latent_distortion_nats, strict=True))
     ranked = sorted(range(len(pairs)), key=lambda latent: -pairs[latent][0])
-    alive = [latent for latent in ranked if pairs[latent][0] > _DEAD_NATS]
+    active = active_latents(found.latent_rate_nats)
+    alive = [latent for latent in ranked if active[latent]]
     for latent in alive[:_SHOWN_LATENTS]:
         rate, rise = pairs[latent]
         lines.append(f"  {latent:>4} {rate:>9.2f} {rise:>9.2f}")

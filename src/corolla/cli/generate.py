@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from corolla.cli.inputs import counted
 from corolla.cli.use import (
     FPS,
     MOVING_STEPS_BETWEEN,
@@ -18,7 +17,7 @@ from corolla.cli.use import (
     report,
     save_arrays,
 )
-from corolla.errors import UsageError
+from corolla.errors import UsageError, plural
 
 
 def loop(
@@ -81,8 +80,8 @@ def loop(
         waypoints = trained.encode(image_pixels(trained, images, strict, of_each=count))
         if len(waypoints) < FEWEST_WAYPOINTS:
             raise UsageError(
-                f"{counted(len(waypoints))} to pass by: a loop needs at least {FEWEST_WAYPOINTS}; name more, or see "
-                "`corolla interpolate`"
+                f"{plural(len(waypoints), 'image')} to pass by: a loop needs at least {FEWEST_WAYPOINTS}; name more, "
+                "or see `corolla interpolate`"
             )
     else:
         waypoints = trained.sample_latents(count, seed=seed, temperature=temperature, prior=chosen)
@@ -154,8 +153,8 @@ def poster(
             prior=chosen,
             progress=progress,
         )
+    number = layout.columns * layout.rows
     report(
         output,
-        f"{width} pixels wide, {height} high; {counted(layout.columns * layout.rows)} in "
-        f"{layout.columns} column{'s'[: layout.columns != 1]}",
+        f"{width} pixels wide, {height} high; {plural(number, 'image')} in {plural(layout.columns, 'column')}",
     )

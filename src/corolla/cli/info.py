@@ -58,24 +58,24 @@ def presets() -> None:
 
 def describe(path: Path) -> dict[str, Any]:
     """What is known of a run or model folder, ready for JSON. Raises ModelError or UsageError if it is neither."""
-    from corolla.cli.train import count_parameters
-    from corolla.trained.model_folder import CARD_NAME, WEIGHTS_NAME, find_model, load_card
+    from corolla.models.vae import parameter_count
+    from corolla.trained.model_folder import CARD_NAME, WEIGHTS_NAME, ModelFolder
     from corolla.trained.run_folder import RunFolder
 
     run = RunFolder(path)
-    if run.config_file.is_file() and not (run.model / CARD_NAME).is_file():
+    if run.exists and not (run.model / CARD_NAME).is_file():
         config = run.config()
-        return {"path": str(path), "model": None, **_essentials(config, []), "parameters": count_parameters(config)}
-    folder = find_model(path)
-    card = load_card(folder)
-    rows = RunFolder(folder.parent).rows() if folder.name == "model" else []
+        return {"path": str(path), "model": None, **_essentials(config, []), "parameters": parameter_count(config)}
+    folder = ModelFolder.find(path)
+    card, rows, weights = folder.card, folder.rows, folder.path / WEIGHTS_NAME
     return {
-        "path": str(path),
-        "model": str(folder),
+        "path": str(folder.home),
+        "model": str(folder.path),
         **_essentials(card.config, rows),
-        "parameters": count_parameters(card.config),
-        "bytes": (folder / WEIGHTS_NAME).stat().st_size if (folder / WEIGHTS_NAME).is_file() else None,
+        "parameters": parameter_count(card.config),
+        "bytes": weights.stat().st_size if weights.is_file() else None,
         "step": card.step,
+        "stopped": folder.stopped(card),
         "data": card.data,
         "scores": card.scores,
         "latents": _latents(card),
@@ -85,10 +85,8 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _essentials(config: Config, rows: Rows) -> dict[str, Any]:
-    from corolla.objectives.weights import beta_of, normalised_beta, weights_in_words
-
     height, width = config.data.size
-    beta = beta_of(config.objective, rows)
+    beta = config.objective.effective_beta(rows)
     return {
         "network": config.network.name,
         "latent_dim": config.network.latent_dim,
@@ -96,26 +94,22 @@ def _essentials(config: Config, rows: Rows) -> dict[str, Any]:
         "width": width,
         "likelihood": config.likelihood.name,
         "objective": config.objective.name,
-        "weights": weights_in_words(config.objective, beta),
+        "weights": config.objective.describe(beta),
         "beta": beta,
-        "normalised_beta": normalised_beta(config, beta),
-        "settings": differing_settings(config),
+        "normalised_beta": config.normalised_beta(beta),
+        "settings": config.differences(),
     }
 
 
-def differing_settings(config: Config) -> dict[str, Any]:
-    """The settings that are not the defaults, by dotted name."""
-    from corolla.config import Config
-
-    defaults = Config().flat()
-    return {name: value for name, value in config.flat().items() if value != defaults[name]}
-
-
 def _latents(card: ModelCard) -> list[dict[str, Any]]:
-    from corolla.distributions.posterior import ACTIVE_NATS
+    from corolla.distributions.posterior import active_latents
 
-    ranked = sorted(enumerate(card.latent_kl_nats), key=lambda pair: -pair[1])
-    return [{"latent": latent, "kl_nats": kl, "dead": not kl > ACTIVE_NATS} for latent, kl in ranked]
+    kl_nats = card.latent_kl_nats
+    facts = [
+        {"latent": latent, "kl_nats": kl, "dead": not active}
+        for latent, (kl, active) in enumerate(zip(kl_nats, active_latents(kl_nats).tolist(), strict=True))
+    ]
+    return sorted(facts, key=lambda fact: -fact["kl_nats"])
 
 
 def _advice(card: ModelCard, rows: Rows) -> list[dict[str, Any]]:
@@ -182,6 +176,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 def _data_lines(facts: dict[str, Any]) -> list[str]:
     data = facts["data"]
     lines = [f"  trained     {facts['step']:,} steps"]
+    lines += [f"  {facts['stopped']}"] if facts["stopped"] else []
     if "source" in data:
         counts = [
             f"{data[f'{use}_images']:,} for {use}" for use in ("training", "evaluation") if f"{use}_images" in data

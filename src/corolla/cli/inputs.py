@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from corolla.errors import plural
+
 STANDARD_INPUT = "@-"
 """The list on standard input; on the command line, a single - means it too."""
 
@@ -33,4 +35,4 @@ def given_images(images: Sequence[Path]) -> Iterator[list[Path]]:
 
 def counted(images: int, left_out: int = 0) -> str:
     """How many images were used, and how many could not be."""
-    return f"{images} image{'s' if images != 1 else ''}{f', {left_out} left out' if left_out else ''}"
+    return f"{plural(images, 'image')}{f', {left_out} left out' if left_out else ''}"

@@ -10,42 +10,36 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from corolla import __version__
-from corolla.cli import (
-    anomalies,
-    compress,
-    data,
-    demo,
-    directions,
-    estimate,
-    features,
-    generate,
-    info,
-    priors,
-    report,
-    restore,
-    scores,
-    sweep,
-    train,
-    use,
-)
 from corolla.cli.inputs import STANDARD_INPUT
+from corolla.cli.table import COMMANDS, GROUPS
 from corolla.errors import CorollaError, UsageError
 
 BROKEN_PIPE = 128 + 13
 INTERRUPTED = 128 + 2
 
-_WARNINGS = logging.StreamHandler()
+
+class _Warnings(logging.Handler):
+    """Writes to what is standard error now: another one than at import, or the lines above a live bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+_WARNINGS = _Warnings()
 _WARNINGS.setFormatter(logging.Formatter("corolla: %(message)s"))
 
 app = App(
     name="corolla",
-    help="Train β-VAEs on image collections, and make the trained model useful. Begin with `corolla demo`.",
+    help=(
+        "Train β-VAEs on image collections, and make the trained model useful. Begin with `corolla demo`. "
+        "Every command takes --plugin MODULE or --plugin FILE.py, for objectives, networks and the like of your own."
+    ),
     version=__version__,
     help_format="plaintext",
     version_format="plaintext",
@@ -54,35 +48,9 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-_TRAIN = Group("Train", sort_key=1)
-_USE = Group("Use a trained model", sort_key=2)
-_LOOK = Group("Look", sort_key=3)
-_COMMANDS: dict[Group, tuple[Callable[..., None], ...]] = {
-    _TRAIN: (demo.demo, train.train, sweep.sweep, sweep.tune, info.presets),
-    _USE: (
-        use.sample,
-        priors.fit_prior,
-        use.reconstruct,
-        use.traverse,
-        use.interpolate,
-        directions.direction,
-        generate.loop,
-        generate.poster,
-        compress.compress,
-        compress.decompress,
-        features.embed,
-        features.search,
-        anomalies.anomalies,
-        restore.denoise,
-        restore.inpaint,
-    ),
-    _LOOK: (info.info, report.report, scores.evaluate, scores.compare, estimate.estimate),
-}
-for _group, _commands in _COMMANDS.items():
-    for _command in _commands:
-        app.command(_command, group=_group)
-data.data.group = _LOOK
-app.command(data.data)
+_GROUPS = {title: Group(title, sort_key=number) for number, title in enumerate(GROUPS, start=1)}
+for _name, (_title, _path, _summary) in COMMANDS.items():
+    app.command(f"corolla.cli.{_path}", name=_name, group=_GROUPS[_title], help=_summary)
 app["--help"].group = app["--version"].group = Group("Help", sort_key=4)
 
 
@@ -107,12 +75,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: list[str]) -> int:
     try:
-        app(arguments, print_error=False, exit_on_error=False)
+        rest = _load_plugins(arguments)
+        app(rest, print_error=False, exit_on_error=False)
     except (CorollaError, CycloptsError) as error:
         wrong_use = isinstance(error, UsageError | CycloptsError)
-        text = " ".join(str(error).split())
+        text = " ".join((error.message(_flag) if isinstance(error, CorollaError) else str(error)).split())
         print(f"corolla: {text}{_pointer(error)}", file=sys.stderr)
         return int(getattr(error, "exit_code", 2 if wrong_use else 1))
     except KeyboardInterrupt:
@@ -121,6 +90,37 @@ def _run(arguments: Sequence[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _flag(argument: str) -> str:
+    return f"--{argument.replace('_', '-')}"
+
+
+def _load_plugins(arguments: list[str]) -> list[str]:
+    """Load what each `--plugin MODULE` or `--plugin FILE.py` names; returns the other arguments."""
+    rest: list[str] = []
+    names: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == "--":
+            rest += [argument, *waiting]
+        elif argument == "--plugin":
+            name = next(waiting, None)
+            if name is None:
+                raise UsageError("--plugin: name a module, or a Python file")
+            names.append(name)
+        elif argument.startswith("--plugin="):
+            names.append(argument.partition("=")[2])
+        else:
+            rest.append(argument)
+    if names:
+        from corolla.config.registry import PLUGINS_VARIABLE, load_plugin
+
+        for name in names:
+            load_plugin(name)
+        before = os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)
+        os.environ[PLUGINS_VARIABLE] = os.pathsep.join(dict.fromkeys(filter(None, [*before, *names])))
+    return rest
 
 
 def _stdout_is_full() -> bool:
@@ -145,7 +145,6 @@ def _pointer(error: CorollaError | CycloptsError) -> str:
 
 
 def _show_warnings_of_corolla() -> None:
-    _WARNINGS.stream = sys.stderr  # which may be another one than at the last call
     log = logging.getLogger("corolla")
     log.addHandler(_WARNINGS)
     log.propagate = False

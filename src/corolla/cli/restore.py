@@ -23,7 +23,6 @@ def denoise(
     noise: str | None = None,
     corrupt: str | None = None,
     trust: bool = False,
-    prior: str = "standard",
     seed: int = 0,
     source: str | None = None,
     mirror: str | None = None,
@@ -42,7 +41,6 @@ def denoise(
             in the folder `noisy` in the output, and print PSNR and SSIM before and after.
         trust: Write, for each image, how far each pixel may be wrong: a picture NAME-trust.png, black where it is
             certain and white from 64 levels on, and the standard deviations in levels, NAME-trust.npz.
-        prior: Of the latents: standard, or one that is fitted to the model's codes; see `corolla fit-prior`.
         seed: Fixes the noise of --corrupt and the draws of --trust.
         source: Where the training images are now, if they have moved.
         mirror: Folder or URL that holds the files of a downloaded source.
@@ -56,14 +54,12 @@ def denoise(
     kind, damage = restoration.check_noises(noise, corrupt)
     with given_images(images) as paths, shown_progress() as progress:
         trained = load(model)
-        fit_if_missing(trained, prior, source=source, mirror=mirror)
         result = restoration.denoise_files(
             trained,
             paths,
             output,
             kind,
             corruption=damage,
-            prior=prior,
             trust=trust,
             seed=seed,
             source=source,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from corolla.cli.train import Flags, build_config
-from corolla.errors import CorollaError, UsageError, command
+from corolla.errors import CorollaError, StaleError, UsageError, command
 
 if TYPE_CHECKING:
     from corolla.evaluation import Evaluated, Group, Material
@@ -65,16 +65,18 @@ def evaluate(
     """
     groups = _groups(only)
     _check_counts(samples, images)
+    from corolla.evaluation import SCORES, gather
     from corolla.evaluation import evaluate as score
-    from corolla.evaluation import gather
     from corolla.evaluation.feature_networks import check_features
     from corolla.evaluation.tables import score_lines
     from corolla.progress import say, shown_progress
     from corolla.report import write_report
     from corolla.trained import load
+    from corolla.trained.model_folder import ModelFolder
     from corolla.trained.run_folder import RunFolder
 
-    trained = load(_finished(model))
+    trained = load(model)
+    home = ModelFolder.find(model).home
     names = None if priors is None else [name.strip() for name in priors.split(",")]
     for name in names or ():
         trained.prior(name)  # says what is missing before images are drawn
@@ -100,15 +102,15 @@ def evaluate(
             seed=seed,
             progress=progress,
         )
-    written = _write(output or model, material, found)
-    if output is None and RunFolder(model).config_file.is_file():
+    written = _write(output or home, material, found)
+    if output is None and RunFolder(home).exists:
         try:
             with shown_progress() as progress:
-                written.append(write_report(model, source=source, mirror=mirror, progress=progress))
+                written.append(write_report(home, source=source, mirror=mirror, progress=progress))
         except CorollaError as error:  # the scores took long, and are to be seen
-            say(f"warning: {error}; the report stays as it was, `{command('report', model)}` makes up for it")
+            say(f"warning: {error}; the report stays as it was, `{command('report', home)}` makes up for it")
     if json_:
-        print(found.scores.to_json(), end="")
+        print(SCORES.to_json(found.scores), end="")
         return
     noun = f"{found.scores.images:,} images of {found.scores.split} ({found.scores.data['source']})"
     drawn = f", {found.scores.samples:,} samples from each prior" if found.scores.samples else ""
@@ -132,18 +134,6 @@ def _groups(only: str | None) -> list[Group] | None:
         if name not in _GROUPS:
             raise UsageError(f"--only {only}: {name!r} is no group of scores; there are {', '.join(_GROUPS)}")
     return [_GROUPS[name] for name in names]
-
-
-def _finished(path: Path) -> Path:
-    """The path, unless it is a run that has not come to its end. Raises UsageError then."""
-    from corolla.training import is_finished
-
-    if (path / "config.yaml").is_file() and not is_finished(path):
-        raise UsageError(
-            f"{path}: this run has not come to its end; go on with `{command('train', '--resume', path)}`, or name "
-            f"{path / 'model'} to take the model as it is"
-        )
-    return path
 
 
 def _write(folder: Path, material: Material, found: Evaluated) -> list[Path]:
@@ -207,30 +197,31 @@ def compare(  # noqa: D417, the flags describe themselves
     _check_counts(samples, images)
     paths = list(runs)
     if family:
+        from corolla.progress import ProgressDisplay
         from corolla.sweeps.family import train_family
 
         output = output or Path("runs") / "family"
-        trained = train_family(build_config(preset, config, flags, set_), _seeds(seeds), output)
+        base = build_config(preset, config, flags, set_)
+        trained = train_family(base, _seeds(seeds), output, progress=ProgressDisplay("training"))
         paths = [*(run for runs_of_one in trained.values() for run in runs_of_one), *paths]
     from corolla.evaluation.agreement import with_agreement
     from corolla.evaluation.comparison import compare as compared
     from corolla.evaluation.comparison import comparison_lines
     from corolla.evaluation.comparison_files import write_comparison
 
-    entries = {
-        str(path): _entry(path, groups=groups, wanted_samples=samples, wanted_images=images, **moved) for path in paths
-    }
-    if len(entries) < len(paths):
+    entries = [_entry(path, groups=groups, wanted_samples=samples, wanted_images=images, **moved) for path in paths]
+    places = {entry.name: Path(entry.name) for entry in entries}
+    if len(places) < len(paths):
         raise UsageError("a run is named twice; name each once")
-    places = {name: Path(name) for name in entries}
-    result = with_agreement(compared(list(entries.values()), force=force), places, **moved)
+    result = with_agreement(compared(entries, force=force), places, **moved)
     written = []
     if output is not None:
         notes = {}
         if family:
             from corolla.sweeps.family import notes as in_words
 
-            notes = in_words([entries[column.members[0]].config.objective.name for column in result.columns])
+            names = {entry.name: entry.config.objective.name for entry in entries}
+            notes = in_words([names[column.members[0]] for column in result.columns])
         written = write_comparison(output, result, places, notes, **moved)
     if json_:
         print(json.dumps(asdict(result), indent=2))
@@ -261,21 +252,23 @@ def _entry(
     mirror: str | None = None,
 ) -> Entry:
     """A run with its scores, which are made if they are missing or those of other weights."""
-    from corolla.evaluation import FILE_NAME, gather, load_scores
+    from corolla.evaluation import SCORES, gather
     from corolla.evaluation import evaluate as score
     from corolla.evaluation.comparison import Entry
     from corolla.progress import say, shown_progress
     from corolla.trained import load
+    from corolla.trained.model_folder import ModelFolder
 
-    trained = load(_finished(path))
-    file = path / FILE_NAME
+    trained, folder = load(path), ModelFolder.find(path)
     split, images, samples = None, IMAGES, SAMPLES
-    if file.is_file():
-        scores = load_scores(file)
-        if scores.weights_sha256 == trained.card.weights_sha256:
-            return Entry(str(path), trained.config, scores)
-        say(f"{file}: the scores of other weights; scoring anew")
+    if folder.file(SCORES).is_file():
+        try:
+            scores, _ = folder.read(SCORES, trained.card.weights_sha256)
+            return Entry(str(folder.home), trained.config, scores)
+        except StaleError as error:
+            say(f"{error.problem}; scoring again")
         # As before, or the run could not be compared with those that it was scored with.
+        scores = SCORES.read(folder.file(SCORES))[0]
         split, images, samples = scores.split or None, scores.images or IMAGES, scores.samples or SAMPLES
     with shown_progress() as progress:
         material = gather(
@@ -288,5 +281,5 @@ def _entry(
             progress=progress,
         )
         found = score(trained, material, groups=groups, samples=wanted_samples or samples, progress=progress)
-    _write(path, material, found)
-    return Entry(str(path), trained.config, found.scores)
+    _write(folder.home, material, found)
+    return Entry(str(folder.home), trained.config, found.scores)

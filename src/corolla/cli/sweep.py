@@ -84,9 +84,10 @@ def sweep(  # noqa: D417, the flags describe themselves
         for point in expand(base, axes):
             print(f"{point.name}{' (finished)' if output is not None and _is_finished(output / point.name) else ''}")
         return
+    from corolla.progress import ProgressDisplay
     from corolla.sweeps import sweep as train_grid
 
-    _report(train_grid(base, axes, output))
+    _report(train_grid(base, axes, output, progress=ProgressDisplay("training")))
 
 
 def tune(  # noqa: D417
@@ -118,19 +119,22 @@ def tune(  # noqa: D417
         resume: Go on with the search in this folder, which was stopped or killed; with --trials, to so many.
         set_: Change any setting, e.g. --set training.ema_decay=0.99; can be given several times.
     """
+    from corolla.progress import ProgressDisplay
     from corolla.sweeps.tuning import read_tune
     from corolla.sweeps.tuning import tune as search
 
-    flags = flags or Flags()
+    flags, progress = flags or Flags(), ProgressDisplay("training")
     if resume is not None:
         others = {"preset": preset, "config": config, "output": output, "set": set_}
         _refuse_beside_resume(flags, range=range_, choice=choice, goal=goal, **others)
         base, space, count, wanted = read_tune(resume)
-        _report_search(search(base, space, resume, trials=count if trials is None else trials, goal=wanted), wanted)
+        trials = count if trials is None else trials
+        _report_search(search(base, space, resume, trials=trials, goal=wanted, progress=progress), wanted)
         return
     base = _start(preset, config, flags, set_)
     wanted = goal or "elbo"
-    found = search(base, _space(range_, choice), output, trials=20 if trials is None else trials, goal=wanted)
+    trials = 20 if trials is None else trials
+    found = search(base, _space(range_, choice), output, trials=trials, goal=wanted, progress=progress)
     _report_search(found, wanted)
 
 
@@ -144,7 +148,7 @@ def _refuse_beside_resume(flags: Flags, **others: Any) -> None:
 def _is_finished(run: Path) -> bool:
     from corolla.trained.run_folder import RunFolder
 
-    if not RunFolder(run).config_file.is_file():
+    if not RunFolder(run).exists:
         return False
     from corolla.training import is_finished  # slow to import
 

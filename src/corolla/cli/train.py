@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from corolla.cli.wording import sentence
+from corolla.config.describing import describe_setting
 from corolla.errors import UsageError, command
 
 if TYPE_CHECKING:
@@ -20,78 +22,13 @@ _TRAINING = Group("Training", sort_key=4)
 _MACHINE = Group("Machine", sort_key=5)
 
 
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Flags:
-    """The settings that have a flag of their own; None leaves the value of the preset or file."""
-
-    source: Annotated[
-        str | None,
-        Parameter(
-            group=_IMAGES,
-            help="florets[:COUNT], flowers102, folder:PATH, factors:FILE.npz or a set such as dsprites[:COUNT].",
-        ),
-    ] = None
-    mirror: Annotated[
-        str | None, Parameter(group=_IMAGES, help="Folder or URL that holds the files of a downloaded source.")
-    ] = None
-    recipe: Annotated[str | None, Parameter(group=_IMAGES, help="From picture to pixels: fit, crop or enhance.")] = None
-    size: Annotated[str | None, Parameter(group=_IMAGES, help="Pixels: 64, or 48x64 for height x width.")] = None
-    train_split: Annotated[
-        str | None, Parameter(group=_IMAGES, help="Splits to train on, joined by +: train+test.")
-    ] = None
-    eval_split: Annotated[str | None, Parameter(group=_IMAGES, help="Splits to evaluate on, joined by +.")] = None
-
-    network: Annotated[str | None, Parameter(group=_MODEL, help="notebook, burgess or resnet.")] = None
-    latent_dim: Annotated[int | None, Parameter(group=_MODEL, help="Number of latents.")] = None
-    likelihood: Annotated[
-        str | None,
-        Parameter(group=_MODEL, help="bernoulli, continuous_bernoulli, gaussian, laplace or discretised_logistic."),
-    ] = None
-    sigma: Annotated[
-        str | None,
-        Parameter(
-            group=_MODEL,
-            help="Scale of the last three: a number on the [0, 1] pixel scale, calibrated (not discretised_logistic) "
-            "or learned.",
-        ),
-    ] = None
-    objective: Annotated[
-        str | None,
-        Parameter(
-            group=_MODEL,
-            help="ae, dae, vae, beta_vae, capacity_vae, free_bits, control_vae, beta_tcvae, factor_vae, dip_vae_i, "
-            "dip_vae_ii or info_vae.",
-        ),
-    ] = None
-    beta: Annotated[
-        float | None, Parameter(group=_MODEL, help="Of beta_vae: weight of the KL; of beta_tcvae: of the correlation.")
-    ] = None
-    target_nats: Annotated[
-        float | None, Parameter(group=_MODEL, help="Of control_vae: the KL that is wanted, in nats per image.")
-    ] = None
-
-    epochs: Annotated[int | None, Parameter(group=_TRAINING, help="Passes over the training images.")] = None
-    max_steps: Annotated[int | None, Parameter(group=_TRAINING, help="Optimiser steps; overrides epochs.")] = None
-    batch_size: Annotated[int | None, Parameter(group=_TRAINING, help="Images in a step.")] = None
-    learning_rate: Annotated[float | None, Parameter(group=_TRAINING, help="Of the optimiser, at its peak.")] = None
-    seed: Annotated[int | None, Parameter(group=_TRAINING, help="Fixes everything random.")] = None
-    checkpoint_every: Annotated[int | None, Parameter(group=_TRAINING, help="Steps between checkpoints.")] = None
-
-    precision: Annotated[str | None, Parameter(group=_MACHINE, help="auto, 32-true, bf16-mixed or 16-mixed.")] = None
-    accelerator: Annotated[str | None, Parameter(group=_MACHINE, help="auto, cpu, gpu or mps.")] = None
-    devices: Annotated[str | None, Parameter(group=_MACHINE, help="How many of them, or auto.")] = None
-    num_nodes: Annotated[int | None, Parameter(group=_MACHINE, help="How many machines.")] = None
-    threads: Annotated[int | None, Parameter(group=_MACHINE, help="CPU threads.")] = None
-
-    def given(self) -> dict[str, Any]:
-        """The flags that were used, by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
-
-
-_DATA_SETTINGS = ("source", "mirror", "recipe", "size", "train_split", "eval_split")
-_OTHER_SETTINGS = {
+SETTINGS = {
+    "source": "data.source",
+    "mirror": "data.mirror",
+    "recipe": "data.recipe",
+    "size": "data.size",
+    "train_split": "data.train_split",
+    "eval_split": "data.eval_split",
     "network": "network.name",
     "latent_dim": "network.latent_dim",
     "likelihood": "likelihood.name",
@@ -99,15 +36,59 @@ _OTHER_SETTINGS = {
     "objective": "objective.name",
     "beta": "objective.beta",
     "target_nats": "objective.target_nats",
+    "epochs": "training.epochs",
+    "max_steps": "training.max_steps",
+    "batch_size": "training.batch_size",
+    "learning_rate": "training.learning_rate",
     "seed": "seed",
+    "checkpoint_every": "training.checkpoint_every",
+    "precision": "training.precision",
+    "accelerator": "training.accelerator",
+    "devices": "training.devices",
+    "num_nodes": "training.num_nodes",
+    "threads": "training.threads",
 }
-SETTINGS = {
-    field.name: f"data.{field.name}"
-    if field.name in _DATA_SETTINGS
-    else _OTHER_SETTINGS.get(field.name, f"training.{field.name}")
-    for field in fields(Flags)
-}
-"""Where each flag lives in the configuration."""
+"""The flags that settings have, and where each lives in the configuration."""
+
+
+def _flag(name: str, group: Group) -> Parameter:
+    return Parameter(group=group, help=sentence(describe_setting(SETTINGS[name])))
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Flags:
+    """The settings that have a flag of their own; None leaves the value of the preset or file."""
+
+    source: Annotated[str | None, _flag("source", _IMAGES)] = None
+    mirror: Annotated[str | None, _flag("mirror", _IMAGES)] = None
+    recipe: Annotated[str | None, _flag("recipe", _IMAGES)] = None
+    size: Annotated[str | None, _flag("size", _IMAGES)] = None
+    train_split: Annotated[str | None, _flag("train_split", _IMAGES)] = None
+    eval_split: Annotated[str | None, _flag("eval_split", _IMAGES)] = None
+    network: Annotated[str | None, _flag("network", _MODEL)] = None
+    latent_dim: Annotated[int | None, _flag("latent_dim", _MODEL)] = None
+    likelihood: Annotated[str | None, _flag("likelihood", _MODEL)] = None
+    sigma: Annotated[str | None, _flag("sigma", _MODEL)] = None
+    objective: Annotated[str | None, _flag("objective", _MODEL)] = None
+    beta: Annotated[float | None, _flag("beta", _MODEL)] = None
+    target_nats: Annotated[float | None, _flag("target_nats", _MODEL)] = None
+    epochs: Annotated[int | None, _flag("epochs", _TRAINING)] = None
+    max_steps: Annotated[int | None, _flag("max_steps", _TRAINING)] = None
+    batch_size: Annotated[int | None, _flag("batch_size", _TRAINING)] = None
+    learning_rate: Annotated[float | None, _flag("learning_rate", _TRAINING)] = None
+    seed: Annotated[int | None, _flag("seed", _TRAINING)] = None
+    checkpoint_every: Annotated[int | None, _flag("checkpoint_every", _TRAINING)] = None
+    precision: Annotated[str | None, _flag("precision", _MACHINE)] = None
+    accelerator: Annotated[str | None, _flag("accelerator", _MACHINE)] = None
+    devices: Annotated[str | None, _flag("devices", _MACHINE)] = None
+    num_nodes: Annotated[int | None, _flag("num_nodes", _MACHINE)] = None
+    threads: Annotated[int | None, _flag("threads", _MACHINE)] = None
+
+    def given(self) -> dict[str, Any]:
+        """The flags that were used, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def train(  # noqa: D417, the flags describe themselves
@@ -140,9 +121,10 @@ def train(  # noqa: D417, the flags describe themselves
     if resume is not None:
         others = {"preset": preset, "config": config, "run": run, "force": force, "dry_run": dry_run, "set": set_}
         _refuse_beside_resume(flags.given() | {name: value for name, value in others.items() if value})
+        from corolla.progress import ProgressDisplay
         from corolla.training import resume as resume_run
 
-        resume_run(resume)
+        resume_run(resume, progress=ProgressDisplay("training"))
         _finish(resume, report)
         return
     if preset is not None and config is not None:
@@ -151,11 +133,15 @@ def train(  # noqa: D417, the flags describe themselves
     from corolla.training import fit, resolve
 
     if dry_run:
+        from corolla.models.vae import parameter_count
+
         resolved = resolve(resolved)
-        print(f"# {count_parameters(resolved):,} parameters; nothing was trained")
+        print(f"# {parameter_count(resolved):,} parameters; nothing was trained")
         print(resolved.to_yaml(), end="")
         return
-    model = fit(resolved, run, force=force)
+    from corolla.progress import ProgressDisplay
+
+    model = fit(resolved, run, force=force, progress=ProgressDisplay("training"))
     assert model.path is not None
     _finish(model.path, report)
 
@@ -197,16 +183,6 @@ def _refuse_beside_resume(given: dict[str, Any]) -> None:
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UsageError(f"--resume goes on with the run's own settings; leave out {names}")
-
-
-def count_parameters(config: Config) -> int:
-    """Numbers that training adjusts, of the encoder and decoder together; no memory is taken for them."""
-    import torch
-
-    from corolla.models.vae import build_model
-
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build_model(config).parameters())
 
 
 def _finish(run: Path, report: bool) -> None:

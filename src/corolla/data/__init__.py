@@ -3,12 +3,11 @@
 from corolla.data.cache import ImageCache, open_cache
 from corolla.data.florets import FACTORS, Factor, Florets, render, sample_factors
 from corolla.data.images import open_image
-from corolla.data.recipes import RECIPES, Recipe, Step
+from corolla.data.recipes import Recipe, Step, operation, recipe_named
 from corolla.data.sources import Skipped, Source, corolla_home, open_source, select_rows, spread_rows
 
 __all__ = [
     "FACTORS",
-    "RECIPES",
     "Factor",
     "Florets",
     "ImageCache",
@@ -20,6 +19,8 @@ __all__ = [
     "open_cache",
     "open_image",
     "open_source",
+    "operation",
+    "recipe_named",
     "render",
     "sample_factors",
     "select_rows",

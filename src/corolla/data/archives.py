@@ -113,7 +113,8 @@ def extract(
 
     Raises:
         DataError: The archive is damaged, holds anything but files and folders below its root, expands beyond a
-            limit, lacks an expected file or holds another; or the folder exists or cannot be written.
+            limit, lacks an expected file or holds another; or the folder exists.
+        WriteError: the folder cannot be written.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     with locked(folder):
@@ -205,6 +206,9 @@ def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -
     contents = tar.extractfile(member)
     assert contents is not None  # it is a plain file
     with writing(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise DataError(f"member {member.name!r} would lie below a file") from None
         with contents, target.open("xb") as file:
             shutil.copyfileobj(contents, file)

@@ -65,8 +65,7 @@ class ArrayLayout:
                 f"numbers from {rows.min():g} to {rows.max():g}: pixels must lie in [{low:g}, {high:g}]; say what "
                 'black and white are, value_range=(low, high) or "data", or scale them, as MinMaxScaler(clip=True) does'
             )
-        eight_bit: NDArray[np.uint8] = np.rint(scaled.clip(0, 1) * 255).astype(np.uint8)
-        return eight_bit
+        return np.asarray(np.rint(scaled.clip(0, 1) * 255).astype(np.uint8))
 
     def from_means(self, means: NDArray[np.float32]) -> NDArray[Any]:
         """Expected pixels in [0, 1], N×H×W×3, as items like those that came in. Grey is the mean of the channels."""
@@ -76,8 +75,7 @@ class ArrayLayout:
         values = low + means.reshape(len(means), -1)[:, : math.prod(self.shape)] * (high - low)
         if self.dtype == np.uint8:
             values = np.rint(values).clip(0, 255)
-        items: NDArray[Any] = values.astype(self.dtype).reshape(len(means), *self.shape)
-        return items
+        return values.astype(self.dtype).reshape(len(means), *self.shape)
 
 
 def default_limits(dtype: np.dtype[Any]) -> tuple[float, float]:
@@ -139,7 +137,7 @@ def layout_of(
         )
     limits = _limits(array, value_range)
     if limits is None:
-        default_limits(array.dtype)
+        default_limits(array.dtype)  # refuses a type that has none
     dtype = np.dtype(np.uint8 if array.dtype == np.uint8 else np.float32)
     return ArrayLayout(shape, image_shape, limits, isinstance(value_range, str), dtype)
 

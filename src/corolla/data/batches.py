@@ -103,8 +103,7 @@ class Batches:
     def rows_at(self, step: int) -> NDArray[np.int64]:
         """The rows of the batch at a step, counted from 0 over all epochs."""
         epoch, share = self._share(step)
-        rows: NDArray[np.int64] = self._order(epoch)[share].copy()
-        return rows
+        return np.asarray(self._order(epoch)[share].copy())
 
     def batch(self, step: int) -> Tensor:
         """The batch at a step: uint8, B×C×H×W in channels-last memory, where the images are."""

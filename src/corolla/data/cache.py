@@ -17,7 +17,7 @@ import shutil
 import threading
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -26,12 +26,12 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from corolla.data.recipes import RECIPES, Recipe
+from corolla.data.recipes import Recipe, recipe_named
 from corolla.data.sources import Skipped, Source, corolla_home
 from corolla.data.stream import made_ahead, warn
 from corolla.errors import DataError, UsageError
-from corolla.files import locked
-from corolla.progress import Progress
+from corolla.files import locked, writing
+from corolla.progress import OnProgress
 
 _LOG = logging.getLogger("corolla")
 
@@ -89,7 +89,7 @@ def open_cache(
     home: Path | None = None,
     workers: int | None = None,
     on_error: Literal["skip", "refuse"] = "skip",
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> ImageCache:
     """The images of a source as pixels; decoded now if no run has done so before.
 
@@ -105,7 +105,8 @@ def open_cache(
 
     Raises:
         UsageError: The recipe cannot make this size, or workers is less than 1.
-        DataError: No image can be used, or one cannot and on_error is "refuse"; or the cache cannot be written.
+        DataError: No image can be used, or one cannot and on_error is "refuse".
+        WriteError: The cache cannot be written.
     """
     recipe.check_size(height, width)
     if workers is not None and workers < 1:
@@ -203,7 +204,7 @@ def _build(
     wanted: Mapping[str, Any],
     workers: int | None,
     on_error: Literal["skip", "refuse"],
-    progress: Progress | None,
+    progress: OnProgress | None,
 ) -> None:
     """Decode all images into a folder. The folder's lock is held."""
     height, width, total = wanted["height"], wanted["width"], len(source.keys)
@@ -287,7 +288,7 @@ def _read_chunk(
     source: Source, recipe: Recipe, height: int, width: int, indices: Sequence[int], stop: threading.Event
 ) -> _Chunk:
     read_many = getattr(source, "read_many", None)
-    if read_many is not None and recipe == RECIPES["fit"]:
+    if read_many is not None and recipe == recipe_named("fit"):
         return np.ascontiguousarray(read_many(indices, height, width)), []
     pixels = np.empty((len(indices), height, width, 3), dtype=np.uint8)
     faults: list[tuple[int, Skipped]] = []
@@ -297,8 +298,8 @@ def _read_chunk(
         try:
             pixels[row - len(faults)] = source.read(index, recipe, height, width)
         except DataError as error:
-            line = str(error) if error.path is not None else f"{source.keys[index]}: {error}"
-            faults.append((index, Skipped(source.keys[index], line)))
+            key = source.keys[index]
+            faults.append((index, Skipped(key, str(error) if error.path else f"{key}: {error}")))
     return pixels[: len(indices) - len(faults)], faults
 
 
@@ -313,16 +314,9 @@ def _remove_unfinished(root: Path) -> None:
             continue
 
 
-@contextmanager
-def _writing(root: Path, size: int) -> Iterator[None]:
-    """Turn a failure to write into a DataError that names the folder and the room needed."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"{root}: cannot be written to: {error.strerror or error}; the cache takes {size:,} bytes: make room, or "
-            "set COROLLA_HOME to another folder"
-        ) from None
+def _writing(root: Path, size: int) -> AbstractContextManager[None]:
+    """Turn a failure to write into a WriteError that names the folder and the room needed."""
+    return writing(root, f"the cache takes {size:,} bytes: make room, or set COROLLA_HOME to another folder")
 
 
 def _refusal(skipped: Sequence[Skipped]) -> DataError:

@@ -167,8 +167,7 @@ def read_mpi3d(files: Files, sizes: Sequence[int]) -> Contents:
 
 def _grid(sizes: Sequence[int]) -> NDArray[np.int64]:
     """Every combination of classes, N×F, the last factor fastest."""
-    combinations: NDArray[np.int64] = np.indices(tuple(sizes), dtype=np.int64).reshape(len(sizes), -1).T
-    return combinations
+    return np.asarray(np.indices(tuple(sizes), dtype=np.int64).reshape(len(sizes), -1).T)
 
 
 @contextmanager

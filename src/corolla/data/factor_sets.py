@@ -25,11 +25,11 @@ from corolla.data import factor_formats
 from corolla.data.factors import FactorSource, is_full_grid, subset
 from corolla.data.fetch import download, is_url
 from corolla.errors import DataError, UsageError, missing_extra
-from corolla.files import locked, write_atomically, writing
+from corolla.files import locked, write_file, writing
 from corolla.progress import megabytes_of
 
 if TYPE_CHECKING:
-    from corolla.progress import Progress
+    from corolla.progress import OnProgress
 
 _FORMAT = 1  # raise it when any pixel or factor of a prepared array changes
 _COMPLETE = "complete.json"  # written last: without it, the folder is not whole
@@ -225,7 +225,7 @@ def open_factor_set(
     *,
     mirror: str | None = None,
     home: Path,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> FactorSource:
     """Open a published set; download its files and prepare its images below `home` the first time.
 
@@ -289,7 +289,7 @@ def _known(store: Path, known: FactorSet, wanted: Mapping[str, Any]) -> NDArray[
     return factors
 
 
-def _files(downloads: Path, known: FactorSet, mirror: str | None, progress: Progress | None) -> dict[str, Path]:
+def _files(downloads: Path, known: FactorSet, mirror: str | None, progress: OnProgress | None) -> dict[str, Path]:
     """The official files, verified, by name."""
     if mirror is not None and not is_url(mirror):
         folder = Path(mirror).expanduser().absolute()
@@ -324,7 +324,7 @@ def _prepare(
     rows: NDArray[np.int64],
     files: Mapping[str, Path],
     wanted: Mapping[str, Any],
-    progress: Progress | None,
+    progress: OnProgress | None,
 ) -> NDArray[np.float32]:
     """Write these rows' images and factors into the store, whose lock is held; returns the factors."""
     classes, blocks = known.reader(files, tuple(known.factors.values()))
@@ -369,7 +369,7 @@ def _prepare(
                 raise DataError(f"{where}: has {start:,} images instead of {known.count:,}")
         with writing(store.parent):
             np.save(unfinished / "factors.npy", factors)
-            write_atomically(unfinished / _COMPLETE, (json.dumps(wanted, indent=2) + "\n").encode())
+            write_file(unfinished / _COMPLETE, (json.dumps(wanted, indent=2) + "\n").encode())
             unfinished.replace(store)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

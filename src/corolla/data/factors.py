@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from corolla.data import npz
-from corolla.data.recipes import RECIPES, Recipe
+from corolla.data.recipes import Recipe, recipe_named
 from corolla.errors import DataError, UsageError
 
 # What the hashes below begin with. They decide splits and subsets, so they never change.
@@ -84,7 +84,7 @@ class FactorSource:
             return pictures
         fitted = np.empty((len(pictures), height, width, 3), dtype=np.uint8)
         for row, picture in enumerate(pictures):
-            fitted[row] = RECIPES["fit"].apply(Image.fromarray(picture), height, width)
+            fitted[row] = recipe_named("fit").apply(Image.fromarray(picture), height, width)
         return fitted
 
     def _rgb(self, indices: ArrayLike) -> NDArray[np.uint8]:

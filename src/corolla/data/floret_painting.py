@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Float = NDArray[np.float32]
+Number = float | np.floating[Any]
 
 _BAND_PX = 1 << 16  # the most pixels worked on at once: keeps temporaries in the cache and memory bounded
 _LIGHT = (-0.6, -0.8)  # direction towards the light, in the picture's plane
@@ -61,12 +62,12 @@ def _axes(height: int, width: int) -> tuple[Float, Float]:
 
 
 def _bands(
-    canvas: Float, left: float, right: float, top: float, bottom: float, most_px: int = _BAND_PX
+    canvas: Float, left: Number, right: Number, top: Number, bottom: Number, most_px: int = _BAND_PX
 ) -> list[tuple[Float, Float, Float]]:
     """The part of the canvas inside a rectangle, as bands of rows: views of 3×h×w, with x as 1×w and y as h×1."""
     x, y = _axes(*canvas.shape[1:])
-    first, last = np.searchsorted(x, [left, right])
-    start, stop = np.searchsorted(y, [top, bottom])
+    first, last = np.searchsorted(x, np.asarray([left, right]))
+    start, stop = np.searchsorted(y, np.asarray([top, bottom]))
     if first == last:
         return []
     rows = max(1, most_px // int(last - first))

@@ -81,8 +81,7 @@ def sample_factors(count: int, rng: np.random.Generator, *, grid: bool = False) 
     for column, factor in enumerate(FACTORS):
         if grid or factor.name == "petal_count":
             factors[:, column] = np.asarray(factor.grid)[(draws[:, column] * len(factor.grid)).astype(np.intp)]
-    drawn: NDArray[np.float32] = factors.astype(np.float32)
-    return drawn
+    return np.asarray(factors.astype(np.float32))
 
 
 def render(factors: ArrayLike, height: int = 64, width: int = 64) -> NDArray[np.uint8]:

@@ -20,8 +20,8 @@ from corolla.data.archives import extract
 from corolla.data.fetch import download, is_url
 from corolla.data.sources import FileSource
 from corolla.errors import DataError, UsageError
-from corolla.files import locked, write_atomically, writing
-from corolla.progress import Progress, megabytes_of
+from corolla.files import locked, write_file, writing
+from corolla.progress import OnProgress, megabytes_of
 
 OFFICIAL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
 ARCHIVE = "102flowers.tgz"
@@ -39,7 +39,7 @@ _KEYS = tuple(f"jpg/image_{number:05d}.jpg" for number in range(1, COUNT + 1))
 _COMPLETE = "complete.json"  # written last: without it, the folder is not whole
 
 
-def open_flowers102(mirror: str | None, *, home: Path, progress: Progress | None = None) -> FileSource:
+def open_flowers102(mirror: str | None, *, home: Path, progress: OnProgress | None = None) -> FileSource:
     """Open the flowers; download and unpack them below `home` the first time.
 
     The official splits are kept: train 1020, val 1020, test 6149. Labels are 0-based.
@@ -124,7 +124,7 @@ def _listing(images: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _prepare(folder: Path, mirror: str | None, origin: str, progress: Progress | None) -> Path:
+def _prepare(folder: Path, mirror: str | None, origin: str, progress: OnProgress | None) -> Path:
     """Get, verify and unpack the files; returns the store."""
     local = mirror is not None and not is_url(mirror)
     if local:
@@ -168,7 +168,7 @@ def _prepare(folder: Path, mirror: str | None, origin: str, progress: Progress |
     return store
 
 
-def _download(place: Path, url: str, mirror: str | None, progress: Progress | None) -> Path:
+def _download(place: Path, url: str, mirror: str | None, progress: OnProgress | None) -> Path:
     for name, md5 in _TABLES.items():
         download(f"{url}/{name}", place / name, md5=md5)
     download(
@@ -182,9 +182,7 @@ def _download(place: Path, url: str, mirror: str | None, progress: Progress | No
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+    write_file(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 def _read_tables(store: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:

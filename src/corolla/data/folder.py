@@ -70,7 +70,7 @@ def open_folder(path: str | Path) -> FileSource:
             images.append((key, size, mtime_ns))
     say_own(own)
     if not images:
-        raise DataError(no_images(own), path=root)
+        raise DataError(f"{root}: {no_images(own)}", path=root)
     images.sort()
     keys = tuple(key for key, _, _ in images)
     digest = hashlib.sha256()
@@ -104,13 +104,13 @@ def images_below(root: Path, own: list[Path]) -> Iterator[tuple[str, int, int, s
                 entries = sorted(listing, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
             if not prefix:
-                raise DataError(f"cannot be listed: {error.strerror}", path=root) from None
+                raise DataError(f"{root}: cannot be listed: {error.strerror}", path=root) from None
             yield prefix.rstrip("/"), 0, 0, f"cannot be listed: {error.strerror}"
             continue
         names = {entry.name for entry in entries}
         if is_own(folder, names, marked=bool(prefix)):
             if not prefix:
-                raise DataError("a folder that Corolla wrote, and no source of images", path=root)
+                raise DataError(f"{root}: a folder that Corolla wrote, and no source of images", path=root)
             own.append(folder)
             continue
         folders: list[tuple[Path, str]] = []

@@ -112,7 +112,7 @@ def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None =
             a photo has. The message names the file.
     """
     if isinstance(path_or_file, str | Path) and _waits(path_or_file):
-        raise DataError("not a regular file", path=path_or_file)
+        raise DataError(f"{path_or_file}: not a regular file", path=path_or_file)
     small = None if simplejpeg is None else _small_jpeg(path_or_file, at_least_px)
     if small is not None:
         return small
@@ -125,12 +125,14 @@ def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None =
                 image.draft(None, (max(at_least_px, 1), max(at_least_px, 1)))
             return _upright_rgb(image)
     except Image.DecompressionBombError:
-        raise DataError(f"more than {_LARGEST_PIXELS:,} pixels, as decompression bombs have", path=name) from None
+        raise DataError(
+            f"{name}: more than {_LARGEST_PIXELS:,} pixels, as decompression bombs have", path=name
+        ) from None
     except UnidentifiedImageError:
         kind = "empty" if _is_empty(path_or_file) else "not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged"
-        raise DataError(kind, path=name) from None
+        raise DataError(f"{name}: {kind}", path=name) from None
     except _DECODER_ERRORS as error:
-        raise DataError(f"cannot be read: {_reason(error)}", path=name) from None
+        raise DataError(f"{name}: cannot be read: {_reason(error)}", path=name) from None
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

@@ -100,7 +100,7 @@ def check_paths(paths: Iterable[Path | str]) -> None:
         file = _list_file(path)
         if is_pattern(path):
             if not any(True for _ in glob.iglob(str(path), recursive=True)):  # noqa: PTH207 - as in `list_images`
-                raise DataError("matches nothing", path=path)
+                raise DataError(f"{path}: matches nothing", path=path)
         elif not (file or Path(path)).is_dir():
             _status(file or Path(path))
 
@@ -123,7 +123,7 @@ def read_entry(entry: Entry, recipe: Recipe, height: int, width: int) -> NDArray
     try:
         return recipe.apply(image, height, width)
     except DataError as error:
-        raise DataError(error, path=entry.name) from None
+        raise DataError(f"{entry.name}: {error}", path=entry.name) from None
 
 
 class _Bytes(io.BytesIO):
@@ -132,13 +132,15 @@ class _Bytes(io.BytesIO):
     def __init__(self, entry: Entry) -> None:
         self.name = entry.name
         if entry.size > _LARGEST_MEMBER_BYTES:
-            raise DataError(f"has {entry.size:,} bytes, more than {_LARGEST_MEMBER_BYTES:,}", path=self.name)
+            raise DataError(
+                f"{self.name}: has {entry.size:,} bytes, more than {_LARGEST_MEMBER_BYTES:,}", path=self.name
+            )
         try:
             with entry.place.open("rb") as file:
                 file.seek(entry.offset or 0)
                 super().__init__(file.read(entry.size))
         except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror or error}", path=self.name) from None
+            raise DataError(f"{self.name}: cannot be read: {error.strerror or error}", path=self.name) from None
 
 
 def _named(path: Path | str, own: list[Path]) -> Iterator[Entry]:
@@ -206,9 +208,10 @@ def _status(place: Path) -> os.stat_result:
         status = place.stat()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise DataError("no such file" if isinstance(error, FileNotFoundError) else reason, path=place) from None
+        reason = "no such file" if isinstance(error, FileNotFoundError) else reason
+        raise DataError(f"{place}: {reason}", path=place) from None
     if not stat.S_ISREG(status.st_mode):
-        raise DataError("not a regular file", path=place)
+        raise DataError(f"{place}: not a regular file", path=place)
     return status
 
 

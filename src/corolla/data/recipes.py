@@ -9,21 +9,43 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from corolla.errors import DataError, UsageError
+from corolla.config import register
+from corolla.config.registry import find
+from corolla.errors import DataError, UsageError, suggestion
 
 # Part of every digest. Raise it whenever an operation below changes the pixels that it makes.
 _OPERATIONS_VERSION = 1
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+_OPERATIONS: dict[str, Callable[..., Image.Image]] = {}
+
+Operation = TypeVar("Operation", bound=Callable[..., Image.Image])
+
+
+def operation(function: Operation) -> Operation:
+    """Make a function a step of recipes, under its own name; use as a decorator.
+
+    Args:
+        function: From an RGB picture, the (height, width) of the recipe's result, and parameters as keywords, to an RGB
+            picture. Where its result changes, give it another name: a cache of pixels knows it by that alone.
+
+    Raises:
+        UsageError: There is one by that name.
+    """
+    name = function.__name__
+    if name in _OPERATIONS and _OPERATIONS[name].__code__.co_filename != function.__code__.co_filename:
+        raise UsageError(f"the step {name!r} is there already; give the function another name")
+    _OPERATIONS[name] = function
+    return function
 
 
 @dataclass(frozen=True)
@@ -35,7 +57,8 @@ class Step:
 
     def __post_init__(self) -> None:
         if self.operation not in _OPERATIONS:
-            raise UsageError(f"{self.operation}: no such step; there are {', '.join(_OPERATIONS)}")
+            hint = suggestion(self.operation, _OPERATIONS)
+            raise UsageError(f"{self.operation}: no such step{hint}; there are {', '.join(_OPERATIONS)}")
 
     def __call__(self, image: Image.Image, height: int, width: int) -> Image.Image:
         """Apply the step to an RGB picture; height and width are those of the recipe's result."""
@@ -57,6 +80,8 @@ class Recipe:
         decode_px: How large the short side of a picture must be for the steps to lose nothing that can be seen; None
             if that depends on the result alone (see `decode_at_least_px`).
     """
+
+    kind: ClassVar[str] = "recipe"
 
     name: str
     steps: tuple[Step, ...]
@@ -124,7 +149,8 @@ class Recipe:
         return pixels
 
 
-def _fit(image: Image.Image, size: tuple[int, int], *, method: str) -> Image.Image:
+@operation
+def fit(image: Image.Image, size: tuple[int, int], *, method: str) -> Image.Image:
     """Cut the largest centred rectangle of the wanted shape, to a fraction of a pixel, and scale it to size.
 
     That is to scale the picture until it just covers the size and to crop the middle, without rounding in between: the
@@ -134,7 +160,8 @@ def _fit(image: Image.Image, size: tuple[int, int], *, method: str) -> Image.Ima
     return ImageOps.fit(image, (width, height), _FILTERS[method])
 
 
-def _resize(image: Image.Image, _size: tuple[int, int], *, short_px: int, method: str) -> Image.Image:
+@operation
+def resize(image: Image.Image, _size: tuple[int, int], *, short_px: int, method: str) -> Image.Image:
     """Bring the short side to short_px; the long side keeps the aspect, rounded down (torchvision's Resize)."""
     short, long = sorted(image.size)
     scaled = short_px * long // short
@@ -143,7 +170,8 @@ def _resize(image: Image.Image, _size: tuple[int, int], *, short_px: int, method
     return image.resize((short_px, scaled) if image.width <= image.height else (scaled, short_px), _FILTERS[method])
 
 
-def _center_crop(image: Image.Image, size: tuple[int, int], *, side_px: int | None = None) -> Image.Image:
+@operation
+def center_crop(image: Image.Image, size: tuple[int, int], *, side_px: int | None = None) -> Image.Image:
     """Cut a rectangle from the middle: side_px×side_px, or the size of the result (torchvision's CenterCrop)."""
     height, width = size if side_px is None else (side_px, side_px)
     if image.height < height or image.width < width:
@@ -152,7 +180,8 @@ def _center_crop(image: Image.Image, size: tuple[int, int], *, side_px: int | No
     return image.crop((left, top, left + width, top + height))
 
 
-def _blur(image: Image.Image, _size: tuple[int, int], *, kernel_px: int, sigma_px: float) -> Image.Image:
+@operation
+def blur(image: Image.Image, _size: tuple[int, int], *, kernel_px: int, sigma_px: float) -> Image.Image:
     """Gaussian blur with a kernel cut off at kernel_px, mirrored at the border (torchvision's gaussian_blur)."""
     from scipy.ndimage import correlate1d  # slow to import, and most recipes do without
 
@@ -165,42 +194,35 @@ def _blur(image: Image.Image, _size: tuple[int, int], *, kernel_px: int, sigma_p
     return Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8))
 
 
-def _gamma(image: Image.Image, _size: tuple[int, int], *, gamma: float, gain: float) -> Image.Image:
+@operation
+def gamma(image: Image.Image, _size: tuple[int, int], *, gamma: float, gain: float) -> Image.Image:
     """255 · gain · (x/255)^gamma, clamped (torchvision's adjust_gamma: its table rounds down from 255.999)."""
     table = [min(255, int(255.999 * gain * (value / 255) ** gamma)) for value in range(256)]
     return image.point(table * 3)
 
 
-def _brightness(image: Image.Image, _size: tuple[int, int], *, factor: float) -> Image.Image:
+@operation
+def brightness(image: Image.Image, _size: tuple[int, int], *, factor: float) -> Image.Image:
+    """Scale the brightness."""
     return ImageEnhance.Brightness(image).enhance(factor)
 
 
-def _saturation(image: Image.Image, _size: tuple[int, int], *, factor: float) -> Image.Image:
+@operation
+def saturation(image: Image.Image, _size: tuple[int, int], *, factor: float) -> Image.Image:
+    """Scale the distance from grey."""
     return ImageEnhance.Color(image).enhance(factor)
 
 
-def _sharpness(image: Image.Image, _size: tuple[int, int], *, factor: float) -> Image.Image:
+@operation
+def sharpness(image: Image.Image, _size: tuple[int, int], *, factor: float) -> Image.Image:
+    """Scale the distance from a smoothed picture."""
     return ImageEnhance.Sharpness(image).enhance(factor)
 
 
-def _autocontrast(image: Image.Image, _size: tuple[int, int]) -> Image.Image:
+@operation
+def autocontrast(image: Image.Image, _size: tuple[int, int]) -> Image.Image:
     """Stretch each channel to 0..255."""
     return ImageOps.autocontrast(image)
-
-
-_OPERATIONS: Mapping[str, Callable[..., Image.Image]] = MappingProxyType(
-    {
-        "fit": _fit,
-        "resize": _resize,
-        "center_crop": _center_crop,
-        "blur": _blur,
-        "gamma": _gamma,
-        "brightness": _brightness,
-        "saturation": _saturation,
-        "autocontrast": _autocontrast,
-        "sharpness": _sharpness,
-    }
-)
 
 
 def _step(operation: str, **parameters: Any) -> Step:
@@ -211,28 +233,29 @@ def _step(operation: str, **parameters: Any) -> Step:
 _OPENING = (_step("resize", short_px=384, method="bicubic"), _step("center_crop", side_px=320))
 _CLOSING = (_step("resize", short_px=256, method="bilinear"), _step("center_crop"))
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {
-        recipe.name: recipe
-        for recipe in (
-            Recipe("fit", (_step("fit", method="bicubic"),)),
-            Recipe("crop", (*_OPENING, *_CLOSING), largest_px=256, decode_px=768),
-            Recipe(
-                "enhance",
-                (
-                    *_OPENING,
-                    _step("blur", kernel_px=3, sigma_px=2.0),
-                    _step("gamma", gamma=1.6, gain=1.1),
-                    _step("brightness", factor=0.7),
-                    _step("saturation", factor=1.5),
-                    _step("autocontrast"),
-                    _step("sharpness", factor=4.0),
-                    _step("blur", kernel_px=3, sigma_px=1.5),
-                    *_CLOSING,
-                ),
-                largest_px=256,
-                decode_px=768,
-            ),
-        )
-    }
+register(Recipe("fit", (_step("fit", method="bicubic"),)))
+register(Recipe("crop", (*_OPENING, *_CLOSING), largest_px=256, decode_px=768))
+register(
+    Recipe(
+        "enhance",
+        (
+            *_OPENING,
+            _step("blur", kernel_px=3, sigma_px=2.0),
+            _step("gamma", gamma=1.6, gain=1.1),
+            _step("brightness", factor=0.7),
+            _step("saturation", factor=1.5),
+            _step("autocontrast"),
+            _step("sharpness", factor=4.0),
+            _step("blur", kernel_px=3, sigma_px=1.5),
+            *_CLOSING,
+        ),
+        largest_px=256,
+        decode_px=768,
+    )
 )
+
+
+def recipe_named(name: str) -> Recipe:
+    """A recipe by its name in the configuration. Raises UsageError that lists the names there are."""
+    recipe: Recipe = find("recipe", name)
+    return recipe

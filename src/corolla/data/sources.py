@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from corolla.data.images import open_image
 from corolla.errors import DataError, UsageError
-from corolla.progress import Progress
+from corolla.progress import OnProgress
 
 if TYPE_CHECKING:
     from corolla.data.recipes import Recipe
@@ -28,7 +28,7 @@ SOURCES = (
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image that gave no pixels, and why: a line that names it."""
+    """An image that gave no pixels, and why."""
 
     key: str
     reason: str
@@ -98,15 +98,16 @@ class FileSource:
         Raises:
             DataError: The file cannot be read, or the recipe cannot use it. The message names the file.
         """
-        image = open_image(self.root / self.keys[index], at_least_px=recipe.decode_at_least_px(height, width))
+        path = self.root / self.keys[index]
+        image = open_image(path, at_least_px=recipe.decode_at_least_px(height, width))
         try:
             return recipe.apply(image, height, width)
         except DataError as error:
-            raise DataError(error, path=self.root / self.keys[index]) from None
+            raise DataError(f"{path}: {error}", path=path) from None
 
 
 def open_source(
-    spec: str, *, mirror: str | None = None, home: Path | None = None, progress: Progress | None = None
+    spec: str, *, mirror: str | None = None, home: Path | None = None, progress: OnProgress | None = None
 ) -> Source:
     """Open a source by its name in the configuration, downloading it first if it has to be.
 

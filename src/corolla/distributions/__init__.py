@@ -8,7 +8,7 @@ from corolla.distributions.aggregate import (
     log_importance_weights,
     pairwise_log_density,
 )
-from corolla.distributions.likelihoods import LIKELIHOODS, Likelihood, LogitLikelihood, ScaledLikelihood
+from corolla.distributions.likelihoods import LogitLikelihood, ScaledLikelihood
 from corolla.distributions.pixels import (
     Bernoulli,
     ContinuousBernoulli,
@@ -23,7 +23,6 @@ from corolla.distributions.priors import FITTED_PRIORS, PRIORS, Prior, check_pri
 
 __all__ = [
     "FITTED_PRIORS",
-    "LIKELIHOODS",
     "PRIORS",
     "AggregateEstimator",
     "Bernoulli",
@@ -33,7 +32,6 @@ __all__ = [
     "Gaussian",
     "KLTerms",
     "Laplace",
-    "Likelihood",
     "LogitLikelihood",
     "PixelDistribution",
     "Prior",

@@ -87,7 +87,7 @@ class FlowPrior(nn.Module):
         Raises:
             UsageError: fewer than FEWEST_IMAGES images; codes that are not finite or do not differ; no extra `flows`.
         """
-        code_rows(codes)
+        code_rows(codes)  # refuses what cannot be fitted
         if len(codes) < FEWEST_IMAGES:
             raise UsageError(f"{len(codes)} images: a flow, for which some are held out, needs {FEWEST_IMAGES} or more")
         with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off

@@ -9,7 +9,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -104,8 +104,7 @@ class GaussianPrior(nn.Module):
 
     def whiten(self, z: Tensor) -> Tensor:
         """Points N×latent_dim as standard normal ones, in double precision."""
-        white: Tensor = torch.linalg.solve_triangular(self.scale_tril, (z.double() - self.mean).T, upper=False).T
-        return white
+        return cast("Tensor", torch.linalg.solve_triangular(self.scale_tril, (z.double() - self.mean).T, upper=False).T)
 
     def unwhiten(self, noise: Tensor) -> Tensor:
         """The inverse of `whiten`."""

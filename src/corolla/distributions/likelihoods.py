@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from corolla.distributions.pixels import (
-    Bernoulli,
-    ContinuousBernoulli,
-    DiscretisedLogistic,
-    Gaussian,
-    Laplace,
-    PixelDistribution,
-)
-
-Sigma = float | Literal["calibrated", "learned"] | None
-"""A scale on the [0, 1] pixel scale, how to find it, or None for the likelihood's own default."""
+from corolla.distributions.pixels import PixelDistribution
 
 MIN_SIGMA = 1e-3
 """The smallest scale that is calibrated or learned.
@@ -118,14 +108,3 @@ class _Floored(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (below,) = ctx.saved_tensors
         return torch.where(below, gradient.clamp_max(0), gradient), None
-
-
-Likelihood = LogitLikelihood | ScaledLikelihood
-
-LIKELIHOODS: Mapping[str, Callable[[Sigma], Likelihood]] = {
-    "bernoulli": lambda _sigma: LogitLikelihood(Bernoulli),
-    "continuous_bernoulli": lambda _sigma: LogitLikelihood(ContinuousBernoulli),
-    "gaussian": lambda sigma: ScaledLikelihood(Gaussian, sigma or "calibrated", power=2),
-    "laplace": lambda sigma: ScaledLikelihood(Laplace, sigma or "calibrated", power=1),
-    "discretised_logistic": lambda sigma: ScaledLikelihood(DiscretisedLogistic, sigma or "learned"),
-}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -97,8 +97,7 @@ class ContinuousBernoulli:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density in nats per image, N. Images x lie in [0, 1]; that is not checked."""
-        log_prob: Tensor = _TiltedLogProb.apply(self.logits, x)  # type: ignore[no-untyped-call]
-        return log_prob
+        return cast("Tensor", _TiltedLogProb.apply(self.logits, x))  # type: ignore[no-untyped-call]
 
 
 _TINY = 1e-30  # in place of a logit of 0: so near to it that formulas which are 0/0 there come out as their limits

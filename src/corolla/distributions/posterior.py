@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 LOG_2PI = math.log(2 * math.pi)
 ACTIVE_NATS = 0.01
-"""A latent whose KL is below this, on average, carries no information: it counts as dead."""
+"""A latent whose KL is not above this, on average, carries no information: it counts as dead."""
+
+
+def active_latents(kl_nats: ArrayLike) -> NDArray[np.bool_]:
+    """Whether each latent carries information, by its average KL from the prior; where that is NaN, it does not."""
+    return np.asarray(kl_nats, np.float64) > ACTIVE_NATS
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """A trained model and its images -> scores: of reconstructions, samples, codes and, where they are known, factors."""
 
 from corolla.evaluation.codec import PrincipalComponents
-from corolla.evaluation.kinds import GROUPS, Group
 from corolla.evaluation.material import Material, gather
 from corolla.evaluation.reconstructions import extremes
-from corolla.evaluation.record import FILE_NAME, Score, Scores, load_scores, save_scores
+from corolla.evaluation.record import FILE_NAME, SCORES, Score, Scores, load_scores, save_scores
 from corolla.evaluation.scoring import Evaluated, evaluate, evaluate_codec
+from corolla.metrics.names import GROUPS, Group
 
 __all__ = [
     "FILE_NAME",
     "GROUPS",
+    "SCORES",
     "Evaluated",
     "Group",
     "Material",

@@ -12,7 +12,6 @@ from corolla.data import select_rows, spread_rows
 from corolla.evaluation.comparison import Column, Comparison, Spread
 from corolla.evaluation.tables import in_order
 from corolla.metrics import udr
-from corolla.objectives import AUTO_ENCODERS
 from corolla.trained import load
 from corolla.trained.own_images import own_images
 
@@ -46,7 +45,7 @@ def _with_agreement(column: Column, paths: Mapping[str, Path], source: str | Non
         return column
     models = [load(paths[name]) for name in column.members]
     config = models[0].config
-    if config.objective.name in AUTO_ENCODERS:
+    if config.objective.auto_encoder:
         return column
     cache = own_images(models[0], source=source, mirror=mirror)
     images = np.asarray(cache.images[spread_rows(select_rows(cache.splits, config.data.eval_split), IMAGES)])

@@ -47,8 +47,7 @@ class PrincipalComponents:
 
     def encode(self, images: NDArray[np.uint8], /) -> NDArray[np.float32]:
         """The scaled components, N×latent_dim."""
-        codes: NDArray[np.float32] = (self._pca.transform(pixels(images)) / self.stddevs).astype(np.float32)
-        return codes
+        return np.asarray((self._pca.transform(pixels(images)) / self.stddevs).astype(np.float32))
 
     def decode(self, latents: NDArray[np.float32], /) -> NDArray[np.uint8]:
         """Images of codes, N×H×W×3."""

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from corolla.evaluation.codec import PrincipalComponents
 from corolla.evaluation.estimates import ACTIVE_VARIANCE, Average, estimate
-from corolla.evaluation.kinds import key
 from corolla.evaluation.material import Part
 from corolla.evaluation.record import Score
 from corolla.metrics import (
@@ -24,7 +23,7 @@ from corolla.metrics import (
     pixels,
     trustworthiness,
 )
-from corolla.objectives import AUTO_ENCODERS
+from corolla.metrics.names import key
 from corolla.trained import TrainedModel
 
 ESTIMATED_IMAGES = 1024
@@ -57,7 +56,7 @@ def rate_scores(model: TrainedModel, evaluation: Part, *, seed: int = 0) -> dict
 
     Of many images, ESTIMATED_IMAGES are taken, spread over all. Raises UsageError if there are fewer than two.
     """
-    if model.config.objective.name in AUTO_ENCODERS:
+    if model.config.objective.auto_encoder:
         return {}
     found = estimate(model.vae, evaluation.some(ESTIMATED_IMAGES).images, importance_samples=1, seed=seed)
     return {

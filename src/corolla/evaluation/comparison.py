@@ -9,9 +9,9 @@ from typing import Any
 
 from corolla.config import Config
 from corolla.errors import UsageError
-from corolla.evaluation.kinds import parse_key
 from corolla.evaluation.record import Score, Scores
 from corolla.evaluation.tables import formatted, in_order, row_label_with_unit
+from corolla.metrics.names import parse_key
 
 _IDENTITY = ("fingerprint", "size", "recipe")
 _APART = (
@@ -106,8 +106,9 @@ def _check_same_images(entries: Sequence[Entry]) -> None:
         for name, value in wanted.items():
             if found[name] != value:
                 raise UsageError(
-                    f"{entry.name}: scored on other images than {first.name}: its {name} is {found[name]}, not "
-                    f"{value}; compare them all the same with --force"
+                    f"{entry.name}: scored on other images than {first.name}: its {name} is {found[name]}, not {value}",
+                    remedy="compare them all the same ({force})",
+                    arguments=("force",),
                 )
     _check_same_counts(entries)
 
@@ -123,8 +124,9 @@ def _check_same_counts(entries: Sequence[Entry]) -> None:
         if len(set(counts.values())) > 1:
             told = ", ".join(f"{count} for {entry}" for entry, count in counts.items())
             raise UsageError(
-                f"scored with different numbers of {name}: {told}; score them alike with `corolla evaluate --{name}`, "
-                "or compare them all the same with --force"
+                f"scored with different numbers of {name}: {told}",
+                remedy=f"score them alike with `corolla evaluate --{name}`, or compare them all the same ({{force}})",
+                arguments=("force",),
             )
 
 

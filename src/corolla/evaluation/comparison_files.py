@@ -12,7 +12,8 @@ import numpy as np
 from corolla.data import select_rows, spread_rows
 from corolla.evaluation.comparison import Comparison, comparison_table
 from corolla.evaluation.reconstructions import reconstruction
-from corolla.pictures.grids import Row, save_picture, sheet, write_file
+from corolla.files import write_file
+from corolla.pictures.grids import Row, save_picture, sheet
 from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import own_images
 
@@ -40,7 +41,7 @@ def write_comparison(
 
     Raises:
         DataError: the images are not there, or have changed.
-        CorollaError: a file cannot be written.
+        WriteError: a file cannot be written.
     """
     files = [folder / name for name in ("comparison.md", "comparison.json", "reconstructions.png", "samples.png")]
     write_file(files[0], markdown(found, notes or {}).encode())

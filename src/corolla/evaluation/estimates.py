@@ -19,10 +19,10 @@ from torch import Tensor
 from corolla.data import spread_rows
 from corolla.data.batches import to_float
 from corolla.distributions import DiagonalGaussian, bits_per_dim, kl_terms, log_importance_weights
-from corolla.distributions.posterior import ACTIVE_NATS
+from corolla.distributions.posterior import active_latents
 from corolla.errors import ModelError, UsageError
 from corolla.models.vae import VAE
-from corolla.progress import Progress
+from corolla.progress import OnProgress
 
 ACTIVE_VARIANCE = 0.01
 """Burda's criterion: a latent is active if the posterior's mean varies more than this over the images."""
@@ -88,7 +88,7 @@ class Estimates:
     @property
     def active_latents(self) -> int:
         """Latents with a rate of more than 0.01 nats."""
-        return sum(rate > ACTIVE_NATS for rate in self.latent_rate_nats)
+        return int(active_latents(self.latent_rate_nats).sum())
 
     @property
     def active_units(self) -> int:
@@ -104,7 +104,7 @@ def estimate(
     importance_samples: int = 100,
     seed: int = 0,
     log_prior: LogPrior | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Estimates:
     """Estimate the likelihood of images and the information in their latents; the model is left in evaluation mode.
 
@@ -219,7 +219,7 @@ def _weigh(
     )
 
 
-def _split(weighed: _Weighed, log_prior: LogPrior | None, report: Progress) -> tuple[Tensor, Tensor, Tensor]:
+def _split(weighed: _Weighed, log_prior: LogPrior | None, report: OnProgress) -> tuple[Tensor, Tensor, Tensor]:
     """The three parts of the KL for one draw of each image, against the mixture of all posteriors; some at a time."""
     everyone = DiagonalGaussian(weighed.mean, weighed.logvar)
     count, latent_dim = weighed.mean.shape
@@ -241,7 +241,7 @@ def _split(weighed: _Weighed, log_prior: LogPrior | None, report: Progress) -> t
     return mutual_information, total_correlation, dimension_wise
 
 
-def _without_each(vae: VAE, images: NDArray[Any], z: Tensor, at_a_time: int, report: Progress) -> Tensor:
+def _without_each(vae: VAE, images: NDArray[Any], z: Tensor, at_a_time: int, report: OnProgress) -> Tensor:
     """The mean rise of -log p(x|z) where each latent in turn is 0, for one draw of each image: latent_dim."""
     count, latent_dim = z.shape
     rise = torch.zeros(latent_dim, dtype=torch.float64, device=z.device)

@@ -12,7 +12,8 @@ from PIL import Image
 
 from corolla.evaluation.material import Material
 from corolla.evaluation.reconstructions import Returned, extremes
-from corolla.pictures.grids import Row, save_picture, sheet, write_file
+from corolla.files import write_file
+from corolla.pictures.grids import Row, save_picture, sheet
 
 
 def reconstruction_extremes(images: NDArray[np.uint8], returned: Returned) -> Image.Image:
@@ -49,7 +50,7 @@ def write_pictures(
     samples: NDArray[np.uint8] | None,
     neighbours: NDArray[np.uint8] | None,
 ) -> list[Path]:
-    """Write what there is into a folder; returns the files. Raises CorollaError if one cannot be written."""
+    """Write what there is into a folder; returns the files. Raises WriteError if one cannot be written."""
     written = []
     if returned is not None:
         written += [folder / "reconstructions.png", folder / "images.csv"]

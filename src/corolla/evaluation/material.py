@@ -13,7 +13,7 @@ from corolla.data import FACTORS, ImageCache, render, select_rows, spread_rows
 from corolla.errors import UsageError
 from corolla.metrics import FactorGrid, FactorTable
 from corolla.metrics.samples import discretise
-from corolla.progress import Progress, steps_of
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
 from corolla.trained.own_images import own_images
 
@@ -85,7 +85,7 @@ def gather(
     factors: bool = True,
     source: str | None = None,
     mirror: str | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Material:
     """The images to score a model on.
 
@@ -138,7 +138,7 @@ def _part(cache: ImageCache, rows: NDArray[np.int64]) -> Part:
     return Part(np.asarray(cache.images[rows]), tuple(cache.keys[row] for row in rows), labels)
 
 
-def known_factors(cache: ImageCache, data: DataConfig, *, progress: Progress | None = None) -> KnownFactors | None:
+def known_factors(cache: ImageCache, data: DataConfig, *, progress: OnProgress | None = None) -> KnownFactors | None:
     """Images whose factors are known, or None.
 
     Florets are drawn for it, at random points of their published grid, each once: their own factors lie anywhere
@@ -173,7 +173,7 @@ def known_factors(cache: ImageCache, data: DataConfig, *, progress: Progress | N
     return KnownFactors(FactorTable(factors), names, np.asarray(cache.images[rows]), binned, categorical, trained_on)
 
 
-def _drawn(factors: NDArray[np.float32], height: int, width: int, progress: Progress | None) -> NDArray[np.uint8]:
+def _drawn(factors: NDArray[np.float32], height: int, width: int, progress: OnProgress | None) -> NDArray[np.uint8]:
     parts = []
     for start in range(0, len(factors), _DRAWN_AT_A_TIME):
         steps_of(progress, "drawing florets", len(factors))(start)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
-from corolla.config import describe_faults
-from corolla.errors import CorollaError, ModelError
-from corolla.files import write_atomically
+from corolla.trained.artefacts import Artefact
 
-FORMAT = 1
 FILE_NAME = "scores.json"
 
 
@@ -31,7 +27,7 @@ class Scores:
     """What `evaluate` found.
 
     Attributes:
-        scores: by key; `corolla.evaluation.kinds` says what each is.
+        scores: by key; `corolla.metrics.names` says what each is.
         details: what does not fit one number, ready for JSON: factor names, matrices, the worst and best images.
         split: which of the model's images were used.
         images: how many.
@@ -54,31 +50,15 @@ class Scores:
     weights_sha256: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
-    def to_json(self) -> str:
-        """The text of `scores.json`."""
-        return json.dumps({"format": FORMAT} | asdict(self), indent=2, allow_nan=False) + "\n"
 
-
-_SCORES = TypeAdapter(Scores)
+SCORES = Artefact("scores", FILE_NAME, Scores, again=("evaluate", "{folder}"), in_run=True)
 
 
 def save_scores(file: Path, scores: Scores) -> None:
-    """Write `scores.json`, whole or not at all. Raises CorollaError if it cannot be written."""
-    try:
-        write_atomically(file, scores.to_json().encode())
-    except OSError as error:
-        raise CorollaError(f"{file}: cannot be written: {error.strerror}; choose another place") from None
+    """Write `scores.json`, whole or not at all. Raises WriteError."""
+    SCORES.write(file, scores)
 
 
 def load_scores(file: Path) -> Scores:
     """Read `scores.json`. Raises ModelError if it is damaged or of another format."""
-    remedy = "write it anew with `corolla evaluate`"
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
-            raise ModelError(f"{file}: not scores of format {FORMAT}; {remedy}")
-        return _SCORES.validate_python(values)
-    except ValidationError as error:
-        raise ModelError(f"{file}: {describe_faults(error)}; {remedy}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{file}: cannot be read: {error}; {remedy}") from None
+    return SCORES.read(file)[0]

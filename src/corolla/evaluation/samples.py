@@ -7,7 +7,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from corolla.evaluation.kinds import key
 from corolla.evaluation.record import Score
 from corolla.metrics import (
     Interval,
@@ -20,6 +19,7 @@ from corolla.metrics import (
     nearest,
     normal_interval,
 )
+from corolla.metrics.names import key
 
 REPEATS = 50
 MOST_COMPONENTS = 64

@@ -11,37 +11,19 @@ from numpy.typing import NDArray
 
 from corolla.distributions import FITTED_PRIORS
 from corolla.errors import UsageError
-from corolla.evaluation.codec import Codec, PrincipalComponents
+from corolla.evaluation.codec import Codec
 from corolla.evaluation.codes import code_scores, label_scores, rate_scores
 from corolla.evaluation.disentanglement import disentanglement
 from corolla.evaluation.feature_networks import best_features, build_features
-from corolla.evaluation.kinds import GROUPS, KINDS, Group
 from corolla.evaluation.material import Material, gather
 from corolla.evaluation.reconstructions import Returned, extremes, through_and_back
-from corolla.evaluation.record import FILE_NAME, Score, Scores, load_scores, save_scores
+from corolla.evaluation.record import Score, Scores
 from corolla.evaluation.samples import TRAINING, TrainingNeighbours, compare_with_real
 from corolla.metrics import bootstrap
-from corolla.objectives import AUTO_ENCODERS
-from corolla.progress import Progress, steps_of
+from corolla.metrics.names import GROUPS, KINDS, Group
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
 from corolla.trained.run_folder import versions
-
-__all__ = [
-    "FILE_NAME",
-    "GROUPS",
-    "Evaluated",
-    "Group",
-    "Material",
-    "PrincipalComponents",
-    "Score",
-    "Scores",
-    "evaluate",
-    "evaluate_codec",
-    "extremes",
-    "gather",
-    "load_scores",
-    "save_scores",
-]
 
 SAMPLES = 1024
 """Images drawn from each prior, and of real ones at most so many, as distances depend on the number."""
@@ -78,7 +60,7 @@ def evaluate(
     features: str | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Evaluated:
     """Score a trained model.
 
@@ -138,7 +120,7 @@ def evaluate_codec(
     features: str | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Evaluated:
     """Score anything with codes, such as `PrincipalComponents`, as `evaluate` does; without what only a VAE has."""
     scores: dict[str, Score] = {}
@@ -158,7 +140,7 @@ def evaluate_codec(
         )
     )
     images, labels = material.evaluation.images, material.training.some(LABELLED)
-    normal = not (isinstance(codec, TrainedModel) and codec.config.objective.name in AUTO_ENCODERS)
+    normal = not (isinstance(codec, TrainedModel) and codec.config.objective.auto_encoder)
     codes = codec.encode(images)
     chosen = build_features(features, material.training.images) if features is not None else None
 
@@ -223,7 +205,7 @@ def evaluate_codec(
     return found
 
 
-def _announce(progress: Progress | None, what: str) -> None:
+def _announce(progress: OnProgress | None, what: str) -> None:
     steps_of(progress, f"scoring: {what}")(0)
 
 

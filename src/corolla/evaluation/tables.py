@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from corolla.evaluation.kinds import GROUPS, KINDS, parse_key
 from corolla.evaluation.record import Score, Scores
 from corolla.metrics.information import BINS
+from corolla.metrics.names import GROUPS, KINDS, parse_key
 
 _LABEL = 34
 FEW = 500
@@ -14,14 +14,14 @@ FEW = 500
 
 
 def in_order(keys: Sequence[str]) -> list[str]:
-    """Keys in the order of the table of kinds, each kind's variants as they come; unknown ones last."""
-    kinds = {id(kind): number for number, kind in enumerate(KINDS.values())}
+    """Keys in the order of the table of scores, the variants of each in the order given; unknown ones last."""
+    order = list(KINDS)
 
-    def place(key: str) -> int:
-        parsed = parse_key(key)
-        return kinds[id(parsed.kind)] if parsed else len(kinds)
+    def rank(key: str) -> int:
+        name = parse_key(key)
+        return order.index(name.name) if name else len(order)
 
-    return sorted(keys, key=place)
+    return sorted(keys, key=rank)
 
 
 def formatted(key: str, value: float) -> str:

@@ -1,9 +1,7 @@
 """A trained model and two sets of images -> the direction in latent space that leads from one set to the other.
 
-The axis points from the mean code of the others to that of the target. Among all ways to tell two Gaussians with one
-covariance apart, Fisher's discriminant Σ⁻¹(μ₁ - μ₀) is the best; but what differs between the sets is μ₁ - μ₀, which is
-the pattern that belongs to this filter (Haufe et al. 2014, NeuroImage 87). So pictures are moved along the difference,
-unless the discriminant is asked for.
+The axis points from the mean code of the others to that of the target: what differs between the sets is μ₁ - μ₀, and
+not Fisher's discriminant Σ⁻¹(μ₁ - μ₀) (Haufe et al. 2014, NeuroImage 87).
 """
 
 from __future__ import annotations
@@ -16,22 +14,18 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter
-from safetensors.numpy import save
-from sklearn.covariance import ledoit_wolf
+from pydantic import ConfigDict
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from corolla.data import ImageCache, select_rows
-from corolla.errors import DataError, ModelError, UsageError
+from corolla.errors import DataError, ModelError, UsageError, plural
 from corolla.gallery.labels import find_label, split_by_label
-from corolla.pictures.grids import write_file
-from corolla.progress import Progress
+from corolla.progress import OnProgress
 from corolla.trained import BATCH_SIZE, Images, TrainedModel
-from corolla.trained.model_folder import description, read_described
+from corolla.trained.artefacts import Artefact, check_weights
 from corolla.trained.own_images import own_images
 
-Method: TypeAlias = Literal["mean", "discriminant"]
 Codes: TypeAlias = NDArray[np.floating[Any]]
 
 SUFFIX = ".safetensors"
@@ -45,7 +39,7 @@ class DirectionCard:
 
     Attributes:
         name: what it leads to.
-        method: mean or discriminant.
+        method: mean; in files of earlier versions also discriminant.
         spread: standard deviation of codes along the axis within the sets, pooled.
         middle: where on the axis the middle between the sets' means lies.
         distance: between the sets' means, in spreads; of images that were held out.
@@ -59,7 +53,7 @@ class DirectionCard:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: str
-    method: Method
+    method: Literal["mean", "discriminant"]
     spread: float
     middle: float
     distance: float
@@ -70,7 +64,8 @@ class DirectionCard:
     weights_sha256: str = ""
 
 
-_CARD = TypeAdapter(DirectionCard)
+DIRECTION = Artefact("direction", f"{{name}}{SUFFIX}", DirectionCard, again=("direction",), error=DataError)
+_OTHER_MODEL = f"give the model that it was found with, or {DIRECTION.remedy(Path())}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +107,6 @@ def find_direction(
     target: Codes,
     *,
     name: str = "direction",
-    method: Method = "mean",
     held_out: tuple[Codes, Codes, str] | None = None,
     weights_sha256: str = "",
 ) -> Direction:
@@ -122,8 +116,6 @@ def find_direction(
         others: codes it leads from, N×latent_dim.
         target: codes it leads to, M×latent_dim.
         name: what to call it.
-        method: "mean", the difference of the means, or "discriminant", Fisher's linear discriminant with the pooled
-            covariance shrunk after Ledoit & Wolf 2004 (Journal of Multivariate Analysis 88).
         held_out: codes of other images, from and to, and what they are called. Without them, both sets are cut into
             FOLDS parts (fewer if there are fewer images) and each part is held out once; scores are averaged.
         weights_sha256: the card's of the model that made the codes.
@@ -138,20 +130,20 @@ def find_direction(
             raise UsageError(f"codes of shape {codes.shape} to go {which}: give N×latent_dim, all of them finite")
         if len(codes) < FEWEST_IMAGES:
             raise UsageError(
-                f"{len(codes)} image{'s'[: len(codes) != 1]} to go {which}: a direction needs at least {FEWEST_IMAGES} "
+                f"{plural(len(codes), 'image')} to go {which}: a direction needs at least {FEWEST_IMAGES} "
                 "on either side; between single images, interpolate"
             )
-    found = _fit(sets[0], sets[1], method)
+    found = _fit(sets[0], sets[1])
     if held_out is None:
         folds = min(FOLDS, len(sets[0]), len(sets[1]))
-        distance, auroc = _cross_validated(sets[0], sets[1], method, folds)
+        distance, auroc = _cross_validated(sets[0], sets[1], folds)
         called = f"cross-validated in {folds} parts"
     else:
         distance, auroc = _apart(found, held_out[0], held_out[1])
         called = held_out[2]
     card = DirectionCard(
         name=name,
-        method=method,
+        method="mean",
         spread=found.spread,
         middle=found.middle,
         distance=distance,
@@ -164,13 +156,10 @@ def find_direction(
     return Direction(found.axis, card)
 
 
-def _fit(others: NDArray[np.float64], target: NDArray[np.float64], method: Method) -> _Axis:
+def _fit(others: NDArray[np.float64], target: NDArray[np.float64]) -> _Axis:
     means = others.mean(0), target.mean(0)
     axis = means[1] - means[0]
     residuals = np.concatenate([others - means[0], target - means[1]])
-    if method == "discriminant" and residuals.any():
-        covariance, _ = ledoit_wolf(residuals, assume_centered=True)
-        axis = np.linalg.lstsq(covariance, axis, rcond=None)[0]
     length = float(np.linalg.norm(axis))
     if not length > 0:
         raise UsageError("the two sets of images have one mean code; no direction leads from one to the other")
@@ -188,15 +177,13 @@ def _apart(axis: _Axis, others: Codes, target: Codes) -> tuple[float, float]:
     return float(places[1].mean() - places[0].mean()), float(roc_auc_score(known, np.concatenate(places)))
 
 
-def _cross_validated(
-    others: NDArray[np.float64], target: NDArray[np.float64], method: Method, folds: int
-) -> tuple[float, float]:
+def _cross_validated(others: NDArray[np.float64], target: NDArray[np.float64], folds: int) -> tuple[float, float]:
     """As `_apart`, averaged over folds: positions on the axes of different folds are not to be ranked together."""
     codes = np.concatenate([others, target])
     known = np.repeat([0, 1], [len(others), len(target)])
     found = []
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(codes, known):
-        axis = _fit(codes[train][known[train] == 0], codes[train][known[train] == 1], method)
+        axis = _fit(codes[train][known[train] == 0], codes[train][known[train] == 1])
         found.append(_apart(axis, codes[test][known[test] == 0], codes[test][known[test] == 1]))
     distance, auroc = np.mean(found, axis=0)
     return float(distance), float(auroc)
@@ -206,10 +193,9 @@ def label_direction(
     model: TrainedModel,
     label: str,
     *,
-    method: Method = "mean",
     source: str | None = None,
     mirror: str | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Direction:
     """The direction from all other training images to those with a label.
 
@@ -218,7 +204,6 @@ def label_direction(
     Args:
         model: its own images are used.
         label: a name among the labels of these.
-        method: see `find_direction`.
         source: where the images are now, if they have moved.
         mirror: folder or URL that holds the files of a downloaded source.
         progress: called while the images are downloaded or decoded.
@@ -240,7 +225,6 @@ def label_direction(
         cached_codes(model, cache, others),
         cached_codes(model, cache, target),
         name=cache.label_names[number],
-        method=method,
         held_out=held_out,
         weights_sha256=model.card.weights_sha256,
     )
@@ -253,12 +237,10 @@ def cached_codes(model: TrainedModel, cache: ImageCache, rows: NDArray[np.int64]
     return np.concatenate([np.zeros((0, model.latent_dim), np.float32), *parts])
 
 
-def image_direction(
-    model: TrainedModel, others: Images, target: Images, *, name: str = "direction", method: Method = "mean"
-) -> Direction:
+def image_direction(model: TrainedModel, others: Images, target: Images, *, name: str = "direction") -> Direction:
     """The direction from some images to others, cross-validated; see `find_direction`. Raises as that and `encode`."""
     codes = model.encode(others), model.encode(target)
-    return find_direction(*codes, name=name, method=method, weights_sha256=model.card.weights_sha256)
+    return find_direction(*codes, name=name, weights_sha256=model.card.weights_sha256)
 
 
 def move(
@@ -275,7 +257,7 @@ def move(
 
     Raises:
         UsageError: no latents, fewer than two steps, or an extent that is not above 0.
-        ModelError: the direction is another model's.
+        StaleError: the direction is another model's.
     """
     if steps < 2 or not 0 < extent < float("inf"):
         raise UsageError(f"{steps} steps to an extent of {extent:g}: give at least 2 steps, and an extent above 0")
@@ -291,13 +273,12 @@ def move(
 
 
 def check_direction(model: TrainedModel, direction: Direction, where: Path | str | None = None) -> None:
-    """Raise ModelError if a direction is another model's; `where` is the file that the message names."""
-    theirs, own = direction.card.weights_sha256, model.card.weights_sha256
-    if theirs != own or len(direction.axis) != model.latent_dim:
-        raise ModelError(
-            f"{where or direction.card.name}: a direction of the model {theirs[:16] or 'that was not saved'}, but "
-            f"{model.path or 'this one'} is {own[:16] or 'not saved'}; give that model, or find the direction anew"
-        )
+    """Raise StaleError if a direction is another model's; `where` is the file that the message names."""
+    what = where or f"direction {direction.card.name}"
+    check_weights(what, direction.card.weights_sha256, model.card.weights_sha256, _OTHER_MODEL)
+    if len(direction.axis) != model.latent_dim:
+        numbers = f"{len(direction.axis)} numbers for {model.latent_dim} latents"
+        raise ModelError(f"{what}: {numbers}", remedy=_OTHER_MODEL)
 
 
 def save_direction(path: Path | str, direction: Direction) -> None:
@@ -305,12 +286,11 @@ def save_direction(path: Path | str, direction: Direction) -> None:
 
     Raises:
         UsageError: the name does not end in .safetensors.
-        CorollaError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     check_direction_name(path)
     axis = np.ascontiguousarray(direction.axis, np.float64)
-    metadata = description("direction", direction.card) | {"sha256": _digest(axis, direction.card)}
-    write_file(path, save({"axis": axis}, metadata=metadata))
+    DIRECTION.write(Path(path), direction.card, {"axis": axis}, sha256=_digest(axis, direction.card))
 
 
 def check_direction_name(path: Path | str) -> None:
@@ -324,17 +304,18 @@ def load_direction(path: Path | str, model: TrainedModel) -> Direction:
 
     Raises:
         DataError: the file is not there, is no direction, or was altered.
-        ModelError: it is another model's.
+        StaleError: it is another model's.
     """
-    again = "find it anew with `corolla direction`"
-    if not Path(path).exists():
-        raise DataError(f"{path}: no such file")
-    card, arrays, metadata = read_described(path, "direction", _CARD, framework="numpy", again=again, error=DataError)
+    file = Path(path)
+    if not file.exists():
+        raise DataError(f"{file}: no such file", path=file)
+    card, arrays, metadata = DIRECTION.read(file)
     axis = arrays.get("axis", np.zeros(0))
     if axis.ndim != 1 or axis.dtype != np.float64 or _digest(axis, card) != metadata.get("sha256"):
-        raise DataError(f"{path}: altered: it is not the direction that was written; {again}")
+        problem = f"{file}: altered: it is not the direction that was written"
+        raise DataError(problem, path=file, remedy=DIRECTION.remedy(file))
     direction = Direction(axis, card)
-    check_direction(model, direction, path)
+    check_direction(model, direction, file)
     return direction
 
 

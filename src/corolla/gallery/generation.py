@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from corolla.distributions.posterior import ACTIVE_NATS
+from corolla.distributions.posterior import active_latents
 from corolla.errors import UsageError
 from corolla.trained import Images, TrainedModel
 
@@ -25,7 +25,7 @@ class Traversal:
     Attributes:
         latents: Which latents, k; those that carry most information first.
         kl_nats: KL of each, averaged over the evaluation images, k; not a number where the model has no record of it.
-        dead: Whether each is dead: its KL is below `evaluation.ACTIVE_NATS`, so the decoder learnt to ignore it.
+        dead: Whether each is dead, so that the decoder learnt to ignore it; none is where there is no record.
         values: Where the moved latent stands, in standard deviations of the prior; one value a step.
         base: The base point, latent_dim.
         images: uint8, k×steps×H×W×3.
@@ -110,8 +110,10 @@ def traversal(
         points[row, :, latent] = positions
     images = model.decode(points.reshape(-1, model.latent_dim))
     kl_nats = _recorded_kl(model)[chosen]
-    shape = (len(chosen), len(positions), *images.shape[1:])
-    return Traversal(chosen, kl_nats, kl_nats < ACTIVE_NATS, positions, base, images.reshape(shape))
+    dead = ~active_latents(kl_nats) & bool(model.card.latent_kl_nats)
+    return Traversal(
+        chosen, kl_nats, dead, positions, base, images.reshape(len(chosen), len(positions), *images.shape[1:])
+    )
 
 
 def _base_point(model: TrainedModel, image: Images | None, seed: int | None) -> NDArray[np.float32]:

@@ -59,8 +59,7 @@ def closed_path(waypoints: NDArray[np.floating], count: int) -> NDArray[np.float
         norms = np.linalg.norm(turned, axis=1, keepdims=True)
         if norms.min() < _SMALL:
             raise UsageError("the loop would pass through 0; take other waypoints")
-        path: NDArray[np.float64] = turned / norms * np.exp(log_lengths(time))[:, None]
-        return path
+        return np.asarray(turned / norms * np.exp(log_lengths(time))[:, None])
 
     times = np.linspace(0, knots[-1], _FINE * max(count, len(ends)) + 1)
     steps = np.linalg.norm(np.diff(at(times), axis=0), axis=1)

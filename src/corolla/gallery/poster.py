@@ -19,10 +19,10 @@ from scipy.ndimage import gaussian_filter
 from corolla.distributions import Prior
 from corolla.distributions.gaussians import GaussianPrior
 from corolla.distributions.priors import StandardPrior
-from corolla.errors import CorollaError, UsageError
-from corolla.files import replacing
+from corolla.errors import UsageError
+from corolla.files import replacing, writing
 from corolla.pictures.grids import STILL_SUFFIXES, check_name, save_picture
-from corolla.progress import Progress, steps_of
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
 
 TILE_PX = 128
@@ -59,7 +59,7 @@ def write_poster(
     seed: int = 0,
     temperature: float = 1.0,
     prior: str | Prior = "standard",
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Layout:
     """Draw images and write them as one picture that they fill to the edge.
 
@@ -78,7 +78,7 @@ def write_poster(
     Raises:
         UsageError: a value that cannot be, as the size or the file's name; or a reach with another kind of prior.
         ModelError: the prior is not fitted yet.
-        CorollaError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     check_poster(path, *size)
     layout = plan(*size, (model.height, model.width), columns)
@@ -163,8 +163,7 @@ def smooth_noise(
     impulse[margin] = 1
     weights = gaussian_filter(impulse, reach)
     smooth = gaussian_filter(white, reach, axes=(0, 1)) / float(np.sum(weights**2))  # √ of it for each of two axes
-    inner: NDArray[np.float32] = smooth[margin : margin + rows, margin : margin + columns].astype(np.float32)
-    return inner
+    return np.asarray(smooth[margin : margin + rows, margin : margin + columns].astype(np.float32))
 
 
 def strips(layout: Layout, latents: Iterable[NDArray[np.float32]], decode: Decode) -> Iterator[NDArray[np.uint8]]:
@@ -208,18 +207,16 @@ def save_poster(path: Path | str, layout: Layout, parts: Iterable[NDArray[np.uin
 
     Raises:
         UsageError: the suffix is not known, or its format has no such size.
-        CorollaError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     if check_poster(path, layout.width, layout.height) != ".png":
         save_picture(path, Image.fromarray(np.concatenate(list(parts))))
         return
     path = Path(path)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, temporary.open("wb") as file:
             _write_png(file, layout.width, layout.height, parts)
-    except OSError as error:
-        raise CorollaError(f"{path}: cannot be written: {error.strerror}; choose another place") from None
 
 
 def _write_png(file: IO[bytes], width: int, height: int, parts: Iterable[NDArray[np.uint8]]) -> None:

@@ -17,8 +17,7 @@ from corolla.data import select_rows
 from corolla.distributions.gaussians import RIDGE, GaussianPrior
 from corolla.errors import DataError
 from corolla.gallery.labels import find_label, split_by_label
-from corolla.objectives import AUTO_ENCODERS
-from corolla.progress import Progress
+from corolla.progress import OnProgress
 from corolla.trained import Images, TrainedModel
 from corolla.trained.own_images import own_images
 
@@ -32,7 +31,7 @@ def theme(model: TrainedModel, images: Images) -> GaussianPrior:
     """
     q = model.posterior(images)
     variances = q.logvar.double().exp().numpy()
-    if model.config.objective.name in AUTO_ENCODERS:  # whose decoder learnt on means
+    if model.config.objective.auto_encoder:  # whose decoder learnt on means
         variances = np.zeros_like(variances)
     return theme_of_codes(q.mean.double().numpy(), variances)
 
@@ -59,7 +58,7 @@ def label_theme(
     *,
     source: str | None = None,
     mirror: str | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> GaussianPrior:
     """The theme of the training images with a label.
 

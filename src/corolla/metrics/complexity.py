@@ -50,5 +50,4 @@ def _predicted(channel: NDArray[np.int16]) -> NDArray[np.int16]:
     above[:, 0] = corner[:, 0] = left[:, 0]
     left[:, 1:, 0] = corner[:, 1:, 0] = above[:, 1:, 0]
     low, high = np.minimum(left, above), np.maximum(left, above)
-    predicted: NDArray[np.int16] = np.clip(left + above - corner, low, high)
-    return predicted
+    return np.asarray(np.clip(left + above - corner, low, high))

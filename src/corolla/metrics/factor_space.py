@@ -66,8 +66,7 @@ class FactorGrid:
     def factors(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """The values of rows N: N×K. Raises UsageError on a row that is not there."""
         rows = _checked_rows(indices, len(self))
-        values: NDArray[np.int64] = rows[:, None] // self._strides % np.array(self.sizes)
-        return values
+        return np.asarray(rows[:, None] // self._strides % np.array(self.sizes))
 
     def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Rows drawn uniformly, with replacement."""
@@ -79,8 +78,7 @@ class FactorGrid:
         values = rng.integers(self.sizes, size=(len(shared), count, len(self.sizes)))
         each = np.arange(len(shared))
         values[each, :, shared] = values[each, 0, shared, None]
-        rows: NDArray[np.int64] = values @ self._strides
-        return rows
+        return values @ self._strides
 
 
 class FactorTable:

@@ -26,8 +26,7 @@ def pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     if images.ndim != 4 or images.dtype != np.uint8:
         raise UsageError(f"images are {images.dtype} of shape {images.shape}: features need uint8, N×H×W×C")
-    rows: NDArray[np.float32] = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
-    return rows
+    return np.asarray(images.reshape(len(images), -1).astype(np.float32) / np.float32(255))
 
 
 def pca(reference: NDArray[np.uint8], dim: int) -> FeatureFunction:
@@ -44,8 +43,7 @@ def pca(reference: NDArray[np.uint8], dim: int) -> FeatureFunction:
             raise UsageError(
                 f"images of {rows.shape[1]} values: these components are of images of {fitted.n_features_in_}"
             )
-        scores: NDArray[np.floating] = fitted.transform(rows)
-        return scores
+        return np.asarray(fitted.transform(rows))
 
     return components
 

@@ -105,15 +105,15 @@ def density_coverage(generated: ArrayLike, real: ArrayLike, *, k: int = DENSITY_
 
 
 def generation_intervals(
-    generated: ArrayLike, real: ArrayLike, *, repeats: int = 100, confidence: float = 0.95, seed: int = 0
+    generated: ArrayLike, real: ArrayLike, *, repeats: int = 100, seed: int = 0
 ) -> GenerationIntervals:
     """`precision_recall` and `density_coverage` with the intervals of `bootstrap`, for little more than their own cost.
 
     All distances between the sets are kept: 8·M·N bytes.
 
     Raises:
-        UsageError: fewer than 12 rows, rows of different length, values that are not finite, fewer than two repeats, or
-            a confidence that is not between 0 and 1.
+        UsageError: fewer than 12 rows, rows of different length, values that are not finite, or fewer than two
+            repeats.
     """
     x, y = checked_pair(generated, real, 2 * (DENSITY_COVERAGE_K + 1))
     near_x, near_y = (own_neighbours(rows, min(_KEPT, len(rows) - 1)) for rows in (x, y))
@@ -129,7 +129,7 @@ def generation_intervals(
 
     halves = half_samples([len(x), len(y)], repeats, seed)
     values, draws = scores(np.arange(len(x)), np.arange(len(y))), np.array([scores(*half) for half in halves])
-    of_each = [interval_of_halves(v, d, confidence=confidence) for v, d in zip(values, draws.T.tolist(), strict=True)]
+    of_each = [interval_of_halves(v, d) for v, d in zip(values, draws.T.tolist(), strict=True)]
     return GenerationIntervals(*of_each)
 
 

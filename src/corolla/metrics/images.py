@@ -99,22 +99,19 @@ def _in_chunks(
 
 
 def _as_float(images: NDArray[np.generic]) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = images.astype(np.float64) / (255 if images.dtype == np.uint8 else 1)
-    return values
+    return images.astype(np.float64) / (255 if images.dtype == np.uint8 else 1)
 
 
 def _local_mean(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mean of the last two axes in the window at each place where it lies inside: they become 10 shorter."""
-    means: NDArray[np.float64] = _along_last(_along_last(x).swapaxes(-1, -2)).swapaxes(-1, -2)
-    return means
+    return np.asarray(_along_last(_along_last(x).swapaxes(-1, -2)).swapaxes(-1, -2))
 
 
 def _along_last(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """The window's mean along the last axis: products with a banded matrix, faster than eleven shifted sums."""
     step = _BLOCK_PX - SSIM_WINDOW_PX + 1
     blocks = [x[..., start : start + _BLOCK_PX] for start in range(0, x.shape[-1] - SSIM_WINDOW_PX + 1, step)]
-    means: NDArray[np.float64] = np.concatenate([block @ _band(block.shape[-1]) for block in blocks], axis=-1)
-    return means
+    return np.concatenate([block @ _band(block.shape[-1]) for block in blocks], axis=-1)
 
 
 @lru_cache(maxsize=_BLOCK_PX)

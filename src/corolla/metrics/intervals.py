@@ -18,10 +18,12 @@ from scipy import stats
 
 from corolla.errors import UsageError
 
+CONFIDENCE = 0.95
+
 
 @dataclass(frozen=True)
 class Interval:
-    """A score, its standard error, and the bounds between which it lies with the confidence that was asked for."""
+    """A score, its standard error, and the bounds of its 95% interval."""
 
     value: float
     standard_error: float
@@ -29,25 +31,13 @@ class Interval:
     high: float
 
 
-def normal_interval(value: float, standard_error: float, *, confidence: float = 0.95) -> Interval:
-    """The interval value ± z·standard_error, where z is the standard normal's quantile: 1.96 for 95 %.
-
-    Raises:
-        UsageError: the confidence is not between 0 and 1.
-    """
-    if not 0 < confidence < 1:
-        raise UsageError(f"a confidence of {confidence}: give a number between 0 and 1, as 0.95")
-    reach = float(stats.norm.ppf((1 + confidence) / 2)) * standard_error
+def normal_interval(value: float, standard_error: float) -> Interval:
+    """The 95% interval value ± z·standard_error, where z = 1.96 is the standard normal's quantile."""
+    reach = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * standard_error
     return Interval(value, standard_error, value - reach, value + reach)
 
 
-def bootstrap(
-    statistic: Callable[..., float],
-    *samples: ArrayLike,
-    repeats: int = 100,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
+def bootstrap(statistic: Callable[..., float], *samples: ArrayLike, repeats: int = 100, seed: int = 0) -> Interval:
     """A statistic of samples with an interval, from its spread over random halves of each of them.
 
     A half has twice the variance of the whole, half of which it shares with the whole: so the spread of the halves is
@@ -62,18 +52,17 @@ def bootstrap(
         statistic: takes as many arrays as there are samples, with fewer rows, and gives a number.
         samples: arrays of at least four rows, drawn from independently.
         repeats: how many halves of each.
-        confidence: of the interval.
         seed: fixes the halves.
 
     Raises:
-        UsageError: a sample has fewer than four rows, there are fewer than two repeats, the confidence is not between 0
-            and 1, or the statistic is not finite; and whatever the statistic raises for half of the rows.
+        UsageError: a sample has fewer than four rows, there are fewer than two repeats, or the statistic is not finite;
+            and whatever the statistic raises for half of the rows.
     """
     arrays = [np.asarray(sample) for sample in samples]
     halves = half_samples([len(array) for array in arrays], repeats, seed)
     value = float(statistic(*arrays))
     draws = [float(statistic(*(array[rows] for array, rows in zip(arrays, half, strict=True)))) for half in halves]
-    return interval_of_halves(value, draws, confidence=confidence)
+    return interval_of_halves(value, draws)
 
 
 def half_samples(sizes: Sequence[int], repeats: int, seed: int) -> Iterator[list[NDArray[np.int64]]]:
@@ -90,12 +79,12 @@ def half_samples(sizes: Sequence[int], repeats: int, seed: int) -> Iterator[list
     return ([rng.permutation(size)[: size // 2] for size in sizes] for _ in range(repeats))
 
 
-def interval_of_halves(value: float, draws: Sequence[float], *, confidence: float) -> Interval:
+def interval_of_halves(value: float, draws: Sequence[float]) -> Interval:
     """The interval of a statistic, from its values on `half_samples`.
 
     Raises:
-        UsageError: a value is not finite, or the confidence is not between 0 and 1.
+        UsageError: a value is not finite.
     """
     if not (math.isfinite(value) and np.isfinite(draws).all()):
         raise UsageError(f"a statistic of {value} that is not finite on all halves has no interval")
-    return normal_interval(value, float(np.std(draws, ddof=1)), confidence=confidence)
+    return normal_interval(value, float(np.std(draws, ddof=1)))

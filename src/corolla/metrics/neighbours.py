@@ -105,8 +105,7 @@ def data_copying(generated: ArrayLike, held_out: ArrayLike, train: ArrayLike) ->
     Raises:
         UsageError: a set is empty, or they are not features of the same kind.
     """
-    checked_pair(generated, held_out, 1)
-    ours, theirs = (nearest(rows, train).distances[:, 0] for rows in (generated, held_out))
+    ours, theirs = (nearest(rows, train).distances[:, 0] for rows in checked_pair(generated, held_out, 1))
     m, n = len(ours), len(theirs)
     larger = float(stats.mannwhitneyu(ours, theirs, method="asymptotic").statistic) / (m * n)
     _, ties = np.unique(np.concatenate([ours, theirs]), return_counts=True)

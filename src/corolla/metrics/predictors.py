@@ -77,8 +77,7 @@ def sap(codes: ArrayLike, factors: ArrayLike, *, categorical: Collection[int] = 
 
 def _squared_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """R² of every column of x with every column of y, 0 for columns that do not vary."""
-    squared: NDArray[np.float64] = np.minimum((_unit(x).T @ _unit(y)) ** 2, 1.0)
-    return squared
+    return np.asarray(np.minimum((_unit(x).T @ _unit(y)) ** 2, 1.0))
 
 
 def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -87,8 +86,7 @@ def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
     size = np.where(varies, np.abs(values).max(0), 1.0)  # first, so that no square is out of range
     centred = values / size
     centred = np.where(varies, centred - centred.mean(0), 0.0)
-    unit: NDArray[np.float64] = centred / np.where(varies, np.linalg.norm(centred, axis=0), 1.0)
-    return unit
+    return centred / np.where(varies, np.linalg.norm(centred, axis=0), 1.0)
 
 
 def threshold_accuracy(codes: NDArray[np.float64], classes: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -118,8 +116,7 @@ def threshold_accuracy(codes: NDArray[np.float64], classes: NDArray[np.int64]) -
         now += gain[labels[row], None]
         best[each, labels[row]] = now
         np.maximum(most, now, out=most)
-    accuracy: NDArray[np.float64] = np.where(fresh.any(0), np.minimum(most.max(1), 1.0), 0.0)
-    return accuracy
+    return np.where(fresh.any(0), np.minimum(most.max(1), 1.0), 0.0)
 
 
 def explicitness(
@@ -175,8 +172,7 @@ def _standardised(values: NDArray[np.float64], train: NDArray[np.int64]) -> NDAr
     """Columns with mean 0 and variance 1 over the training rows; those that do not vary there become 0."""
     varies = np.ptp(values[train], axis=0) > 0
     spread = np.where(varies, values[train].std(0), 1.0)
-    scaled: NDArray[np.float64] = np.where(varies, (values - values[train].mean(0)) / spread, 0.0)
-    return scaled
+    return np.where(varies, (values - values[train].mean(0)) / spread, 0.0)
 
 
 def _areas(

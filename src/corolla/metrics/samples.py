@@ -59,8 +59,7 @@ def discretise(values: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
     # Halved, as the range of large values of both signs may be larger than any float.
     span = high / 2 - low / 2
     share = (values / 2 - low / 2) / np.where(span > 0, span, 1.0)
-    binned: NDArray[np.int64] = np.minimum((share * bins).astype(np.int64), bins - 1)
-    return binned
+    return np.asarray(np.minimum((share * bins).astype(np.int64), bins - 1))
 
 
 def factor_classes(

@@ -97,8 +97,7 @@ def _absolute_correlation(values: NDArray[np.float64]) -> NDArray[np.float64]:
     centred = values - values.mean(0)
     length = np.linalg.norm(centred, axis=0)
     unit = centred / np.where(length > 0, length, 1.0)
-    correlation: NDArray[np.float64] = np.minimum(np.abs(unit.T @ unit), 1.0)
-    return correlation
+    return np.asarray(np.minimum(np.abs(unit.T @ unit), 1.0))
 
 
 def _agreement(correlation: NDArray[np.float64]) -> float:

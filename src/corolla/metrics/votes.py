@@ -18,6 +18,8 @@ from corolla.metrics.factor_space import FactorSpace
 
 Represent = Callable[[NDArray[np.int64]], ArrayLike]
 """Rows of a factor space, n, to their codes, n×D: usually the means of q(z|x)."""
+SPREAD_SAMPLES = 10_000
+ENCODE_BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +50,7 @@ def factor_vae_score(
     votes: int = 800,
     held_out_votes: int = 400,
     batch: int = 64,
-    spread_samples: int = 10_000,
     least_spread: float = 0.05,
-    encode_batch: int = 256,
     seed: int = 0,
 ) -> VoteScore:
     """Whether the latent that varies least tells which factor was held: Kim & Mnih 2018 (arXiv 1802.05983, section 4).
@@ -60,19 +60,18 @@ def factor_vae_score(
     got most votes for; the score is its accuracy on other votes. Of equal latents, and of factors with equally many
     votes, the first is taken; a latent without votes counts as an error.
 
-    Votes default to the paper's 800; `batch` and `spread_samples` to those of Locatello et al. 2019 (arXiv 1811.12359),
-    who use 10,000 and 5,000 votes: on a `FactorTable` these encode no more images.
+    Votes default to the paper's 800. `batch`, and the 10,000 rows for the variance over the space, are those of
+    Locatello et al. 2019 (arXiv 1811.12359), who use 10,000 and 5,000 votes: on a `FactorTable` these encode no more
+    images.
 
     Args:
         space: `FactorGrid` or `FactorTable`.
-        represent: rows to codes; it is called with each row once, in batches of at least `encode_batch`.
+        represent: rows to codes; it is called with each row once, in batches of at least 256, if there are so many.
         votes: to learn from.
         held_out_votes: to score.
         batch: rows in a vote.
-        spread_samples: rows for the variance over the space, which is exact if the space has no more.
         least_spread: latents with a standard deviation below this over the space, or of zero, take no part; in the
             unit of the latents: 0.05 is meant for those with a standard normal prior; 0 keeps all that vary.
-        encode_batch: as above.
         seed: fixes what is drawn.
 
     Returns:
@@ -84,14 +83,14 @@ def factor_vae_score(
     if len(space.sizes) < 2:
         raise UsageError(f"{len(space.sizes)} factor: the FactorVAE score needs at least 2 of them")
     _at_least(1, votes=votes, held_out_votes=held_out_votes)
-    _at_least(2, batch=batch, spread_samples=spread_samples)
+    _at_least(2, batch=batch)
     if not least_spread >= 0:
         raise UsageError(f"least_spread = {least_spread:g}: give 0 or more")
     rng = np.random.default_rng(seed)
-    over = np.arange(len(space), dtype=np.int64) if len(space) <= spread_samples else space.sample(spread_samples, rng)
+    over = np.arange(len(space), dtype=np.int64) if len(space) <= SPREAD_SAMPLES else space.sample(SPREAD_SAMPLES, rng)
     shared = rng.integers(len(space.sizes), size=votes + held_out_votes)
     rows = space.sample_sharing(shared, batch, rng)
-    spread, groups = encode(represent, [over, rows], encode_batch)
+    spread, groups = encode(represent, [over, rows])
 
     active = (np.ptp(spread, axis=0) > 0) & (spread.std(0, ddof=1) >= least_spread)
     counted = np.zeros((len(active), len(space.sizes)), dtype=np.int64)
@@ -112,7 +111,6 @@ def beta_vae_score(
     points: int = 800,
     held_out_points: int = 400,
     pairs: int = 64,
-    encode_batch: int = 256,
     seed: int = 0,
 ) -> PairScore:
     """Whether a linear classifier tells from differences of codes which factor was shared: Higgins et al. 2017 (ICLR).
@@ -127,11 +125,10 @@ def beta_vae_score(
 
     Args:
         space: `FactorGrid` or `FactorTable`.
-        represent: rows to codes; it is called with each row once, in batches of at least `encode_batch`.
+        represent: rows to codes; it is called with each row once, in batches of at least 256, if there are so many.
         points: to learn from.
         held_out_points: to score.
         pairs: in a point.
-        encode_batch: as above.
         seed: fixes what is drawn.
 
     Raises:
@@ -145,7 +142,7 @@ def beta_vae_score(
     rng = np.random.default_rng(seed)
     shared = rng.integers(kinds, size=points + held_out_points)
     rows = space.sample_sharing(np.repeat(shared, pairs), 2, rng)
-    (codes,) = encode(represent, [rows], encode_batch)
+    (codes,) = encode(represent, [rows])
     differences = np.abs(codes[:, 0] - codes[:, 1]).reshape(len(shared), pairs, -1).mean(1)
     mean, spread = differences[:points].mean(0), differences[:points].std(0)
     # Centred, as the intercept would have it anyway: the solver takes thousands of steps to find that by itself.
@@ -155,15 +152,16 @@ def beta_vae_score(
     return PairScore(float(right[points:].mean()), float(right[:points].mean()))
 
 
-def encode(represent: Represent, draws: list[NDArray[np.int64]], batch: int) -> list[NDArray[np.float64]]:
+def encode(
+    represent: Represent, draws: list[NDArray[np.int64]], batch: int = ENCODE_BATCH
+) -> list[NDArray[np.float64]]:
     """The codes of every row drawn, in the shape of the draws and a last dimension of D; each row is encoded once.
 
     `represent` gets rows in ascending order, in batches of `batch` to twice that (or fewer, if there are fewer).
 
     Raises:
-        UsageError: a batch below one, or codes that are misshapen or not finite.
+        UsageError: codes that are misshapen or not finite.
     """
-    _at_least(1, encode_batch=batch)
     unique, places = np.unique(np.concatenate([rows.ravel() for rows in draws]), return_inverse=True)
     parts = []
     for rows in np.array_split(unique, max(1, len(unique) // batch)):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from corolla.config import Config
-from corolla.distributions import LIKELIHOODS, DiagonalGaussian, Likelihood, PixelDistribution
-from corolla.models.networks import NETWORKS, Shape, channels_last
+from corolla.distributions import DiagonalGaussian, PixelDistribution
+from corolla.models.blocks import channels_last
+from corolla.models.shape import Shape
 
 
 class VAE(nn.Module):
     """encode(x) -> q(z|x), decode(z) -> p(x|z), for float images in [0, 1], N×3×height×width."""
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood) -> None:
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, likelihood: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -38,12 +40,16 @@ class VAE(nn.Module):
 def build_model(config: Config) -> VAE:
     """A fresh model; its weights are drawn from torch's global generator. Raises UsageError on an impossible size."""
     height, width = config.data.size
-    shape = Shape(height, width, config.network.latent_dim)
-    options = config.network.model_dump(include={"width", "stages", "blocks", "patch", "dropout"})
-    if config.network.name != "resnet":
-        options = {}
-    encoder, decoder = NETWORKS[config.network.name](shape, **options)
-    vae = VAE(encoder, decoder, LIKELIHOODS[config.likelihood.name](config.likelihood.sigma))
+    encoder, decoder = config.network.build(Shape(height, width, config.network.latent_dim))
+    vae = VAE(encoder, decoder, config.likelihood.build())
     # The layout decides which kernel computes a convolution, and so its last bits: it is the same wherever a model is.
     channels_last(vae)
     return vae
+
+
+def parameter_count(model: nn.Module | Config) -> int:
+    """Numbers that training adjusts; of a configuration, those of the model that it describes, which is not built."""
+    if isinstance(model, Config):
+        with torch.device("meta"):
+            model = build_model(model)
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from corolla.errors import CorollaError, UsageError
-from corolla.files import write_atomically
+from corolla.errors import UsageError
+from corolla.files import write_file
 from corolla.pictures.video import encode_mp4
 
 Colour = tuple[int, int, int]
@@ -187,7 +187,7 @@ def save_picture(path: Path | str, picture: Image.Image) -> None:
 
     Raises:
         UsageError: the suffix is not known.
-        CorollaError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     write_file(path, encode_picture(picture, STILL_SUFFIXES[check_name(path, list(STILL_SUFFIXES))]))
 
@@ -202,7 +202,7 @@ def save_npz(path: Path | str, **arrays: NDArray[Any]) -> None:
 
     Raises:
         UsageError: the name does not end in .npz.
-        CorollaError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     check_npz(path)
     content = io.BytesIO()
@@ -214,13 +214,3 @@ def check_npz(path: Path | str) -> None:
     """Raise UsageError if arrays cannot be written under this name."""
     if Path(path).suffix.lower() != ".npz":
         raise UsageError(f"{path}: arrays are written as .npz; end the name in .npz")
-
-
-def write_file(path: Path | str, content: bytes) -> None:
-    """Write a file whole or not at all; missing folders are made. Raises CorollaError if it cannot be written."""
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-    except OSError as error:
-        raise CorollaError(f"{path}: cannot be written: {error.strerror}; choose another place") from None

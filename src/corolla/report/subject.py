@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corolla.data import ImageCache, select_rows, spread_rows
+from corolla.errors import StaleError
 from corolla.evaluation.reconstructions import Reconstruction, reconstruction
-from corolla.evaluation.record import FILE_NAME, Scores, load_scores
-from corolla.objectives.weights import WITHOUT_CODE_LENGTH
-from corolla.progress import Progress
+from corolla.evaluation.record import SCORES, Scores
+from corolla.progress import OnProgress
 from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import own_images
-from corolla.trained.run_folder import RunFolder
 
 MOST_IMAGES = 512
 """At most so many held-out images are looked at, evenly spread over all."""
@@ -58,7 +57,7 @@ class Subject:
     @property
     def has_points(self) -> bool:
         """Whether codes are points, as those of an auto-encoder are: they have no rate and no prior to follow."""
-        return self.model.config.objective.name in WITHOUT_CODE_LENGTH
+        return self.model.config.objective.auto_encoder
 
 
 def examine(
@@ -68,7 +67,7 @@ def examine(
     source: str | None = None,
     mirror: str | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Subject:
     """Gather what the report shows.
 
@@ -78,25 +77,29 @@ def examine(
         UsageError: there is no such source.
     """
     model = load(path)
-    run = RunFolder(path)
+    assert model.folder is not None
+    folder, run = model.folder, model.folder.run
     cache = images if images is not None else own_images(model, source=source, mirror=mirror, progress=progress)
     data = model.config.data
     held_out = spread_rows(select_rows(cache.splits, data.eval_split), MOST_IMAGES)
     originals = np.asarray(cache.images[held_out])
-    file = path / FILE_NAME
-    scores = load_scores(file) if file.is_file() else None
-    stale = scores is not None and scores.weights_sha256 != model.card.weights_sha256
+    scores, stale = None, False
+    if folder.file(SCORES).is_file():
+        try:
+            scores, _ = folder.read(SCORES, model.card.weights_sha256)
+        except StaleError:
+            stale = True
     return Subject(
-        path=path,
+        path=folder.home,
         model=model,
-        rows=run.rows(),
-        facts=run.facts() if run.config_file.is_file() else {},
+        rows=folder.rows,
+        facts={} if run is None else run.facts(),
         cache=cache,
         training=select_rows(cache.splits, data.train_split),
         held_out=held_out,
         codes=model.encode(originals),
         returned=reconstruction(model, originals),
-        scores=None if stale else scores,
+        scores=scores,
         stale=stale,
         seed=seed,
     )

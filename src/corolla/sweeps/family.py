@@ -8,6 +8,7 @@ from pathlib import Path
 
 from corolla.config import Config
 from corolla.errors import command
+from corolla.progress import Progress
 from corolla.sweeps import train_run
 from corolla.sweeps.record import refuse_other_run
 from corolla.training import resolve
@@ -52,29 +53,32 @@ MEMBERS: Mapping[str, Member] = {
 }
 
 
-def train_family(base: Config, seeds: Sequence[int], folder: Path) -> dict[str, list[Path]]:
+def train_family(
+    base: Config, seeds: Sequence[int], folder: Path, *, progress: Progress | None = None
+) -> dict[str, list[Path]]:
     """Train the three with each seed, or go on with that; returns the runs by objective.
 
     Args:
         base: all settings but the objective and the seed; if it is a beta_vae, its β is that of the third.
         seeds: of which each gives one run of all three.
         folder: where the run folders go.
+        progress: that of `training.fit`, for each run.
 
     Raises:
         UsageError: an impossible setting, or a run in the folder has other settings.
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
         CorollaError: as `training.fit`.
     """
-    beta = base.objective.beta if base.objective.name == "beta_vae" else BETA
-    configs = {
-        folder / f"{name}-{seed}": resolve(base.updated({"objective.name": name, "objective.beta": beta, "seed": seed}))
-        for name in MEMBERS
-        for seed in seeds
-    }
+    beta = base.flat()["objective.beta"] if base.objective.name == "beta_vae" else BETA
+    configs = {}
+    for name in MEMBERS:
+        member = base.updated({"objective.name": name} | ({"objective.beta": beta} if name == "beta_vae" else {}))
+        for seed in seeds:
+            configs[folder / f"{name}-{seed}"] = resolve(member.updated({"seed": seed}))
     for path, config in configs.items():
         refuse_other_run(path, config)
     for path, config in configs.items():
-        train_run(config, path, go_on=command("compare", "--family", "...", "-o", folder))
+        train_run(config, path, go_on=command("compare", "--family", "...", "-o", folder), progress=progress)
     return {name: [folder / f"{name}-{seed}" for seed in seeds] for name in MEMBERS}
 
 

@@ -12,7 +12,6 @@ import yaml
 
 from corolla.config import Config
 from corolla.errors import UsageError
-from corolla.objectives.weights import TAKES_BETA
 from corolla.training import resolve
 
 SEED = "seed"
@@ -84,7 +83,7 @@ def expand(base: Config, axes: Mapping[str, Sequence[Any]]) -> list[Point]:
             two combinations would be the same run.
     """
     if not axes or all(len(values) < 2 for values in axes.values()):
-        raise UsageError("a grid needs a setting with several values, such as --beta 0.5,1,2,4,8")
+        raise UsageError("a grid needs a setting with several values, such as objective.beta with 0.5, 1, 2, 4 and 8")
     for name, values in axes.items():
         if isinstance(values, str) or not values:
             raise UsageError(f"{name} = {values!r}: give a list of values")
@@ -98,7 +97,6 @@ def expand(base: Config, axes: Mapping[str, Sequence[Any]]) -> list[Point]:
         texts = [value_text(value) for value in axes_of(points)[name]]
         if len(texts) < len(axes[name]):
             raise UsageError(f"{name}: {', '.join(map(value_text, axes[name]))}: a value is there twice")
-    _refuse_idle_beta(points)
     return points
 
 
@@ -114,15 +112,15 @@ def configured(base: Config, changes: Mapping[str, Any]) -> Config:
         if training.devices not in ("auto", 1) or training.num_nodes > 1:
             raise UsageError(
                 f"devices {training.devices}, num_nodes {training.num_nodes}: many runs are trained on one device; "
-                "leave both out"
+                "leave both out",
+                setting="training.devices",
             )
         return resolve(config.updated({"training.devices": 1}))
     except UsageError as error:
-        reason = str(error).removeprefix("configuration: ")
-        if any(name in reason for name in changes):
-            raise UsageError(reason) from None
+        if error.setting in changes:
+            raise
         given = ", ".join(f"{name}={value_text(value)}" for name, value in changes.items())
-        raise UsageError(f"{given}: {reason}") from None
+        raise UsageError(f"{given}: {error}") from None
 
 
 def axes_of(points: Sequence[Point]) -> dict[str, list[Any]]:
@@ -132,13 +130,3 @@ def axes_of(points: Sequence[Point]) -> dict[str, list[Any]]:
         for name, value in point.values.items():
             axes.setdefault(name, {}).setdefault(value_text(value), value)
     return {name: list(values.values()) for name, values in axes.items()}
-
-
-def _refuse_idle_beta(points: Sequence[Point]) -> None:
-    name = "objective.beta"
-    idle = {point.config.objective.name for point in points} - set(TAKES_BETA)
-    if idle and len(axes_of(points).get(name, [])) > 1:
-        raise UsageError(
-            f"{name} does nothing for {', '.join(sorted(idle))}, so that runs would be repeated; it is for "
-            f"{' and '.join(TAKES_BETA)}"
-        )

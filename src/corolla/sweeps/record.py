@@ -10,10 +10,17 @@ from typing import Any
 import yaml
 
 from corolla.config import Config, read_yaml
-from corolla.errors import TrainingError, UsageError
-from corolla.files import write_atomically
+from corolla.errors import UsageError
+from corolla.files import is_empty, write_file, writing
 from corolla.sweeps.grid import value_text
-from corolla.trained.run_folder import RunFolder, versions
+from corolla.trained.run_folder import LOCK_NAME, RunFolder, versions
+
+_ELSEWHERE = "choose another folder ({output})"
+
+
+def elsewhere(problem: str) -> UsageError:
+    """An error whose remedy is another folder."""
+    return UsageError(problem, remedy=_ELSEWHERE, arguments=("output",))
 
 
 @contextmanager
@@ -22,17 +29,15 @@ def held(folder: Path, record: str) -> Iterator[None]:
 
     Raises:
         UsageError: it holds something else than what `record`, the name of its file, would tell of.
-        TrainingError: another process holds it, or it cannot be made or written.
+        TrainingError: another process holds it.
+        WriteError: it cannot be made or written.
     """
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: is a file; choose another folder with --output")
-    try:
+        raise elsewhere(f"{folder}: is a file")
+    with writing(folder, _ELSEWHERE, ("output",)):
         folder.mkdir(parents=True, exist_ok=True)
-        entries = {entry.name for entry in folder.iterdir()} - {".lock"}
-    except OSError as error:
-        raise TrainingError(f"{folder}: cannot be written: {error.strerror}; choose another with --output") from None
-    if entries and record not in entries:
-        raise UsageError(f"{folder}: exists and holds no {record}; choose another folder with --output")
+        if not (folder / record).exists() and not is_empty(folder, but_for=(LOCK_NAME,)):
+            raise elsewhere(f"{folder}: exists and holds no {record}")
     with RunFolder(folder).held():
         yield
 
@@ -48,17 +53,9 @@ def read_record(file: Path) -> tuple[Config, dict[str, Any]]:
 
 
 def write_record(file: Path, base: Config, asked: Mapping[str, Any]) -> None:
-    """Write the file that `read_record` reads. Raises TrainingError if it cannot be written."""
+    """Write the file that `read_record` reads. Raises WriteError."""
     tree = {**asked, "base": base.model_dump(mode="json"), "versions": versions()}
-    write_result(file, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
-
-
-def write_result(file: Path, text: str) -> None:
-    """Write a text file, whole or not at all. Raises TrainingError if it cannot be written."""
-    try:
-        write_atomically(file, text.encode())
-    except OSError as error:
-        raise TrainingError(f"{file}: cannot be written: {error.strerror}; the runs stay") from None
+    write_file(file, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
 
 
 def refuse_other_base(folder: Path, before: Config, now: Config, apart: Collection[str]) -> None:
@@ -67,24 +64,18 @@ def refuse_other_base(folder: Path, before: Config, now: Config, apart: Collecti
     changed = [name for name in theirs if name not in apart and theirs[name] != ours[name]]
     if changed:
         was = ", ".join(f"{name} was {value_text(theirs[name])} and is {value_text(ours[name])}" for name in changed)
-        raise UsageError(f"{folder}: was begun with other settings: {was}; choose another folder with --output")
+        raise elsewhere(f"{folder}: was begun with other settings: {was}")
 
 
-def refuse_other_run(run: Path, config: Config, *, flag: str = "--output") -> None:
-    """Raise UsageError if a run is there, and with other settings than these, which are resolved.
-
-    Args:
-        run: the run folder, or where it would be.
-        config: the settings that it should have.
-        flag: what names another folder, for the message.
-    """
-    if not RunFolder(run).config_file.is_file():
+def refuse_other_run(run: Path, config: Config) -> None:
+    """Raise UsageError if a run is there, and with other settings than these, which are resolved."""
+    if not RunFolder(run).exists:
         return
     before, wanted = RunFolder(run).config().flat(), config.flat()
     differing = [name for name in wanted if before.get(name) != wanted[name]]
     if differing:
         was = ", ".join(f"{name} {before.get(name)} and not {wanted[name]}" for name in differing)
-        raise UsageError(f"{run}: was trained with {was}; choose another folder with {flag}")
+        raise elsewhere(f"{run}: was trained with {was}")
 
 
 def free_folder(stem: str) -> Path:

@@ -10,10 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from corolla.objectives.weights import TAKES_BETA, beta_of, normalised_beta
 from corolla.sweeps.grid import Point, value_text
-from corolla.trained.model_folder import load_card
-from corolla.trained.run_folder import RunFolder
+from corolla.trained.model_folder import ModelFolder
 from corolla.training.advice import EARLY_STEPS, Finding, advise
 
 BETA = "objective.beta"
@@ -44,14 +42,15 @@ class Result:
 
 def read_result(point: Point, path: Path) -> Result:
     """The numbers of a finished run. Raises ModelError if its files are damaged."""
-    card, rows = load_card(path), RunFolder(path).rows()
-    beta = beta_of(card.config.objective, rows)
+    folder = ModelFolder.find(path)
+    card, rows = folder.card, folder.rows
+    beta = card.config.objective.effective_beta(rows)
     return Result(
         point,
         path,
         {"step": card.step, **card.scores},
         beta,
-        normalised_beta(card.config, beta),
+        card.config.normalised_beta(beta),
         advise(card.config, card.scores, card.latent_kl_nats, rows, step=card.step or None),
         float(rows[-1]["train_seconds"]) if rows else 0.0,
     )
@@ -109,7 +108,7 @@ def in_words(results: Sequence[Result]) -> list[str]:
     series: dict[str, list[list[Result]]] = {}
     for group in grouped(results):
         point = group[0].point
-        if BETA in point.values and point.config.objective.name in TAKES_BETA:
+        if BETA in point.values:
             others = ", ".join(f"{name}={text}" for name, text in point.group if name != BETA)
             series.setdefault(others, []).append(group)
     said = []

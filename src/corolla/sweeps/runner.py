@@ -9,11 +9,12 @@ from typing import Any
 
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, command
+from corolla.files import write_file
 from corolla.pictures.grids import save_picture
-from corolla.progress import say
+from corolla.progress import Progress, say
 from corolla.sweeps.grid import Point, axes_of, expand, value_text
 from corolla.sweeps.pictures import curve, reconstructions
-from corolla.sweeps.record import free_folder, held, read_record, refuse_other_base, write_record, write_result
+from corolla.sweeps.record import elsewhere, free_folder, held, read_record, refuse_other_base, write_record
 from corolla.sweeps.results import Result, read_result, table
 from corolla.trained.run_folder import RunFolder
 from corolla.training import StopRule, TrainingInterrupted, fit, resume
@@ -32,7 +33,13 @@ class Sweep:
     failures: Mapping[str, str]
 
 
-def sweep(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str | None = None) -> Sweep:
+def sweep(
+    config: Config,
+    axes: Mapping[str, Sequence[Any]],
+    output: Path | str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Sweep:
     """Train a grid: every combination of some settings' values.
 
     Leaves in the folder a run folder for each point, `sweep.yaml` with what was asked for, `sweep.csv` with a row for
@@ -44,11 +51,13 @@ def sweep(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str 
         config: the settings that all runs share.
         axes: the values of each other setting by its dotted name, such as {"objective.beta": [1, 4], "seed": [1, 2]}.
         output: the folder; by default a new one under `runs/`.
+        progress: that of `training.fit`, for each run.
 
     Raises:
         UsageError: an impossible value or combination, before anything is trained; or the folder is of another grid.
         DataError: the images cannot be used.
-        TrainingError: the folder cannot be written, or another process trains in it.
+        TrainingError: another process trains in the folder.
+        WriteError: it cannot be written.
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
     points = expand(config, axes)
@@ -60,7 +69,8 @@ def sweep(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str 
         for number, point in enumerate(points, start=1):
             say(f"run {number} of {len(points)}: {point.name}")
             try:
-                train_run(point.config, folder / point.name, go_on=command("sweep", "--resume", folder))
+                again = command("sweep", "--resume", folder)
+                train_run(point.config, folder / point.name, go_on=again, progress=progress)
                 results.append(read_result(point, folder / point.name))
             except TrainingInterrupted:
                 raise
@@ -68,7 +78,7 @@ def sweep(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str 
                 failures[point.name] = str(error)
                 say(f"{point.name} failed: {error}")
                 continue
-            write_result(folder / "sweep.csv", table(results))
+            write_file(folder / "sweep.csv", table(results).encode())
         if results:
             save_picture(folder / "reconstructions.png", reconstructions(results))
             save_picture(folder / "rate-distortion.png", curve(results))
@@ -84,7 +94,9 @@ def read_sweep(folder: Path | str) -> tuple[Config, dict[str, list[Any]]]:
     return config, axes
 
 
-def train_run(config: Config, run: Path, *, go_on: str, stop_at: StopRule | None = None) -> None:
+def train_run(
+    config: Config, run: Path, *, go_on: str, stop_at: StopRule | None = None, progress: Progress | None = None
+) -> None:
     """Train a run, or go on with it; a finished one is left as it is.
 
     Raises:
@@ -92,15 +104,15 @@ def train_run(config: Config, run: Path, *, go_on: str, stop_at: StopRule | None
         CorollaError: as `training.fit` and `training.resume`.
     """
     try:
-        if RunFolder(run).config_file.is_file():
-            resume(run, stop_at=stop_at)
+        if RunFolder(run).exists:
+            resume(run, stop_at=stop_at, progress=progress)
         else:
-            fit(config, run, stop_at=stop_at)
+            fit(config, run, stop_at=stop_at, progress=progress)
     except TrainingInterrupted as stopped:
-        what = str(stopped).split("; go on with")[0]
-        raise TrainingInterrupted(f"{run.name}: {what}; go on with `{go_on}`", stopped.exit_code) from None
+        problem, code, step = stopped.problem, stopped.exit_code, stopped.step
+        raise TrainingInterrupted(f"{run.name}: {problem}", code, step=step, remedy=f"go on with `{go_on}`") from None
     except KeyboardInterrupt:
-        raise TrainingInterrupted(f"{run.name}: interrupted; go on with `{go_on}`", 130) from None
+        raise TrainingInterrupted(f"{run.name}: interrupted", 130, remedy=f"go on with `{go_on}`") from None
 
 
 def _record(folder: Path, config: Config, points: Sequence[Point]) -> None:
@@ -110,17 +122,19 @@ def _record(folder: Path, config: Config, points: Sequence[Point]) -> None:
         before, there = read_sweep(folder)
         refuse_other_base(folder, before, config, axes)
         if there.keys() != axes.keys():
-            raise UsageError(
-                f"{folder}: was begun with a grid over {', '.join(there)}, and this one is over {', '.join(axes)}; "
-                "choose another folder with --output"
+            raise elsewhere(
+                f"{folder}: was begun with a grid over {', '.join(there)}, and this one is over {', '.join(axes)}"
             )
         for name, values in there.items():
             texts = [value_text(value) for value in values]
             missing = [text for text in texts if text not in {value_text(value) for value in axes[name]}]
             if missing:
+                all_values = ",".join([*texts, *(t for t in map(value_text, axes[name]) if t not in texts)])
                 raise UsageError(
-                    f"{folder}: has runs of {name}={','.join(missing)}, too; values can be added, so give "
-                    f"{','.join([*texts, *(t for t in map(value_text, axes[name]) if t not in texts)])}, "
-                    "or choose another folder with --output"
+                    f"{folder}: has runs of {name}={','.join(missing)}, too; values can be added",
+                    path=folder,
+                    setting=name,
+                    remedy=f"give {all_values}, or choose another folder ({{output}})",
+                    arguments=("output",),
                 )
     write_record(folder / RECORD, config, {"axes": axes})

@@ -1,15 +1,14 @@
 """A search over settings with Optuna (extra `tune`), which ends hopeless trainings early.
 
-The runs themselves are the memory: a call that goes on tells Optuna anew of the trials in `trials.csv`, and each
-trial's draws depend on nothing but the seed, its number and the trials before it. So a search that was killed proposes
-what it would have proposed otherwise, and its half-trained run is trained to the end.
+Optuna's own journal in the folder is the memory, and each trial's draws depend on nothing but the seed, its number and
+the trials before it. So a search that was killed proposes what it would have proposed otherwise, and its half-trained
+run is trained to the end.
 """
 
 from __future__ import annotations
 
-import csv
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -17,23 +16,28 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from corolla.config import Config
+from corolla.config.registry import find
 from corolla.errors import ModelError, TrainingError, UsageError, command, missing_extra
-from corolla.objectives.weights import WITHOUT_CODE_LENGTH
-from corolla.progress import say
+from corolla.files import write_file, writing
+from corolla.progress import Progress, say
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
-from corolla.sweeps.record import free_folder, held, read_record, refuse_other_base, write_record, write_result
+from corolla.sweeps.record import elsewhere, free_folder, held, read_record, refuse_other_base, write_record
 from corolla.sweeps.results import csv_text
-from corolla.trained.model_folder import load_card
+from corolla.trained.model_folder import ModelFolder
 from corolla.trained.run_folder import RunFolder
 from corolla.training import TrainingInterrupted
 
 RECORD = "tune.yaml"
 TRIALS = "trials.csv"
+JOURNAL = "optuna.log"
 
 State: TypeAlias = Literal["complete", "pruned", "failed"]
 Goal: TypeAlias = Literal["elbo", "psnr_db", "loss"]
 _MAXIMISED = ("psnr_db",)
+_STUDY = "tune"
+_VALUES, _KEPT = "values", "kept"
+"""Attributes of a trial: what was tried, and the goal, of the model that its run kept."""
 _OTHER_IMAGES = ("data.source", "data.mirror", "data.recipe", "data.size", "data.eval_split")
 _NOT_COMPARABLE: Mapping[str, tuple[str, ...]] = {
     "elbo": (*_OTHER_IMAGES, "likelihood."),
@@ -89,12 +93,13 @@ def tune(
     *,
     trials: int = 20,
     goal: Goal = "elbo",
+    progress: Progress | None = None,
 ) -> Tuning:
     """Search for good settings: a tree-structured Parzen estimator proposes, a median rule ends what lags behind.
 
-    Leaves in the folder a run folder for each trial, `tune.yaml` with what was asked for and `trials.csv` with a row
-    for each trial. A folder that is there already is gone on with, until it has so many trials. `config.seed` fixes the
-    proposals, and is the seed of every run.
+    Leaves in the folder a run folder for each trial, `tune.yaml` with what was asked for, `trials.csv` with a row for
+    each trial, and Optuna's journal `optuna.log`. A folder that is there already is gone on with, until it has so many
+    trials. `config.seed` fixes the proposals, and is the seed of every run.
 
     Args:
         config: the settings that all runs share.
@@ -103,36 +108,42 @@ def tune(
         trials: how many runs there are in the end.
         goal: elbo makes distortion + rate small, which compares runs of different β; psnr_db makes PSNR large; loss
             makes the loss small, and is for searches that leave the objective as it is. All on the evaluation split.
+        progress: that of `training.fit`, for each run.
 
     Raises:
         UsageError: the extra is missing, a setting, range or goal is impossible, or the folder is of another search.
         DataError: the images cannot be used.
-        TrainingError: the folder cannot be written, or another process trains in it.
+        ModelError: the journal is damaged.
+        TrainingError: another process trains in the folder.
+        WriteError: it cannot be written.
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
     optuna = _optuna()
     if trials < 1:
         raise UsageError(f"{trials} trials: give at least 1")
     _check_goal(config, space, goal)
-    distributions = {name: _distribution(optuna, config, name, choices) for name, choices in space.items()}
+    suggestions = {name: _suggestion(config, name, tried) for name, tried in space.items()}
     folder = Path(output) if output is not None else free_folder("tune")
     with held(folder, RECORD):
         _record(folder, config, space, trials, goal)
-        study = optuna.create_study(
-            direction="maximize" if goal in _MAXIMISED else "minimize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
-        )
-        done = _finished_trials(folder, space, goal)
-        for trial in done:
-            if trial.state != "failed":
-                study.add_trial(_told(optuna, trial, distributions, goal))
-        for number in range(len(done), trials):
-            done.append(_run_trial(optuna, study, folder, config, distributions, number, goal))
-            write_result(folder / TRIALS, csv_text([_row(trial, goal) for trial in done]))
+        storage, study = _study(optuna, folder, goal)
+        finished = sum(trial.state.is_finished() for trial in study.trials)
+        for number in range(finished, trials):
+            study.sampler = optuna.samplers.TPESampler(seed=_sampler_seed(config.seed, number), n_startup_trials=6)
+            if number < len(study.trials):  # half-trained
+                study_id = storage.get_study_id_from_name(_STUDY)
+                trial = optuna.trial.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
+            else:
+                trial = study.ask()
+            if _VALUES not in trial.user_attrs:
+                trial.set_user_attr(_VALUES, {name: suggest(trial) for name, suggest in suggestions.items()})
+            _run_trial(optuna, study, trial, folder, config, goal, progress)
+            _write_trials(folder, study, goal)
+        done = _write_trials(folder, study, goal)  # a kill may have come before that of the last trial
     complete = [trial for trial in done if trial.state == "complete" and trial.value is not None]
     sign = -1 if goal in _MAXIMISED else 1
     best = min(complete, key=lambda trial: sign * (trial.value or 0.0), default=None)
-    return Tuning(folder, tuple(done), best)
+    return Tuning(folder, done, best)
 
 
 def read_tune(folder: Path | str) -> tuple[Config, dict[str, Range | list[Any]], int, Goal]:
@@ -157,39 +168,43 @@ def _optuna() -> Any:
 
 def _check_goal(config: Config, space: Space, goal: Goal) -> None:
     if not space:
-        raise UsageError("nothing to search; name a setting, such as --range objective.beta=0.5:16:log")
+        raise UsageError(
+            "nothing to search", remedy="name a setting and its range, such as objective.beta from 0.5 to 16"
+        )
     if goal not in _NOT_COMPARABLE:
         raise UsageError(f"goal {goal}: give {', '.join(_NOT_COMPARABLE)}")
     for name in space:
         if name.startswith(_NOT_COMPARABLE[goal]):
             others = [other for other, names in _NOT_COMPARABLE.items() if not name.startswith(names)]
-            remedy = f"; take --goal {' or '.join(others)}" if others else "; compare such runs with other means"
-            raise UsageError(f"{goal} of runs with different {name} cannot be compared{remedy}")
+            remedy = f"take {' or '.join(others)} ({{goal}})" if others else "compare such runs by other means"
+            problem = f"{goal} of runs with different {name} cannot be compared"
+            raise UsageError(problem, setting=name, remedy=remedy, arguments=("goal",))
     tried = space.get("objective.name", [config.objective.name])
-    points = [name for name in tried if name in WITHOUT_CODE_LENGTH] if not isinstance(tried, Range) else []
+    points = [name for name in tried if find("objective", name).auto_encoder] if not isinstance(tried, Range) else []
     if goal == "elbo" and points:
-        raise UsageError(f"elbo means nothing for {', '.join(points)}, whose codes are points; take --goal psnr_db")
+        problem = f"elbo means nothing for {', '.join(points)}, whose codes are points"
+        raise UsageError(problem, remedy="take psnr_db ({goal})", arguments=("goal",))
 
 
-def _distribution(optuna: Any, config: Config, name: str, tried: Range | Sequence[Any]) -> Any:
-    """What Optuna draws a setting from, with every value or both ends checked. Raises UsageError."""
+def _suggestion(config: Config, name: str, tried: Range | Sequence[Any]) -> Callable[[Any], Any]:
+    """What draws a setting for a trial, with every value or both ends checked. Raises UsageError."""
     if not isinstance(tried, Range):
         values = [configured(config, {name: value}).flat()[name] for value in tried]
-        if len(set(map(value_text, values))) < max(2, len(values)):
+        choices = {value_text(value): value for value in values}  # by text, as the journal holds no lists
+        if len(choices) < max(2, len(values)):
             raise UsageError(f"{name}: {', '.join(map(value_text, values))}: give at least two different values")
-        return optuna.distributions.CategoricalDistribution(values)
+        return lambda trial: choices[trial.suggest_categorical(name, list(choices))]
     if not tried.low < tried.high or (tried.log and tried.low <= 0):
         above = " above 0" if tried.log else ""
         raise UsageError(f"{name} from {tried.low:g} to {tried.high:g}: give two ends{above}, the smaller one first")
-    if _is_whole(config, name):
-        if not (float(tried.low).is_integer() and float(tried.high).is_integer()):
-            raise UsageError(f"{name} from {tried.low:g} to {tried.high:g}: its values are whole numbers")
-        distribution = optuna.distributions.IntDistribution(int(tried.low), int(tried.high), log=tried.log)
-    else:
-        distribution = optuna.distributions.FloatDistribution(float(tried.low), float(tried.high), log=tried.log)
-    for end in (distribution.low, distribution.high):
-        configured(config, {name: end})
-    return distribution
+    whole = _is_whole(config, name)
+    if whole and not (float(tried.low).is_integer() and float(tried.high).is_integer()):
+        raise UsageError(f"{name} from {tried.low:g} to {tried.high:g}: its values are whole numbers")
+    for end in (tried.low, tried.high):
+        configured(config, {name: int(end) if whole else float(end)})
+    if whole:
+        return lambda trial: trial.suggest_int(name, int(tried.low), int(tried.high), log=tried.log)
+    return lambda trial: trial.suggest_float(name, tried.low, tried.high, log=tried.log)
 
 
 def _is_whole(config: Config, name: str) -> bool:
@@ -204,7 +219,7 @@ def _is_whole(config: Config, name: str) -> bool:
         return False
     if int in kinds and bool not in kinds:
         return True
-    raise UsageError(f"{name}: is not a number, so it has no range; give its values with --choice")
+    raise UsageError(f"{name}: is not a number, so it has no range", setting=name, remedy="give a list of its values")
 
 
 def _record(folder: Path, config: Config, space: Space, trials: int, goal: Goal) -> None:
@@ -216,23 +231,45 @@ def _record(folder: Path, config: Config, space: Space, trials: int, goal: Goal)
         before, there, _, their_goal = read_tune(folder)
         refuse_other_base(folder, before, config, plain)
         if list(there.items()) != list(space.items()) or their_goal != goal:
-            raise UsageError(f"{folder}: was begun with another search; choose another folder with --output")
+            raise elsewhere(f"{folder}: was begun with another search")
     write_record(folder / RECORD, config, {"goal": goal, "trials": trials, "space": plain})
 
 
+def _study(optuna: Any, folder: Path, goal: Goal) -> tuple[Any, Any]:
+    """Optuna's storage and study in the folder, made or opened. Raises UsageError and ModelError."""
+    from optuna.storages import journal
+
+    file = folder / JOURNAL
+    if not file.exists() and any(folder.glob("trial*")):
+        raise UsageError(f"{folder}: was begun by an earlier version, which kept no {JOURNAL}; begin again elsewhere")
+    try:
+        with writing(file):
+            if file.exists() and not (content := file.read_bytes()).endswith(b"\n"):  # killed while it wrote
+                write_file(file, content[: content.rfind(b"\n") + 1])
+            Path(f"{file}.lock").unlink(missing_ok=True)  # of a process that was killed: this one holds the folder
+            storage = journal.JournalStorage(
+                journal.JournalFileBackend(str(file), journal.JournalFileOpenLock(str(file)))
+            )
+            study = optuna.create_study(
+                storage=storage,
+                study_name=_STUDY,
+                load_if_exists=True,
+                direction="maximize" if goal in _MAXIMISED else "minimize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+            )
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise ModelError(f"{file}: damaged: {error}; begin again in another folder") from None
+    return storage, study
+
+
 def _run_trial(
-    optuna: Any, study: Any, folder: Path, config: Config, distributions: Mapping[str, Any], number: int, goal: Goal
-) -> Trial:
-    """Train one trial to its end, or until the pruner ends it."""
-    run = RunFolder(folder / f"trial-{number:03d}")
-    study.sampler = optuna.samplers.TPESampler(seed=_sampler_seed(config.seed, number), n_startup_trials=6)
-    if run.config_file.is_file():  # half-trained: its settings are decided
-        flat = run.config().flat()
-        study.enqueue_trial({name: flat[name] for name in distributions})
-    trial = study.ask(dict(distributions))
-    values = dict(trial.params)
+    optuna: Any, study: Any, trial: Any, folder: Path, config: Config, goal: Goal, progress: Progress | None
+) -> None:
+    """Train one trial to its end, or until the pruner ends it, and tell the study."""
+    number, values = trial.number, trial.user_attrs[_VALUES]
+    run = _run_of(folder, number)
     say(f"trial {number}: {', '.join(f'{name}={value_text(value)}' for name, value in values.items())}")
-    reported: set[int] = set()
+    reported = set(study.trials[number].intermediate_values)
     pruned = False
 
     def lags_behind(row: Mapping[str, Any]) -> bool:
@@ -250,30 +287,25 @@ def _run_trial(
     except UsageError as error:  # each value is possible, but not with the others
         say(f"trial {number} cannot be: {error}")
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        return Trial(run.path, values, "failed", None)
+        return
     try:
         for row in run.rows():
             lags_behind(row)
-        train_run(settings, run.path, go_on=command("tune", "--resume", folder), stop_at=lags_behind)
-        value = _goal_of(load_card(run.path).scores, goal)
+        again = command("tune", "--resume", folder)
+        train_run(settings, run.path, go_on=again, stop_at=lags_behind, progress=progress)
+        value = _goal_of(ModelFolder.find(run.path).card.scores, goal)
     except TrainingInterrupted:
         raise
     except (TrainingError, ModelError) as error:
         say(f"trial {number} failed: {error}")
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        return Trial(run.path, values, "failed", None)
+        return
+    trial.set_user_attr(_KEPT, value)
     if pruned:
         say(f"trial {number} ended early: it lagged behind the others")
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     else:
         study.tell(trial, value)
-    return Trial(run.path, values, "pruned" if pruned else "complete", value)
-
-
-def _holds(distribution: Any, value: Any) -> bool:
-    """Whether a value is one that a distribution gives."""
-    choices = getattr(distribution, "choices", None)
-    return value in choices if choices is not None else bool(distribution.low <= value <= distribution.high)
 
 
 def _at_end(config: Config, row: Mapping[str, Any]) -> bool:
@@ -300,44 +332,22 @@ def _row(trial: Trial, goal: Goal) -> dict[str, Any]:
     return {"run": trial.path.name, "state": trial.state, goal: trial.value, **values}
 
 
-def _finished_trials(folder: Path, space: Space, goal: Goal) -> list[Trial]:
-    """The trials of `trials.csv`, with what they tried as their runs have it. Raises ModelError if it is damaged."""
-    file = folder / TRIALS
-    if not file.is_file():
-        return []
-    try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            table = csv.DictReader(lines)
-            missing = [name for name in ("run", "state", goal) if name not in (table.fieldnames or ())]
-            if missing:
-                raise ValueError(f"it has no column {missing[0]}")
-            rows = list(table)
-        trials = []
-        for row in rows:
-            path, state, value = folder / row["run"], row["state"], row[goal]
-            if state not in typing.get_args(State):
-                raise ValueError(f"state {state!r}")
-            run = RunFolder(path)
-            flat = run.config().flat() if run.config_file.is_file() else row  # a failed one may never have begun
-            values = {name: flat[name] for name in space}
-            trials.append(Trial(path, values, typing.cast(State, state), float(value) if value else None))
-    except (OSError, KeyError, ValueError, csv.Error, UsageError) as error:
-        raise ModelError(f"{file}: damaged: {error}; begin again in another folder") from None
-    return trials
+def _run_of(folder: Path, number: int) -> RunFolder:
+    return RunFolder(folder / f"trial-{number:03d}")
 
 
-def _told(optuna: Any, trial: Trial, distributions: Mapping[str, Any], goal: Goal) -> Any:
-    """A finished trial as Optuna would remember it."""
-    complete, run = trial.state == "complete", RunFolder(trial.path)
-    config = run.config()
-    values = dict(trial.values)
-    outside = [name for name, value in values.items() if not _holds(distributions[name], value)]
-    if outside:
-        raise ModelError(f"{trial.path}: its {outside[0]} is not one that is searched; begin again in another folder")
-    return optuna.trial.create_trial(
-        state=optuna.trial.TrialState.COMPLETE if complete else optuna.trial.TrialState.PRUNED,
-        value=trial.value if complete else None,
-        params=values,
-        distributions=dict(distributions),
-        intermediate_values={int(row["step"]): _goal_of(row, goal) for row in run.rows() if not _at_end(config, row)},
+def _write_trials(folder: Path, study: Any, goal: Goal) -> tuple[Trial, ...]:
+    """Write the table of the finished trials, and return these, in their order."""
+    states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+    trials = tuple(
+        Trial(
+            _run_of(folder, trial.number).path,
+            trial.user_attrs[_VALUES],
+            states[trial.state.name],
+            trial.user_attrs.get(_KEPT),
+        )
+        for trial in study.trials
+        if trial.state.is_finished()
     )
+    write_file(folder / TRIALS, csv_text([_row(trial, goal) for trial in trials]).encode())
+    return trials

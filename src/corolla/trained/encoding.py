@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from corolla.data.listing import Entry, list_images, list_some
-from corolla.data.recipes import RECIPES
+from corolla.data.recipes import recipe_named
 from corolla.data.stream import Batch, MadeOfImages, OnError, accepted, made_ahead, read_all, read_batch, warn
 from corolla.errors import ModelError
 from corolla.trained import BATCH_SIZE, TrainedModel
@@ -98,7 +98,7 @@ def batch_length(model: TrainedModel) -> int:
 
 def read_for(model: TrainedModel, entries: Sequence[Entry], stop: threading.Event) -> Batch:
     """A batch of images as the model sees them; see `corolla.data.stream.read_batch`."""
-    return read_batch(entries, RECIPES[model.config.data.recipe], model.height, model.width, stop)
+    return read_batch(entries, recipe_named(model.config.data.recipe), model.height, model.width, stop)
 
 
 def read_pixels(
@@ -122,7 +122,7 @@ def read_pixels(
         DataError: No image can be read, or one cannot and on_error is "refuse".
     """
     entries = list_some(paths, count, of_each=of_each)
-    return read_all(entries, RECIPES[model.config.data.recipe], model.height, model.width, on_error=on_error)
+    return read_all(entries, recipe_named(model.config.data.recipe), model.height, model.width, on_error=on_error)
 
 
 def _encode_alone() -> None:

@@ -14,11 +14,10 @@ from torch import Tensor
 from corolla.data import select_rows
 from corolla.distributions import FITTED_PRIORS, Prior, check_prior_name
 from corolla.errors import UsageError
-from corolla.objectives import AUTO_ENCODERS
-from corolla.progress import Progress, steps_of
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import BATCH_SIZE, TrainedModel, seeded_generator
-from corolla.trained.model_folder import PriorCard, find_model, save_prior
 from corolla.trained.own_images import own_images
+from corolla.trained.prior_file import PriorCard, save_prior
 
 ENOUGH_CODES = 10_000
 MOST_DRAWS = 10
@@ -46,7 +45,7 @@ def fit_prior(
     source: str | None = None,
     mirror: str | None = None,
     save: bool = True,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> FittedPrior:
     """Fit a prior to the aggregated posterior of the training images, and keep it with the model.
 
@@ -71,7 +70,7 @@ def fit_prior(
     Raises:
         UsageError: no such prior or option; more components than codes; an extra is not installed.
         DataError: the images are not there, or have changed.
-        ModelError: the prior cannot be saved.
+        WriteError: the prior cannot be saved.
     """
     if check_prior_name(name) not in FITTED_PRIORS:
         raise UsageError(f"prior {name}: needs no fitting; those that are fitted are {', '.join(FITTED_PRIORS)}")
@@ -88,7 +87,7 @@ def fit_prior(
     cache = own_images(model, source=source, mirror=mirror, progress=progress)
     data = model.config.data
     train_rows, eval_rows = (select_rows(cache.splits, split) for split in (data.train_split, data.eval_split))
-    if model.config.objective.name in AUTO_ENCODERS:
+    if model.config.objective.auto_encoder:
         draws = 1
     elif draws is None:
         draws = min(MOST_DRAWS, -(-ENOUGH_CODES // len(train_rows)))
@@ -116,7 +115,7 @@ def fit_prior(
         log_prob_nats=reached,
         standard_log_prob_nats=standard,
     )
-    file = save_prior(find_model(model.path), prior, card) if save and model.path is not None else None
+    file = save_prior(model.folder, prior, card) if save and model.folder is not None else None
     model.fitted_priors[name] = prior
     return FittedPrior(prior, card, file)
 
@@ -127,7 +126,7 @@ def _codes(
     rows: NDArray[np.int64],
     draws: int,
     generator: torch.Generator,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Tensor:
     """Codes of images, images×draws×latent_dim: draws from q(z|x), or its mean if the model is an auto-encoder."""
     parts = []
@@ -135,7 +134,7 @@ def _codes(
         steps_of(progress, "encoding images", len(rows))(start)
         q = model.posterior(np.asarray(images[rows[start : start + BATCH_SIZE]]))
         mean, stddev = q.mean[:, None], q.stddev[:, None]
-        if model.config.objective.name in AUTO_ENCODERS:
+        if model.config.objective.auto_encoder:
             parts.append(mean)
             continue
         noise = torch.randn(len(mean), draws, model.latent_dim, generator=generator)

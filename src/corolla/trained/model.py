@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,18 +14,21 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from corolla.data.images import open_image, upright_rgb
-from corolla.data.recipes import RECIPES
+from corolla.data.recipes import recipe_named
 from corolla.distributions import DiagonalGaussian, Prior, check_prior_name, sample_prior
 from corolla.distributions.priors import StandardPrior
 from corolla.errors import ModelError, UsageError
-from corolla.models.vae import VAE
-from corolla.trained.model_folder import ModelCard, find_model, load_model, load_prior, prior_file
+from corolla.models.vae import VAE, parameter_count
+from corolla.trained.model_folder import ModelCard, ModelFolder
+from corolla.trained.prior_file import PRIOR, load_prior
 
 Picture: TypeAlias = Image.Image | Path | str
 Images: TypeAlias = Picture | NDArray[Any] | torch.Tensor | Sequence[Picture | NDArray[Any] | torch.Tensor]
 
 BATCH_SIZE = 256
 LARGEST_SEED = 2**64 - 1
+
+_LOG = logging.getLogger("corolla")
 
 
 def seeded_generator(seed: int | None) -> torch.Generator:
@@ -42,13 +47,22 @@ def seeded_generator(seed: int | None) -> torch.Generator:
 
 
 def load(path: Path | str, *, device: str | torch.device = "cpu") -> TrainedModel:
-    """Load a model from its run folder or model folder.
+    """Load a model from its run folder or model folder. Of a run that was stopped, a warning says so.
 
     Raises:
         ModelError: there is no model, or it is damaged; the message names the file and the tensor.
     """
-    vae, card = load_model(path)
-    return TrainedModel(vae, card, device=device, path=Path(path))
+    folder = ModelFolder.find(path)
+    vae, card = folder.load()
+    model = TrainedModel(vae, card, device=device, folder=folder)
+    if model.stopped:
+        _warn(model.stopped)
+    return model
+
+
+@lru_cache(maxsize=64)  # once, however often a command loads the model
+def _warn(line: str) -> None:
+    _LOG.warning("%s", line)
 
 
 class TrainedModel:
@@ -60,10 +74,12 @@ class TrainedModel:
     """
 
     def __init__(
-        self, vae: VAE, card: ModelCard, *, device: str | torch.device = "cpu", path: Path | None = None
+        self, vae: VAE, card: ModelCard, *, device: str | torch.device = "cpu", folder: ModelFolder | None = None
     ) -> None:
-        self.path = path
-        """The run folder or model folder that it was loaded from, if it was."""
+        self.folder = folder
+        """Where it was loaded from, if it was."""
+        self.stopped = "" if folder is None else folder.stopped(card)
+        """A sentence about the run, if it has not come to its end."""
         self.device = torch.device(device)
         self.vae = vae.to(self.device).eval()
         self.card = card
@@ -76,6 +92,16 @@ class TrainedModel:
     def __repr__(self) -> str:
         network = self.config.network.name
         return f"TrainedModel({network}, {self.latent_dim} latents, {self.height}x{self.width} pixels)"
+
+    @property
+    def path(self) -> Path | None:
+        """The run folder, or the model folder where there is no run; None of a model that was not loaded."""
+        return None if self.folder is None else self.folder.home
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers that training adjusts, of encoder, decoder and likelihood together."""
+        return parameter_count(self.vae)
 
     def posterior(self, images: Images) -> DiagonalGaussian:
         """q(z|x) of each image: mean and logvar as tensors N×latent_dim on the CPU."""
@@ -156,16 +182,16 @@ class TrainedModel:
         if check_prior_name(name) == "standard":
             return StandardPrior(self.latent_dim)
         if name not in self.fitted_priors:
-            if self.path is None:
+            if self.folder is None:
                 raise ModelError(f"prior {name}: not fitted yet; do so with corolla.trained.fitted_priors.fit_prior")
-            self.fitted_priors[name], _ = load_prior(find_model(self.path), name, self.card)
+            self.fitted_priors[name], _ = load_prior(self.folder, name, self.card)
         return self.fitted_priors[name]
 
     def has_prior(self, name: str) -> bool:
         """Whether `prior` finds one by that name, fit for use or not. Raises UsageError if there can be none."""
         if check_prior_name(name) == "standard" or name in self.fitted_priors:
             return True
-        return self.path is not None and prior_file(find_model(self.path), name).is_file()
+        return self.folder is not None and self.folder.file(PRIOR, name).is_file()
 
     def pixels(self, images: Images) -> NDArray[np.uint8] | NDArray[np.float32]:
         """Images as the model sees them: N×height×width×3, uint8, or float32 in [0, 1] where floats came in.
@@ -189,7 +215,7 @@ class TrainedModel:
         return joined
 
     def _picture(self, picture: Picture) -> NDArray[np.uint8]:
-        recipe = RECIPES[self.config.data.recipe]
+        recipe = recipe_named(self.config.data.recipe)
         if isinstance(picture, str | Path):
             at_least_px = recipe.decode_at_least_px(self.height, self.width)
             picture = open_image(picture, at_least_px=at_least_px)

@@ -1,8 +1,7 @@
 """Model folder <-> model: `config.json` and `model.safetensors`, never a pickle.
 
 Loading needs neither Lightning nor the run that trained the model, and is strict: a missing, extra, misshapen or
-non-finite tensor is an error that names it, and so are weights that are not those which `config.json` describes. Priors
-that were fitted to the model's codes lie beside it as `prior-NAME.safetensors`, and say which weights they belong to.
+non-finite tensor is an error that names it, and so are weights that are not those which `config.json` describes.
 """
 
 from __future__ import annotations
@@ -12,24 +11,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar
 
 import torch
+from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from corolla.config import Config, describe_faults
-from corolla.distributions import FITTED_PRIORS, Prior
-from corolla.errors import CorollaError, ModelError, UsageError, command
-from corolla.files import write_atomically
+from corolla.errors import ModelError, UsageError, command
+from corolla.files import write_file
 from corolla.models.vae import VAE, build_model
+from corolla.trained.artefacts import FORMAT, Artefact, Card
+from corolla.trained.run_folder import RunFolder
 
-FORMAT = 1
 CARD_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
-
-Card = TypeVar("Card")
 
 
 @dataclass(frozen=True)
@@ -91,39 +89,105 @@ def pack_model(vae: VAE, card: ModelCard) -> dict[str, bytes]:
     return {WEIGHTS_NAME: weights, CARD_NAME: card.to_json().encode()}
 
 
-def save_model(folder: Path, vae: VAE, card: ModelCard) -> None:
-    """Write a model folder. Each file is replaced at once; a kill between the two is noticed by `load_model`.
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder that holds a model, and what is made for this model: `config.json`, `model.safetensors`, artefacts.
 
-    Whatever else is in the folder stays; what belongs to other weights tells it by the card's `weights_sha256`.
+    Attributes:
+        path: The folder.
+        run: The run folder that it lies in as `model`, if it does.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in pack_model(vae, card).items():
-        write_atomically(folder / name, content)
 
+    path: Path
+    run: RunFolder | None = None
 
-def find_model(path: Path | str) -> Path:
-    """The model folder at a path: itself, or `model` inside a run folder. Raises ModelError if there is none."""
-    path = Path(path)
-    if not path.is_dir():
-        raise ModelError(f"{path}: no such folder; give a run folder or a model folder")
-    for folder in (path, path / "model"):
-        if (folder / CARD_NAME).is_file():
-            return folder
-    if (path / "config.yaml").is_file():
-        raise ModelError(f"{path}: this run has no model yet; finish it with `{command('train', '--resume', path)}`")
-    raise ModelError(f"{path}: holds no model: neither {CARD_NAME} nor model/{CARD_NAME} is there")
+    @classmethod
+    def find(cls, path: Path | str) -> ModelFolder:
+        """The model at a path: a model folder, or a run folder with one inside. Both ways lead to the same value.
 
+        Raises:
+            ModelError: there is none.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise ModelError(f"{path}: no such folder; give a run folder or a model folder", path=path)
+        folder = path if (path / CARD_NAME).is_file() else RunFolder(path).model
+        if not (folder / CARD_NAME).is_file():
+            if RunFolder(path).exists:
+                remedy = f"finish it with `{command('train', '--resume', path)}`"
+                raise ModelError(f"{path}: this run has no model yet", path=path, remedy=remedy)
+            raise ModelError(f"{path}: holds no model: neither {CARD_NAME} nor model/{CARD_NAME} is there", path=path)
+        # `absolute` for the working folder, which has no name
+        run = RunFolder(folder.parent if folder.name else folder.absolute().parent)
+        return cls(folder, run if folder.absolute() == run.model.absolute() and run.exists else None)
 
-def load_card(path: Path | str) -> ModelCard:
-    """What a run or model folder says of its model, without the weights. Raises ModelError."""
-    file = find_model(path) / CARD_NAME
-    return _read_card(_read(file), file)
+    @property
+    def home(self) -> Path:
+        """The folder that people know the model by: the run folder, or the model folder where there is no run."""
+        return self.path if self.run is None else self.run.path
 
+    @property
+    def card(self) -> ModelCard:
+        """What the folder says of its model, without the weights. Raises ModelError."""
+        file = self.path / CARD_NAME
+        return _read_card(_read(file), file)
 
-def load_model(path: Path | str) -> tuple[VAE, ModelCard]:
-    """Model and card from a run or model folder, on the CPU in evaluation mode. Raises ModelError."""
-    folder = find_model(path)
-    return unpack_model({name: _read(folder / name) for name in (CARD_NAME, WEIGHTS_NAME)}, folder)
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """The run's record, oldest first; none where there is no run. Raises ModelError if it is damaged."""
+        return [] if self.run is None else self.run.rows()
+
+    def stopped(self, card: ModelCard) -> str:
+        """Where the run stands if it has not come to its end, in one sentence for all to show; else nothing.
+
+        Args:
+            card: The model's.
+        """
+        reached = None if self.run is None else self.run.unfinished()
+        if self.run is None or reached is None:
+            return ""
+        step, epoch, running = reached
+        steps = total_steps(card, step, epoch)
+        where = f"step {step:,} of {steps:,}" if steps else f"step {step:,}"
+        if running:
+            return f"{self.run.path}: is being trained, at {where} so far"
+        return f"{self.run.path}: stopped at {where}; go on with `{command('train', '--resume', self.run.path)}`"
+
+    def load(self) -> tuple[VAE, ModelCard]:
+        """Model and card, on the CPU in evaluation mode. Raises ModelError."""
+        return unpack_model({name: _read(self.path / name) for name in (CARD_NAME, WEIGHTS_NAME)}, self.path)
+
+    def save(self, vae: VAE, card: ModelCard) -> None:
+        """Write the model. Each file is replaced at once; a kill between the two is noticed by `load`.
+
+        Whatever else is in the folder stays; what belongs to other weights shows it by the card's `weights_sha256`.
+
+        Raises:
+            WriteError: a file cannot be written.
+        """
+        for name, content in pack_model(vae, card).items():
+            write_file(self.path / name, content)
+
+    def file(self, kind: Artefact[Any], name: str = "") -> Path:
+        """Where an artefact lies, whether it is there or not."""
+        return (self.home if kind.in_run else self.path) / kind.file_name.format(name=name)
+
+    def read(self, kind: Artefact[Card], weights_sha256: str, name: str = "") -> tuple[Card, dict[str, NDArray[Any]]]:
+        """The card and the tensors of an artefact.
+
+        Args:
+            kind: Which.
+            weights_sha256: Of the model's weights.
+            name: Which of this kind, where there are several.
+
+        Raises:
+            ModelError: it is not there, or damaged; or (StaleError) it was made with other weights.
+        """
+        file = self.file(kind, name)
+        if not file.is_file():
+            raise ModelError(f"{file}: missing", path=file, remedy=kind.remedy(file, name))
+        card, arrays, _ = kind.read(file, name=name, weights_sha256=weights_sha256)
+        return card, arrays
 
 
 def unpack_model(files: Mapping[str, bytes], folder: Path) -> tuple[VAE, ModelCard]:
@@ -136,12 +200,11 @@ def unpack_model(files: Mapping[str, bytes], folder: Path) -> tuple[VAE, ModelCa
         raise ModelError(f"{file}: damaged or not readable: {error}") from None
     with torch.random.fork_rng(devices=[]):
         vae = build_model(card.config)
-    _check_tensors(tensors, vae.state_dict(), file, "model", CARD_NAME)
+    remedy = "go on with the run by `corolla train --resume`, or bring back both files"
+    check_tensors(file, "model", tensors, vae.state_dict(), remedy)
     if hashlib.sha256(weights).hexdigest() != card.weights_sha256:
-        raise ModelError(
-            f"{file}: not the weights that {CARD_NAME} describes (another SHA-256): the file was exchanged, or saving "
-            "was interrupted; go on with the run by `corolla train --resume`, or bring back both files"
-        )
+        problem = f"{file}: not the weights that {CARD_NAME} describes: one was replaced, or saving was interrupted"
+        raise ModelError(problem, path=file, remedy=remedy)
     vae.load_state_dict(tensors)
     return vae.eval(), card
 
@@ -163,144 +226,42 @@ def _read_card(content: bytes, file: Path) -> ModelCard:
     return ModelCard.from_json(text, where=str(file))
 
 
-@dataclass(frozen=True)
-class PriorCard:
-    """What the file of a fitted prior says of it, apart from its tensors."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    name: str
-    """Which of FITTED_PRIORS."""
-    options: dict[str, Any]
-    """What its constructor takes beside the number of latents."""
-    weights_sha256: str
-    """The card's of the model to whose codes it was fitted."""
-    codes: int
-    """How many codes those were."""
-    images: int
-    """From how many images."""
-    seed: int
-    source: str
-    """Where the images came from."""
-    log_prob_nats: float | None = None
-    """log p(z) of the evaluation images' codes under this prior, averaged."""
-    standard_log_prob_nats: float | None = None
-    """The same under the standard normal."""
+def total_steps(card: ModelCard, step: int, epoch: float) -> int | None:
+    """The steps of a whole run; None where the card does not tell. It had reached `step` at `epoch`."""
+    training, images = card.config.training, card.data.get("training_images")
+    if training.max_steps or not isinstance(images, int):
+        return training.max_steps
+    alone = -(-images // training.batch_size)
+    processes = max(1, round(alone * epoch / step))  # several share the images of an epoch
+    return training.epochs * -(-images // (training.batch_size * processes))
 
 
-_PRIOR_CARD = TypeAdapter(PriorCard)
-
-
-def prior_file(folder: Path, name: str) -> Path:
-    """Where a model folder keeps a fitted prior."""
-    return folder / f"prior-{name}.safetensors"
-
-
-def description(kind: str, card: Any) -> dict[str, str]:
-    """The metadata of a file of tensors: a dataclass that says what they are, under their kind; `read_described`."""
-    return {kind: json.dumps({"format": FORMAT} | asdict(card))}
-
-
-def read_described(
-    file: Path | str,
-    kind: str,
-    adapter: TypeAdapter[Card],
-    *,
-    framework: Literal["pt", "numpy"],
-    again: str,
-    error: type[CorollaError] = ModelError,
-) -> tuple[Card, dict[str, Any], dict[str, str]]:
-    """The card, the tensors by name and all metadata of a safetensors file that was written with a `description`.
+def check_tensors(
+    file: Path,
+    what: str,
+    tensors: Mapping[str, torch.Tensor],
+    expected: Mapping[str, torch.Tensor],
+    remedy: str,
+) -> None:
+    """Raise ModelError, which names the tensor, if one is missing, not expected, of another shape, or not finite.
 
     Args:
-        file: it must be there.
-        kind: what it holds, in a word: the key of its description.
-        adapter: of the card.
-        framework: what the tensors become.
-        again: how to make the file anew, for messages.
-        error: what is raised.
-
-    Raises:
-        CorollaError: of the type `error`: the file is damaged, cannot be read, or holds something else.
+        file: Where they were read.
+        what: What they make up, in a word.
+        tensors: By name.
+        expected: Tensors of the shapes and types that they should have.
+        remedy: What to do about it.
     """
-    try:
-        with safe_open(file, framework) as opened:
-            metadata = opened.metadata() or {}
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as fault:
-        raise error(f"{file}: damaged or not readable: {fault}; {again}") from None
-    try:
-        values = json.loads(metadata.get(kind, ""))
-        if values.pop("format") != FORMAT:
-            raise error(f"{file}: not of format {FORMAT}; {again}")
-        return adapter.validate_python(values), tensors, metadata
-    except ValidationError as fault:
-        raise error(f"{file}: {describe_faults(fault)}; {again}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise error(f"{file}: does not say what {kind} it holds; {again}") from None
-
-
-def save_prior(folder: Path, prior: Prior, card: PriorCard) -> Path:
-    """Write a fitted prior into a model folder, whole or not at all; returns the file.
-
-    Raises:
-        ModelError: it cannot be written.
-    """
-    file = prior_file(folder, card.name)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in prior.tensors().items()}
-    try:
-        write_atomically(file, save(tensors, metadata=description("prior", card)))
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be written: {error.strerror or error}") from None
-    return file
-
-
-def load_prior(folder: Path, name: str, model: ModelCard) -> tuple[Prior, PriorCard]:
-    """A fitted prior of a model folder, bit for bit as it was saved.
-
-    Raises:
-        ModelError: there is none; it is damaged; or it was fitted to other weights than the model has now.
-        UsageError: it needs an extra that is not installed.
-    """
-    file = prior_file(folder, name)
-    fitting = f"`{command('fit-prior', folder, name)}`"
-    again = f"fit it anew with {fitting}"
-    if not file.is_file():
-        raise ModelError(f"{file}: missing; fit this prior with {fitting}")
-    card, tensors, _ = read_described(file, "prior", _PRIOR_CARD, framework="pt", again=again)
-    if card.name != name:
-        raise ModelError(f"{file}: holds the prior {card.name}, not {name}; {again}")
-    if card.weights_sha256 != model.weights_sha256:
-        raise ModelError(f"{file}: fitted to other weights than the model has now; {again}")
-    try:
-        prior = FITTED_PRIORS[name](model.config.network.latent_dim, **card.options)
-    except UsageError as error:
-        raise UsageError(f"{file}: {error}") from None
-    except (TypeError, RuntimeError):
-        raise ModelError(f"{file}: options {card.options} are not those of the prior {name}; {again}") from None
-    _check_tensors(tensors, prior.tensors(), file, "prior", "description")
-    try:
-        prior.restore(tensors)
-    except ValueError as error:
-        raise ModelError(f"{file}: tensor {error}; {again}") from None
-    return prior, card
-
-
-def _check_tensors(
-    found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], file: Path, what: str, described_by: str
-) -> None:
-    for name in sorted(wanted.keys() - found.keys()):
-        raise ModelError(f"{file}: tensor {name} is missing; the weights do not belong to this {described_by}")
-    for name in sorted(found.keys() - wanted.keys()):
-        raise ModelError(
-            f"{file}: tensor {name} is not part of the {what}; the weights belong to another {described_by}"
-        )
-    for name, tensor in found.items():
-        expected = wanted[name]
-        if tensor.shape != expected.shape or tensor.dtype != expected.dtype:
-            raise ModelError(
-                f"{file}: tensor {name} is {tuple(tensor.shape)} {tensor.dtype}, "
-                f"but the {what} needs {tuple(expected.shape)} {expected.dtype}"
+    problems = [f"{name} is missing" for name in sorted(expected.keys() - tensors.keys())]
+    problems += [f"{name} is not part of this {what}" for name in sorted(tensors.keys() - expected.keys())]
+    for name in tensors.keys() & expected.keys():
+        tensor, needed = tensors[name], expected[name]
+        if tensor.shape != needed.shape or tensor.dtype != needed.dtype:
+            problems.append(
+                f"{name} is {tuple(tensor.shape)} {tensor.dtype}, but this {what} needs {tuple(needed.shape)} "
+                f"{needed.dtype}"
             )
-        if not torch.isfinite(tensor).all():
-            raise ModelError(f"{file}: tensor {name} holds values that are not finite; the {what} is damaged")
+        elif not torch.isfinite(tensor).all():
+            problems.append(f"{name} holds values that are not finite")
+    if problems:
+        raise ModelError(f"{file}: tensor {problems[0]}", path=file, remedy=remedy)

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from corolla.config import DataConfig
 from corolla.data import ImageCache, open_cache, open_source, select_rows, spread_rows
-from corolla.data.recipes import RECIPES
+from corolla.data.recipes import recipe_named
 from corolla.errors import DataError, UsageError
-from corolla.progress import Progress
+from corolla.progress import OnProgress
 from corolla.trained import TrainedModel
 
 
-def open_images(data: DataConfig, *, progress: Progress | None = None) -> ImageCache:
+def open_images(data: DataConfig, *, progress: OnProgress | None = None) -> ImageCache:
     """The images of a configuration as pixels, downloaded and decoded if they are not yet.
 
     Raises:
@@ -23,11 +23,11 @@ def open_images(data: DataConfig, *, progress: Progress | None = None) -> ImageC
         DataError: the images cannot be used.
     """
     source = open_source(data.source, mirror=data.mirror, progress=progress)
-    return open_cache(source, RECIPES[data.recipe], *data.size, on_error=data.on_error, progress=progress)
+    return open_cache(source, recipe_named(data.recipe), *data.size, on_error=data.on_error, progress=progress)
 
 
 def own_images(
-    model: TrainedModel, *, source: str | None = None, mirror: str | None = None, progress: Progress | None = None
+    model: TrainedModel, *, source: str | None = None, mirror: str | None = None, progress: OnProgress | None = None
 ) -> ImageCache:
     """A model's own images, or those of another source, by the model's recipe and size.
 
@@ -61,7 +61,7 @@ def own_images(
     return cache
 
 
-def evaluation_images(model: TrainedModel, count: int, *, progress: Progress | None = None) -> NDArray[np.uint8]:
+def evaluation_images(model: TrainedModel, count: int, *, progress: OnProgress | None = None) -> NDArray[np.uint8]:
     """At most `count` images of the split that a model is scored on, spread over it. Raises as `open_images`."""
     cache = open_images(model.config.data, progress=progress)
     return np.asarray(cache.images[spread_rows(select_rows(cache.splits, model.config.data.eval_split), count)])

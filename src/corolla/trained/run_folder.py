@@ -10,10 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import platform
-import shlex
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from corolla.config import Config, read_yaml
 from corolla.errors import ModelError, TrainingError, UsageError, command
-from corolla.files import write_atomically
+from corolla.files import is_empty, write_file, writing
 
 LOCK_NAME = ".lock"
 
@@ -39,6 +38,11 @@ class RunFolder:
     def config_file(self) -> Path:
         """The resolved configuration."""
         return self.path / "config.yaml"
+
+    @property
+    def exists(self) -> bool:
+        """Whether this is a run folder: it holds a configuration."""
+        return self.config_file.is_file()
 
     @property
     def metrics_file(self) -> Path:
@@ -70,21 +74,64 @@ class RunFolder:
         """Hold the run, so that no other process trains in it; a process that is killed lets go of it.
 
         Raises:
-            TrainingError: another process holds it, or the folder cannot be written.
+            TrainingError: another process holds it.
+            WriteError: the folder cannot be written.
         """
         lock = FileLock(self.path / LOCK_NAME)
         try:
-            lock.acquire(timeout=0)
+            with _writing(self.path):
+                lock.acquire(timeout=0)
         except Timeout:
             raise TrainingError(
-                f"{self.path}: another process is training there; wait until it ends, or choose another folder"
+                f"{self.path}: another process is training there",
+                path=self.path,
+                remedy="wait until it ends, or choose another folder ({run})",
+                arguments=("run",),
             ) from None
-        except OSError as error:
-            raise _unwritable(self.path, error) from None
         try:
             yield
         finally:
             lock.release()
+
+    def checkpoint_state(self) -> dict[str, Any] | None:
+        """What the last checkpoint records of training itself, `finished` among it; None before the first one.
+
+        Nothing of the file is kept: a system that forbids to replace a file in use must let training do so.
+
+        Raises:
+            ModelError: the checkpoint is damaged.
+        """
+        path = self.last_checkpoint
+        if not path.is_file():
+            return None
+        from corolla.trained.checkpoints import read_checkpoint  # brings torch, and whoever asks has a model
+
+        checkpoint = read_checkpoint(path, mmap=True)
+        return {**checkpoint["record"], "step": int(checkpoint["step"])}
+
+    def unfinished(self) -> tuple[int, float, bool] | None:
+        """Step and epoch that a run has reached, and whether it goes on now; None of one that has come to its end.
+
+        A record that cannot be read is nobody's concern here: the model is whole all the same.
+        """
+        with suppress(ModelError):
+            rows, state = self.rows(), self.checkpoint_state()
+            if rows and not (state or {}).get("finished", False):
+                step, epoch = int(float(rows[-1]["step"])), float(rows[-1]["epoch"])
+                return max(step, (state or {}).get("step", 0)), epoch, self._is_held()
+        return None
+
+    def _is_held(self) -> bool:
+        lock = self.path / LOCK_NAME
+        try:
+            if lock.exists():
+                with FileLock(lock, timeout=0):
+                    return False
+        except Timeout:
+            return True
+        except OSError:
+            return False  # of a folder that cannot be written, nobody trains in it
+        return False
 
     def config(self) -> Config:
         """The configuration of the run. Raises UsageError if it is not a run folder."""
@@ -95,8 +142,8 @@ class RunFolder:
         return self._settings()[1]
 
     def _settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        if not self.config_file.is_file():
-            raise UsageError(f"{self.path}: not a run folder: it holds no config.yaml")
+        if not self.exists:
+            raise UsageError(f"{self.path}: not a run folder: it holds no config.yaml", path=self.path)
         values = read_yaml(self.config_file)
         facts = values.pop("run", {})
         return values, facts
@@ -104,10 +151,7 @@ class RunFolder:
     def write_config(self, config: Config, facts: Mapping[str, Any]) -> None:
         """Write `config.yaml`; `corolla train --config` takes the file as it is."""
         text = config.to_yaml() + yaml.safe_dump({"run": dict(facts)}, sort_keys=False)
-        try:
-            write_atomically(self.config_file, text.encode())
-        except OSError as error:
-            raise _unwritable(self.path, error) from None
+        write_file(self.config_file, text.encode())
 
     def rows(self) -> list[dict[str, str]]:
         """The rows of `metrics.csv`, oldest first. Raises ModelError if the file is damaged."""
@@ -123,10 +167,10 @@ class RunFolder:
                     if value:
                         float(value)
         except (OSError, ValueError, csv.Error) as error:
-            raise ModelError(
-                f"{self.metrics_file}: damaged: {error}; `{command('train', '--resume', self.path)}` writes it anew if "
-                "the run had not ended; otherwise remove it"
-            ) from None
+            remedy = (
+                f"go on with `{command('train', '--resume', self.path)}` if the run had not ended, or remove the file"
+            )
+            raise ModelError(f"{self.metrics_file}: damaged: {error}", path=self.metrics_file, remedy=remedy) from None
         return rows
 
     def write_rows(self, rows: list[dict[str, Any]]) -> None:
@@ -136,14 +180,14 @@ class RunFolder:
             writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        write_atomically(self.metrics_file, text.getvalue().encode())
+        write_file(self.metrics_file, text.getvalue().encode())
 
 
 def new_run_path(config: Config) -> Path:
     """Make an empty folder for a run under `runs/`, named after the images and the objective, that nobody else has.
 
     Raises:
-        TrainingError: the folder cannot be made.
+        WriteError: the folder cannot be made.
     """
     source = config.data.source.split(":")[0]
     number = 1
@@ -152,30 +196,33 @@ def new_run_path(config: Config) -> Path:
         try:
             path.mkdir(parents=True)  # making it is what claims the name
             return path
-        except FileExistsError as error:
+        except FileExistsError:
             if not path.exists():  # it is `runs` that is there, and no folder
-                raise _unwritable(path, error) from None
+                with _writing(path):
+                    raise
             number += 1
-        except OSError as error:
-            raise _unwritable(path, error) from None
+        except OSError:
+            with _writing(path):
+                raise
 
 
 def check_run(path: Path, *, force: bool = False) -> None:
-    """Raise UsageError unless a run may begin in this folder: it is new or empty, or `force` and a run folder."""
-    try:
+    """Raise UsageError unless a run may begin in this folder: it is new or empty, or `force` and a run folder.
+
+    What a process left that was killed while it made the folder counts as nothing.
+    """
+    run = RunFolder(path)
+    elsewhere = "choose another folder ({run})"
+    with _writing(path):
         if path.exists() and not path.is_dir():
-            raise UsageError(f"{path}: is a file; choose another run folder with --run")
-        if not path.is_dir() or all(entry.name == LOCK_NAME for entry in path.iterdir()):
+            raise UsageError(f"{path}: is a file", path=path, remedy=elsewhere, arguments=("run",))
+        if not path.is_dir() or is_empty(path, but_for=(LOCK_NAME,)):
             return
-    except OSError as error:
-        raise _unwritable(path, error) from None
+    if not run.exists:
+        raise UsageError(f"{path}: exists and is not a run folder", path=path, remedy=elsewhere, arguments=("run",))
     if not force:
-        raise UsageError(
-            f"{path}: exists; choose another folder with --run, go on with "
-            f"--resume {shlex.quote(str(path))}, or replace it with --force"
-        )
-    if not RunFolder(path).config_file.is_file():
-        raise UsageError(f"{path}: exists and is not a run folder; --force replaces run folders only")
+        remedy = f"{elsewhere}, replace it ({{force}}), or go on with `{command('train', '--resume', path)}`"
+        raise UsageError(f"{path}: exists", path=path, remedy=remedy, arguments=("run", "force"))
 
 
 @contextmanager
@@ -184,20 +231,17 @@ def create_run(path: Path, *, force: bool = False) -> Iterator[RunFolder]:
 
     Raises:
         UsageError: the folder exists and is not empty; with `force`, only if it is not a run folder.
-        TrainingError: another process trains in the folder, or it cannot be made or written.
+        TrainingError: another process trains in the folder.
+        WriteError: it cannot be made or written.
     """
     run = RunFolder(path)
     check_run(path, force=force)
-    try:
+    with _writing(path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from None
     with run.held():
         check_run(path, force=force)  # again: another process may have been first
-        try:
+        with _writing(path):
             _clear(run)
-        except OSError as error:
-            raise _unwritable(path, error) from None
         yield run
 
 
@@ -211,8 +255,8 @@ def _clear(run: RunFolder) -> None:
     run.config_file.unlink(missing_ok=True)
 
 
-def _unwritable(path: Path, error: OSError) -> TrainingError:
-    return TrainingError(f"{path}: cannot be written: {error.strerror}; choose another folder with --run")
+def _writing(path: Path) -> AbstractContextManager[None]:
+    return writing(path, "make room, or choose another folder ({run})", ("run",))
 
 
 def versions() -> dict[str, str]:

@@ -9,9 +9,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from corolla.config import Config, ObjectiveConfig
-from corolla.distributions.posterior import ACTIVE_NATS
-from corolla.objectives.weights import TAKES_BETA, WITHOUT_CODE_LENGTH, beta_of
+from corolla.config import Config, Objective
+from corolla.distributions.posterior import ACTIVE_NATS, active_latents
 
 BIT_NATS = math.log(2)
 """One bit: a code with less cannot even tell of which of two kinds an image is, and a latent with more surely can."""
@@ -65,7 +64,7 @@ def advise(
     history = [_numbers(row) for row in rows]
     done = history[-1].get("step") if history else step
     if done is not None and done < EARLY_STEPS:
-        of = "" if config.objective.name in WITHOUT_CODE_LENGTH else " of beta"
+        of = "" if config.objective.auto_encoder else " of beta"
         text = f"Only {done:.0f} steps: too early to say anything{of}. Train for some thousands."
         return (Finding("too early", text, alarm=False),)
     findings = [
@@ -80,12 +79,10 @@ def _numbers(row: Mapping[str, str]) -> dict[str, float]:
     return {name: float(text) for name, text in row.items() if text not in ("", None)}
 
 
-def _warming_up(objective: ObjectiveConfig, done: float | None) -> Iterator[Finding]:
-    for name, steps, applies in (
-        ("warmup_steps", objective.warmup_steps, objective.name not in WITHOUT_CODE_LENGTH),
-        ("capacity_steps", objective.capacity_steps, objective.name == "capacity_vae"),
-    ):
-        if applies and done is not None and done < steps:
+def _warming_up(objective: Objective, done: float | None) -> Iterator[Finding]:
+    for name in objective.warmup_settings:
+        steps = getattr(objective, name)
+        if done is not None and done < steps:
             yield Finding(
                 "still warming up",
                 f"objective.{name} is {steps:,}, and these are {done:,.0f} steps: the code is not yet under its full "
@@ -101,9 +98,9 @@ def _code(
 ) -> Iterator[Finding]:
     """Whether the code says too little, too much, or what was asked for."""
     objective, rate = config.objective, scores.get("kl")
-    if objective.name in WITHOUT_CODE_LENGTH or rate is None or not math.isfinite(rate):
+    if objective.auto_encoder or rate is None or not math.isfinite(rate):
         return
-    if objective.name in ("capacity_vae", "control_vae"):
+    if objective.target is not None:
         yield from _off_target(objective, rate, history[-1].get("beta") if history else None)
     elif rate < BIT_NATS:
         yield Finding(
@@ -113,14 +110,14 @@ def _code(
         )
         return
     smallest, number = min(latent_kl_nats, default=0.0), config.network.latent_dim
-    dead = sum(not kl > ACTIVE_NATS for kl in latent_kl_nats)
-    free = 2 * objective.free_nats if objective.name == "free_bits" else 0.0
+    dead = int((~active_latents(latent_kl_nats)).sum())
+    free = 2 * objective.free_nats_per_latent
     if 0 < dead < number:
         fewer = f"network.latent_dim={number - dead} would do as well"
         yield Finding(
             f"{dead} dead",
             f"{dead} of {number} latents are dead. That is normal and harmless: {fewer}; "
-            f"{_lower(objective)} would put more of them to use.",
+            f"{objective.loosen()} would put more of them to use.",
             alarm=False,
         )
     elif latent_kl_nats and smallest > max(BIT_NATS, free):
@@ -132,31 +129,15 @@ def _code(
         )
 
 
-def _off_target(objective: ObjectiveConfig, rate: float, beta: float | None) -> Iterator[Finding]:
-    controlled = objective.name == "control_vae"
-    target, name = (objective.target_nats, "target_nats") if controlled else (objective.capacity_nats, "capacity_nats")
-    if abs(rate - target) <= max(TARGET_SHARE * target, ACTIVE_NATS):
-        return
-    what = f"The rate is {rate:.1f} nats, but objective.{name} asks for {target:g}"
-    above = rate > target
-    if controlled and beta is not None and (beta >= objective.control_max_beta if above else beta <= 0):
-        remedy = (
-            f"Raise objective.control_max_beta, or ask for more than {target:g} nats."
-            if above
-            else f"The images need no more than that, or longer training: ask for about {rate:.0f} nats."
-        )
-        yield Finding("beta at its bound", f"{what}, and beta is at its bound, {beta:g}. {remedy}")
-    elif controlled:
-        yield Finding(
-            "off target",
-            f"{what}. Train longer, or let the controller act faster: a larger objective.control_integral.",
-        )
-    else:
-        remedy = "a larger objective.gamma" if above else "more latents, or a smaller objective.capacity_nats"
-        yield Finding("off target", f"{what}. Train longer, or try {remedy}.")
+def _off_target(objective: Objective, rate: float, beta: float | None) -> Iterator[Finding]:
+    assert objective.target is not None
+    name, target = objective.target
+    if abs(rate - target) > max(TARGET_SHARE * target, ACTIVE_NATS):
+        kind, remedy = objective.off_target(rate, beta)
+        yield Finding(kind, f"The rate is {rate:.1f} nats, but objective.{name} asks for {target:g}. {remedy}")
 
 
-def _loosen(objective: ObjectiveConfig) -> str:
+def _loosen(objective: Objective) -> str:
     """What to do against a collapse, the likeliest remedy first."""
     target = "name a rate (objective.name=control_vae with objective.target_nats)"
     slowly = (
@@ -164,24 +145,8 @@ def _loosen(objective: ObjectiveConfig) -> str:
         if objective.warmup_steps
         else "a warm-up (objective.warmup_steps, about a third of the steps)"
     )
-    free = "" if objective.name == "free_bits" else "free bits (objective.name=free_bits), or "
-    return f"Try {_lower(objective)}, {slowly}, {free}{target}."
-
-
-def _lower(objective: ObjectiveConfig) -> str:
-    """The change that presses less on the code."""
-    if objective.name in TAKES_BETA:
-        return f"a smaller objective.beta than {objective.beta:g}"
-    filled = objective.filled
-    return {
-        "capacity_vae": "a larger objective.capacity_nats",
-        "control_vae": "a larger objective.target_nats",
-        "free_bits": f"more objective.free_nats than {objective.free_nats:g}",
-        "factor_vae": f"a smaller objective.gamma than {filled.gamma or 0:g}",
-        "dip_vae_i": f"a smaller objective.lambda_offdiagonal than {objective.lambda_offdiagonal:g}",
-        "dip_vae_ii": f"a smaller objective.lambda_offdiagonal than {objective.lambda_offdiagonal:g}",
-        "info_vae": "an objective.alpha nearer to 1",
-    }.get(objective.name, "a beta below 1 (objective.name=beta_vae, objective.beta=0.5)")
+    free = "" if objective.free_nats_per_latent else "free bits (objective.name=free_bits), or "
+    return f"Try {objective.loosen()}, {slowly}, {free}{target}."
 
 
 def _overfitting(config: Config, history: Sequence[Mapping[str, float]]) -> Iterator[Finding]:
@@ -190,13 +155,13 @@ def _overfitting(config: Config, history: Sequence[Mapping[str, float]]) -> Iter
     if not rows:
         return
     best, last = min(rows, key=lambda row: row["loss"]), rows[-1]
-    if config.objective.name in WITHOUT_CODE_LENGTH:
+    if config.objective.auto_encoder:
         fall = best["train_reconstruction"] - last["train_reconstruction"]
         apart = last["reconstruction"] - last["train_reconstruction"]
         far = fall > 0 and last["reconstruction"] - best["reconstruction"] > RISE_SHARE * fall
     else:
         apart = last["reconstruction"] + last["kl"] - last["train_reconstruction"] - last["train_kl"]
-        beta = max(1.0, beta_of(config.objective) or 1.0)
+        beta = max(1.0, config.objective.effective_beta() or 1.0)
         far = last["train_kl"] > BIT_NATS and apart > OVERFIT_SHARE * beta * last["train_kl"]
     if far:
         kept = f" The model that was kept is of step {best['step']:.0f}." if best["step"] < last["step"] else ""
@@ -209,8 +174,9 @@ def _overfitting(config: Config, history: Sequence[Mapping[str, float]]) -> Iter
 
 def _more_pressure(config: Config) -> str:
     changes = []
-    if config.objective.name in TAKES_BETA:
-        changes.append(f"a larger objective.beta than {config.objective.beta:g}")
+    setting = config.objective.beta_setting
+    if setting is not None:
+        changes.append(f"a larger objective.{setting} than {getattr(config.objective, setting):g}")
     changes.append("a larger data.shift_px" if config.data.shift_px else "data.shift_px=4")
     if not config.data.flip:
         changes.append("data.flip=true where left and right do not matter")

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from corolla.data.batches import to_float
 from corolla.distributions import bits_per_dim
-from corolla.distributions.posterior import ACTIVE_NATS
+from corolla.distributions.posterior import active_latents
 from corolla.models.vae import VAE
-from corolla.objectives import Objective
+from corolla.objectives.loss import Loss
 
 BATCH_SIZE = 256
 
@@ -26,9 +26,7 @@ class Evaluation:
     latent_kl_nats: tuple[float, ...]
 
 
-def evaluate(
-    vae: VAE, objective: Objective, images: NDArray[np.uint8], rows: NDArray[np.int64], *, seed: int
-) -> Evaluation:
+def evaluate(vae: VAE, loss: Loss, images: NDArray[np.uint8], rows: NDArray[np.int64], *, seed: int) -> Evaluation:
     """Loss, reconstruction and KL in nats per image, PSNR in dB, bits per dimension, and the number of active latents.
 
     The loss is the objective's at the end of its schedules, so that one during a warm-up compares with later ones. The
@@ -36,7 +34,7 @@ def evaluate(
     reconstruction from the posterior's mean, averaged over images. Bits per dimension are those of reconstruction and
     KL together, where p(x|z) is a probability of 8-bit pixels: an upper bound on -log₂ p(x) per pixel and channel.
     """
-    device = next(vae.parameters()).device
+    device, points = next(vae.parameters()).device, loss.objective.auto_encoder
     vae.eval()
     totals: dict[str, torch.Tensor] = {}
     latent_kl = torch.zeros((), dtype=torch.float64)
@@ -49,10 +47,10 @@ def evaluate(
             x = to_float(batch.to(device))
             q = vae.encode(x)
             noise = torch.randn(q.mean.shape, generator=generator, device=device)
-            z = q.mean + q.stddev * noise if objective.stochastic else q.mean
+            z = q.mean if points else q.mean + q.stddev * noise
             p = vae.decode(z)
-            terms = objective(x, q, z, p, None, len(rows))
-            mean = vae.decode(q.mean).mean if objective.stochastic else p.mean
+            terms = loss(x, q, z, p, None, len(rows))
+            mean = p.mean if points else vae.decode(q.mean).mean
             psnr = -10 * torch.log10(((mean - x) ** 2).flatten(1).mean(1))
             values = {
                 "loss": terms.total,
@@ -64,8 +62,8 @@ def evaluate(
                 totals[name] = totals.get(name, torch.zeros_like(latent_kl)) + value.cpu().double() * len(x)
             latent_kl = latent_kl + q.kl_per_latent().cpu().double().sum(0)
     scores = {name: float(total) / len(rows) for name, total in totals.items()}
-    if p.discrete and objective.stochastic:  # an auto-encoder's terms bound no probability
+    if p.discrete and not points:  # an auto-encoder's terms bound no probability
         scores["bits_per_dim"] = bits_per_dim(scores["reconstruction"] + scores["kl"], x[0].numel())
     kl = (latent_kl / len(rows)).tolist()
-    scores["active_latents"] = float(sum(value > ACTIVE_NATS for value in kl))
+    scores["active_latents"] = float(active_latents(kl).sum())
     return Evaluation(scores, tuple(kl))

@@ -7,36 +7,34 @@ are exchangeable with the scores of new images of the same kind, which is all th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter
-from safetensors.numpy import save
+from pydantic import BeforeValidator, ConfigDict
 from sklearn.covariance import LedoitWolf
 
 from corolla.apps.anomalies.measures import Measures, measure
 from corolla.apps.anomalies.scoring import SCORES, Reference, ScoreName, Scores, mahalanobis, surprise
 from corolla.data import select_rows
-from corolla.distributions import Prior
 from corolla.errors import ModelError, UsageError
-from corolla.files import write_atomically
-from corolla.progress import Progress, steps_of
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel, seeded_generator
+from corolla.trained.artefacts import Artefact
 from corolla.trained.encoding import batch_length
-from corolla.trained.model_folder import description, find_model, read_described
+from corolla.trained.model_folder import check_tensors
 from corolla.trained.own_images import own_images
 
-FILE_NAME = "anomalies.safetensors"
 LEAST_IMAGES = 6
 MOST_REFERENCE = 2048
 MOST_TRAINING = 10_000
 
+_ENDED = ("elbo", "typicality", "reconstruction", "local", "latent", "prior")
+"""Scores in files that Corolla 0.1.0 wrote before they were removed."""
 _LEAST_STDDEV = 0.05  # of log errors: where normal images hardly differ, no pixel counts for more than all others
 
 
@@ -44,11 +42,13 @@ _LEAST_STDDEV = 0.05  # of log errors: where normal images hardly differ, no pix
 class CalibrationCard:
     """What a calibration says of itself, apart from its numbers."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     weights_sha256: str
     """Of the model that it belongs to."""
-    scores: tuple[ScoreName, ...]
+    scores: Annotated[
+        tuple[ScoreName, ...], BeforeValidator(lambda names: [name for name in names if name not in _ENDED])
+    ]
     """Those that were calibrated."""
     reference_images: int
     """Images that say what is normal."""
@@ -56,10 +56,6 @@ class CalibrationCard:
     """Images whose scores are kept."""
     source: str
     """Where the images came from; empty if they were given as an array."""
-    prior: str = ""
-    """The fitted prior whose density is a score, or empty."""
-    prior_sha256: str = ""
-    """Of its tensors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,15 +64,9 @@ class Calibration:
 
     card: CalibrationCard
     reference: Reference
-    normal: dict[ScoreName, NDArray[np.float64]]
-    prior: Prior | None = None
-
-    def score(self, measures: Measures) -> Scores:
-        """The scores that are calibrated; see `Reference.score`."""
-        return self.reference.score(measures, self.prior)
+    normal: Scores
 
 
-_CARD = TypeAdapter(CalibrationCard)
 _ARRAYS = tuple(field.name for field in fields(Reference))
 
 
@@ -84,29 +74,26 @@ def calibrate(
     model: TrainedModel,
     *,
     images: NDArray[np.uint8] | None = None,
-    prior: str | None = None,
     source: str | None = None,
     mirror: str | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Calibration:
     """Find out what is normal to a model, from its training images' codes and the images kept aside for evaluation.
 
     Args:
         model: the calibration is for this model alone.
         images: normal images on which the model was not trained, N×H×W×3 at its size, in place of its own.
-        prior: a prior that is fitted to the model's codes; its density becomes the score `prior`.
         source: where the model's images are now, if they have moved.
         mirror: folder or URL that holds the files of a downloaded source.
         seed: which images tell what is normal, and which are scored.
         progress: called while images are read, encoded and measured.
 
     Raises:
-        UsageError: no such prior, or one that a model without q(z|x) has no use for.
+        UsageError: there are too few images.
         DataError: the model's images are not there, or have changed.
-        ModelError: the prior is not fitted yet, or what the model makes of images is not finite.
+        ModelError: what the model makes of images is not finite.
     """
-    fitted = None if prior is None else model.prior(prior)
     cache = own_images(model, source=source, mirror=mirror, progress=progress)
     data = model.config.data
     training = select_rows(cache.splits, data.train_split)
@@ -123,10 +110,8 @@ def calibrate(
     rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
     count = min(MOST_REFERENCE, len(rows) // 3)
     reference = _reference(model, images, np.sort(rows[:count]), covariance, progress)
-    parts = [
-        reference.score(measures, fitted)
-        for measures in _measured(model, images, np.sort(rows[count:]), "calibrating", progress)
-    ]
+    measured = _measured(model, images, np.sort(rows[count:]), "calibrating", progress)
+    parts = [reference.score(measures) for measures in measured]
     normal = {name: np.sort(np.concatenate([part[name] for part in parts])) for name in SCORES if name in parts[0]}
     card = CalibrationCard(
         weights_sha256=model.card.weights_sha256,
@@ -134,10 +119,8 @@ def calibrate(
         reference_images=count,
         calibration_images=len(rows) - count,
         source=source or data.source,
-        prior=prior or "",
-        prior_sha256="" if fitted is None else _digest(fitted),
     )
-    return Calibration(card, reference, normal, fitted)
+    return Calibration(card, reference, normal)
 
 
 def _reference(
@@ -145,7 +128,7 @@ def _reference(
     images: NDArray[np.uint8],
     rows: NDArray[np.int64],
     codes: LedoitWolf,
-    progress: Progress | None,
+    progress: OnProgress | None,
 ) -> Reference:
     """Two passes: the local score needs the typical errors of all images first, and the maps of all are not held."""
     total = squares = np.zeros((model.height, model.width))
@@ -169,26 +152,33 @@ def _reference(
     precision = LedoitWolf(assume_centered=True).fit((joined - centre) / scale).precision_ / np.outer(scale, scale)
     excess = -np.concatenate(elbos) - np.concatenate(coded)
     parts = [[part.mean(), max(part.std(), 1e-6)] for part in (mahalanobis(joined, centre, precision), excess)]
-    elbo_mean = float(np.concatenate(elbos).mean())
-    return Reference(codes.location_, codes.precision_, mean, stddev, centre, precision, elbo_mean, np.array(parts))
+    return Reference(
+        code_mean=codes.location_,
+        code_precision=codes.precision_,
+        log_error_mean=mean,
+        log_error_stddev=stddev,
+        joint_mean=centre,
+        joint_precision=precision,
+        parts=np.array(parts),
+    )
 
 
 def _codes(
-    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], progress: Progress | None
+    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], progress: OnProgress | None
 ) -> NDArray[np.float64]:
     parts = [model.encode(batch) for batch in _batches(model, images, rows, "encoding images", progress)]
     return np.concatenate(parts).astype(np.float64)
 
 
 def _measured(
-    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str, progress: Progress | None
+    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str, progress: OnProgress | None
 ) -> Iterator[Measures]:
     for batch in _batches(model, images, rows, title, progress):
         yield measure(model, batch)
 
 
 def _batches(
-    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str, progress: Progress | None
+    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str, progress: OnProgress | None
 ) -> Iterator[NDArray[np.uint8]]:
     length = batch_length(model)
     for start in range(0, len(rows), length):
@@ -196,65 +186,58 @@ def _batches(
         yield np.asarray(images[rows[start : start + length]])
 
 
-def _digest(prior: Prior) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(prior.tensors().items()):
-        digest.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 # --- the file ---------------------------------------------------------------------------------------------------------
+
+
+CALIBRATION = Artefact(
+    "calibration",
+    "anomalies.safetensors",
+    CalibrationCard,
+    again=("anomalies", "--recalibrate", "--against", "{folder}"),
+)
 
 
 def calibration_file(model: TrainedModel) -> Path | None:
     """Where a model folder keeps a calibration, whether it is there or not; None of a model without a folder."""
-    return None if model.path is None else find_model(model.path) / FILE_NAME
+    return None if model.folder is None else model.folder.file(CALIBRATION)
 
 
 def save_calibration(model: TrainedModel, calibration: Calibration) -> Path:
     """Write a calibration into the model's folder, in place of an earlier one; whole or not at all. Returns the file.
 
     Raises:
-        ModelError: the model has no folder, or the file cannot be written.
+        ModelError: the model has no folder.
+        WriteError: the file cannot be written.
     """
     file = calibration_file(model)
     if file is None:
         raise ModelError("this model was never saved, so that its calibration has no place; save it first")
-    arrays = {name: np.array(getattr(calibration.reference, name), np.float64, order="C") for name in _ARRAYS}
-    arrays |= {f"normal.{name}": np.ascontiguousarray(values) for name, values in calibration.normal.items()}
-    try:
-        write_atomically(file, save(arrays, metadata=description("calibration", calibration.card)))
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be written: {error.strerror or error}") from None
-    return file
+    arrays = {name: np.array(getattr(calibration.reference, name), np.float64) for name in _ARRAYS}
+    arrays |= {f"normal.{name}": values for name, values in calibration.normal.items()}
+    return CALIBRATION.write(file, calibration.card, arrays)
 
 
 def load_calibration(model: TrainedModel) -> Calibration:
     """The calibration in the model's folder, bit for bit as it was saved.
 
     Raises:
-        ModelError: there is none; it is damaged; or it was made for other weights or another prior than there are now.
+        ModelError: there is none; it is damaged; or (StaleError) it was made with other weights than there are now.
     """
     file = calibration_file(model)
-    if file is None or not file.is_file():
+    if model.folder is None or file is None or not file.is_file():
         raise ModelError(f"{file or 'this model'}: not calibrated yet; do so with corolla.apps.anomalies.calibrate")
-    again = "make it anew with `corolla anomalies --recalibrate`"
-    card, arrays, _ = read_described(file, "calibration", _CARD, framework="numpy", again=again)
-    if card.weights_sha256 != model.card.weights_sha256:
-        raise ModelError(f"{file}: made for other weights than the model has now; {again}")
-    _check_arrays(file, arrays, card, model, again)
-    prior = model.prior(card.prior) if card.prior else None
-    if prior is not None and _digest(prior) != card.prior_sha256:
-        raise ModelError(f"{file}: the prior {card.prior} was fitted anew since then; {again}")
-    known = {name: arrays[name] for name in _ARRAYS if name != "elbo_mean"}
-    reference = Reference(**known, elbo_mean=float(arrays["elbo_mean"]))
-    return Calibration(card, reference, {name: arrays[f"normal.{name}"] for name in card.scores}, prior)
+    card, arrays = model.folder.read(CALIBRATION, model.card.weights_sha256)
+    for name in ("elbo_mean", *(f"normal.{score}" for score in _ENDED)):
+        arrays.pop(name, None)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    check_tensors(file, "calibration", tensors, _expected(card, model), CALIBRATION.remedy(file))
+    reference = Reference(**{name: arrays[name] for name in _ARRAYS})
+    return Calibration(card, reference, {name: arrays[f"normal.{name}"] for name in card.scores})
 
 
-def _check_arrays(
-    file: Path, arrays: dict[str, NDArray[Any]], card: CalibrationCard, model: TrainedModel, again: str
-) -> None:
-    columns = 7 if "elbo" in card.scores else 6
+def _expected(card: CalibrationCard, model: TrainedModel) -> dict[str, torch.Tensor]:
+    """Tensors of the shapes that a calibration has."""
+    columns = 7 if "excess" in card.scores else 6
     latents, size = model.latent_dim, (model.height, model.width)
     shapes: dict[str, tuple[int, ...]] = {
         "code_mean": (latents,),
@@ -263,11 +246,6 @@ def _check_arrays(
         "log_error_stddev": size,
         "joint_mean": (columns,),
         "joint_precision": (columns, columns),
-        "elbo_mean": (),
         "parts": (2, 2),
     } | {f"normal.{name}": (card.calibration_images,) for name in card.scores}
-    for name in sorted(shapes.keys() ^ arrays.keys()):
-        raise ModelError(f"{file}: array {name} is {'missing' if name in shapes else 'not part of it'}; {again}")
-    for name, array in arrays.items():
-        if array.shape != shapes[name] or array.dtype != np.float64 or not np.isfinite(array).all():
-            raise ModelError(f"{file}: array {name} is not {shapes[name]} of finite numbers; {again}")
+    return {name: torch.empty(shape, dtype=torch.float64, device="meta") for name, shape in shapes.items()}

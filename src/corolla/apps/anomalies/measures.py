@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from corolla.errors import ModelError, UsageError
 from corolla.metrics import complexity_nats
-from corolla.objectives import AUTO_ENCODERS
 from corolla.trained import TrainedModel
 
 _DECODES = 64
@@ -81,7 +80,7 @@ def measure(model: TrainedModel, images: NDArray[np.uint8]) -> Measures:
             distortions.append(-p.log_prob(x).double().cpu())
             errors.append(squares.double().mean((1, 2, 3)).cpu())
             maps.append(torch.log(_smoothed(squares)[:, 0] + _ROUNDING).cpu())
-        rate = None if model.config.objective.name in AUTO_ENCODERS else q.kl().double().numpy()
+        rate = None if model.config.objective.auto_encoder else q.kl().double().numpy()
     measures = Measures(
         codes=q.mean.double().numpy(),
         rate_nats=rate,

@@ -8,20 +8,14 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from corolla.apps.anomalies.measures import Measures
-from corolla.distributions import Prior
 from corolla.errors import UsageError
 
-ScoreName: TypeAlias = Literal[
-    "combined", "joint", "excess", "elbo", "typicality", "reconstruction", "local", "latent", "prior"
-]
+ScoreName: TypeAlias = Literal["combined", "joint", "excess"]
 SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
 """All scores, in the order of a table's columns; see `Reference.score` for what each is."""
-
-_WITH_RATE = ("excess", "elbo", "typicality", "prior")
 
 Scores: TypeAlias = dict[ScoreName, NDArray[np.float64]]
 
@@ -35,9 +29,8 @@ class Reference:
         code_precision: The inverse of their covariance, latent_dim×latent_dim.
         log_error_mean: Of each pixel's log error, H×W.
         log_error_stddev: Likewise.
-        joint_mean: Of the columns of measures and the local score, K.
+        joint_mean: Of the columns of measures and the largest surprise, K.
         joint_precision: The inverse of their covariance, K×K.
-        elbo_mean: Of the ELBO in nats.
         parts: Mean and standard deviation of the score `joint`, and of `excess`: 2×2.
     """
 
@@ -47,27 +40,20 @@ class Reference:
     log_error_stddev: NDArray[np.float64]
     joint_mean: NDArray[np.float64]
     joint_precision: NDArray[np.float64]
-    elbo_mean: float
     parts: NDArray[np.float64]
 
     def maps(self, measures: Measures) -> NDArray[np.float32]:
         """The surprise at each pixel: its log error in standard deviations above the normal one's mean, N×H×W."""
         return surprise(measures, self.log_error_mean, self.log_error_stddev)
 
-    def score(self, measures: Measures, prior: Prior | None = None) -> Scores:
+    def score(self, measures: Measures) -> Scores:
         """The scores of images by name, each N; those that a model cannot give are not there.
 
-        - elbo: the negative ELBO, rate + distortion, in nats.
-        - typicality: the distance of the ELBO from its mean over normal images, in nats (Nalisnick et al. 2019, arXiv
-          1906.02994, for one image): two-sided, as smooth images often have a higher likelihood than normal ones.
+        - combined: joint + excess, each in standard deviations of normal images.
+        - joint: the Mahalanobis distance of all measures, the code's distance from the training images' codes and the
+          largest surprise of a pixel, together, from those of normal images: two-sided in each.
         - excess: the negative ELBO less what a simple lossless coder needs, in nats (Serrà et al. 2020, arXiv
           1909.11480, eq. 4): how much more the image costs the model than its complexity explains.
-        - reconstruction: the mean squared error, pixels in [0, 1].
-        - local: the largest surprise of a pixel; see `maps`.
-        - latent: the Mahalanobis distance of the code from the training images' codes.
-        - prior: -log p(z) of the code under a prior that was fitted to the training images' codes, in nats.
-        - joint: the Mahalanobis distance of all measures together from those of normal images: two-sided in each.
-        - combined: joint + excess, each in standard deviations of normal images.
         """
         distances = mahalanobis(measures.codes, self.code_mean, self.code_precision)
         local = self.maps(measures).max((1, 2)).astype(np.float64)
@@ -76,19 +62,12 @@ class Reference:
         if (elbo := measures.elbo_nats) is not None:
             scores["excess"] = -elbo - measures.coded_nats
             scores["combined"] = scores["combined"] + (scores["excess"] - self.parts[1, 0]) / self.parts[1, 1]
-            scores["elbo"] = -elbo
-            scores["typicality"] = np.abs(elbo - self.elbo_mean)
-        scores |= {"reconstruction": measures.error, "local": local, "latent": distances}
-        if prior is not None:
-            with torch.no_grad():
-                scores["prior"] = -prior.log_prob(torch.from_numpy(measures.codes).float()).double().numpy()
         return scores
 
 
 def surprise(measures: Measures, mean: NDArray[np.float64], stddev: NDArray[np.float64]) -> NDArray[np.float32]:
     """Log errors in standard deviations from their mean at each pixel, N×H×W."""
-    maps: NDArray[np.float32] = ((measures.log_errors - mean) / stddev).astype(np.float32)
-    return maps
+    return np.asarray((measures.log_errors - mean) / stddev, np.float32)
 
 
 def mahalanobis(
@@ -96,10 +75,8 @@ def mahalanobis(
 ) -> NDArray[np.float64]:
     """√((x - mean)ᵀ precision (x - mean)) of each row x, N."""
     away = rows - mean
-    distances: NDArray[np.float64] = np.sqrt(
-        np.maximum(np.einsum("ni,ij,nj->n", away, precision, away, optimize=True), 0)
-    )
-    return distances
+    squares = np.einsum("ni,ij,nj->n", away, precision, away, optimize=True)
+    return np.asarray(np.sqrt(np.maximum(squares, 0)))
 
 
 def check_score(name: str, known: Mapping[ScoreName, object] | tuple[ScoreName, ...]) -> ScoreName:
@@ -111,10 +88,8 @@ def check_score(name: str, known: Mapping[ScoreName, object] | tuple[ScoreName, 
     for score in known:
         if name == score:
             return score
-    if name == "prior":
-        raise UsageError("score prior: needs a prior that is fitted to the model's codes; name one, such as gmm")
-    if name in _WITH_RATE:
-        raise UsageError(f"score {name}: an auto-encoder has no ELBO; choose one of {', '.join(known)}")
+    if name == "excess":
+        raise UsageError(f"score excess: an auto-encoder has no ELBO; choose one of {', '.join(known)}")
     raise UsageError(f"score {name}: there is none such; choose one of {', '.join(known)}")
 
 
@@ -129,8 +104,7 @@ def p_values(normal: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArra
         scores: Scores of N images.
     """
     as_large = len(normal) - np.searchsorted(normal, scores, side="left")
-    values: NDArray[np.float64] = (1 + as_large) / (len(normal) + 1)
-    return values
+    return np.asarray((1 + as_large) / (len(normal) + 1))
 
 
 def check_rate(fpr: float, normal: int | None = None) -> None:

@@ -15,8 +15,8 @@ from corolla.apps.anomalies.measures import measure
 from corolla.apps.anomalies.scoring import ScoreName, Scores, check_rate, check_score, p_values
 from corolla.data.listing import Entry, list_images
 from corolla.data.stream import OnError, warn
-from corolla.errors import ModelError
 from corolla.trained import Images, TrainedModel
+from corolla.trained.artefacts import check_weights
 from corolla.trained.encoding import in_threads, read_for
 
 
@@ -112,8 +112,8 @@ def find_anomalies(
 
 
 def _check(model: TrainedModel, calibration: Calibration, score: str, fpr: float) -> ScoreName:
-    if calibration.card.weights_sha256 != model.card.weights_sha256:
-        raise ModelError("the calibration was made for another model; make one for this model with `calibrate`")
+    remedy = "make one for this model with `calibrate`"
+    check_weights("the calibration", calibration.card.weights_sha256, model.card.weights_sha256, remedy)
     name = check_score(score, calibration.card.scores)
     check_rate(fpr, calibration.card.calibration_images)
     return name
@@ -134,6 +134,6 @@ def _scored(
         none: Scores = dict.fromkeys(calibration.card.scores, empty)
         return Anomalies((), pixels, none, empty, empty.astype(bool), maps, faults)
     measures = measure(model, pixels)
-    scores = calibration.score(measures)
+    scores = calibration.reference.score(measures)
     rare = p_values(calibration.normal[name], scores[name])
     return Anomalies(paths, pixels, scores, rare, rare <= fpr, calibration.reference.maps(measures), faults)

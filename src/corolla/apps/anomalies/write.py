@@ -7,9 +7,7 @@ import heapq
 import io
 import re
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -27,7 +25,7 @@ from corolla.data.stream import OnError, none_usable
 from corolla.errors import UsageError
 from corolla.files import check_new_folder, replacing, writing
 from corolla.pictures.grids import Row, grid, save_picture, sheet
-from corolla.progress import Progress, steps_of
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
 
 Maps: TypeAlias = Literal["flagged", "all", "none"]
@@ -63,13 +61,13 @@ def write_anomalies(
     maps: Maps = "flagged",
     on_error: OnError = "skip",
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Written:
     """Write `anomalies.csv`, `anomalies.png` and `maps/` into a new or empty folder.
 
     The table has a row for each image, the least normal first: `path`, the scores by name, `p_value`, `flagged` (1 or
-    0) and `map`, the file with the image beside its map. Memory does not grow with the number of images: rows wait in a
-    temporary file to be sorted.
+    0) and `map`, the file with the image beside its map. Images are held a few at a time, rows until they are sorted:
+    about 150 MB for a million images.
 
     Args:
         model: As for `find_anomalies`, also paths, calibration, score, fpr, on_error and workers.
@@ -86,7 +84,8 @@ def write_anomalies(
 
     Raises:
         UsageError: the folder is not empty, or as `find_anomalies`.
-        DataError: no image can be read, one cannot and on_error is "refuse", or the folder cannot be written to.
+        DataError: no image can be read, or one cannot and on_error is "refuse".
+        WriteError: the folder cannot be written to.
         ModelError: as `find_anomalies`.
     """
     folder = Path(folder)
@@ -117,36 +116,30 @@ def _write(
 ) -> Written:
     most = _Most(count)
     done = flagged = left_out = 0
-    with closing(sqlite3.connect("")) as rows:  # a file without a name, which the system removes
-        rows.execute("CREATE TABLE rows (score REAL, number INTEGER, line BLOB)")
-        for block in blocks:
-            lines = []
-            for index, path in enumerate(block.paths):
-                picture = ""
-                if maps == "all" or (maps == "flagged" and block.flagged[index]):
-                    picture = f"{MAPS_NAME}/{done + index + 1:06d}-{_file_name(path)}.png"
-                    both = np.stack([block.images[index], heat(block.maps[index])])
-                    save_picture(folder / picture, grid(both, columns=2))
-                lines.append((float(block.scores[name][index]), done + index, _line(block, index, picture)))
-            rows.executemany("INSERT INTO rows VALUES (?, ?, ?)", lines)
-            most.add(block, name, done)
-            done += len(block.paths)
-            flagged += int(block.flagged.sum())
-            left_out += len(block.faults)
-            told(done + left_out)
-        if not done:
-            raise none_usable(left_out)
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        header = _csv(["path", *calibration.card.scores, "p_value", "flagged", "map"])
-        ranked = rows.execute("SELECT line FROM rows ORDER BY score DESC, number")
-        with (
-            writing(folder),
-            replacing(folder / TABLE_NAME) as temporary,
-            temporary.open("wb") as file,
-        ):
-            file.write(header)
-            file.writelines(line for (line,) in ranked)
+    lines: list[bytes] = []
+    scores: list[NDArray[np.float64]] = []
+    for block in blocks:
+        for index, path in enumerate(block.paths):
+            picture = ""
+            if maps == "all" or (maps == "flagged" and block.flagged[index]):
+                picture = f"{MAPS_NAME}/{done + index + 1:06d}-{_file_name(path)}.png"
+                both = np.stack([block.images[index], heat(block.maps[index])])
+                save_picture(folder / picture, grid(both, columns=2))
+            lines.append(_line(block, index, picture))
+        scores.append(block.scores[name])
+        most.add(block, name, done)
+        done += len(block.paths)
+        flagged += int(block.flagged.sum())
+        left_out += len(block.faults)
+        told(done + left_out)
+    if not done:
+        raise none_usable(left_out)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    ranked = np.argsort(-np.concatenate(scores), kind="stable")
+    with writing(folder), replacing(folder / TABLE_NAME) as temporary, temporary.open("wb") as file:
+        file.write(_csv(["path", *calibration.card.scores, "p_value", "flagged", "map"]))
+        file.writelines(lines[index] for index in ranked)
     save_picture(folder / SHEET_NAME, most.sheet())
     return Written(done, flagged, left_out)
 
@@ -204,7 +197,7 @@ def _line(block: Anomalies, index: int, picture: str) -> bytes:
 def _csv(cells: list[str]) -> bytes:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue().encode(errors="surrogateescape")
+    return line.getvalue().encode()
 
 
 def _file_name(path: str) -> str:

@@ -6,10 +6,11 @@
     section = length (varint) · bytes
     end     = 0 (1 byte) · images in the file (varint) · checksum (4)
 
-Flags: 1, there is a residual; 2, there are names. The sections are the codes, then the residual and the names where
-there are any. A varint holds seven bits a byte, low ones first, the eighth bit set in all but the last. A checksum is a
-CRC-32 (that of zip and PNG), low byte first, over the file up to itself, earlier checksums left out: so a block that is
-altered, missing, repeated or out of place does not match. It is proof against accidents, not against forgery.
+Flags: 1, there is a residual, in files of earlier versions; 2, there are names. The sections are the codes, then the
+residual and the names where there are any. A varint holds seven bits a byte, low ones first, the eighth bit set in all
+but the last. A checksum is a CRC-32 (that of zip and PNG), low byte first, over the file up to itself, without earlier
+checksums: so a block that is altered, missing, repeated or out of place does not match. It is proof against accidents,
+not against forgery.
 """
 
 from __future__ import annotations

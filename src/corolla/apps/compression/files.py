@@ -1,12 +1,11 @@
 """Images <-> a `.corolla` file, through a trained model.
 
 What is stored of an image is the mean of q(z|x), rounded to a grid as coarse as the posterior is wide, and coded under
-the prior. With a residual the 8-bit pixels come back exactly, at the model's size.
+the prior. Where the decoder runs decides how its last bits round, which moves some values by one level in 255.
 
-Where the decoder runs decides how its last bits round. Without a residual that moves some values by one level in 255.
-With one, every bit matters: there the model's pictures are computed on the CPU in double precision, whose errors, about
-1e-13, all but never tip a rounded level; their checksum is in the file, and a machine on which they differ all the same
-refuses to go on.
+Earlier versions could write lossless files, with a residual from which the 8-bit pixels come back exactly. For these
+the model's pictures are computed on the CPU in double precision, whose errors, about 1e-13, all but never tip a rounded
+level; their checksum is in the file, and a machine on which they differ all the same refuses to go on.
 """
 
 from __future__ import annotations
@@ -29,14 +28,13 @@ from PIL import Image
 from corolla.apps.compression.coder import decode_points, encode_points, stream_coders
 from corolla.apps.compression.container import FINGERPRINT_BYTES, LARGEST_BLOCK, Header, Reader, Writer
 from corolla.apps.compression.grid import PER_OCTAVE, Grid, grid_of, reference_exponents
-from corolla.apps.compression.residual import decode_residual, encode_residual
+from corolla.apps.compression.residual import decode_residual
 from corolla.data.listing import count_images, list_images
-from corolla.data.recipes import RECIPES
+from corolla.data.recipes import recipe_named
 from corolla.data.stream import OnError, none_usable, read_images, refuse, warn
-from corolla.errors import CorollaError, DataError, ModelError, UsageError
-from corolla.files import replacing
-from corolla.objectives.weights import WITHOUT_CODE_LENGTH
-from corolla.progress import Progress, steps_of
+from corolla.errors import DataError, ModelError, UsageError
+from corolla.files import replacing, writing
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, Picture, TrainedModel
 from corolla.trained.model_folder import ModelCard
 
@@ -76,10 +74,9 @@ def compress(
     output: Path | str | BinaryIO,
     *,
     step: float = 1.0,
-    lossless: bool = False,
     names: bool = False,
     on_error: OnError = "refuse",
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Compressed:
     """Write images to a `.corolla` file; block by block, so that memory does not grow with their number.
 
@@ -90,35 +87,30 @@ def compress(
         output: the file, which is there whole or not at all, or an open binary file.
         step: the grid's step in units of the posterior's standard deviation, rounded to a power of 2^(1/8): finer
             costs more bytes, coarser loses detail.
-        lossless: add what turns the model's pictures into the images, to the last bit of their 8-bit pixels.
         names: keep the files' names without their suffixes, cut to 200 bytes, with _ for what not every system can
             have in a name; images that are not files get an empty one.
         on_error: what to do with an image that cannot be read: leave it out with a warning, or stop.
-        progress: called with the number of images done after each block; paths are counted first.
+        progress: called with the number of images done after each block; paths in a list are counted first.
 
     Raises:
         UsageError: there are no images, an array is not that of images, the step cannot be, or the extra is missing.
         DataError: an image cannot be read.
         ModelError: the model cannot compress: it has no prior, no record of its KL, or was never saved.
-        CorollaError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
-    stream_coders()
+    stream_coders()  # refuses a missing extra before anything is read or written
     total = None
     if progress is not None and isinstance(images, list):
         total = count_images(image for image in images if isinstance(image, str | Path))
     told = steps_of(progress, "compressing", total)
-    header = Header(fingerprint(model.card), scale_of(step), lossless, names)
+    header = Header(fingerprint(model.card), scale_of(step), named=names)
     if not isinstance(output, str | Path):
         return _write(model, images, output, header, on_error, told)
     output = Path(output)
-    try:
+    with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         with replacing(output) as temporary, temporary.open("wb") as file:
             return _write(model, images, file, header, on_error, told)
-    except BrokenPipeError:
-        raise  # whoever read the progress has gone
-    except OSError as error:
-        raise CorollaError(f"{output}: cannot be written: {error.strerror}; choose another place") from error
 
 
 def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[Block]:
@@ -130,7 +122,7 @@ def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[B
         ModelError: another model is needed.
         UsageError: the extra is missing.
     """
-    stream_coders()
+    stream_coders()  # refuses a missing extra before anything is read or written
     with ExitStack() as stack:
         if isinstance(source, str | Path):
             name = str(source)
@@ -158,15 +150,6 @@ def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[B
             yield block
 
 
-def read_header(path: Path | str) -> Header:
-    """What a file says of itself before its images. Raises DataError if it is not of this kind, or damaged."""
-    try:
-        with Path(path).open("rb") as file:
-            return Reader(file, str(path)).header
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def fingerprint(card: ModelCard) -> bytes:
     """Eight bytes of a SHA-256 over what a file needs of its model: the weights, and the steps of its latents.
 
@@ -174,7 +157,7 @@ def fingerprint(card: ModelCard) -> bytes:
         ModelError: the model cannot compress; the message says why.
     """
     objective = card.config.objective.name
-    if objective in WITHOUT_CODE_LENGTH:
+    if card.config.objective.auto_encoder:
         raise ModelError(
             f"a model of the objective {objective} has no prior to code under; train a VAE for compression"
         )
@@ -203,10 +186,8 @@ def exact_pictures(model: TrainedModel) -> Callable[[NDArray[np.float32]], NDArr
     def draw(codes: NDArray[np.float32]) -> NDArray[np.uint8]:
         with torch.inference_mode():
             mean = likelihood(decoder(torch.from_numpy(codes).double())).mean
-            levels: NDArray[np.uint8] = (
-                (mean * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-            )
-        return levels
+            levels = (mean * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return np.asarray(levels)
 
     return draw
 
@@ -224,7 +205,6 @@ def _write(
     told: Callable[[int], None],
 ) -> Compressed:
     grid = _grid(model, header)
-    draw = exact_pictures(model) if header.lossless else None
     writer = Writer(file, header)
     skipped: list[str] = []
     for pixels, names in _blocks(model, images, on_error, skipped):
@@ -233,9 +213,6 @@ def _write(
             raise ModelError("the model's codes of these images are not finite; its weights are damaged")
         points = grid.quantise(codes)
         sections = [_check(points) + encode_points(points, grid)]
-        if draw is not None:
-            pictures = draw(grid.codes(points))
-            sections.append(_picture_check(pictures) + encode_residual(pixels, pictures))
         if header.named:
             sections.append(zlib.compress("\0".join(names).encode(), 9))
         writer.write(len(pixels), sections)
@@ -263,7 +240,7 @@ def _named_pixels(
     model: TrainedModel, images: Images | Iterable[OneImage], on_error: OnError, skipped: list[str], size: int
 ) -> Iterator[tuple[NDArray[np.uint8], str]]:
     """Each image with its name; paths that follow one another are read ahead together."""
-    recipe = RECIPES[model.config.data.recipe]
+    recipe = recipe_named(model.config.data.recipe)
     for are_paths, run in groupby(_one_by_one(images), lambda image: isinstance(image, str | Path)):
         if are_paths:
             entries = list_images(image for image in run if isinstance(image, str | Path))
@@ -317,7 +294,7 @@ def _read_block(
     images = draw(codes)
     if header.lossless:
         check, content = sections[1][:_CRC_BYTES], sections[1][_CRC_BYTES:]
-        if check != _picture_check(images):
+        if check != zlib.crc32(images.tobytes()).to_bytes(_CRC_BYTES, "little"):
             raise DataError(
                 "this machine computes other pictures from its codes than the one that wrote it, so that its exact "
                 "pixels cannot be restored here; decompress it there"
@@ -340,7 +317,3 @@ def _read_names(section: bytes, count: int) -> tuple[str, ...]:
 def _check(points: NDArray[np.int32]) -> bytes:
     """Two bytes by which a decoder whose tables are others than the encoder's is found out."""
     return zlib.crc32(points.astype("<i4").tobytes()).to_bytes(4, "little")[:_CHECK_BYTES]
-
-
-def _picture_check(pictures: NDArray[np.uint8]) -> bytes:
-    return zlib.crc32(pictures.tobytes()).to_bytes(_CRC_BYTES, "little")

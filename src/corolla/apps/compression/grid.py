@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from corolla.distributions.posterior import ACTIVE_NATS
+from corolla.distributions.posterior import active_latents
 
 PER_OCTAVE = 8
 """Steps are powers of 2^(1/8)."""
@@ -88,8 +88,8 @@ def reference_exponents(kl_nats: Sequence[float]) -> tuple[int | None, ...]:
     # The smallest and largest first: a product with an absurd KL could not be made an integer.
     limits = (FINEST - 4 * PER_OCTAVE * PER_OCTAVE, 0)
     return tuple(
-        round(min(max(-PER_OCTAVE * _OCTAVES_PER_NAT * kl, limits[0]), limits[1])) if kl >= ACTIVE_NATS else None
-        for kl in kl_nats
+        round(min(max(-PER_OCTAVE * _OCTAVES_PER_NAT * kl, limits[0]), limits[1])) if active else None
+        for kl, active in zip(kl_nats, active_latents(kl_nats), strict=True)
     )
 
 
@@ -131,8 +131,7 @@ def _mass_between_0_and(x: NDArray[np.float64]) -> NDArray[np.float64]:
     for odd in range(3, 401, 2):  # at x = 8 the terms fall from the 32nd on; the last of these is below 1e-80
         term = term * square / odd
         total = total + term
-    mass: NDArray[np.float64] = total * _ONE_BY_ROOT_2PI * _exp_minus(0.5 * square)
-    return mass
+    return np.asarray(total * _ONE_BY_ROOT_2PI * _exp_minus(0.5 * square))
 
 
 def _exp_minus(y: NDArray[np.float64]) -> NDArray[np.float64]:

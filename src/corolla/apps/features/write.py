@@ -25,11 +25,11 @@ import numpy as np
 from corolla.apps.features.cluster import check_ray, encoded_by_ray
 from corolla.apps.features.files import check_features_name, join
 from corolla.data.listing import Entry, count_images, list_images
-from corolla.data.recipes import RECIPES
+from corolla.data.recipes import recipe_named
 from corolla.data.stream import OnError, none_usable, refuse, warn
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.files import locked, replacing, writing
-from corolla.progress import Progress, steps_of
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
 from corolla.trained.encoding import Block, Engine, encoded
 
@@ -58,7 +58,7 @@ def write_features(
     on_error: OnError = "skip",
     workers: int | None = None,
     engine: Engine = "threads",
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Written:
     """Write the codes of images to a `.parquet` (extra `features`) or `.npz` file, in the order of the listing.
 
@@ -79,7 +79,8 @@ def write_features(
     Raises:
         UsageError: The name's ending is none of the two, an extra is missing, there is no such engine, workers is below
             1 or given for Ray, or no images given.
-        DataError: An image cannot be read and on_error is "refuse", or none can be; or the file cannot be written.
+        DataError: An image cannot be read and on_error is "refuse", or none can be.
+        WriteError: The file cannot be written.
         ModelError: The model was never saved, or its codes are not finite.
     """
     output = Path(output)
@@ -190,7 +191,7 @@ class _Work:
 
     def _digest(self, entries: list[Entry]) -> str:
         model = self.model
-        recipe = RECIPES[model.config.data.recipe].digest
+        recipe = recipe_named(model.config.data.recipe).digest
         wanted = [_FORMAT, model.card.weights_sha256, recipe, model.height, model.width, self.variance]
         digest = hashlib.sha256(json.dumps(wanted).encode())
         for entry in entries:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from corolla.apps.restoration.latents import Decoder, LogPrior, standard_log_prior
-from corolla.objectives import AUTO_ENCODERS
 from corolla.trained import Images, TrainedModel
 
 
@@ -22,8 +21,7 @@ def observed_pixels(model: TrainedModel, images: Images) -> NDArray[np.uint8]:
 
 def eight_bit(images: NDArray[Any]) -> NDArray[np.uint8]:
     """Pixels on the [0, 1] scale, rounded and cut off, as uint8."""
-    pixels: NDArray[np.uint8] = np.rint(images * 255).clip(0, 255).astype(np.uint8)
-    return pixels
+    return np.asarray(np.rint(images * 255).clip(0, 255).astype(np.uint8))
 
 
 def to_tensor(images: NDArray[np.float64]) -> Tensor:
@@ -44,7 +42,7 @@ def decoded_means(model: TrainedModel, z: Tensor) -> NDArray[np.float64]:
 
 def latent_log_prior(model: TrainedModel, name: str = "standard") -> LogPrior:
     """The log-density of a model's latents, for `map_latents`; without a prior, of an auto-encoder, 0."""
-    if model.config.objective.name in AUTO_ENCODERS and name == "standard":
+    if model.config.objective.auto_encoder and name == "standard":
         return lambda z: torch.zeros(len(z))
     if name == "standard":
         return standard_log_prior

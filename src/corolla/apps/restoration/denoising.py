@@ -10,24 +10,18 @@ from numpy.typing import NDArray
 
 from corolla.apps.restoration.decoding import (
     decoded_means,
-    decoder,
     eight_bit,
-    latent_log_prior,
     observed_pixels,
-    to_tensor,
 )
-from corolla.apps.restoration.latents import STEPS, LogPrior, map_latents
 from corolla.apps.restoration.membrane import membrane
 from corolla.apps.restoration.noise import Noise, check_noises, impulses, jpeg_sigma, unclipped
 from corolla.apps.restoration.residuals import ResidualPrior, residual_prior
-from corolla.objectives import AUTO_ENCODERS
-from corolla.progress import Progress, steps_of
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
 BATCH_SIZE = 32
 DRAWS = 4
 SMALLEST_SIGMA = 0.5 / 255
-_SMALLEST_VARIANCE = 1e-4
 _HELD_OUT = 0.1
 
 
@@ -38,7 +32,6 @@ class Denoised:
     Attributes:
         observed: the noisy images at the model's size, uint8 N×H×W×3.
         images: the clean ones, uint8 N×H×W×3.
-        decoded: what the model alone makes of them, uint8 N×H×W×3.
         sigma: the standard deviation of the noise that was given or estimated, in levels of 255, N; not a number for
             salt and pepper.
         stddev: of each channel of each pixel, the standard deviation of the error to be expected, in levels of 255,
@@ -47,7 +40,6 @@ class Denoised:
 
     observed: NDArray[np.uint8]
     images: NDArray[np.uint8]
-    decoded: NDArray[np.uint8]
     sigma: NDArray[np.float64]
     stddev: NDArray[np.float32] | None = None
 
@@ -57,41 +49,36 @@ def denoise(
     images: Images,
     noise: Noise | str = "gaussian",
     *,
-    prior: str = "standard",
     residuals: ResidualPrior | None = None,
     trust: bool = False,
     seed: int = 0,
-    steps: int = STEPS,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Denoised:
     """Take noise off images.
 
-    The latents of largest posterior density under the noise give the model's picture of what is there. What is left is
-    noise and what the model cannot draw; the residual prior tells them apart. Gaussian noise is expected to have been
-    cut off at black and white, as in 8-bit files. JPEG's error is taken for Gaussian noise of its own strength. Under
-    salt and pepper, pixels that were hit are filled with the model's picture, joined to their neighbours without a
-    seam, and others stay as they are.
+    The mean of q(z|x) of the noisy image gives the model's picture of what is there. What is left is noise and what the
+    model cannot draw; the residual prior tells them apart. Gaussian noise is expected to have been cut off at black and
+    white, as in 8-bit files. JPEG's error is taken for Gaussian noise of its own strength. Under salt and pepper,
+    pixels that were hit are filled with the model's picture, joined to their neighbours without a seam, and others stay
+    as they are.
 
     Args:
-        model: of any objective. An auto-encoder has no prior; there the likelihood decides alone.
+        model: of any objective.
         images: noisy, as `TrainedModel` takes images; those of another size are fitted by the model's recipe first.
         noise: a kind with its level, as `parse_noise` reads it; Gaussian noise without a level is estimated for each
             image, and salt and pepper needs none.
-        prior: of the latents: standard, or one that was fitted to the model's codes.
         residuals: of the model; by default the one in its folder, fitted on first use to its own training images.
         trust: work out `stddev` too: from the residual's posterior and a few draws of the latents; under salt and
             pepper, where a pixel was filled, the error that the same filling makes at pixels which are known, else 0.
         seed: fixes what is drawn for `stddev`.
-        steps: of the search for latents.
         progress: called with the images that are done.
 
     Raises:
         UsageError: the noise is not known, or JPEG's quality is missing; no image, or arrays that are none.
         DataError: a file is not a readable image; or the model's own images are needed and are not there.
-        ModelError: the prior is not fitted yet.
+        ModelError: the residual prior in the model's folder is damaged, or cannot be written there.
     """
     noise, _ = check_noises(noise, None)
-    log_prior = latent_log_prior(model, prior)
     observed = observed_pixels(model, images)
     if residuals is None and noise.kind != "salt_pepper":
         residuals, _ = residual_prior(model)
@@ -100,21 +87,20 @@ def denoise(
     for start in range(0, len(observed), BATCH_SIZE):
         batch = observed[start : start + BATCH_SIZE]
         if residuals is None or noise.kind == "salt_pepper":
-            parts.append(_without_impulses(model, batch, log_prior, trust, steps, generator))
+            parts.append(_without_impulses(model, batch, trust, generator))
         else:
-            parts.append(_without_noise(model, batch, noise, residuals, log_prior, trust, steps, generator))
+            parts.append(_without_noise(model, batch, noise, residuals, trust, generator))
         steps_of(progress, "denoising", len(observed))(start + len(batch))
-    clean, decoded, sigma, stddev = (np.concatenate(part) for part in zip(*parts, strict=True))
+    clean, sigma, stddev = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Denoised(
         observed,
         eight_bit(clean),
-        eight_bit(decoded),
         255 * sigma,
         (255 * stddev).astype(np.float32) if trust else None,
     )
 
 
-_Part = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+_Part = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 def _without_noise(
@@ -122,28 +108,16 @@ def _without_noise(
     observed: NDArray[np.uint8],
     noise: Noise,
     residuals: ResidualPrior,
-    log_prior: LogPrior,
     trust: bool,
-    steps: int,
     generator: torch.Generator,
 ) -> _Part:
-    """Clean images, the model's, σ and standard deviations of a batch, on the [0, 1] pixel scale."""
+    """Clean images, σ and standard deviations of a batch, on the [0, 1] pixel scale."""
     y = observed / 255.0
     q = model.posterior(observed)
-    first = decoded_means(model, q.mean)
-    sigma = np.array([_sigma(noise, image, y[index] - first[index], residuals) for index, image in enumerate(observed)])
-    # What the model cannot draw stands beside the noise: its variance is what the noise does not explain.
-    unexplained = ((y - first) ** 2).mean((1, 2, 3)) - sigma**2
-    precision = 1 / (sigma**2 + np.maximum(unexplained, _SMALLEST_VARIANCE))
-    z = map_latents(
-        decoder(model),
-        to_tensor(y),
-        torch.tensor(precision, dtype=torch.float32).reshape(-1, 1, 1, 1),
-        q.mean,
-        log_prior=log_prior,
-        steps=steps,
+    decoded = decoded_means(model, q.mean)
+    sigma = np.array(
+        [_sigma(noise, image, y[index] - decoded[index], residuals) for index, image in enumerate(observed)]
     )
-    decoded = decoded_means(model, z)
 
     def restored(
         means: NDArray[np.float64], index: int, variance: bool
@@ -158,13 +132,13 @@ def _without_noise(
     stddev = np.zeros((len(y), 0))
     if trust:
         variance = np.stack([square for _, square in found])
-        if model.config.objective.name not in AUTO_ENCODERS:
+        if not model.config.objective.auto_encoder:
             for _ in range(DRAWS):
-                drawn = decoded_means(model, z + q.stddev * torch.randn(z.shape, generator=generator))
+                drawn = decoded_means(model, q.mean + q.stddev * torch.randn(q.mean.shape, generator=generator))
                 others = np.stack([restored(drawn, index, False)[0] for index in range(len(y))])
                 variance += (others - clean) ** 2 / DRAWS
         stddev = np.sqrt(variance)
-    return clean, decoded, sigma, stddev
+    return clean, sigma, stddev
 
 
 def _sigma(noise: Noise, image: NDArray[np.uint8], residual: NDArray[np.float64], residuals: ResidualPrior) -> float:
@@ -175,29 +149,13 @@ def _sigma(noise: Noise, image: NDArray[np.uint8], residual: NDArray[np.float64]
 
 
 def _without_impulses(
-    model: TrainedModel,
-    observed: NDArray[np.uint8],
-    log_prior: LogPrior,
-    trust: bool,
-    steps: int,
-    generator: torch.Generator,
+    model: TrainedModel, observed: NDArray[np.uint8], trust: bool, generator: torch.Generator
 ) -> _Part:
     """As `_without_noise`, where pixels are either untouched or lost."""
     y = observed / 255.0
     known = ~np.stack([impulses(image) for image in observed])
     filled = np.stack([membrane(image, mask) for image, mask in zip(y, known, strict=True)])
-    start = model.posterior(filled.astype(np.float32)).mean
-    unexplained = ((filled - decoded_means(model, start)) ** 2).mean((1, 2, 3))
-    precision = known[:, None] / np.maximum(unexplained, _SMALLEST_VARIANCE).reshape(-1, 1, 1, 1)
-    z = map_latents(
-        decoder(model),
-        to_tensor(y),
-        torch.tensor(precision, dtype=torch.float32),
-        start,
-        log_prior=log_prior,
-        steps=steps,
-    )
-    decoded = decoded_means(model, z)
+    decoded = decoded_means(model, model.posterior(filled.astype(np.float32)).mean)
     clean = np.stack([d + membrane(image - d, mask) for image, d, mask in zip(y, decoded, known, strict=True)])
     clean = np.where(known[..., None], y, clean)
     stddev = np.zeros((len(y), 0))
@@ -208,4 +166,4 @@ def _without_impulses(
             again = d + membrane(image - d, known[index] & ~held_out[index])
             error = (again - image)[held_out[index]]
             stddev[index][~known[index]] = np.sqrt((error**2).mean()) if error.size else 0.0
-    return clean, decoded, np.full(len(y), np.nan), stddev
+    return clean, np.full(len(y), np.nan), stddev

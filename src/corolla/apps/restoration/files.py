@@ -18,14 +18,14 @@ from corolla.apps.restoration.noise import Noise, check_noises, corrupt
 from corolla.apps.restoration.residuals import residual_prior
 from corolla.data.folder import OUTPUT_MARK
 from corolla.data.listing import Entry, count_images, list_images, open_entry
-from corolla.data.recipes import RECIPES
+from corolla.data.recipes import recipe_named
 from corolla.data.stream import OnError, none_usable, read_images, refuse, warn
 from corolla.errors import DataError, UsageError
-from corolla.files import check_new_folder
+from corolla.files import check_new_folder, write_file
 from corolla.metrics import psnr, ssim
 from corolla.metrics.images import SSIM_WINDOW_PX
-from corolla.pictures.grids import save_npz, save_picture, write_file
-from corolla.progress import Progress, steps_of
+from corolla.pictures.grids import save_npz, save_picture
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import LARGEST_SEED, TrainedModel, seeded_generator
 
 WHITE_STDDEV = 64
@@ -69,24 +69,22 @@ def denoise_files(
     noise: Noise | str | None = None,
     *,
     corruption: Noise | str | None = None,
-    prior: str = "standard",
     trust: bool = False,
     seed: int = 0,
     source: str | None = None,
     mirror: str | None = None,
     on_error: OnError = "skip",
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> DenoisedFiles:
     """Take noise off any number of images; memory does not grow with it.
 
     Args:
-        model: As for `denoise`, also prior.
+        model: What to restore with.
         paths: As `corolla.data.listing.list_images` takes them.
         output: A new or empty folder.
         noise: As for `denoise`; by default that of the corruption, else Gaussian noise of unknown strength.
         corruption: Noise to put on first. An image's depends on the seed and the name of its result alone. The noisy
             images are kept in the folder `noisy`.
-        prior: Of the latents.
         trust: Write NAME-trust.png, black where a pixel is certain and white from 64 levels on, and NAME-trust.npz
             with the standard deviations in levels, too.
         seed: Fixes the noise and what is drawn for trust.
@@ -98,7 +96,7 @@ def denoise_files(
     Raises:
         UsageError: The folder is not empty, no image was given, or as `denoise`.
         DataError: No image can be read, or one cannot and on_error is "refuse"; or as `denoise`.
-        ModelError, CorollaError: As `denoise`, or a file cannot be written.
+        ModelError, WriteError: As `denoise`, or a file cannot be written.
     """
     kind, damage = check_noises(noise, corruption)
     check_new_folder(output)
@@ -113,7 +111,7 @@ def denoise_files(
     done = left_out = 0
     batches = read_images(
         _once(list_images(paths)),
-        RECIPES[model.config.data.recipe],
+        recipe_named(model.config.data.recipe),
         model.height,
         model.width,
         on_error="refuse" if total == 1 else on_error,
@@ -130,7 +128,7 @@ def denoise_files(
             each = zip(batch.pixels, seeds, strict=True)
             noisy = np.concatenate([corrupt(one[None], damage, seed=own) for one, own in each])
         drawn = (seed + number) % (LARGEST_SEED + 1)
-        result = denoise(model, noisy, kind, prior=prior, residuals=residuals, trust=trust, seed=drawn)
+        result = denoise(model, noisy, kind, residuals=residuals, trust=trust, seed=drawn)
         for index, name in enumerate(called):
             _write(output, name, result, index, damage is not None)
         if damage is not None:
@@ -158,7 +156,7 @@ def inpaint_files(
     prior: str = "standard",
     seed: int = 0,
     on_error: OnError = "skip",
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> InpaintedFiles:
     """Fill gaps in any number of images.
 
@@ -177,7 +175,7 @@ def inpaint_files(
     Raises:
         UsageError: The folder is not empty, no image was given, or as `inpaint`.
         DataError: No image can be used, or one cannot and on_error is "refuse".
-        CorollaError: A file cannot be written.
+        WriteError: A file cannot be written.
     """
     check_new_folder(output)
     check_completions(model, completions)
@@ -201,7 +199,7 @@ def inpaint_files(
                     seed=(seed + number) % (LARGEST_SEED + 1),
                 )
             except (DataError, UsageError) as error:
-                raise type(error)(error, path=entry.name) from None
+                raise type(error)(f"{entry.name}: {error}", path=entry.name) from None
         except (DataError, UsageError) as error:
             # What is wrong with all images alike is wrong with the only one, too.
             if total == 1:

@@ -23,8 +23,7 @@ from corolla.apps.restoration.membrane import membrane
 from corolla.distributions import check_prior_name, sample_prior
 from corolla.distributions.gaussians import GaussianPrior
 from corolla.errors import UsageError
-from corolla.objectives import AUTO_ENCODERS
-from corolla.progress import Progress, steps_of
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
 Method = Literal["optimise", "gibbs"]
@@ -72,7 +71,7 @@ def inpaint(
     prior: str = "standard",
     seed: int = 0,
     together: float = VALUES_THAT_GO_TOGETHER,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Inpainted:
     """Fill gaps.
 
@@ -126,7 +125,7 @@ def check_completions(model: TrainedModel, completions: int) -> None:
     """Raise UsageError if a model cannot give so many completions of an image."""
     if not 1 <= completions <= MOST_COMPLETIONS:
         raise UsageError(f"{completions} completions: give 1 to {MOST_COMPLETIONS}")
-    if completions > 1 and model.config.objective.name in AUTO_ENCODERS:
+    if completions > 1 and model.config.objective.auto_encoder:
         raise UsageError(
             f"{completions} completions: an auto-encoder ({model.config.objective.name}) has no posterior to draw them "
             "from; ask for one, or take a VAE"
@@ -209,7 +208,7 @@ def _by_gibbs(
     generator: torch.Generator,
 ) -> Tensor:
     """Latents K×latent_dim: where chains end."""
-    draws = model.config.objective.name not in AUTO_ENCODERS
+    draws = not model.config.objective.auto_encoder
     fills = np.repeat(_filled(image, known)[None], completions, axis=0)
     for _ in range(SWEEPS):
         q = model.posterior(fills.astype(np.float32))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
 from corolla.data.images import open_image
-from corolla.data.recipes import RECIPES
+from corolla.data.recipes import recipe_named
 from corolla.errors import DataError, UsageError
 from corolla.trained import TrainedModel
 
@@ -150,7 +150,7 @@ def fitted_mask(model: TrainedModel, mask: Mask) -> Mask:
 
     # Not on black: bicubic weights below 0 would be cut off there, and what they carry not be seen.
     picture = Image.fromarray(np.where(mask, 255, _GROUND).astype(np.uint8)).convert("RGB")
-    for step in RECIPES[model.config.data.recipe].steps:
+    for step in recipe_named(model.config.data.recipe).steps:
         if step.operation in _GEOMETRY:
             picture = step(picture, model.height, model.width)
     return np.asarray(binary_dilation(np.asarray(picture)[..., 0] != _GROUND, np.ones((3, 3))))

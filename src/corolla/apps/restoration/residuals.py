@@ -12,25 +12,22 @@ and the scales are weighted by how well they explain the patch. Overlapping patc
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from corolla.data import select_rows
-from corolla.errors import ModelError
-from corolla.files import write_atomically
-from corolla.progress import Progress
+from corolla.errors import ModelError, StaleError
+from corolla.progress import OnProgress
 from corolla.trained import TrainedModel
-from corolla.trained.model_folder import find_model
+from corolla.trained.artefacts import Artefact
 from corolla.trained.own_images import own_images
 
 PATCH_PX = 6
 SCALES = 2.0 ** np.arange(-6, 5)
-FILE_NAME = "residuals.safetensors"
 MOST_IMAGES = 1000
 MOST_PATCHES = 60_000
 
@@ -80,11 +77,6 @@ class ResidualPrior:
         overlaid = [_overlaid(part.reshape(patches.shape), y.shape) for part in (mean, square)]
         return overlaid[0], np.maximum(overlaid[1], 0)
 
-    def log_evidence(self, y: Array, sigma: float) -> float:
-        """The log-density of the patches of a noisy residual H×W×3, averaged over patches, up to a constant."""
-        patches = _patches(y)
-        return self._evidence(patches.reshape(-1, patches.shape[-1]) @ self.directions, sigma)
-
     def estimate_sigma(self, y: Array) -> float:
         """The noise's standard deviation that explains a residual H×W×3 best, from half a level to 128 levels."""
         from scipy.optimize import minimize_scalar
@@ -100,6 +92,7 @@ class ResidualPrior:
         return float(np.exp(found.x))
 
     def _evidence(self, seen: Array, sigma: float) -> float:
+        """The log-density of the patches of a noisy residual, averaged over patches, up to a constant."""
         return float(np.logaddexp.reduce(self._log_joint(seen, sigma, centred=False), axis=1).mean())
 
     def _log_joint(self, seen: Array, sigma: float, *, centred: bool = True) -> Array:
@@ -107,6 +100,17 @@ class ResidualPrior:
         total = SCALES[:, None] * self.variances + sigma**2
         value = -0.5 * ((seen**2) @ (1 / total).T + np.log(total).sum(1)) + np.log(self.weights)
         return np.asarray(value - value.max(1, keepdims=True) if centred else value)
+
+
+@dataclass(frozen=True)
+class ResidualCard:
+    """What the file of a residual prior says of it."""
+
+    weights_sha256: str
+    """Of the model that it belongs to."""
+
+
+RESIDUALS = Artefact("residual prior", "residuals.safetensors", ResidualCard, plain=True)
 
 
 def fit_residual_prior(residuals: Array, *, seed: int = 0) -> ResidualPrior:
@@ -145,7 +149,7 @@ def residual_prior(
     source: str | None = None,
     mirror: str | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> tuple[ResidualPrior, Path | None]:
     """A model's residual prior: the one that lies in its folder, or one that is fitted and put there.
 
@@ -163,40 +167,32 @@ def residual_prior(
 
     Raises:
         DataError: the images are not there, or have changed.
-        ModelError: the file is damaged, or cannot be written.
+        ModelError: the file is damaged.
+        WriteError: it cannot be written.
     """
-    file = None if model.path is None else find_model(model.path) / FILE_NAME
+    file = None if model.folder is None else model.folder.file(RESIDUALS)
     if file is not None and file.is_file():
-        found = _load(file, model.card.weights_sha256)
-        if found is not None:
-            return found, None
+        with suppress(StaleError):  # as after more training
+            return _load(file, model.card.weights_sha256), None
     cache = own_images(model, source=source, mirror=mirror, progress=progress)
     rows = select_rows(cache.splits, model.config.data.train_split)
     chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST_IMAGES])
     images = np.asarray(cache.images[chosen])
     prior = fit_residual_prior((images / 255.0) - model.reconstruct(images) / 255.0, seed=seed)
     if file is not None:
-        content = save(vars(prior), metadata={"weights_sha256": model.card.weights_sha256})
-        try:
-            write_atomically(file, content)
-        except OSError as error:
-            raise ModelError(f"{file}: cannot be written: {error.strerror or error}") from None
+        RESIDUALS.write(file, ResidualCard(model.card.weights_sha256), vars(prior))
     return prior, file
 
 
-def _load(file: Path, weights_sha256: str) -> ResidualPrior | None:
-    """What was saved; None if it belongs to other weights, as after more training."""
-    try:
-        with safe_open(file, "np") as opened:
-            if (opened.metadata() or {}).get("weights_sha256") != weights_sha256:
-                return None
-            prior = ResidualPrior(*(opened.get_tensor(name) for name in ("directions", "variances", "weights")))
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{file}: damaged or not readable: {error}; delete it, and it will be made anew") from None
+def _load(file: Path, weights_sha256: str) -> ResidualPrior:
+    _, arrays, _ = RESIDUALS.read(file, weights_sha256=weights_sha256)
     size = 3 * PATCH_PX**2
-    shapes = prior.directions.shape, prior.variances.shape, prior.weights.shape
-    if shapes != ((size, size), (size,), SCALES.shape) or not (prior.variances.min() > 0 and prior.weights.min() > 0):
-        raise ModelError(f"{file}: holds no residual prior; delete it, and it will be made anew")
+    shapes = {"directions": (size, size), "variances": (size,), "weights": SCALES.shape}
+    if {name: array.shape for name, array in arrays.items()} != shapes:
+        raise ModelError(f"{file}: holds no residual prior", path=file, remedy=RESIDUALS.remedy(file))
+    prior = ResidualPrior(**arrays)
+    if not (prior.variances.min() > 0 and prior.weights.min() > 0):
+        raise ModelError(f"{file}: holds no residual prior", path=file, remedy=RESIDUALS.remedy(file))
     return prior
 
 

@@ -1,0 +1,86 @@
+"""A mapping with a `name` -> one of the registered classes with its settings, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from corolla.config.kinds import Choice
+from corolla.config.registry import find, registered
+from corolla.errors import UsageError, suggestion
+
+DEFAULTS: Mapping[str, str] = {"network": "resnet", "likelihood": "bernoulli", "objective": "beta_vae"}
+"""What is chosen where a configuration names nothing."""
+
+
+def choose(kind: str, value: Any) -> Any:
+    """The choice that a mapping describes; one that is made already stays as it is.
+
+    Raises:
+        PydanticCustomError: There is no such name, or a setting is wrong; `describe_faults` says which.
+    """
+    if isinstance(value, Choice) or not isinstance(value, Mapping):
+        return value
+    name = value.get("name", DEFAULTS[kind])
+    try:
+        cls = find(kind, name) if isinstance(name, str) else None
+    except UsageError as error:
+        raise PydanticCustomError("unknown_choice", "{reason}", {"reason": str(error)}) from None
+    if cls is None:
+        raise PydanticCustomError("unknown_choice", "{reason}", {"reason": f"name = {name!r}: give a name"})
+    try:
+        return cls.model_validate(dict(value) | {"name": name})
+    except ValidationError as error:
+        reasons = [_unknown(kind, cls, fault) or _describe(fault, kind) for fault in error.errors()]
+        raise PydanticCustomError("wrong_choice", "{reason}", {"reason": "; ".join(reasons)}) from None
+
+
+def changed(choice: Choice, name: str) -> dict[str, Any]:
+    """The settings of another choice of the same kind: what both have stays where it is not the first one's default.
+
+    Raises:
+        UsageError: There is no such name.
+    """
+    cls = find(choice.kind, name)
+    kept = {
+        key: value
+        for key, value in choice.dump().items()
+        if key != "name"
+        and key in cls.model_fields
+        and key not in cls.idle
+        and getattr(choice, key) != type(choice).model_fields[key].default
+    }
+    return {"name": name} | kept
+
+
+def describe_faults(error: ValidationError) -> str:
+    """Each wrong key and value in a few words, on one line."""
+    return "; ".join(_describe(fault) for fault in error.errors())
+
+
+def _describe(fault: Any, above: str = "") -> str:
+    where = ".".join([above] * bool(above) + [str(part) for part in fault["loc"]])
+    if fault["type"] == "wrong_choice":
+        return str(fault["msg"])
+    if fault["type"] == "unknown_choice":
+        return f"{where}.name: {fault['msg']}"
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: unknown key"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error" and not isinstance(fault["input"], str | int | float | list | tuple):
+        return f"{where}: {message}" if where else message  # settings that do not go together
+    return f"{where or 'value'} = {fault['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _unknown(kind: str, cls: type[Choice], fault: Any) -> str | None:
+    """What to say of a setting that a choice does not have: what it has, and which others have it."""
+    if fault["type"] != "extra_forbidden":
+        return None
+    setting, name = str(fault["loc"][0]), cls.model_fields["name"].default
+    others = [other for other, candidate in registered(kind).items() if setting in candidate.model_fields]
+    own = [field for field in cls.model_fields if field != "name" and field not in cls.idle]
+    elsewhere = f"; it is one of {', '.join(others)}" if others else ""
+    return f"{kind}.{setting}: {name} has no such setting{suggestion(setting, own)}{elsewhere}; it has {', '.join(own)}"

@@ -1,0 +1,168 @@
+"""A training run as a value: one frozen tree that the command line, YAML files and Python code all build.
+
+Unknown keys are errors; every field says its unit and range; `Config.from_yaml` and `Config.to_yaml` are inverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, PlainSerializer, ValidationError, model_validator
+from pydantic.functional_validators import BeforeValidator
+
+from corolla.config.choosing import changed, choose, describe_faults
+from corolla.config.earlier import upgraded
+from corolla.config.kinds import Likelihood, Network, Objective
+from corolla.config.settings import DataConfig, Settings, TrainingConfig
+from corolla.errors import UsageError, suggestion
+
+_KINDS = ("network", "likelihood", "objective")
+_OPEN = tuple((kind,) for kind in _KINDS)
+
+
+def _chosen(kind: str) -> tuple[Any, ...]:
+    """An open union: a mapping with a `name` becomes the class of that name; `Config` shows all its settings."""
+    return BeforeValidator(lambda value: choose(kind, value)), PlainSerializer(lambda value: value.dump())
+
+
+class Config(Settings):
+    """A whole run. The same value gives the same weights, bit for bit, on the same machine."""
+
+    seed: int = Field(42, ge=0, lt=2**32, description="fixes everything random")
+    data: DataConfig = DataConfig()
+    network: Annotated[Network, *_chosen("network")] = Field(default_factory=lambda: choose("network", {}))
+    likelihood: Annotated[Likelihood, *_chosen("likelihood")] = Field(default_factory=lambda: choose("likelihood", {}))
+    objective: Annotated[Objective, *_chosen("objective")] = Field(default_factory=lambda: choose("objective", {}))
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Config:
+        objective, training = self.objective, self.training
+        if training.batch_size < objective.least_batch:
+            raise ValueError(
+                f"{objective.name} compares the images of a batch; set training.batch_size to "
+                f"{objective.least_batch} or more"
+            )
+        if training.patience is not None and not objective.stationary:
+            raise ValueError(
+                f"the losses of {objective.name} cannot be compared over time, as what it learns beside the model "
+                "changes; leave training.patience out (null)"
+            )
+        return self
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, where: str = "configuration") -> Config:
+        """Build and check a configuration. Raises UsageError that names each wrong key and value."""
+        return cls._checked(upgraded(values), where)
+
+    @classmethod
+    def _checked(cls, values: Any, where: str) -> Config:
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            setting = ".".join(map(str, error.errors()[0]["loc"])) or None
+            raise UsageError(f"{where}: {describe_faults(error)}", setting=setting) from None
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Config:
+        """Read a YAML file. Raises UsageError if it cannot be read or holds a wrong value."""
+        values = read_yaml(path)
+        values.pop("run", None)  # a run folder records there where its numbers came from
+        return cls.from_dict(values, where=str(path))
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Any], *, where: str = "configuration") -> Config:
+        """The inverse of `flat`; what is missing has its default. Raises UsageError as `from_dict`."""
+        tree: dict[str, Any] = {}
+        for dotted, value in values.items():
+            *parents, leaf = dotted.split(".")
+            branch = tree
+            for parent in parents:
+                branch = branch.setdefault(parent, {})
+            branch[leaf] = value
+        return cls.from_dict(tree, where=where)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its dotted name, as YAML would have its value; `updated` takes these names."""
+        return _flat(self.model_dump(mode="json"))
+
+    def differences(self) -> dict[str, Any]:
+        """The settings that are not at their defaults, by their dotted names."""
+        alike = Config(**{kind: type(getattr(self, kind))() for kind in _KINDS})
+        defaults = alike.flat() | Config().flat()
+        return {name: value for name, value in self.flat().items() if value != defaults[name]}
+
+    def normalised_beta(self, beta: float | None) -> float | None:
+        """β·latent_dim / (pixel values), so that sizes can be compared (Higgins et al. 2017, sec. 4.2)."""
+        height, width = self.data.size
+        return None if beta is None else beta * self.network.latent_dim / (3 * height * width)
+
+    def to_yaml(self) -> str:
+        """The whole tree, defaults included."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def updated(self, changes: Mapping[str, Any]) -> Config:
+        """A copy with dotted fields replaced, e.g. {"objective.beta": 2}. Raises UsageError on a wrong key or value."""
+        tree = self.model_dump(mode="json")
+        touched = {dotted.partition(".")[0] for dotted in changes}
+        for kind in _KINDS:
+            name = changes.get(f"{kind}.name")
+            if isinstance(name, str) and name != tree[kind]["name"]:
+                tree[kind] = changed(getattr(self, kind), name)
+        known = _flat(tree)
+        for dotted, value in changes.items():
+            *parents, leaf = dotted.split(".")
+            branch: Any = tree
+            for parent in parents:
+                branch = branch.get(parent) if isinstance(branch, dict) else None
+            # A setting that a choice does not have is refused where it is checked, with those that it has.
+            if not isinstance(branch, dict) or not (leaf in branch or tuple(parents) in _OPEN):
+                raise UsageError(
+                    f"{dotted}: no such setting{suggestion(dotted, known)}; `corolla settings` lists them",
+                    setting=dotted,
+                )
+            branch[leaf] = value
+        for kind in _KINDS:
+            if kind not in touched:
+                tree[kind] = getattr(self, kind)
+        return Config._checked(tree, "configuration")
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return flat
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a YAML mapping. Raises UsageError that names the file and the line where it is wrong."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: should hold settings such as `seed: 42`, but holds {type(values).__name__}")
+    return values
+
+
+def preset_names() -> list[str]:
+    """The presets that ship with the package."""
+    folder = resources.files("corolla") / "presets"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def preset(name: str) -> Config:
+    """A shipped preset by name. Raises UsageError that lists the names there are."""
+    if name not in preset_names():
+        raise UsageError(
+            f"{name}: no such preset{suggestion(name, preset_names())}; there are {', '.join(preset_names())}"
+        )
+    text = (resources.files("corolla") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    return Config.from_dict(yaml.safe_load(text), where=f"preset {name}")

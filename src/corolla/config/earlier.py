@@ -1,0 +1,66 @@
+"""Configurations that earlier versions wrote, brought to the shape of this one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from corolla.config.choosing import DEFAULTS
+from corolla.config.registry import find
+from corolla.errors import UsageError
+
+RETIRED = ("training.report",)
+"""Settings that files may still hold; they decide nothing now."""
+
+# Before, all objectives shared one table of settings, and all networks and likelihoods likewise. Whole configurations
+# therefore hold settings of every variant: those of others were never read, and null stood for the default.
+_OBJECTIVE = """
+    name beta warmup_steps cycle_steps capacity_nats capacity_steps free_nats target_nats control_proportional
+    control_integral control_max_beta alpha gamma tc_estimator discriminator_width discriminator_layers
+    discriminator_learning_rate lambda_offdiagonal lambda_diagonal lambda_mmd kernel noise mask mask_patch_px
+    perceptual
+"""
+_SHARED: Mapping[str, frozenset[str]] = {
+    "objective": frozenset(_OBJECTIVE.split()),
+    "network": frozenset(("name", "latent_dim", "width", "stages", "blocks", "patch", "dropout")),
+    "likelihood": frozenset(("name", "sigma")),
+}
+
+
+def upgraded(values: Any) -> Any:
+    """A configuration's values without what only earlier versions had; what is not a mapping stays as it is."""
+    if not isinstance(values, Mapping):
+        return values
+    tree = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    for name in RETIRED:
+        section, _, setting = name.partition(".")
+        if isinstance(tree.get(section), dict):
+            tree[section].pop(setting, None)
+    for kind, shared in _SHARED.items():
+        branch = tree.get(kind)
+        if isinstance(branch, dict) and shared <= branch.keys():
+            tree[kind] = _own(kind, branch)
+    return tree
+
+
+def _own(kind: str, branch: dict[str, Any]) -> dict[str, Any]:
+    """The settings that the chosen class has, of a branch that holds those of every variant."""
+    try:
+        cls = find(kind, branch.get("name", DEFAULTS[kind]))
+    except UsageError:
+        return branch  # said where the configuration is checked
+    if kind == "likelihood":  # a scale that nothing reads was an error then, too
+        return {key: value for key, value in branch.items() if value is not None}
+    unread = {"perceptual_after"} if not branch.get("perceptual") else set()
+    unread |= {"mask_patch_px"} if not branch.get("mask") else set()
+    return {
+        key: value
+        for key, value in branch.items()
+        if key == "name"
+        or (key in cls.model_fields and key not in cls.idle and key not in unread and not _open(cls, key, value))
+        or (key not in cls.model_fields and key not in _SHARED[kind] and key not in unread)
+    }
+
+
+def _open(cls: Any, key: str, value: Any) -> bool:
+    return value is None and cls.model_fields[key].default is not None

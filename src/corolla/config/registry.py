@@ -1,0 +1,176 @@
+"""Open tables: everything that can be named in a configuration is a class, registered under its name.
+
+Corolla's own classes, those of an entry point `corolla.plugins`, and those of a module or file that a user names are
+registered in the same way, with `register`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from corolla.errors import UsageError, suggestion
+
+PLUGINS_VARIABLE = "COROLLA_PLUGINS"
+"""Modules or files to load, separated as in PATH; child processes inherit it."""
+
+HOMES: Mapping[str, str] = {
+    "objective": "corolla.objectives",
+    "network": "corolla.models.networks",
+    "likelihood": "corolla.models.likelihoods",
+    "prior": "corolla.models.priors",
+    "source": "corolla.data.sources",
+    "recipe": "corolla.data.recipes",
+    "score": "corolla.evaluation.kinds",
+}
+"""The module that registers Corolla's own classes of each kind."""
+
+_TABLES: dict[str, dict[str, Any]] = {kind: {} for kind in HOMES}
+_FILES: dict[tuple[str, str], str] = {}
+_loaded: set[str] = set()
+
+Registered = TypeVar("Registered")
+
+
+def register(entry: Registered) -> Registered:
+    """Add a class or value to the table of its kind, under its name; use as a decorator of classes.
+
+    Args:
+        entry: A class derived from `corolla.Objective`, `Network`, `Likelihood`, `Prior` or `Source`, or a value of the
+            classes `Recipe` and `Score`.
+
+    Raises:
+        UsageError: It has no name or kind, or another one has that name.
+    """
+    frame = inspect.currentframe()
+    file = frame.f_back.f_code.co_filename if frame is not None and frame.f_back is not None else "?"
+    kind, name = getattr(entry, "kind", ""), name_of(entry)
+    if kind not in _TABLES or not name:
+        raise UsageError(
+            f"{file}: {entry!r} cannot be registered; derive it from one of corolla's classes ({', '.join(_TABLES)}), "
+            "and give it a name"
+        )
+    before = _FILES.setdefault((kind, name), file)
+    if before != file:
+        raise UsageError(f"{kind} {name!r} is registered twice: in {before} and in {file}; rename one")
+    _TABLES[kind][name] = entry
+    return entry
+
+
+def name_of(entry: Any) -> str:
+    """The name that something has in a configuration; empty if it has none."""
+    field = getattr(entry, "model_fields", {}).get("name") if isinstance(entry, type) else None
+    name = getattr(entry, "name", "") if field is None else field.default
+    return name if isinstance(name, str) else ""
+
+
+def find(kind: str, name: str) -> Any:
+    """The class of a kind that has a name. Raises UsageError that lists the names there are."""
+    _load("corolla", HOMES[kind])
+    if name not in _TABLES[kind]:
+        load_plugins()
+    if name not in _TABLES[kind]:
+        names = list(_TABLES[kind])
+        raise UsageError(f"no such {kind} as {name!r}{suggestion(name, names)}; there are {', '.join(names)}")
+    return _TABLES[kind][name]
+
+
+def registered(kind: str) -> dict[str, Any]:
+    """All classes of a kind, by name: Corolla's own first, in their order, then those of plugins."""
+    _load("corolla", HOMES[kind])
+    load_plugins()
+    return dict(_TABLES[kind])
+
+
+def plugin_of(cls: type) -> str | None:
+    """The module or file that a class came from, as `load_plugin` takes it; None for one of Corolla's own."""
+    module = cls.__module__
+    if module == "corolla" or module.startswith("corolla."):
+        return None
+    return getattr(sys.modules.get(module), "__corolla_plugin__", module)
+
+
+def load_plugins() -> None:
+    """Load the entry points `corolla.plugins` of installed packages, and what the environment variable names.
+
+    Raises:
+        UsageError: One is missing or broken; the message names it.
+    """
+    for point in entry_points(group="corolla.plugins"):
+        _load(f"entry point {point.name}", point.value.partition(":")[0])
+    for name in filter(None, os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)):
+        load_plugin(name)
+
+
+def load_plugin(name: str) -> None:
+    """Import a module, or a Python file, so that the classes in it are registered; at most once.
+
+    Raises:
+        UsageError: It is missing or broken; the message names it, and the line.
+    """
+    if name.endswith(".py"):
+        path = Path(name).absolute()
+        if not path.is_file():
+            raise UsageError(f"plugin {name}: no such file; give a module's name, or the path of a Python file")
+        _load("plugin", str(path))
+    else:
+        _load("plugin", name)
+
+
+def _load(what: str, name: str) -> None:
+    if name in _loaded:
+        return
+    try:
+        if name.endswith(".py"):
+            _import_file(Path(name))
+        else:
+            importlib.import_module(name)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever somebody else's code raises
+        if what == "corolla":
+            raise
+        raise UsageError(f"{what} {name}: cannot be loaded: {_reason(error)}") from error
+    _loaded.add(name)
+
+
+def _import_file(path: Path) -> ModuleType:
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    module_name = f"corolla_plugin_{path.stem}_{digest}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    module.__dict__["__corolla_plugin__"] = str(path)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[module_name]
+        raise
+    return module
+
+
+def _reason(error: Exception) -> str:
+    frames = list(_frames(error))
+    line = f", line {frames[-1][1]} of {frames[-1][0]}" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{line}"
+
+
+def _frames(error: BaseException) -> Iterator[tuple[str, int]]:
+    """File and line of the plugin's own frames, without those of the import system and of this file."""
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if "importlib" not in file and file != __file__:
+            yield file, trace.tb_lineno
+        trace = trace.tb_next

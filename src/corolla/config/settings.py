@@ -1,0 +1,74 @@
+"""Settings: frozen values whose every field says its unit and range, and the sections that all runs share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Frozen, and strict: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+def _parse_size(value: Any) -> Any:
+    """Read 64, "64", "48x64" or [48, 64] as (height, width)."""
+    if isinstance(value, str):
+        parts = value.lower().split("x")
+        if not all(part.strip().isdigit() for part in parts):
+            raise ValueError(f"{value!r} is not a size; write 64, or 48x64 for height x width")
+        value = [int(part) for part in parts]
+        if len(value) == 1:
+            value = value * 2
+    if isinstance(value, int):
+        value = (value, value)
+    return value
+
+
+Side = Annotated[int, Field(ge=8, le=4096)]
+Size = Annotated[tuple[Side, Side], BeforeValidator(_parse_size)]
+
+
+class DataConfig(Settings):
+    """Which images, and how they become pixels."""
+
+    source: str = Field("florets", description="where the images come from; `corolla settings source` lists the kinds")
+    mirror: str | None = Field(None, description="folder or URL that holds the files of a downloaded source")
+    recipe: str = Field("fit", description="named list of steps from image to pixels: fit, crop, enhance or your own")
+    size: Size = Field((64, 64), description="height and width of the model's images, in pixels")
+    train_split: str = Field("train", description="splits to train on, joined by +")
+    eval_split: str = Field("val", description="splits to evaluate on, joined by +")
+    flip: bool = Field(True, description="mirror half of the training images left to right")
+    shift_px: int = Field(4, ge=0, le=64, description="largest random shift of a training image, in pixels")
+    on_error: Literal["skip", "refuse"] = Field("skip", description="what to do with an unreadable image")
+
+
+class TrainingConfig(Settings):
+    """How the optimiser runs, and what is written as it goes."""
+
+    epochs: int = Field(200, ge=1, description="passes over the training images")
+    max_steps: int | None = Field(None, ge=1, description="optimiser steps; overrides epochs")
+    batch_size: int = Field(32, ge=1, description="images in a step, on each device")
+    optimizer: Literal["adam", "adamw"] = Field("adamw", description="Adam, or Adam with decoupled weight decay")
+    learning_rate: float = Field(1e-3, gt=0.0, description="of the optimiser, at its peak")
+    weight_decay: float = Field(0.05, ge=0.0, description="of weight matrices; biases and norms have none")
+    warmup_steps: int = Field(50, ge=0, description="steps over which the learning rate grows from zero")
+    schedule: Literal["constant", "cosine"] = Field("cosine", description="of the learning rate")
+    decay_start: float = Field(0.3, ge=0.0, le=1.0, description="cosine: share of the steps before the decay begins")
+    clip_norm: float | None = Field(None, gt=0.0, description="largest gradient norm")
+    ema_decay: float | None = Field(0.998, gt=0.0, lt=1.0, description="decay of the weights' moving average")
+    evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; default: one epoch")
+    patience: int | None = Field(None, ge=1, description="evaluations without improvement before stopping early")
+    checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; default: at evaluations")
+    samples_every: int | None = Field(
+        None, ge=1, description="evaluations between sample pictures; default: ten in all"
+    )
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        "auto", description="of the arithmetic; auto: bf16-mixed where the hardware has matrix units, else 32-true"
+    )
+    accelerator: str = Field("auto", description="kind of device: auto, cpu, gpu or mps")
+    devices: int | str = Field("auto", description="how many of them, or auto")
+    num_nodes: int = Field(1, ge=1, description="how many machines")
+    threads: int | None = Field(None, ge=1, description="CPU threads; default: all cores")

@@ -1,0 +1,289 @@
+"""What each score is: its group, its label and unit, which way is better, and one plain sentence on what it means.
+
+The key of a score is its name, with `_FEATURES` where it is measured in features of images, and `/VARIANT` where there
+are several of one kind: `psnr_db`, `kid_lite0/gmm`, `probe_accuracy/pixels`. What training measures goes by the columns
+of `metrics.csv`: TRAINING_SCORES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Group = Literal["images", "generation", "latent space", "disentanglement"]
+GROUPS: tuple[Group, ...] = ("images", "generation", "latent space", "disentanglement")
+
+
+@dataclass(frozen=True)
+class ScoreKind:
+    """One kind of score.
+
+    Attributes:
+        group: what it is about.
+        label: for tables.
+        better: which way is better; empty where neither is.
+        digits: after the decimal point, in tables.
+        text: what it means, in one sentence.
+        unit: as shown behind a value.
+        scale: what a value is multiplied with to be shown.
+        featured: whether the key names the features it is measured in.
+    """
+
+    group: Group
+    label: str
+    better: Literal["higher", "lower", ""]
+    digits: int
+    text: str
+    unit: str = ""
+    scale: float = 1.0
+    featured: bool = False
+
+
+KINDS: Mapping[str, ScoreKind] = {
+    "psnr_db": ScoreKind(
+        "images",
+        "PSNR",
+        "higher",
+        2,
+        "How close reconstructions are pixel by pixel; 6 dB more is half the error.",
+        "dB",
+    ),
+    "ssim": ScoreKind("images", "SSIM", "higher", 3, "How much local structure reconstructions keep; 1 is all of it."),
+    "perceptual": ScoreKind(
+        "images",
+        "perceptual distance",
+        "lower",
+        3,
+        "How far reconstructions are from the images in features that were trained to tell objects apart; 0 to 12.",
+        featured=True,
+    ),
+    "distortion_nats": ScoreKind(
+        "images",
+        "distortion",
+        "lower",
+        1,
+        "How surprised the decoder is by the true image, given a draw of its code.",
+        "nats",
+    ),
+    "kid": ScoreKind(
+        "generation",
+        "kernel distance",
+        "lower",
+        2,
+        "How unlike photographs the images are as a whole; 0 is no difference. Without bias, so it may be below 0.",
+        "× 1000",
+        1000.0,
+        featured=True,
+    ),
+    "frechet": ScoreKind(
+        "generation",
+        "Fréchet distance",
+        "lower",
+        1,
+        "The same, by mean and covariance of the features alone; with few images it is too large.",
+        featured=True,
+    ),
+    "precision": ScoreKind(
+        "generation", "precision", "higher", 3, "The share of the images that could pass for real ones.", featured=True
+    ),
+    "recall": ScoreKind(
+        "generation",
+        "recall",
+        "higher",
+        3,
+        "The share of real images that something like them comes out for.",
+        featured=True,
+    ),
+    "density": ScoreKind(
+        "generation",
+        "density",
+        "higher",
+        3,
+        "How deep the images lie among real ones; 1 is as deep as real ones do, and more is possible.",
+        featured=True,
+    ),
+    "coverage": ScoreKind(
+        "generation",
+        "coverage",
+        "higher",
+        3,
+        "The share of real images with a generated one close by: how complete the latent space is.",
+        featured=True,
+    ),
+    "data_copying": ScoreKind(
+        "generation",
+        "data copying",
+        "",
+        1,
+        "Below about -3, samples lie closer to training images than new images do: copies, or mere blur. Look at them.",
+        "sd",
+        featured=True,
+    ),
+    "rate_nats": ScoreKind(
+        "latent space",
+        "rate",
+        "",
+        2,
+        "How much a code says, not all of it about the image; 0.69 nats are a bit.",
+        "nats",
+    ),
+    "active_units": ScoreKind(
+        "latent space", "active units", "", 0, "Latents whose mean moves with the image (variance above 0.01)."
+    ),
+    "total_correlation_nats": ScoreKind(
+        "latent space",
+        "total correlation",
+        "lower",
+        2,
+        "How much the latents know about each other; 0 is independent.",
+        "nats",
+    ),
+    "gaussian_total_correlation_nats": ScoreKind(
+        "latent space",
+        "total correlation of the means",
+        "lower",
+        2,
+        "The same for the means of the codes, as if they were Gaussian: linear dependence only.",
+        "nats",
+    ),
+    "mutual_information_score": ScoreKind(
+        "latent space", "mutual information of latents", "lower", 3, "How much two latents share, on average.", "nats"
+    ),
+    "correlation": ScoreKind(
+        "latent space", "correlation of latents", "lower", 3, "Mean absolute correlation of two latents; 0 to 1."
+    ),
+    "trustworthiness": ScoreKind(
+        "latent space",
+        "trustworthiness",
+        "higher",
+        3,
+        "Whether neighbours among codes are neighbours among images; 1 is always.",
+    ),
+    "continuity": ScoreKind(
+        "latent space",
+        "continuity",
+        "higher",
+        3,
+        "Whether neighbours among images stay neighbours among codes; 1 is always.",
+    ),
+    "probe_accuracy": ScoreKind(
+        "latent space", "linear probe", "higher", 1, "Labels that a linear classifier gets right.", "%", 100.0
+    ),
+    "knn_accuracy": ScoreKind(
+        "latent space", "5 nearest neighbours", "higher", 1, "Labels that the five nearest codes get right.", "%", 100.0
+    ),
+    "mig": ScoreKind(
+        "disentanglement",
+        "MIG",
+        "higher",
+        3,
+        "Whether each factor has one latent of its own, and no second one; 0 to 1.",
+    ),
+    "dci_disentanglement": ScoreKind(
+        "disentanglement", "DCI disentanglement", "higher", 3, "Whether each latent speaks of one factor only; 0 to 1."
+    ),
+    "dci_completeness": ScoreKind(
+        "disentanglement",
+        "DCI completeness",
+        "higher",
+        3,
+        "Whether each factor is spoken of by one latent only; 0 to 1.",
+    ),
+    "dci_informativeness": ScoreKind(
+        "disentanglement",
+        "DCI informativeness",
+        "higher",
+        3,
+        "How well the factors can be read off the code at all; 0 to 1.",
+    ),
+    "sap": ScoreKind(
+        "disentanglement", "SAP", "higher", 3, "How much better the best latent predicts a factor than the second best."
+    ),
+    "modularity": ScoreKind(
+        "disentanglement", "modularity", "higher", 3, "Whether each latent depends on one factor at most; 0 to 1."
+    ),
+    "explicitness": ScoreKind(
+        "disentanglement",
+        "explicitness",
+        "higher",
+        3,
+        "Whether factors can be read off the code by a linear rule; ½ is chance, 1 is always.",
+    ),
+    "irs": ScoreKind(
+        "disentanglement",
+        "IRS",
+        "higher",
+        3,
+        "Whether a latent stays where it is as other factors change; up to 1, noise is not at 0.",
+    ),
+    "factor_vae_score": ScoreKind(
+        "disentanglement",
+        "FactorVAE score",
+        "higher",
+        3,
+        "Whether the latent that varies least tells which factor was held.",
+    ),
+    "beta_vae_score": ScoreKind(
+        "disentanglement", "β-VAE score", "higher", 3, "Whether a linear rule tells which factor two images share."
+    ),
+    "udr": ScoreKind(
+        "disentanglement",
+        "UDR",
+        "higher",
+        3,
+        "Whether other seeds find the same latents, up to order and sign; 0 to 1.",
+    ),
+}
+
+TRAINING_SCORES: Mapping[str, ScoreKind] = {
+    "loss": ScoreKind(
+        "images", "loss", "lower", 1, "What training minimises: the distortion, plus the rate times its weight.", "nats"
+    ),
+    "reconstruction": KINDS["distortion_nats"],
+    "kl": KINDS["rate_nats"],
+    "psnr_db": KINDS["psnr_db"],
+    "bits_per_dim": ScoreKind(
+        "images",
+        "bits per dimension",
+        "lower",
+        2,
+        "Rate and distortion together, per pixel and channel; guessing costs 8.",
+        "bits",
+    ),
+    "active_latents": ScoreKind("latent space", "active latents", "", 0, "Latents that the decoder listens to."),
+}
+"""The scores in `metrics.csv` and in the `config.json` of a model, in the order in which they are shown."""
+
+
+@dataclass(frozen=True)
+class ScoreName:
+    """A key taken apart."""
+
+    name: str
+    features: str
+    variant: str
+
+    @property
+    def kind(self) -> ScoreKind:
+        """What the score is."""
+        return KINDS[self.name]
+
+    @property
+    def label(self) -> str:
+        """For tables, e.g. "kernel distance (lite0)"; without the variant."""
+        return f"{self.kind.label} ({self.features})" if self.features else self.kind.label
+
+
+def key(name: str, *, features: str = "", variant: str = "") -> str:
+    """The key of a score."""
+    return name + (f"_{features}" if features else "") + (f"/{variant}" if variant else "")
+
+
+def parse_key(text: str) -> ScoreName | None:
+    """The parts of a key; None if it is of no kind that is in the table."""
+    base, _, variant = text.partition("/")
+    if base in KINDS:
+        return ScoreName(base, "", variant)
+    name, _, features = base.rpartition("_")
+    return ScoreName(name, features, variant) if name in KINDS and KINDS[name].featured else None

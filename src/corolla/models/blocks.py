@@ -1,0 +1,72 @@
+"""The pieces of encoders and decoders."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class GaussianHead(nn.Module):
+    """A trunk and two linear heads: features to the mean and log-variance of q(z|x)."""
+
+    def __init__(self, trunk: nn.Module, features: int, latent_dim: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.mean = nn.Linear(features, latent_dim)
+        self.logvar = nn.Linear(features, latent_dim)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance, each N×latent_dim."""
+        features = self.trunk(x)
+        return self.mean(features), self.logvar(features)
+
+
+class ResidualBlock(nn.Module):
+    """Pre-activation residual block; its last layer starts at zero, so that a deep stack starts as the identity."""
+
+    def __init__(self, channels: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = norm(channels), nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm2, self.conv2 = norm(channels), nn.Conv2d(channels, channels, 3, padding=1)
+        self.dropout = nn.Dropout2d(dropout)
+        nn.init.zeros_(self.conv2.weight)
+        assert self.conv2.bias is not None
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        total: Tensor = x + h
+        return total
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour enlargement to a given size, which undoes a stride-2 convolution of odd sizes too."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.size = (height, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N×C×height×width."""
+        return F.interpolate(x, size=self.size, mode="nearest")
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation in eight groups, or as many as divide the channels."""
+    return nn.GroupNorm(math.gcd(8, channels), channels)
+
+
+def xavier_uniform(module: nn.Module) -> None:
+    """Draw the weights of a convolution or linear layer from Xavier's uniform distribution."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+
+
+def channels_last(module: nn.Module) -> None:
+    """Lay a module's 4-dimensional weights out in channels-last memory, as batches are."""
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

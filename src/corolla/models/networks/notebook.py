@@ -1,0 +1,57 @@
+"""The study notebook's network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from corolla.config import Network, register
+from corolla.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from corolla.models.shape import Shape
+
+
+@register
+class Notebook(Network):
+    """Two valid 5×5 convolutions, 16 and 32 channels, and their mirror image; any size of at least 9×9 pixels.
+
+    GELU in its tanh approximation after each layer but the last, Xavier-uniform weights. The study's final sigmoid
+    belongs to the likelihood here: the decoder's output is its logit.
+    """
+
+    name: Literal["notebook"] = "notebook"
+
+    def build(self, shape: Shape) -> tuple[nn.Module, nn.Module]:
+        """Encoder and decoder. Raises UsageError where the size does not fit."""
+        from torch import nn
+
+        from corolla.models.blocks import GaussianHead, xavier_uniform
+
+        height, width = shape.height - 8, shape.width - 8
+        if height < 1 or width < 1:
+            raise UsageError(
+                f"size {shape.height}x{shape.width}: the notebook network needs at least 9x9 pixels; "
+                "choose a larger size"
+            )
+        features = 32 * height * width
+        trunk = nn.Sequential(
+            nn.Conv2d(shape.channels, 16, 5),
+            nn.GELU(approximate="tanh"),
+            nn.Conv2d(16, 32, 5),
+            nn.GELU(approximate="tanh"),
+            nn.Flatten(),
+        )
+        encoder = GaussianHead(trunk, features, shape.latent_dim)
+        decoder = nn.Sequential(
+            nn.Linear(shape.latent_dim, features),
+            nn.GELU(approximate="tanh"),
+            nn.Unflatten(1, (32, height, width)),
+            nn.ConvTranspose2d(32, 16, 5),
+            nn.GELU(approximate="tanh"),
+            nn.ConvTranspose2d(16, shape.out_channels, 5),
+        )
+        for network in (encoder, decoder):
+            network.apply(xavier_uniform)
+        return encoder, decoder

@@ -1,0 +1,131 @@
+"""The head of the page: what was trained on what, how long, how good it became, and a walk through latent space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from corolla.data import spread_rows
+from corolla.gallery.generation import interpolation
+from corolla.metrics.names import TRAINING_SCORES
+from corolla.models.vae import parameter_count
+from corolla.report.embedding import Picture, animation
+from corolla.report.subject import MOST_IMAGES, Subject
+from corolla.training.advice import BIT_NATS
+
+WALK_POINTS, WALK_STEPS, WALK_PX = 6, 13, 224
+_SUBJECTS = {"florets": "drawn flowers", "flowers102": "photos of flowers"}
+_SHORT = {"hours": "h", "minutes": "min", "seconds": "s"}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number to remember."""
+
+    name: str
+    value: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the head of the page says and shows.
+
+    Attributes:
+        title: The headline.
+        subject: The run.
+        objective: Its kind, with an article.
+        weights: What presses on the code, in words.
+        parameters: How many numbers were trained.
+        duration: How long that took, in words; empty if that is not known.
+        psnr_db: The median over the held-out images.
+        baseline_db: The same with the average training image in place of each reconstruction.
+        rate_bits: What a code says about its image; None where that means nothing or is not known.
+        facts: The few numbers to remember.
+        walk: A closed path through latent space.
+    """
+
+    title: str
+    subject: Subject
+    objective: str
+    weights: str
+    parameters: int
+    duration: str
+    psnr_db: float
+    baseline_db: float
+    rate_bits: float | None
+    facts: list[Fact]
+    walk: Picture
+
+
+def header(subject: Subject) -> Header:
+    """The head of the page about a run."""
+    model, config = subject.model, subject.model.config
+    objective = config.objective.title
+    images = _SUBJECTS.get(config.data.source.partition(":")[0], "images")
+    rate_nats = np.nan if subject.has_points else model.card.scores.get("kl", np.nan)
+    rate_bits = rate_nats / BIT_NATS if np.isfinite(rate_nats) else None
+    psnr_db, duration = float(np.median(subject.returned.psnr_db)), _duration(subject)
+    return Header(
+        title=f"What {objective} learnt from {len(subject.training):,} {images}",
+        subject=subject,
+        objective=objective,
+        weights=config.objective.describe(config.objective.effective_beta(subject.rows)),
+        parameters=parameter_count(config),
+        duration=duration,
+        psnr_db=psnr_db,
+        baseline_db=_baseline_db(subject),
+        rate_bits=rate_bits,
+        facts=_facts(subject, psnr_db, rate_bits, duration),
+        walk=_walk(subject),
+    )
+
+
+def _facts(subject: Subject, psnr_db: float, rate_bits: float | None, duration: str) -> list[Fact]:
+    card = subject.model.card
+    facts = [Fact("typical PSNR", f"{psnr_db:.1f}", "dB")]
+    if rate_bits is not None:
+        facts.append(Fact("in a code", f"{rate_bits:.0f}", "bits"))
+    if "bits_per_dim" in card.scores and not subject.has_points:
+        facts.append(Fact("per dimension", f"{card.scores['bits_per_dim']:.2f}", "bits"))
+    if "active_latents" in card.scores and not subject.has_points:
+        label = TRAINING_SCORES["active_latents"].label
+        facts.append(Fact(label, f"{card.scores['active_latents']:.0f}", f"of {subject.model.latent_dim}"))
+    if subject.scores is not None and "mig" in subject.scores.scores:
+        facts.append(Fact("MIG, of 1", f"{subject.scores.scores['mig'].value:.2f}"))
+    facts.append(Fact("steps", f"{card.step:,}"))
+    if duration:
+        value, _, unit = duration.partition(" ")
+        facts.append(Fact("of training", value, _SHORT[unit]))
+    return facts
+
+
+def _walk(subject: Subject) -> Picture:
+    model = subject.model
+    ends = (
+        subject.codes[np.linspace(0, len(subject.codes) - 1, WALK_POINTS).astype(int)]
+        if subject.has_points
+        else model.sample_latents(WALK_POINTS, seed=subject.seed)
+    )
+    frames = interpolation(model, ends, steps=WALK_STEPS, loop=True).images
+    return animation(frames, "A walk through latent space: one image turns into the next", shown_px=WALK_PX)
+
+
+def _duration(subject: Subject) -> str:
+    seconds = max((float(row["train_seconds"]) for row in subject.rows if row.get("train_seconds")), default=0.0)
+    if not seconds:
+        return ""
+    for unit, size in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _baseline_db(subject: Subject) -> float:
+    """The median PSNR of the mean of the training images in the place of each; of many, of some evenly spread."""
+    seen = np.asarray(subject.cache.images[spread_rows(subject.training, MOST_IMAGES)])
+    mean = seen.mean(axis=0, dtype=np.float32) / 255
+    originals = subject.returned.originals.astype(np.float32) / 255
+    error = ((originals - mean) ** 2).mean(axis=(1, 2, 3))
+    return float(np.median(-10 * np.log10(np.maximum(error, 1e-10))))

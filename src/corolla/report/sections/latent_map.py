@@ -1,0 +1,152 @@
+"""Codes -> a map: each image as near to the position of its code as there is room."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from corolla.report.embedding import Picture, still
+from corolla.report.subject import Subject
+
+COLUMNS, COLUMNS_ON_PHONES = 20, 11
+TILE_PX = 48
+NEIGHBOURHOOD = 30
+"""Neighbours that t-SNE keeps together, its perplexity."""
+COLOURS = ("#e0559a", "#2f9e8a", "#e08a1e", "#5b7fe0", "#b8b000", "#9b59d0", "#c0503a", "#4aa3c7")
+"""Of the labels with most images, in the middle of lightness, so that they show on white and on black."""
+
+
+@dataclass(frozen=True)
+class LatentMap:
+    """A fine map, a coarse one for narrow screens, how the codes came there, and the labels by colour.
+
+    Attributes:
+        fine: For wide screens.
+        coarse: For narrow ones.
+        projection: How the codes came onto a plane, in words.
+        legend: Labels and their colours.
+        unmarked_labels: How many labels have no colour.
+    """
+
+    anchor: ClassVar[str] = "map"
+    title: ClassVar[str] = "A map of the codes"
+    template: ClassVar[str] = "map.html.j2"
+    fine: Picture
+    coarse: Picture
+    projection: str
+    legend: list[tuple[str, str]]
+    unmarked_labels: int
+
+
+def latent_map(subject: Subject) -> LatentMap | None:
+    """The maps; None if there are fewer than three codes."""
+    if len(subject.codes) < 3:
+        return None
+    projection = project(subject.codes, seed=subject.seed)
+    images = subject.returned.originals
+    colours, legend, unmarked = _colours(subject)
+    height, width = images.shape[1:3]
+    drawn = []
+    for most in (COLUMNS, COLUMNS_ON_PHONES):
+        # Fewer cells than images, or the map would be mostly holes; a little wider than high.
+        columns = min(most, max(2, math.ceil(math.sqrt(2 * len(images)))))
+        rows = max(2, round(0.7 * columns * width / height))
+        picture = draw(settle(projection.points, columns, rows), images, colours)
+        drawn.append(still(picture, "A map of codes: images with similar codes are close to each other"))
+    return LatentMap(drawn[0], drawn[1], projection.text, legend, unmarked)
+
+
+def _colours(subject: Subject) -> tuple[list[str | None], list[tuple[str, str]], int]:
+    """A colour for each image whose label is among the most frequent, the legend, and how many labels have none."""
+    cache = subject.cache
+    none: list[str | None] = [None] * len(subject.held_out)
+    if cache.labels is None or not len(cache.label_names):
+        return none, [], 0
+    labels = cache.labels[subject.held_out]
+    present, counts = np.unique(labels[labels >= 0], return_counts=True)
+    if len(present) < 2:
+        return none, [], 0
+    frequent = np.sort(present[np.argsort(-counts, kind="stable")][: len(COLOURS)])
+    by_label = dict(zip(frequent.tolist(), COLOURS, strict=False))
+    legend = [(str(cache.label_names[label]), colour) for label, colour in by_label.items()]
+    return [by_label.get(int(label)) for label in labels], legend, len(present) - len(frequent)
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Codes on a plane, N×2, and how they came there, in words."""
+
+    points: NDArray[np.float64]
+    text: str
+
+
+def project(codes: NDArray[np.float32], *, seed: int = 0) -> Projection:
+    """By t-SNE where the extra `maps` is installed and there are codes enough; else by principal components."""
+    if find_spec("openTSNE") is not None and len(codes) > 3 * NEIGHBOURHOOD and codes.shape[1] > 2:
+        return _embedded(codes, seed)
+    return principal_plane(codes)
+
+
+def principal_plane(codes: NDArray[np.float32]) -> Projection:
+    """The two directions in which the codes vary most; each points to where its largest weight is positive."""
+    centred = codes.astype(np.float64) - codes.mean(0, dtype=np.float64)
+    _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
+    axes = directions[:2]
+    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
+    points = np.zeros((len(codes), 2))
+    points[:, : len(axes)] = centred @ axes.T
+    total = float((lengths**2).sum())
+    share = float((lengths[:2] ** 2).sum()) / total if total > 0 else 1.0
+    return Projection(points, f"The two directions of most variance span it; they hold {share:.0%} of all.")
+
+
+def _embedded(codes: NDArray[np.float32], seed: int) -> Projection:
+    from openTSNE import TSNE
+
+    embedding = TSNE(perplexity=NEIGHBOURHOOD, initialization="pca", random_state=seed, n_jobs=1).fit(codes)
+    text = "t-SNE made it: neighbours stay neighbours, while far distances and directions mean nothing."
+    return Projection(np.asarray(embedding, np.float64), text)
+
+
+def settle(points: NDArray[np.float64], columns: int, rows: int) -> NDArray[np.int64]:
+    """The index of the point in each cell of a grid over the points, rows×columns; -1 where there is none.
+
+    Of several points in a cell, the one closest to its centre. Outliers beyond 2% on each side are moved to the edge.
+    """
+    low, high = np.quantile(points, [0.02, 0.98], axis=0)
+    position = (np.clip(points, low, high) - low) / np.where(high > low, high - low, 1) * [columns, rows]
+    position[:, 1] = rows - position[:, 1]  # up is larger
+    cell = np.clip(position.astype(np.int64), 0, [columns - 1, rows - 1])
+    distance = ((position - cell - 0.5) ** 2).sum(1)
+    grid = np.full((rows, columns), -1)
+    for index in np.argsort(-distance, kind="stable"):  # so that the closest comes last
+        grid[cell[index, 1], cell[index, 0]] = index
+    return grid
+
+
+def draw(
+    grid: NDArray[np.int64], images: NDArray[np.uint8], colours: list[str | None], tile_px: int = TILE_PX
+) -> Image.Image:
+    """The images of a grid's cells, with borders of their colours; transparent where a cell is empty."""
+    height, width = images.shape[1:3]
+    scale = tile_px / max(height, width)
+    tile_height, tile_width = max(1, round(height * scale)), max(1, round(width * scale))
+    rows, columns = grid.shape
+    gap, border = 2, 3
+    canvas = Image.new("RGBA", (columns * (tile_width + gap), rows * (tile_height + gap)), (0, 0, 0, 0))
+    for row, column in zip(*np.nonzero(grid >= 0), strict=True):
+        index = grid[row, column]
+        corner = int(column) * (tile_width + gap), int(row) * (tile_height + gap)
+        picture, inset = Image.fromarray(images[index]), 0
+        if (colour := colours[index]) is not None:
+            canvas.paste(Image.new("RGB", (tile_width, tile_height), colour), corner)
+            inset = border
+        size = (max(1, tile_width - 2 * inset), max(1, tile_height - 2 * inset))
+        canvas.paste(picture.resize(size, Image.Resampling.LANCZOS), (corner[0] + inset, corner[1] + inset))
+    return canvas

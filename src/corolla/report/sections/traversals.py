@@ -1,0 +1,119 @@
+"""What the latents that matter do to an image, still and moving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corolla.gallery.generation import traversal
+from corolla.report.embedding import Picture, animation, strip
+from corolla.report.sections.factors import followed_factors
+from corolla.report.subject import Subject
+
+LATENTS = 10
+LEAST_SHARE = 0.03
+"""Latents that weigh less than this share of the heaviest are not shown: nothing would be seen to move."""
+STEPS, MOVING_STEPS = 7, 24
+REACH = 3.0
+"""How far a latent moves, in standard deviations of the prior."""
+REACH_OF_POINTS = 2.0
+"""The same for auto-encoders, in standard deviations of their codes."""
+
+
+@dataclass(frozen=True)
+class MovedLatent:
+    """A latent, its weight as a share of the heaviest, its effect in words, and what it does to an image."""
+
+    number: int
+    share: float
+    effect: str
+    moving: Picture
+    still: Picture
+
+
+@dataclass(frozen=True)
+class Traversals:
+    """The latents that matter, heaviest first; how many others there are; and how far each was moved."""
+
+    anchor: ClassVar[str] = "latents"
+    title: ClassVar[str] = "What the latents mean"
+    template: ClassVar[str] = "traversals.html.j2"
+    latents: list[MovedLatent]
+    others: int
+    reach: float
+    has_points: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """Latents k, moved one at a time: weights, effects in words, stills k×S×H×W×3 and frames k×M×H×W×3."""
+
+    latents: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    effects: list[str]
+    stills: NDArray[np.uint8]
+    frames: NDArray[np.uint8]
+
+
+def traversals(subject: Subject) -> Traversals:
+    """The latents that matter as a strip and an animation each, with the factor that each follows, if known."""
+    reach = REACH_OF_POINTS if subject.has_points else REACH
+    moved = _moved_points(subject) if subject.has_points else _moved(subject)
+    if moved is None:
+        return Traversals([], subject.model.latent_dim, reach, subject.has_points)
+    factors = followed_factors(subject)
+    latents = [
+        MovedLatent(
+            int(latent),
+            float(moved.weights[index] / moved.weights[0]),
+            " · ".join(filter(None, [moved.effects[index], factors.get(int(latent), "")])),
+            animation(moved.frames[index], f"latent {latent} moving"),
+            strip(moved.stills[index], f"latent {latent} from low to high"),
+        )
+        for index, latent in enumerate(moved.latents)
+    ]
+    return Traversals(latents, subject.model.latent_dim - len(latents), reach, subject.has_points)
+
+
+def _swing(reach: float) -> NDArray[np.float32]:
+    """Positions there and back, slower at the ends, beginning in the middle."""
+    return (reach * np.sin(2 * np.pi * np.arange(MOVING_STEPS) / MOVING_STEPS)).astype(np.float32)
+
+
+def _moved(subject: Subject) -> Moved | None:
+    still = traversal(subject.model, latents=LATENTS, steps=STEPS, span=REACH)
+    # Without a record of the KL, the first latents are shown, all alike.
+    weights = np.nan_to_num(still.kl_nats, nan=1.0)
+    shown = ~still.dead & (weights >= LEAST_SHARE * weights[0])
+    if not shown.any():
+        return None
+    frames = traversal(subject.model, latents=LATENTS, values=_swing(REACH)).images
+    effects = ["" if np.isnan(kl) else f"{kl:.2f} nats" for kl in still.kl_nats[shown]]
+    return Moved(still.latents[shown], weights[shown], effects, still.images[shown], frames[shown])
+
+
+def _moved_points(subject: Subject) -> Moved | None:
+    """The latents of an auto-encoder: about the mean of its codes, by their own standard deviation."""
+    model, codes = subject.model, subject.codes
+    centre, spread = codes.mean(0), codes.std(0)
+
+    def decoded(latents: NDArray[np.int64], positions: NDArray[np.float32]) -> NDArray[np.uint8]:
+        points = np.tile(centre, (len(latents), len(positions), 1))
+        for row, latent in enumerate(latents):
+            points[row, :, latent] += positions * spread[latent]
+        images = model.decode(points.reshape(-1, model.latent_dim))
+        return images.reshape(len(latents), len(positions), *images.shape[1:])
+
+    every = np.arange(model.latent_dim)
+    ends = decoded(every, np.array([-REACH_OF_POINTS, REACH_OF_POINTS], np.float32)).astype(np.float64)
+    change = np.abs(ends[:, 1] - ends[:, 0]).mean(axis=(1, 2, 3))
+    chosen = np.argsort(-change, kind="stable")[:LATENTS]
+    chosen = chosen[change[chosen] > LEAST_SHARE * change[chosen[0]]]
+    if not len(chosen):
+        return None
+    effects = [f"changes pixels by {value / 2.55:.1f} %" for value in change[chosen]]
+    stills = decoded(chosen, np.linspace(-REACH_OF_POINTS, REACH_OF_POINTS, STEPS, dtype=np.float32))
+    return Moved(chosen, change[chosen], effects, stills, decoded(chosen, _swing(REACH_OF_POINTS)))

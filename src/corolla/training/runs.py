@@ -1,0 +1,238 @@
+"""Configuration -> run folder: begin a run, go on with it, ask whether it has ended.
+
+Everything random in a step is a function of the seed and the step's number: the batch, its augmentation, the noise.
+So a run that was killed and resumed ends with the same weights, bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.loggers.logger import Logger
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+
+from corolla.config import Config
+from corolla.data import ImageCache, select_rows
+from corolla.data.batches import Batches
+from corolla.data.recipes import recipe_named
+from corolla.errors import ModelError, TrainingError, UsageError
+from corolla.models.lite0 import SMALLEST_PX
+from corolla.models.vae import build_model
+from corolla.objectives.loss import build_loss
+from corolla.progress import Progress, Silence, shown_progress
+from corolla.trained import TrainedModel, load
+from corolla.trained.checkpoints import read_checkpoint
+from corolla.trained.own_images import open_images
+from corolla.trained.run_folder import RunFolder, check_run, create_run, new_run_path, versions
+from corolla.training.loop import train
+from corolla.training.machine import connect, deterministic, multiplies_bfloat16
+from corolla.training.recorder import Recorder, StopRule
+from corolla.training.state import TrainingState
+
+
+def fit(
+    config: Config,
+    run: Path | str | None = None,
+    *,
+    force: bool = False,
+    stop_at: StopRule | None = None,
+    progress: Progress | None = None,
+) -> TrainedModel:
+    """Train a model and leave a run folder; returns the best model.
+
+    Args:
+        config: what to train, on what, and how.
+        run: the run folder; by default a new one under `runs/`.
+        force: replace the run folder if it exists.
+        stop_at: is given each new row of `metrics.csv` but the last, and says whether to end the training there; such
+            a run is finished, as one that its patience has ended.
+        progress: Where to say how far training is, such as `corolla.progress.ProgressDisplay("training")`.
+
+    Raises:
+        UsageError: an impossible setting, or the run folder exists.
+        DataError: the images cannot be used.
+        TrainingError: the loss is not finite, another process trains in the folder, or a file cannot be written.
+        TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
+    """
+    config = resolve(config)
+    fabric = connect(config.training)
+    if run is not None and fabric.is_global_zero:
+        check_run(Path(run), force=force)  # before anything is downloaded or decoded
+    data = prepare(config, progress)
+    if not fabric.is_global_zero:  # the first process makes the folder, and tells the others (see Recorder)
+        return _train(config, data, RunFolder(Path(run or "runs")), fabric, stop_at)
+    with create_run(Path(run) if run is not None else new_run_path(config), force=force) as created:
+        facts = {"versions": versions(), "data_fingerprint": data.manifest["fingerprint"], "images": len(data.images)}
+        created.write_config(config, facts)
+        return _train(config, data, created, fabric, stop_at, progress, logger=_logger(created))
+
+
+def fit_cache(config: Config, data: ImageCache, folder: Path, *, progress: Progress | None = None) -> TrainedModel:
+    """Train a model on images that are at hand already; returns the best model.
+
+    What a run writes as it goes comes into the folder, but no `config.yaml`, as there is no source to
+    repeat it from.
+
+    Args:
+        config: what to train and how; of `config.data`, the size, the splits and the augmentation count.
+        data: the images, of that size.
+        folder: an empty folder.
+        progress: That of `fit`.
+
+    Raises:
+        UsageError, DataError, TrainingError, TrainingInterrupted: as `fit`.
+    """
+    config = resolve(config)
+    return _train(config, data, RunFolder(folder), connect(config.training), progress=progress)
+
+
+def resume(run: Path | str, *, stop_at: StopRule | None = None, progress: Progress | None = None) -> TrainedModel:
+    """Go on with a run that was stopped or killed; a finished one is only loaded.
+
+    Args:
+        run: The run folder.
+        stop_at: That of `fit`.
+        progress: That of `fit`.
+
+    Raises:
+        UsageError: it is not a run folder.
+        ModelError: the checkpoint is damaged, or of another configuration or other images.
+        TrainingError: as `fit`.
+    """
+    folder = RunFolder(Path(run))
+    config = folder.config()
+    if _read_finished(folder, config):
+        return load(folder.path)
+    fabric = connect(config.training)
+    with folder.held() if fabric.is_global_zero else nullcontext():
+        finished = _read_finished(folder, config)  # as it is now that no other process changes it
+        if finished:
+            return load(folder.path)
+        data = prepare(config, progress)
+        if folder.facts().get("data_fingerprint") != data.manifest["fingerprint"]:
+            raise ModelError(f"{run}: the images of {config.data.source} have changed since it began; train a new run")
+        resumed = finished is not None
+        return _train(config, data, folder, fabric, stop_at, progress, logger=_logger(folder), resumed=resumed)
+
+
+def is_finished(run: Path | str) -> bool:
+    """Whether a run has come to its end; also true of one whose checkpoint was removed, but not its model.
+
+    Raises:
+        UsageError: it is not a run folder.
+        ModelError: the checkpoint is damaged, or of another configuration.
+    """
+    folder = RunFolder(Path(run))
+    finished = _read_finished(folder, folder.config())
+    return folder.model.is_dir() if finished is None else finished
+
+
+def resolve(config: Config) -> Config:
+    """The configuration with all that was left open decided. Raises UsageError on an impossible size."""
+    recipe_named(config.data.recipe).check_size(*config.data.size)
+    if config.training.precision == "auto":
+        precision = "bf16-mixed" if multiplies_bfloat16(config.training.accelerator) else "32-true"
+        config = config.updated({"training.precision": precision})
+    with torch.device("meta"):
+        build_model(config)
+    if config.objective.perceptual:
+        build_loss(config.objective, config.network.latent_dim)  # says what is not installed
+        height, width = config.data.size
+        if min(height, width) < SMALLEST_PX:
+            raise UsageError(
+                f"size {height}x{width}: the perceptual distance needs at least {SMALLEST_PX} pixels to a side; "
+                "choose a larger size, or set objective.perceptual to 0"
+            )
+    return config
+
+
+def prepare(config: Config, progress: Progress | None = None) -> ImageCache:
+    """The images of a configuration, decoded once. Raises DataError or UsageError where they cannot be used."""
+    with nullcontext() if progress is None else shown_progress() as shown:
+        cache = open_images(config.data, progress=shown)
+    for expression in (config.data.train_split, config.data.eval_split):
+        select_rows(cache.splits, expression)
+    return cache
+
+
+def _read_finished(run: RunFolder, config: Config) -> bool | None:
+    """Whether the run had finished at its last checkpoint, or None before the first one.
+
+    Nothing of the file is kept: a system that forbids to replace a file in use must let training do so.
+
+    Raises:
+        ModelError: The checkpoint is damaged, or of another configuration.
+    """
+    path = run.last_checkpoint
+    if not path.is_file():
+        return None
+    checkpoint = read_checkpoint(path, mmap=True)
+    # A setting that came later had its default.
+    theirs, ours = Config.from_flat(checkpoint["settings"], where=str(path)).flat(), config.flat()
+    differing = [name for name in sorted(theirs | ours) if theirs.get(name) != ours.get(name)]
+    if differing:
+        was = ", ".join(f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}" for name in differing)
+        raise ModelError(f"{path}: of another configuration than {run.config_file}: {was}; put it back, or train anew")
+    return bool(checkpoint["record"]["finished"])
+
+
+def _train(
+    config: Config,
+    data: ImageCache,
+    run: RunFolder,
+    fabric: Fabric,
+    stop_at: StopRule | None = None,
+    progress: Progress | None = None,
+    *,
+    logger: Logger | None = None,
+    resumed: bool = False,
+) -> TrainedModel:
+    training = config.training
+    with deterministic():
+        try:
+            fabric.launch()
+            if training.threads:
+                torch.set_num_threads(training.threads)
+            torch.manual_seed(config.seed)
+            batches = Batches(
+                data.images,
+                select_rows(data.splits, config.data.train_split),
+                training.batch_size,
+                seed=config.seed,
+                rank=fabric.global_rank,
+                world_size=fabric.world_size,
+            )
+            state = TrainingState(config, batches.steps_per_epoch)
+            with (progress if fabric.is_global_zero else None) or Silence() as shown:
+                recorder = Recorder(config, run, fabric, state, data, progress=shown, logger=logger, stop_at=stop_at)
+                train(fabric, config, state, batches, recorder, resumed=resumed)
+        except BrokenPipeError:
+            raise  # whoever read the progress has gone
+        except OSError as error:
+            raise _unwritten(run, error) from None
+        finally:
+            if logger is not None:
+                logger.finalize("")
+    return load(recorder.run.path)
+
+
+def _unwritten(run: RunFolder, error: OSError) -> TrainingError:
+    """What to say of a failed write: a file by its name, unless it is the run folder's or the system tells none."""
+    name = run.path
+    if isinstance(error.filename, str | bytes | Path):
+        file = Path(os.fsdecode(error.filename))
+        if not file.absolute().is_relative_to(run.path.absolute()):
+            name = file
+    return TrainingError(f"{name}: cannot be read or written: {error.strerror or error}; what was saved before stays")
+
+
+def _logger(run: RunFolder) -> Logger | None:
+    """TensorBoard where the extra is installed; `metrics.csv` is written in any case."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return None
+    return TensorBoardLogger(run.path, name="tensorboard", version="")
