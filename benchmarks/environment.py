@@ -7,7 +7,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from corolla.data.cache import usable_cores
+from corolla.data.stream import usable_cores
 
 _PACKAGES = ("torch", "lightning", "numpy", "pillow")
 

@@ -158,7 +158,7 @@ def test_reconstruct_takes_files_and_folders(cli: Cli, model: Path, photos: Path
     assert (code, err) == (0, "")
     assert out.startswith("wrote reconstructions.png (3 images, PSNR ")
     with np.load("a.npz") as arrays:
-        wanted = load(model).pixels([photos / "1.png", photos / "0.png", photos / "1.png"])
+        wanted = load(model).pixels([photos / "1.png", photos / "1.png", photos / "3.png"])  # spread over all five
         np.testing.assert_array_equal(arrays["originals"], wanted)
         assert arrays["images"].shape == wanted.shape
         assert arrays["latents"].shape == (3, 6)

@@ -1,4 +1,9 @@
-"""How a long job shows that it goes on: a live bar on a terminal, plain lines elsewhere."""
+"""How a long job says how far it is, and how that is shown: a live bar on a terminal, plain lines elsewhere.
+
+Long work in the library takes `progress=`, an `OnProgress`: it is called from time to time with the title of the piece
+of work, how much of it is done, and of how much, None where that is not known. The title ends in the unit where it is
+not images. None, the default, keeps silent. Training, which has more to say, takes a `Progress`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,6 +22,9 @@ PLAIN_LINES = 10
 """How many plain lines a job of any length leaves, about."""
 LIVE_INTERVAL_SECONDS = 0.5
 MEGABYTE = 1_000_000
+
+OnProgress: TypeAlias = Callable[[str, int, "int | None"], None]
+"""Called with a title, how much is done, and of how much."""
 
 
 class Progress(Protocol):
@@ -149,16 +157,41 @@ def say(text: str) -> None:
     Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-@contextmanager
-def transfer_progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Progress of downloads and the like, for `open_source`: each piece of work in megabytes, under its own title."""
-    with ExitStack() as current:
-        displays: dict[str, ProgressDisplay] = {}
+def steps_of(progress: OnProgress | None, title: str, total: int | None = None) -> Callable[[int], None]:
+    """What to call with the steps that are done of one piece of work."""
 
-        def show(what: str, done: int, of: int | None) -> None:
-            if what not in displays:
+    def told(done: int) -> None:
+        if progress is not None:
+            progress(title, done, total)
+
+    return told
+
+
+def megabytes_of(progress: OnProgress | None, title: str) -> Callable[[int, int | None], None] | None:
+    """What to call with the bytes of a piece of work that are done, and with all of them if that is known."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(f"{title}, MB", done // MEGABYTE, None if total is None else total // MEGABYTE)
+
+
+@contextmanager
+def shown_progress() -> Iterator[OnProgress]:
+    """Progress on standard error, each piece of work under its own title; the next one takes the place of the last.
+
+    Of what has no known extent there is one line.
+    """
+    with ExitStack() as current:
+        displays: dict[str, ProgressDisplay | None] = {}
+
+        def show(title: str, done: int, total: int | None) -> None:
+            if title not in displays:
                 current.close()
-                displays[what] = current.enter_context(ProgressDisplay(f"{what}, MB", (of or 0) // MEGABYTE))
-            displays[what].show(done // MEGABYTE)
+                displays.clear()
+                displays[title] = None if total is None else current.enter_context(ProgressDisplay(title, total))
+                if total is None:
+                    say(title)
+            display = displays[title]
+            if display is not None and (display.due() or (display.live and done == total)):
+                display.update(done)
 
         yield show

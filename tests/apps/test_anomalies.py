@@ -365,7 +365,7 @@ def test_the_table_is_ranked_and_names_the_maps(
 ) -> None:
     monkeypatch.setattr("corolla.trained.encoding.BATCH_SIZE", 2)
     out = tmp_path / "out"
-    done: list[int] = []
+    done: list[tuple[str, int, int | None]] = []
     written = write_anomalies(
         model,
         [photos],
@@ -375,12 +375,12 @@ def test_the_table_is_ranked_and_names_the_maps(
         fpr=0.3,
         count=3,
         maps=maps,
-        progress=done.append,
+        progress=lambda *call: done.append(call),
     )
     with (out / "anomalies.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["path", *calibration.card.scores, "p_value", "flagged", "map"]
-    assert (written.rows, written.left_out, done[-1]) == (6, 1, 7)
+    assert (written.rows, written.left_out, done[-1]) == (6, 1, ("scoring", 7, 7))
     assert written.flagged == sum(row["flagged"] == "1" for row in rows)
     scores = [float(row["excess"]) for row in rows]
     assert scores == sorted(scores, reverse=True)
@@ -421,9 +421,9 @@ def test_nothing_to_write_leaves_nothing(
             maps="all",
             on_error="refuse",
         )
-    with pytest.raises(DataError, match="none of the 1 images can be read"):
+    with pytest.raises(DataError, match="none of the 1 images can be used"):
         write_anomalies(model, [photos / "broken.png"], out, calibration, fpr=0.3)
-    with pytest.raises(DataError, match="no images given"):
+    with pytest.raises(UsageError, match="no images given"):
         write_anomalies(model, [], out, calibration, fpr=0.3)
     with pytest.raises(UsageError, match="0 images on the sheet"):
         write_anomalies(model, [photos], out, calibration, fpr=0.3, count=0)

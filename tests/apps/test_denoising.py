@@ -312,7 +312,7 @@ def test_a_damaged_residual_prior_is_named(model: TrainedModel) -> None:
 @pytest.fixture
 def fitted(model: TrainedModel, residuals: ResidualPrior, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The beginning of a command line: a model whose residual prior is there, and a photo and a file that is none."""
-    monkeypatch.setattr("corolla.apps.restoration.residual_prior", lambda *_, **__: (residuals, None))
+    monkeypatch.setattr("corolla.apps.restoration.files.residual_prior", lambda *_, **__: (residuals, None))
     (tmp_path / "photos").mkdir()
     pixels = np.clip(128 + 300 * _textured(1, np.random.default_rng(0))[0], 1, 254).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photos" / "a.png")
@@ -376,6 +376,6 @@ def test_salt_and_pepper_needs_no_training_images(fitted: list[str], monkeypatch
     def gone(*_: object, **__: object) -> None:
         raise ModelError("the training images are gone")
 
-    monkeypatch.setattr("corolla.apps.restoration.residual_prior", gone)
+    monkeypatch.setattr("corolla.apps.restoration.files.residual_prior", gone)
     assert cli.run([*fitted, "--noise", "salt_pepper"]) == 0
     assert cli.run([*fitted[:-1], f"{fitted[-1]}-2", "--noise", "gaussian"]) == 1

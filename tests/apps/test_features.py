@@ -145,11 +145,11 @@ def test_files_give_back_what_was_embedded(
     monkeypatch.setattr(PARTS, 4)
     monkeypatch.setattr("corolla.apps.features.files._BLOCK_ROWS", 3)
     output = tmp_path / "new" / f"features{suffix}"
-    done: list[int] = []
-    written = write_features(model, files, output, variance=variance, progress=done.append)
+    done: list[tuple[str, int, int | None]] = []
+    written = write_features(model, files, output, variance=variance, progress=lambda *call: done.append(call))
     assert (written.rows, written.left_out, written.found) == (11, 0, 0)
     assert done == sorted(done)
-    assert done[-1] == 11
+    assert done[-1] == ("embedding", 11, 11)
     features = read_features(output)
     assert features.paths == _names(files)
     assert features.fingerprint == read_fingerprint(output) == model.card.weights_sha256
@@ -190,7 +190,7 @@ def test_a_broken_off_call_goes_on_and_makes_the_same_file(
     whole, output = tmp_path / f"whole{suffix}", tmp_path / f"x{suffix}"
     write_features(model, files, whole)
 
-    def stop(done: int) -> None:
+    def stop(_title: str, done: int, _total: int | None) -> None:
         if done > 6:
             raise KeyboardInterrupt
 
@@ -280,7 +280,7 @@ from corolla.apps.features import write, write_features
 from corolla.trained import load
 write._PART_ENTRIES = 2
 paths = [Path(line) for line in sys.stdin.read().split("\\n")]
-write_features(load({str(tmp_path / "model")!r}), paths, {str(output)!r}, progress=lambda done: time.sleep(0.2))
+write_features(load({str(tmp_path / "model")!r}), paths, {str(output)!r}, progress=lambda *_: time.sleep(0.2))
 """
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
@@ -303,7 +303,7 @@ def test_nothing_to_write_leaves_nothing(model: TrainedModel, files: list[Path],
     with pytest.raises(UsageError, match="no images given"):
         write_features(model, [], tmp_path / "x.npz")
     files[0].write_bytes(b"")
-    with pytest.raises(DataError, match="none of the 2 images can be read"):
+    with pytest.raises(DataError, match="none of the 2 images can be used"):
         write_features(model, [files[0], tmp_path / "none.png"], tmp_path / "x.npz")
     with pytest.raises(DataError, match=r"00\.png: empty; repair"):
         write_features(model, files, tmp_path / "x.npz", on_error="refuse")

@@ -69,7 +69,14 @@ def test_ray_writes_the_same_rows_in_the_same_order(
     done: list[int] = []
     here = write_features(model, relative, f"here{suffix}", variance=True)
     caplog.clear()
-    there = write_features(model, relative, f"there{suffix}", variance=True, engine="ray", progress=done.append)
+    there = write_features(
+        model,
+        relative,
+        f"there{suffix}",
+        variance=True,
+        engine="ray",
+        progress=lambda _title, step, _total: done.append(step),
+    )
     assert there == here
     assert there.rows == 12
     assert done == [3, 5, 8, 10, 10, 13, 13]

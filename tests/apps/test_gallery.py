@@ -227,7 +227,7 @@ def test_a_poster_that_breaks_off_leaves_the_former_one(model: TrainedModel, tmp
     write_poster(model, path, (32, 32), columns=2)
     former = path.read_bytes()
 
-    def stop(done: int, _total: int) -> None:
+    def stop(_title: str, done: int, _total: int | None) -> None:
         if done == 1:
             raise KeyboardInterrupt
 

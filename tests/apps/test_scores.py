@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from corolla.config import Config
-from corolla.data import FACTORS, ImageCache, render, select_rows
+from corolla.data import FACTORS, ImageCache, render, select_rows, spread_rows
 from corolla.errors import ModelError, UsageError
 from corolla.evaluation import (
     FILE_NAME,
@@ -28,7 +28,7 @@ from corolla.evaluation import (
     save_scores,
 )
 from corolla.evaluation.codes import rate_scores
-from corolla.evaluation.material import KnownFactors, Material, Part, known_factors, spread_rows
+from corolla.evaluation.material import KnownFactors, Material, Part, known_factors
 from corolla.evaluation.reconstructions import Returned
 from corolla.evaluation.samples import compare_with_real
 from corolla.evaluation.tables import in_order, row_label_with_unit, score_lines

@@ -71,7 +71,7 @@ def folders(home: Path) -> list[str]:
 
 
 def test_every_image_is_cached_in_order_whatever_the_number_of_workers(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[str, int, int | None]] = []
     cache = open_cache(Plates(300), FIT, 8, 12, home=tmp_path, workers=5, progress=lambda *done: seen.append(done))
     assert cache.images.shape == (300, 8, 12, 3)
     assert cache.images.dtype == np.uint8
@@ -81,7 +81,7 @@ def test_every_image_is_cached_in_order_whatever_the_number_of_workers(tmp_path:
     assert np.array_equal(cache.splits["val"], Plates(300).splits["val"])
     assert cache.labels is not None
     assert np.array_equal(cache.labels, Plates(300).labels)
-    assert seen[-1] == (300, 300)
+    assert seen[-1] == (f"reading {cache.manifest['source']}", 300, 300)
     assert seen == sorted(seen)
     one = open_cache(Plates(300), FIT, 8, 12, home=tmp_path / "one", workers=1)
     assert np.array_equal(one.images, cache.images)
@@ -131,7 +131,7 @@ def test_images_that_cannot_be_used_are_named_and_left_out(tmp_path: Path, caplo
     source = Plates(150, broken=frozenset({0, 3, 64, 149}), factors=np.arange(150, dtype=np.float32)[:, None])
     with caplog.at_level(logging.WARNING, logger="corolla"):
         cache = open_cache(source, FIT, 8, 8, home=tmp_path, workers=3)
-    assert "skipped plate-3: cut short" in caplog.messages
+    assert "plate-3: cut short; left out" in caplog.messages
     assert cache.manifest["skipped"] == [[f"plate-{index}", f"plate-{index}: cut short"] for index in (0, 3, 64, 149)]
     assert cache.manifest["count"] == len(cache.images) == len(cache.keys) == 146
     for open_again in (cache, open_cache(source, FIT, 8, 8, home=tmp_path)):
@@ -150,7 +150,7 @@ def test_images_that_cannot_be_used_are_named_and_left_out(tmp_path: Path, caplo
 def test_many_skipped_images_are_not_all_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     open_cache(Plates(40, broken=frozenset(range(30))), FIT, 8, 8, home=tmp_path)
     assert len(caplog.messages) == 11
-    assert "skipped 20 more images; all are named in" in caplog.messages[-1]
+    assert "20 more images left out; all are named in" in caplog.messages[-1]
 
 
 def test_images_that_cannot_be_used_are_refused_on_request(tmp_path: Path) -> None:
@@ -296,7 +296,8 @@ def test_what_a_killed_build_of_the_same_cache_left_is_in_no_way(tmp_path: Path)
 def test_an_interrupted_build_ends_promptly_and_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     source = Plates(5000, delay_seconds=0.01)
 
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(_: str, done: int, total: int | None) -> None:
+        assert total is not None
         assert done < total
         raise error
 

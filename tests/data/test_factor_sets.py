@@ -322,7 +322,7 @@ def test_files_are_downloaded_once_and_serve_every_subset(
     home = tmp_path / "home"
     source = open_source("smallnorb", mirror=f"{url}/", home=home, progress=lambda *call: calls.append(call))
     assert sorted(asked) == sorted(file.name for file in known.files)
-    assert calls[0][0] == f"downloading {known.files[0].name}"
+    assert calls[0][0] == f"downloading {known.files[0].name}, MB"
     assert calls[-1] == ("unpacking images", known.count, known.count)
     assert open_set("smallnorb", url, home).fingerprint == source.fingerprint
     open_set("smallnorb:7", url, home)

@@ -144,8 +144,8 @@ def test_an_address_is_downloaded_once(site: tuple[str, list[str]], tmp_path: Pa
         "flowers102", mirror=url + "/", home=tmp_path / "home", progress=lambda *call: calls.append(call)
     )
     assert sorted(asked) == ["102flowers.tgz", "imagelabels.mat", "setid.mat"]
-    assert calls[0][0] == "downloading 102flowers.tgz"
-    assert calls[-1][0] == "unpacking 102flowers.tgz"
+    assert calls[0][0] == "downloading 102flowers.tgz, MB"
+    assert calls[-1][0] == "unpacking 102flowers.tgz, MB"
     assert open_flowers(url, tmp_path / "home").fingerprint == source.fingerprint
     assert len(asked) == 3
     assert not list((tmp_path / "home").rglob("*.tgz"))

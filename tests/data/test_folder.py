@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from corolla.data.folder import open_folder, split_of
+from corolla.data.listing import list_images
 from corolla.data.recipes import recipe_named
 from corolla.errors import DataError, UsageError
 
@@ -219,8 +220,9 @@ def test_no_folder_a_file_no_images(tmp_path: Path) -> None:
         open_folder(tmp_path / "notes")
 
 
-def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    touch(tmp_path, "open/1.jpg", "closed/2.jpg")
+@pytest.fixture
+def _closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders named `closed` cannot be listed, even by an administrator."""
     scandir = os.scandir
 
     def guarded(path: Path) -> object:
@@ -229,5 +231,81 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
+
+
+@pytest.mark.usefixtures("_closed")
+def test_a_folder_that_cannot_be_listed_is_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "open/1.jpg", "closed/2.jpg")
+    assert open_folder(tmp_path).keys == ("open/1.jpg",)
+    assert caplog.messages == [f"{tmp_path / 'closed'}: cannot be listed: Permission denied; left out"]
+    listed, fault = sorted(list_images([tmp_path]), key=lambda entry: entry.fault)
+    assert (listed.place, fault.fault) == (
+        tmp_path / "open/1.jpg",
+        f"{tmp_path / 'closed'}: cannot be listed: Permission denied",
+    )
     with pytest.raises(DataError, match="closed: cannot be listed: Permission denied"):
-        open_folder(tmp_path)
+        open_folder(tmp_path / "closed")
+
+
+def test_folders_of_systems_are_left_out(tmp_path: Path) -> None:
+    names = ["@eaDir", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found", ".thumbnails"]
+    touch(tmp_path, "rose.jpg", "deep/__macosx/x.jpg", *(f"{name}/x.jpg" for name in names))
+    assert open_folder(tmp_path).keys == ("rose.jpg",)
+
+
+_CONFIG = "data: {}\nobjective:\n  name: vae\nrun:\n  versions: {}\n"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"config.yaml": _CONFIG, "metrics.csv": "", "samples/x.jpg": ""},
+        {"config.yaml": _CONFIG, "checkpoints/last.ckpt": "", "x.jpg": ""},
+        {"config.json": '{"weights_sha256": "", "latent_kl_nats": []}', "model.safetensors": "", "scores/x.jpg": ""},
+        {"sweep.yaml": "axes: {}\nbase: {}\nversions: {}\n", "x.jpg": ""},
+        {"tune.yaml": "base: {}\nversions: {}\n", "x.jpg": ""},
+        {"index.html": "", "run/config.yaml": _CONFIG, "flowers.jpg": ""},
+        {"anomalies.csv": "path,elbo,p_value,flagged,map\n", "maps/x.jpg": ""},
+        {".corolla": "", "x.jpg": ""},
+    ],
+)
+def test_what_corolla_wrote_is_no_source(
+    tmp_path: Path, files: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, "rose.jpg")
+    before = open_folder(tmp_path)
+    for name, content in files.items():
+        for folder in ("deep/one", "two"):
+            touch(tmp_path, f"{folder}/{name}")
+            (tmp_path / folder / name).write_text(content)
+    after = open_folder(tmp_path)
+    assert (after.keys, after.fingerprint) == (before.keys, before.fingerprint)
+    line = f"{tmp_path / 'deep/one'} and 1 more, which Corolla wrote: left out"
+    assert caplog.messages == [line]
+    caplog.clear()
+    for path in (tmp_path, f"{tmp_path}/**/*.jpg"):
+        assert [entry.place for entry in list_images([path])] == [tmp_path / "rose.jpg"]
+    assert caplog.messages == [line, line]
+    if ".corolla" in files:  # named by itself, it is meant
+        assert open_folder(tmp_path / "two").keys == ("x.jpg",)
+    else:
+        with pytest.raises(DataError, match="two: a folder that Corolla wrote, and no source of images"):
+            open_folder(tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"config.yaml": _CONFIG},
+        {"config.yaml": "train: images\n", "model/x.txt": ""},
+        {"config.json": '{"model_type": "vit"}', "model.safetensors": ""},
+        {"index.html": "", "run/x.txt": ""},
+        {"comparison.json": "{}"},
+    ],
+)
+def test_what_others_wrote_is_a_source(tmp_path: Path, files: dict[str, str]) -> None:
+    touch(tmp_path, "rose/1.jpg")
+    for name, content in files.items():
+        touch(tmp_path, f"rose/{name}")
+        (tmp_path / "rose" / name).write_text(content)
+    assert open_folder(tmp_path).keys == ("rose/1.jpg",)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from corolla.cli.features import GivenPaths, check_paths
+from corolla.cli.inputs import counted, given_images
 from corolla.errors import ModelError, UsageError, WriteError
 from corolla.files import check_new_folder
 
 if TYPE_CHECKING:
     from corolla.apps.anomalies import Calibration
+    from corolla.progress import OnProgress
     from corolla.trained import TrainedModel
 
 
 def anomalies(
-    *images: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *images: Path,
     against: Path,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     score: Literal["combined", "joint", "excess"] = "combined",
@@ -34,7 +34,8 @@ def anomalies(
     """Rank images by how unlike they are to those a model was trained on, flag the odd ones, and show where.
 
     Args:
-        images: Files, folders, .tar files, globs in quotes; - reads paths from standard input, one a line.
+        images: Files, folders, .tar files, globs in quotes, and @FILE, a list of these, one a line; - is a list on
+            standard input.
         against: Run folder or model folder of the model that knows what is normal.
         output: A new folder for anomalies.csv, anomalies.png and maps/.
         score: What to rank and flag by.
@@ -48,8 +49,7 @@ def anomalies(
         mirror: Folder or URL that holds the files of a downloaded source.
     """
     from corolla.apps.anomalies import check_count, check_rate, check_score, write_anomalies
-    from corolla.data.listing import list_images
-    from corolla.progress import ProgressDisplay
+    from corolla.progress import shown_progress
     from corolla.trained import load
 
     # All that can be wrong without the model first: calibration may take minutes.
@@ -58,43 +58,38 @@ def anomalies(
     check_count(count)
     if workers is not None and workers < 1:
         raise UsageError(f"{workers} workers cannot score images; ask for 1 or more")
-    check_paths(images)
-    trained = load(against)
-    calibration = _calibration(trained, recalibrate, source, mirror)
-    check_score(score, calibration.card.scores)
-    check_rate(fpr, calibration.card.calibration_images)
-    with tempfile.TemporaryFile() as spool:
-        paths = GivenPaths(images, spool)
-        total = sum(1 for _ in list_images(paths))
-        with ProgressDisplay("scoring", total) as display:
-            written = write_anomalies(
-                trained,
-                paths,
-                output,
-                calibration,
-                score=score,
-                fpr=fpr,
-                count=count,
-                maps=maps,
-                on_error="refuse" if strict else "skip",
-                workers=workers,
-                progress=display.show,
-            )
-    number = f"{written.rows} image{'s' if written.rows > 1 else ''}"
-    left_out = f", {written.left_out} left out" if written.left_out else ""
-    print(
-        f"wrote {output} ({number}{left_out}; {written.flagged} flagged by {score} at a false-positive rate of {fpr:g})"
-    )
+    with given_images(images) as paths, shown_progress() as progress:
+        trained = load(against)
+        calibration = _calibration(trained, recalibrate, source, mirror, progress)
+        check_score(score, calibration.card.scores)
+        check_rate(fpr, calibration.card.calibration_images)
+        written = write_anomalies(
+            trained,
+            paths,
+            output,
+            calibration,
+            score=score,
+            fpr=fpr,
+            count=count,
+            maps=maps,
+            on_error="refuse" if strict else "skip",
+            workers=workers,
+            progress=progress,
+        )
+    number = counted(written.rows, written.left_out)
+    print(f"wrote {output} ({number}; {written.flagged} flagged by {score} at a false-positive rate of {fpr:g})")
 
 
-def _calibration(trained: TrainedModel, recalibrate: bool, source: str | None, mirror: str | None) -> Calibration:
+def _calibration(
+    trained: TrainedModel, recalibrate: bool, source: str | None, mirror: str | None, progress: OnProgress
+) -> Calibration:
     """What the model folder holds; if there is none, or on demand, it is made and kept there."""
     from corolla.apps.anomalies import calibrate, calibration_file, load_calibration, save_calibration
 
     file = calibration_file(trained)
     if not recalibrate and file is not None and file.is_file():
         return load_calibration(trained)
-    calibration = calibrate(trained, source=source, mirror=mirror)
+    calibration = calibrate(trained, source=source, mirror=mirror, progress=progress)
     card = calibration.card
     how = f"calibrated on {card.calibration_images:,} images, by what is normal in {card.reference_images:,} others"
     try:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from corolla.cli.use import find_images
+from corolla.cli.inputs import counted, given_images
 from corolla.errors import UsageError
 from corolla.files import check_new_folder
 
@@ -29,37 +29,34 @@ def compress(
 
     Args:
         model: Run folder or model folder; `corolla decompress` will need it too.
-        images: Image files, and folders of them; they come back at the model's size.
+        images: Files, folders, .tar files, globs in quotes, or lists of these: @FILE, one a line, or - for standard
+            input. They come back at the model's size.
         output: The file to write; its name ends in .corolla.
         step: How coarsely codes are rounded, in standard deviations of the posterior: more is smaller and plainer.
         names: Keep the files' names too.
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
     """
     from corolla.apps import compression
-    from corolla.progress import ProgressDisplay
+    from corolla.progress import shown_progress
     from corolla.trained import load
 
     if output.suffix.lower() != SUFFIX:
         raise UsageError(f"{output}: compressed images are written as {SUFFIX}; end the name in that")
-    if not images:
-        raise UsageError("no images given; name image files or folders of them")
-    trained = load(model)
-    found = find_images(images)
-    with ProgressDisplay("compressing", len(found)) as display:
+    with given_images(images) as paths, shown_progress() as progress:
+        trained = load(model)
         result = compression.compress(
             trained,
-            iter(found),
+            paths,
             output,
             step=step,
             names=names,
             on_error="refuse" if strict else "skip",
-            progress=display.show,
+            progress=progress,
         )
     each = result.bytes / result.images
     bits = 8 * each / (trained.height * trained.width)
-    left_out = f", {len(result.skipped)} left out" if result.skipped else ""
-    number = f"{result.images} image{'s' if result.images > 1 else ''}"
-    print(f"wrote {output} ({number}{left_out}, {result.bytes} bytes: {each:.1f} an image, {bits:.3f} bits a pixel)")
+    number = counted(result.images, len(result.skipped))
+    print(f"wrote {output} ({number}, {result.bytes} bytes: {each:.1f} an image, {bits:.3f} bits a pixel)")
 
 
 def decompress(file: Path, /, *, model: Path, output: Output) -> None:
@@ -74,6 +71,8 @@ def decompress(file: Path, /, *, model: Path, output: Output) -> None:
     from PIL import Image
 
     from corolla.apps import compression
+    from corolla.data.folder import OUTPUT_MARK
+    from corolla.files import write_file
     from corolla.pictures.files import save_picture
     from corolla.trained import load
 
@@ -83,5 +82,6 @@ def decompress(file: Path, /, *, model: Path, output: Output) -> None:
         for index, image in enumerate(block.images):
             number += 1
             name = f"-{block.names[index]}" if block.names and block.names[index] else ""
+            write_file(output / OUTPUT_MARK, b"")
             save_picture(output / f"{number:06d}{name}.png", Image.fromarray(image))
-    print(f"wrote {output} ({number} image{'s' if number != 1 else ''})")
+    print(f"wrote {output} ({counted(number)})")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
+from corolla.cli.inputs import counted
 from corolla.cli.use import Output, check_outputs
-from corolla.errors import UsageError
+from corolla.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +72,7 @@ def preview(
     size: str = "64",
     count: int = 4,
     output: Output = Path("preview.png"),
+    strict: bool = False,
     mirror: str | None = None,
     home: Path | None = None,
 ) -> None:
@@ -82,11 +84,14 @@ def preview(
         size: Of the result in pixels: 64, or 48x64 for height x width.
         count: How many images, spread over the source.
         output: The picture: .png, .jpg or .webp.
+        strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
         mirror: Folder or URL that holds the files of a downloaded source.
         home: Where downloads are kept.
     """
     import numpy as np
 
+    from corolla.data import spread_rows
+    from corolla.data.stream import none_usable, refuse, warn
     from corolla.pictures.files import save_picture
     from corolla.pictures.grids import Row, sheet
 
@@ -97,15 +102,24 @@ def preview(
     height, width = _size(size)
     chosen.check_size(height, width)
     opened = _open(source, mirror, home)
-    spread = np.unique(np.linspace(0, len(opened.keys) - 1, min(count, len(opened.keys))).astype(int))
-    rows, header = [], []
-    for index in spread:
-        stages = chosen.stages(_original(opened, int(index)), height, width)
+    rows: list[Row] = []
+    header: list[str] = []
+    faults: list[str] = []
+    for index in spread_rows(np.arange(len(opened.keys)), count):
+        try:
+            stages = chosen.stages(_original(opened, int(index)), height, width)
+        except DataError as error:
+            faults.append(str(error) if error.path is not None else f"{opened.keys[index]}: {error}")
+            refuse(faults, "refuse" if strict else "skip")
+            warn(faults[-1:])
+            continue
         header = [_caption(label) for label, _ in stages]
         captions = [f"{picture.height}x{picture.width}" for _, picture in stages]
         rows.append(Row(np.stack([_framed(picture) for _, picture in stages]), captions=captions))
+    if not rows:
+        raise none_usable(len(faults))
     save_picture(output, sheet(rows, header=header))
-    print(f"wrote {output} ({len(rows)} image{'s' if len(rows) > 1 else ''}, {len(header) - 1} steps of `{recipe}`)")
+    print(f"wrote {output} ({counted(len(rows), len(faults))}, {len(header) - 1} steps of `{recipe}`)")
 
 
 @data.command
@@ -145,9 +159,9 @@ def info(source: str, /, *, mirror: str | None = None, home: Path | None = None)
 
 def _open(source: str, mirror: str | None, home: Path | None) -> Source:
     from corolla.data import open_source
-    from corolla.progress import transfer_progress
+    from corolla.progress import shown_progress
 
-    with transfer_progress() as progress:
+    with shown_progress() as progress:
         return open_source(source, mirror=mirror, home=home, progress=progress)
 
 

@@ -83,9 +83,10 @@ def _refuse_other_run(run: Path, config: Config) -> None:
 
 def _score(run: Path, model: TrainedModel) -> None:
     from corolla.evaluation import FILE_NAME, evaluate, save_scores
-    from corolla.progress import say
+    from corolla.progress import shown_progress
 
-    save_scores(run / FILE_NAME, evaluate(model, progress=lambda what: say(f"scoring: {what}")).scores)
+    with shown_progress() as progress:
+        save_scores(run / FILE_NAME, evaluate(model, progress=progress).scores)
 
 
 def _held_out(config: Config) -> NDArray[np.uint8]:

@@ -11,13 +11,13 @@ from corolla.cli.use import (
     Output,
     Paths,
     check_outputs,
-    find_images,
+    image_pixels,
     load_model,
     refuse_without_label,
     report,
     save_arrays,
 )
-from corolla.errors import UsageError
+from corolla.errors import UsageError, plural
 
 
 def direction(
@@ -37,6 +37,7 @@ def direction(
     seed: int = 0,
     temperature: float = 1.0,
     npz: Path | None = None,
+    strict: bool = False,
     source: str | None = None,
     mirror: str | None = None,
 ) -> None:
@@ -48,18 +49,19 @@ def direction(
     Args:
         model: Run folder or model folder.
         label: Lead to the training images that have this label, from all others.
-        others: Lead away from these images, files or folders; needs --to.
-        target: Lead to these images, files or folders; needs --from.
+        others: Lead away from these images, named as for `corolla reconstruct`; needs --to.
+        target: Lead to these images, named as for `corolla reconstruct`; needs --from.
         use: A direction that --save wrote, in place of finding one.
         save: Write the direction to this file, .safetensors.
         output: The picture, a row for each image, a column for each step: .png, .jpg or .webp.
-        images: Move these images, files or folders; by default random ones.
-        count: How many random images; of folders, at most so many images.
+        images: Move these images, named as for `corolla reconstruct`; by default random ones.
+        count: How many random images; of a folder, at most so many images, spread over it.
         steps: Positions along the direction.
         extent: How far to go to either side, in standard deviations of the codes along the direction.
         seed: Fixes the random images.
         temperature: Scale of the prior's standard deviation that random images are drawn with.
         npz: Write the arrays `images`, `latents`, `shifts` and `axis` to this file as well.
+        strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
         source: With --label: where the training images are now, if they have moved.
         mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
@@ -73,6 +75,7 @@ def direction(
     )
     from corolla.gallery.sheets import direction_sheet
     from corolla.pictures.files import save_picture
+    from corolla.progress import shown_progress
 
     check_outputs(output, npz)
     if save is not None:
@@ -83,15 +86,19 @@ def direction(
     if count < 1:
         raise UsageError(f"--count {count}: give at least 1")
     trained = load_model(model)
-    files = find_images(images, at_most_from_folders=count)
-    starts = trained.encode(files) if files else trained.sample_latents(count, seed=seed, temperature=temperature)
+    if images:
+        starts = trained.encode(image_pixels(trained, images, strict, of_each=count))
+    else:
+        starts = trained.sample_latents(count, seed=seed, temperature=temperature)
     if use is not None:
         found = load_direction(use, trained)
     elif label is not None:
-        found = label_direction(trained, label, source=source, mirror=mirror)
+        with shown_progress() as progress:
+            found = label_direction(trained, label, source=source, mirror=mirror, progress=progress)
     else:
         name = target[0].stem if len(target) == 1 else "direction"
-        found = image_direction(trained, find_images(others), find_images(target), name=name)
+        sets = image_pixels(trained, others, strict), image_pixels(trained, target, strict)
+        found = image_direction(trained, *sets, name=name)
     moved = move(trained, found, starts, steps=steps, extent=extent)
     card = found.card
     print(
@@ -102,7 +109,7 @@ def direction(
         save_direction(save, found)
         report(save, "direction")
     save_picture(output, direction_sheet(moved))
-    report(output, f"{len(starts)} image{'s' if len(starts) > 1 else ''}, {steps} steps")
+    report(output, f"{plural(len(starts), 'image')}, {steps} steps")
     save_arrays(npz, images=moved.images, latents=moved.latents, shifts=moved.shifts, axis=found.axis)
 
 

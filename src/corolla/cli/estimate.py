@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from corolla.config import Config
-    from corolla.evaluation.estimates import Average, Estimates, Progress
+    from corolla.evaluation.estimates import Average, Estimates
+    from corolla.progress import OnProgress
 
 _NEAR_CEILING_NATS = 0.5
 _SHOWN_LATENTS = 16
@@ -49,6 +49,7 @@ def estimate(
     if count is not None and count < 2:
         raise UsageError(f"--count {count}: give at least 2; averages need them")
     from corolla.evaluation import estimates
+    from corolla.progress import shown_progress
     from corolla.trained import load
 
     trained = load(model)
@@ -59,15 +60,15 @@ def estimate(
             "estimate; train with another objective, such as vae"
         )
     split = split or config.data.eval_split
-    images, rows = _images(config, split, count)
-    with ExitStack() as displays:
+    with shown_progress() as progress:
+        images, rows = _images(config, split, count, progress)
         found = estimates.estimate(
             trained.vae,
             images,
             rows,
             importance_samples=importance_samples,
             seed=seed,
-            progress=_shown_in(displays),
+            progress=progress,
         )
     if json_:
         print(json.dumps(_facts(model, split, seed, config, found), indent=2))
@@ -78,34 +79,16 @@ def estimate(
         print(line)
 
 
-def _images(config: Config, split: str, count: int | None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _images(
+    config: Config, split: str, count: int | None, progress: OnProgress
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The images that a model was made for, and the rows of a split, or of `count` spread over it."""
-    import numpy as np
-
-    from corolla.data import select_rows
+    from corolla.data import select_rows, spread_rows
     from corolla.trained.own_images import open_images
 
-    cache = open_images(config.data)
+    cache = open_images(config.data, progress=progress)
     rows = select_rows(cache.splits, split)
-    if count is not None:
-        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
-    return cache.images, rows
-
-
-def _shown_in(displays: ExitStack) -> Progress:
-    """Progress with a title for each piece of work, the former one closed."""
-    from corolla.progress import ProgressDisplay
-
-    current: dict[str, ProgressDisplay] = {}
-
-    def show(what: str, done: int, total: int) -> None:
-        if what not in current:
-            displays.close()
-            current[what] = displays.enter_context(ProgressDisplay(f"{what}, images", total))
-        if current[what].due() or (done == total and current[what].live):
-            current[what].update(done)
-
-    return show
+    return cache.images, rows if count is None else spread_rows(rows, count)
 
 
 def _facts(path: Path, split: str, seed: int, config: Config, found: Estimates) -> dict[str, Any]:

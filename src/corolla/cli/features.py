@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from corolla.errors import DataError, UsageError
+from corolla.cli.inputs import counted, given_images
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 
@@ -20,7 +15,7 @@ Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 def embed(
     model: Path,
     /,
-    *images: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *images: Path,
     output: Output,
     variance: bool = False,
     strict: bool = False,
@@ -31,8 +26,8 @@ def embed(
 
     Args:
         model: Run folder or model folder.
-        images: Files, folders, .tar files (such as WebDataset's shards), globs in quotes; - reads paths from standard
-            input, one a line.
+        images: Files, folders, .tar files (such as WebDataset's shards), globs in quotes, and @FILE, a list of these,
+            one a line; - is a list on standard input.
         output: The table: .parquet (extra `features`) or .npz.
         variance: Write the variances of q(z|x) too.
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
@@ -41,17 +36,13 @@ def embed(
     """
     from corolla.apps.features import write_features
     from corolla.apps.features.files import check_features_name
-    from corolla.data.listing import list_images
-    from corolla.progress import ProgressDisplay
+    from corolla.progress import shown_progress
     from corolla.trained import load
 
     check_features_name(output)
-    check_paths(images)
-    trained = load(model)
-    with tempfile.TemporaryFile() as spool:
-        paths = GivenPaths(images, spool)
-        total = sum(1 for _ in list_images(paths))
-        with ProgressDisplay("embedding", total) as display:
+    with given_images(images) as paths:
+        trained = load(model)
+        with shown_progress() as progress:
             written = write_features(
                 trained,
                 paths,
@@ -60,12 +51,10 @@ def embed(
                 on_error="refuse" if strict else "skip",
                 workers=workers,
                 engine=engine,
-                progress=display.show,
+                progress=progress,
             )
-    number = f"{written.rows} image{'s' if written.rows > 1 else ''}"
-    found = f", {written.found} of them done before" if written.found else ""
-    left_out = f", {written.left_out} left out" if written.left_out else ""
-    print(f"wrote {output} ({number}{found}{left_out}, {trained.latent_dim} latents)")
+    before = f", {written.found} of them done before" if written.found else ""
+    print(f"wrote {output} ({counted(written.rows, written.left_out)}{before}, {trained.latent_dim} latents)")
 
 
 def search(
@@ -103,40 +92,3 @@ def search(
     for path in decoded:
         print(f"{path}: no readable file here; the sheet shows what its code decodes to")
     print(f"wrote {output} ({len(found)} image{'s' if len(found) != 1 else ''})")
-
-
-def check_paths(images: tuple[str, ...]) -> None:
-    """Refuse what is not there before any work is done. Lists on standard input are met with warnings instead."""
-    from glob import iglob
-
-    from corolla.data.listing import is_pattern
-
-    if not images:
-        raise UsageError("no images given; name files, folders, .tar files or globs, or - for paths on standard input")
-    for image in images:
-        if image == "-" or Path(image).exists():
-            continue
-        if not is_pattern(image):
-            raise DataError(f"{image}: no such file")
-        if not any(True for _ in iglob(image, recursive=True)):  # noqa: PTH207 - as in `list_images`
-            raise DataError(f"{image}: matches nothing")
-
-
-class GivenPaths:
-    """The paths of a command line, those on standard input in the place of -, as often as they are gone through."""
-
-    def __init__(self, images: tuple[str, ...], spool: IO[bytes]) -> None:
-        self._images = images
-        self._spool = spool  # a file, so that a long list takes no memory
-        if "-" in images:
-            shutil.copyfileobj(sys.stdin.buffer, spool)
-
-    def __iter__(self) -> Iterator[str]:
-        for image in self._images:
-            if image != "-":
-                yield image
-                continue
-            self._spool.seek(0)
-            for line in self._spool:
-                if path := os.fsdecode(line.rstrip(b"\r\n")):
-                    yield path

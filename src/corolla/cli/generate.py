@@ -11,8 +11,8 @@ from corolla.cli.use import (
     Output,
     Paths,
     check_outputs,
-    find_images,
     find_prior,
+    image_pixels,
     load_model,
     report,
     save_arrays,
@@ -34,6 +34,7 @@ def loop(
     label: str | None = None,
     like: Paths = (),
     npz: Path | None = None,
+    strict: bool = False,
     source: str | None = None,
     mirror: str | None = None,
 ) -> None:
@@ -43,17 +44,18 @@ def loop(
 
     Args:
         model: Run folder or model folder.
-        images: Image files or folders to pass by; by default random points.
+        images: Images to pass by, as for `corolla reconstruct`; by default random points.
         output: An animation (.gif, .webp, .mp4 with the extra `video`), or a sheet (.png, .jpg).
-        count: How many random points, at least 3; of folders, at most so many images.
+        count: How many random points, at least 3; of a folder, at most so many images, spread over it.
         steps: Images for each point; by default 24 in an animation, 8 in a sheet.
         fps: Images a second.
         seed: Fixes the random points.
         temperature: Scale of the standard deviation that random points are drawn with.
         prior: What to draw random points from: standard, gaussian, gmm or flow.
         label: A theme: draw points around the training images that have this label.
-        like: A theme: draw points around these images, files or folders.
+        like: A theme: draw points around these images, named as for `corolla reconstruct`.
         npz: Write the arrays `images` and `latents` to this file as well.
+        strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
         source: With --label: where the training images are now, if they have moved.
         mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
@@ -73,15 +75,14 @@ def loop(
         raise UsageError("images to pass by and --prior, --label or --like: each says where to go; give one of them")
     trained = load_model(model)
     trained.sample_latents(1, seed=seed, temperature=temperature)  # wrong values are refused before a fit
-    chosen = find_prior(trained, prior, label, like, source=source, mirror=mirror)
+    chosen = find_prior(trained, prior, label, like, strict, source=source, mirror=mirror)
     if images:
-        files = find_images(images, at_most_from_folders=count)
-        if len(files) < FEWEST_WAYPOINTS:
+        waypoints = trained.encode(image_pixels(trained, images, strict, of_each=count))
+        if len(waypoints) < FEWEST_WAYPOINTS:
             raise UsageError(
-                f"{plural(len(files), 'image')} to pass by: a loop needs at least {FEWEST_WAYPOINTS}; "
-                "name more, or see `corolla interpolate`"
+                f"{plural(len(waypoints), 'image')} to pass by: a loop needs at least {FEWEST_WAYPOINTS}; name more, "
+                "or see `corolla interpolate`"
             )
-        waypoints = trained.encode(files)
     else:
         waypoints = trained.sample_latents(count, seed=seed, temperature=temperature, prior=chosen)
     between = (MOVING_STEPS_BETWEEN if moves else STILL_STEPS - 1) if steps is None else steps
@@ -108,6 +109,7 @@ def poster(
     prior: str = "standard",
     label: str | None = None,
     like: Paths = (),
+    strict: bool = False,
     source: str | None = None,
     mirror: str | None = None,
 ) -> None:
@@ -124,12 +126,13 @@ def poster(
         temperature: Scale of the prior's standard deviation: below 1 plainer, above 1 wilder.
         prior: What to draw from: standard, gaussian, gmm or flow; with --reach, one of the first two.
         label: A theme: draw around the training images that have this label.
-        like: A theme: draw around these images, files or folders.
+        like: A theme: draw around these images, named as for `corolla reconstruct`.
+        strict: With --like: stop at an image that cannot be read; otherwise it is left out with a warning.
         source: With --label: where the training images are now, if they have moved.
         mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
     from corolla.gallery.poster import check_poster, parse_size, write_poster
-    from corolla.progress import ProgressDisplay
+    from corolla.progress import shown_progress
 
     width, height = parse_size(size)
     check_poster(output, width, height)
@@ -137,8 +140,8 @@ def poster(
         raise UsageError(f"--reach {reach:g} with --prior {prior}: goes with standard, gaussian, --label or --like")
     trained = load_model(model)
     trained.sample_latents(1, seed=seed, temperature=temperature)  # wrong values are refused before a fit
-    chosen = find_prior(trained, prior, label, like, source=source, mirror=mirror)
-    with ProgressDisplay("painting rows", 1) as display:
+    chosen = find_prior(trained, prior, label, like, strict, source=source, mirror=mirror)
+    with shown_progress() as progress:
         layout = write_poster(
             trained,
             output,
@@ -148,7 +151,7 @@ def poster(
             seed=seed,
             temperature=temperature,
             prior=chosen,
-            progress=display.show,
+            progress=progress,
         )
     number = layout.columns * layout.rows
     report(

@@ -39,21 +39,24 @@ def fit_prior(
             folder:PATH, factors:FILE.npz or a set such as dsprites[:COUNT].
         mirror: Folder or URL that holds the files of a downloaded source.
     """
+    from corolla.progress import shown_progress
     from corolla.trained import load
     from corolla.trained.fitted_priors import fit_prior as fit
 
-    fitted = fit(
-        load(model),
-        prior,
-        components=components,
-        covariance=covariance,
-        flow=flow,
-        transforms=transforms,
-        seed=seed,
-        draws=draws,
-        source=source,
-        mirror=mirror,
-    )
+    with shown_progress() as progress:
+        fitted = fit(
+            load(model),
+            prior,
+            components=components,
+            covariance=covariance,
+            flow=flow,
+            transforms=transforms,
+            seed=seed,
+            draws=draws,
+            source=source,
+            mirror=mirror,
+            progress=progress,
+        )
     _report(fitted)
 
 
@@ -61,9 +64,12 @@ def fit_if_missing(trained: TrainedModel, prior: str, *, source: str | None = No
     """Fit a prior with the defaults, and say so, if the model has none by that name."""
     if trained.has_prior(prior):
         return
+    from corolla.progress import shown_progress
     from corolla.trained.fitted_priors import fit_prior as fit
 
-    _report(fit(trained, prior, source=source, mirror=mirror), "fitted first, with the defaults, ")
+    with shown_progress() as progress:
+        fitted = fit(trained, prior, source=source, mirror=mirror, progress=progress)
+    _report(fitted, "fitted first, with the defaults, ")
 
 
 def _report(fitted: FittedPrior, how: str = "fitted ") -> None:

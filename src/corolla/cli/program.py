@@ -5,6 +5,7 @@ A `CorollaError` becomes one line on standard error and an exit code: 2 for wron
 
 from __future__ import annotations
 
+import codecs
 import io
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from corolla import __version__
+from corolla.cli.inputs import STANDARD_INPUT
 from corolla.cli.table import COMMANDS, GROUPS
 from corolla.errors import CorollaError, UsageError
 
@@ -55,6 +57,8 @@ app["--help"].group = app["--version"].group = Group("Help", sort_key=4)
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's own) and return its exit code."""
     _show_warnings_of_corolla()
+    # A lone hyphen would be taken for a flag that there is not.
+    arguments = [STANDARD_INPUT if word == "-" else word for word in (sys.argv[1:] if arguments is None else arguments)]
     code = 0
     try:
         code = _run(arguments)
@@ -71,9 +75,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: list[str]) -> int:
     try:
-        rest = _load_plugins(list(sys.argv[1:] if arguments is None else arguments))
+        rest = _load_plugins(arguments)
         app(rest, print_error=False, exit_on_error=False)
     except (CorollaError, CycloptsError) as error:
         wrong_use = isinstance(error, UsageError | CycloptsError)
@@ -160,9 +164,20 @@ def _show_warnings_of_corolla() -> None:
     log.propagate = False
 
 
+def _printable(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A name's bytes that are no letters as they are; ? for what a console of few letters lacks, such as β."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    try:
+        return text.encode("ascii", "surrogateescape"), error.end
+    except UnicodeEncodeError:
+        return "?" * len(text), error.end
+
+
 def main() -> NoReturn:
     """The console script."""
+    codecs.register_error("corolla", _printable)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a console of few letters has no β, and shows ? in its place
+            stream.reconfigure(errors="corolla")
     sys.exit(run())

@@ -37,17 +37,22 @@ def report(
         raise UsageError(f"{output}: the report is a page; end the name in .html")
     if output is not None and output.is_dir():
         raise UsageError(f"{output}: is a folder; give the name of a file")
+    from corolla.progress import shown_progress
     from corolla.report import write_report
 
-    print(f"wrote {write_report(run, output=output, source=source, mirror=mirror, seed=seed)}")
+    with shown_progress() as progress:
+        file = write_report(run, output=output, source=source, mirror=mirror, seed=seed, progress=progress)
+    print(f"wrote {file}")
 
 
 def write_or_warn(run: Path) -> None:
     """Write the page about a finished run; a fault is a warning, since the run itself is safe."""
+    from corolla.progress import shown_progress
     from corolla.report import write_report
 
     try:
-        write_report(run)
+        with shown_progress() as progress:
+            write_report(run, progress=progress)
     except (CorollaError, MemoryError, RuntimeError) as error:  # the last is also PyTorch's for a full memory
         reason = " ".join(str(error).split()) or type(error).__name__
         _LOG.warning("%s; no report was written, `%s` makes up for it", reason, command("report", run))

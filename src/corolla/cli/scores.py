@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -15,7 +15,6 @@ from corolla.errors import CorollaError, StaleError, UsageError, command
 if TYPE_CHECKING:
     from corolla.evaluation import Evaluated, Group, Material
     from corolla.evaluation.comparison import Entry
-    from corolla.trained import TrainedModel
 
 PICTURES = "scores"
 SAMPLES, IMAGES = 1024, 2048
@@ -67,9 +66,10 @@ def evaluate(
     groups = _groups(only)
     _check_counts(samples, images)
     from corolla.evaluation import SCORES, gather
+    from corolla.evaluation import evaluate as score
     from corolla.evaluation.feature_networks import check_features
     from corolla.evaluation.tables import score_lines
-    from corolla.progress import say
+    from corolla.progress import say, shown_progress
     from corolla.report import write_report
     from corolla.trained import load
     from corolla.trained.model_folder import ModelFolder
@@ -82,21 +82,31 @@ def evaluate(
         trained.prior(name)  # says what is missing before images are drawn
     if features is not None:
         check_features(features)
-    material = gather(
-        trained,
-        split=split,
-        most=images,
-        factors=groups is None or "disentanglement" in groups,
-        source=source,
-        mirror=mirror,
-    )
-    found = _evaluated(
-        trained, material=material, groups=groups, priors=names, features=features, samples=samples, seed=seed
-    )
+    with shown_progress() as progress:
+        material = gather(
+            trained,
+            split=split,
+            most=images,
+            factors=groups is None or "disentanglement" in groups,
+            source=source,
+            mirror=mirror,
+            progress=progress,
+        )
+        found = score(
+            trained,
+            material,
+            groups=groups,
+            priors=names,
+            features=features,
+            samples=samples,
+            seed=seed,
+            progress=progress,
+        )
     written = _write(output or home, material, found)
     if output is None and RunFolder(home).exists:
         try:
-            written.append(write_report(home, source=source, mirror=mirror))
+            with shown_progress() as progress:
+                written.append(write_report(home, source=source, mirror=mirror, progress=progress))
         except CorollaError as error:  # the scores took long, and are to be seen
             say(f"warning: {error}; the report stays as it was, `{command('report', home)}` makes up for it")
     if json_:
@@ -124,13 +134,6 @@ def _groups(only: str | None) -> list[Group] | None:
         if name not in _GROUPS:
             raise UsageError(f"--only {only}: {name!r} is no group of scores; there are {', '.join(_GROUPS)}")
     return [_GROUPS[name] for name in names]
-
-
-def _evaluated(trained: TrainedModel, **options: Any) -> Evaluated:
-    from corolla.evaluation import evaluate as score
-    from corolla.progress import say
-
-    return score(trained, progress=lambda what: say(f"scoring: {what}"), **options)
 
 
 def _write(folder: Path, material: Material, found: Evaluated) -> list[Path]:
@@ -250,8 +253,9 @@ def _entry(
 ) -> Entry:
     """A run with its scores, which are made if they are missing or those of other weights."""
     from corolla.evaluation import SCORES, gather
+    from corolla.evaluation import evaluate as score
     from corolla.evaluation.comparison import Entry
-    from corolla.progress import say
+    from corolla.progress import say, shown_progress
     from corolla.trained import load
     from corolla.trained.model_folder import ModelFolder
 
@@ -266,14 +270,16 @@ def _entry(
         # As before, or the run could not be compared with those that it was scored with.
         scores = SCORES.read(folder.file(SCORES))[0]
         split, images, samples = scores.split or None, scores.images or IMAGES, scores.samples or SAMPLES
-    material = gather(
-        trained,
-        split=split,
-        most=wanted_images or images,
-        factors=groups is None or "disentanglement" in groups,
-        source=source,
-        mirror=mirror,
-    )
-    found = _evaluated(trained, material=material, groups=groups, samples=wanted_samples or samples)
+    with shown_progress() as progress:
+        material = gather(
+            trained,
+            split=split,
+            most=wanted_images or images,
+            factors=groups is None or "disentanglement" in groups,
+            source=source,
+            mirror=mirror,
+            progress=progress,
+        )
+        found = score(trained, material, groups=groups, samples=wanted_samples or samples, progress=progress)
     _write(folder.home, material, found)
     return Entry(str(folder.home), trained.config, found.scores)

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from corolla.cli.inputs import counted, given_images
 from corolla.cli.priors import fit_if_missing
-from corolla.errors import DataError, UsageError
+from corolla.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from corolla.distributions import Prior
-    from corolla.trained import Images, TrainedModel
+    from corolla.trained import TrainedModel
 
 Paths = Annotated[tuple[Path, ...], Parameter(consume_multiple=True)]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
@@ -38,6 +40,7 @@ def sample(
     like: Paths = (),
     columns: int | None = None,
     npz: Path | None = None,
+    strict: bool = False,
     source: str | None = None,
     mirror: str | None = None,
 ) -> None:
@@ -51,9 +54,10 @@ def sample(
         temperature: Scale of the prior's standard deviation: below 1 plainer, above 1 wilder.
         prior: standard, or one that is fitted to the model's codes: gaussian, gmm or flow; see `corolla fit-prior`.
         label: A theme: draw around the training images that have this label.
-        like: A theme: draw around these images, files or folders.
+        like: A theme: draw around these images, named as for `corolla reconstruct`.
         columns: Images side by side; by default the picture is about square.
         npz: Write the arrays `images` and `latents` to this file as well.
+        strict: With --like: stop at an image that cannot be read; otherwise it is left out with a warning.
         source: With --label: where the training images are now, if they have moved.
         mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
@@ -63,11 +67,11 @@ def sample(
     check_outputs(output, npz)
     trained = load_model(model)
     trained.sample_latents(count, seed=seed, temperature=temperature)  # wrong values are refused before a fit
-    chosen = find_prior(trained, prior, label, like, source=source, mirror=mirror)
+    chosen = find_prior(trained, prior, label, like, strict, source=source, mirror=mirror)
     latents = trained.sample_latents(count, seed=seed, temperature=temperature, prior=chosen)
     images = trained.decode(latents)
     save_picture(output, grid(images, columns))
-    report(output, f"{count} image{'s' if count > 1 else ''}")
+    report(output, counted(count))
     save_arrays(npz, images=images, latents=latents)
 
 
@@ -79,30 +83,38 @@ def reconstruct(
     count: int = 16,
     seed: int | None = None,
     npz: Path | None = None,
+    strict: bool = False,
 ) -> None:
     """Pass images through the model and back, and put both side by side.
 
     Args:
         model: Run folder or model folder.
-        images: Image files, and folders of them; by default images of the model's own evaluation split.
+        images: Files, folders, .tar files, globs in quotes, or lists of these (@FILE, one a line, or - for standard
+            input); by default images of the model's own evaluation split.
         output: The picture: .png, .jpg or .webp.
-        count: At most so many images.
+        count: At most so many images, spread over all.
         seed: Decode a draw from q(z|x), in place of its mean.
         npz: Write the arrays `originals`, `images`, `latents` and `psnr_db` to this file as well.
+        strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
     """
     from corolla.evaluation.reconstructions import reconstruction
     from corolla.gallery.sheets import reconstruction_sheet
     from corolla.pictures.files import save_picture
+    from corolla.progress import shown_progress
+    from corolla.trained.own_images import evaluation_images
 
     check_outputs(output, npz)
     if count < 1:
         raise UsageError(f"--count {count}: give at least 1")
     trained = load_model(model)
-    chosen = find_images(images)[:count] if images else _evaluation_images(trained, count)
+    if images:
+        chosen = image_pixels(trained, images, strict, count=count)
+    else:
+        with shown_progress() as progress:
+            chosen = evaluation_images(trained, count, progress=progress)
     result = reconstruction(trained, chosen, seed=seed)
     save_picture(output, reconstruction_sheet(result))
-    number = len(result.images)
-    report(output, f"{number} image{'s' if number > 1 else ''}, PSNR {result.psnr_db.mean():.2f} dB")
+    report(output, f"{counted(len(result.images))}, PSNR {result.psnr_db.mean():.2f} dB")
     if npz is not None:
         latents = trained.encode(result.originals)
         save_arrays(npz, originals=result.originals, images=result.images, latents=latents, psnr_db=result.psnr_db)
@@ -173,19 +185,21 @@ def interpolate(
     method: Literal["spherical", "linear"] = "spherical",
     seed: int = 0,
     npz: Path | None = None,
+    strict: bool = False,
 ) -> None:
     """Walk through latent space from image to image.
 
     Args:
         model: Run folder or model folder.
-        images: Image files or folders to walk between; by default random points of the prior.
+        images: Images to walk between, as for `corolla reconstruct`; by default random points of the prior.
         output: A sheet (.png, .jpg), or an animation (.gif, .webp, .mp4).
-        count: How many random points; of folders, at most so many images.
+        count: How many random points; of a folder, at most so many images, spread over it.
         steps: Images from one point to the next, both included; by default 9 in a sheet, 24 in an animation.
         loop: Walk back to the first point at last.
         method: Turn from point to point, or go straight.
         seed: Fixes the random points.
         npz: Write the arrays `images` and `latents` to this file as well.
+        strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
     """
     from corolla.gallery.generation import interpolation
     from corolla.gallery.sheets import interpolation_frames, interpolation_sheet
@@ -195,8 +209,10 @@ def interpolate(
     if not images and count < 2:
         raise UsageError(f"--count {count}: give at least 2 points to walk between")
     trained = load_model(model)
-    files = find_images(images, at_most_from_folders=count) if images else []
-    endpoints = trained.encode(files) if files else trained.sample_latents(count, seed=seed)
+    if images:
+        endpoints = trained.encode(image_pixels(trained, images, strict, of_each=count))
+    else:
+        endpoints = trained.sample_latents(count, seed=seed)
     between = (MOVING_STEPS_BETWEEN if moves else STILL_STEPS) if steps is None else steps
     result = interpolation(trained, endpoints, steps=between, loop=loop, method=method)
     if moves:
@@ -232,6 +248,7 @@ def find_prior(
     prior: str,
     label: str | None,
     like: tuple[Path, ...],
+    strict: bool,
     *,
     source: str | None = None,
     mirror: str | None = None,
@@ -245,12 +262,14 @@ def find_prior(
         refuse_without_label(source, mirror)
     if label is not None:
         from corolla.gallery.themes import label_theme
+        from corolla.progress import shown_progress
 
-        return label_theme(trained, label, source=source, mirror=mirror)
+        with shown_progress() as progress:
+            return label_theme(trained, label, source=source, mirror=mirror, progress=progress)
     if like:
         from corolla.gallery.themes import theme
 
-        return theme(trained, find_images(like))
+        return theme(trained, image_pixels(trained, like, strict))
     fit_if_missing(trained, prior)
     return prior
 
@@ -261,35 +280,19 @@ def refuse_without_label(source: str | None, mirror: str | None) -> None:
         raise UsageError(f"{'--source' if source is not None else '--mirror'}: goes with --label; leave it out")
 
 
-def find_images(paths: tuple[Path, ...], *, at_most_from_folders: int | None = None) -> list[Path]:
-    """Files as given, folders replaced by the images in them."""
-    from corolla.data import open_source
-    from corolla.data.sources import FileSource
+def image_pixels(
+    trained: TrainedModel,
+    images: tuple[Path, ...],
+    strict: bool,
+    *,
+    count: int | None = None,
+    of_each: int | None = None,
+) -> NDArray[np.uint8]:
+    """The images that a command line names, as the model sees them; see `read_pixels`."""
+    from corolla.trained.encoding import read_pixels
 
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            if not path.exists():
-                raise DataError(f"{path}: no such file")
-            found.append(path)
-            continue
-        source = open_source(f"folder:{path}")
-        assert isinstance(source, FileSource)
-        found += [source.root / key for key in source.keys[:at_most_from_folders]]
-    return found
-
-
-def _evaluation_images(trained: TrainedModel, count: int) -> Images:
-    """The first images of the evaluation split that the model was scored on, spread over the split."""
-    import numpy as np
-
-    from corolla.data import select_rows
-    from corolla.trained.own_images import open_images
-
-    cache = open_images(trained.config.data)
-    rows = select_rows(cache.splits, trained.config.data.eval_split)
-    spread = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
-    return np.asarray(cache.images[spread])
+    with given_images(images) as paths:
+        return read_pixels(trained, paths, count=count, of_each=of_each, on_error="refuse" if strict else "skip")
 
 
 def save_arrays(npz: Path | None, **arrays: NDArray[Any]) -> None:

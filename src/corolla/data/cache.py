@@ -16,9 +16,7 @@ import re
 import shutil
 import threading
 import warnings
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +28,10 @@ from numpy.typing import NDArray
 
 from corolla.data.recipes import Recipe, recipe_named
 from corolla.data.sources import Skipped, Source, corolla_home
+from corolla.data.stream import made_ahead, warn
 from corolla.errors import DataError, UsageError
 from corolla.files import locked, writing
+from corolla.progress import OnProgress
 
 _LOG = logging.getLogger("corolla")
 
@@ -47,7 +47,6 @@ _CHUNK_IMAGES = 64
 # Skipped images that are named in the log; the manifest names all.
 _NAMED = 10
 
-Progress = Callable[[int, int], None]
 _Chunk = tuple[NDArray[np.uint8], list[tuple[int, Skipped]]]
 
 
@@ -90,7 +89,7 @@ def open_cache(
     home: Path | None = None,
     workers: int | None = None,
     on_error: Literal["skip", "refuse"] = "skip",
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> ImageCache:
     """The images of a source as pixels; decoded now if no run has done so before.
 
@@ -102,7 +101,7 @@ def open_cache(
         home: Folder of Corolla's files; default: $COROLLA_HOME, or the user's cache folder.
         workers: Images decoded at a time; default: one per core.
         on_error: Whether images that cannot be used are left out, and named in the log and the manifest, or refused.
-        progress: Called with the number of images done and the number of all, from time to time while building.
+        progress: Called from time to time while building.
 
     Raises:
         UsageError: The recipe cannot make this size, or workers is less than 1.
@@ -133,7 +132,7 @@ def open_cache(
         with locked(folder):
             cache = _load(folder, source, wanted)  # another process may have been first
             if cache is None:
-                _build(folder, source, recipe, wanted, workers or usable_cores(), on_error, progress)
+                _build(folder, source, recipe, wanted, workers, on_error, progress)
                 cache = _load(folder, source, wanted)
     if cache is None:
         raise DataError(f"{folder}: changed while it was being built; try again")
@@ -203,9 +202,9 @@ def _build(
     source: Source,
     recipe: Recipe,
     wanted: Mapping[str, Any],
-    workers: int,
+    workers: int | None,
     on_error: Literal["skip", "refuse"],
-    progress: Progress | None,
+    progress: OnProgress | None,
 ) -> None:
     """Decode all images into a folder. The folder's lock is held."""
     height, width, total = wanted["height"], wanted["width"], len(source.keys)
@@ -234,7 +233,7 @@ def _build(
                     file.write(pixels.data)
                 done += len(pixels) + len(faults)
                 if progress is not None:
-                    progress(done, total)
+                    progress(f"reading {source.name}", done, total)
             if len(skipped) == total:
                 raise DataError(f"none of the {total} images can be used; the first: {skipped[0][1].reason}")
             with _writing(folder.parent, size):
@@ -252,10 +251,9 @@ def _build(
             unfinished.replace(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    for _, fault in skipped[:_NAMED]:
-        _LOG.warning("skipped %s", fault.reason)
+    warn(fault.reason for _, fault in skipped[:_NAMED])
     if len(skipped) > _NAMED:
-        _LOG.warning("skipped %d more images; all are named in %s", len(skipped) - _NAMED, folder / "manifest.json")
+        _LOG.warning("%d more images left out; all are named in %s", len(skipped) - _NAMED, folder / "manifest.json")
 
 
 @contextmanager
@@ -276,43 +274,29 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def _read_chunks(source: Source, recipe: Recipe, height: int, width: int, workers: int) -> Generator[_Chunk]:
-    """Pixels of the usable images, and what is wrong with the others, in order and some at a time.
+def _read_chunks(source: Source, recipe: Recipe, height: int, width: int, workers: int | None) -> Generator[_Chunk]:
+    """Pixels of the usable images, and what is wrong with the others, in order and some at a time."""
 
-    Threads do: Pillow and NumPy let go of the interpreter while they decode, resize and draw. Against processes,
-    nothing is started or sent, and a script needs no `if __name__ == "__main__"`.
-    """
-    total = len(source.keys)
+    def read(indices: list[int], stop: threading.Event) -> _Chunk:
+        return _read_chunk(source, recipe, height, width, indices, stop)
+
     length = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (height * width * 3)))
-    stop = threading.Event()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="corolla-decode")
-    pending: deque[Future[_Chunk]] = deque()
-    try:
-        for start in range(0, total, length):
-            indices = range(start, min(start + length, total))
-            pending.append(pool.submit(_read_chunk, source, recipe, height, width, indices, stop))
-            if len(pending) > 2 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
+    return made_ahead(range(len(source.keys)), read, length, workers)
 
 
 def _read_chunk(
-    source: Source, recipe: Recipe, height: int, width: int, indices: range, stop: threading.Event
+    source: Source, recipe: Recipe, height: int, width: int, indices: Sequence[int], stop: threading.Event
 ) -> _Chunk:
     read_many = getattr(source, "read_many", None)
     if read_many is not None and recipe == recipe_named("fit"):
         return np.ascontiguousarray(read_many(indices, height, width)), []
     pixels = np.empty((len(indices), height, width, 3), dtype=np.uint8)
     faults: list[tuple[int, Skipped]] = []
-    for index in indices:
+    for row, index in enumerate(indices):
         if stop.is_set():
             break
         try:
-            pixels[index - indices.start - len(faults)] = source.read(index, recipe, height, width)
+            pixels[row - len(faults)] = source.read(index, recipe, height, width)
         except DataError as error:
             key = source.keys[index]
             faults.append((index, Skipped(key, str(error) if error.path else f"{key}: {error}")))
@@ -338,8 +322,3 @@ def _writing(root: Path, size: int) -> AbstractContextManager[None]:
 def _refusal(skipped: Sequence[Skipped]) -> DataError:
     more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
     return DataError(f"{skipped[0].reason}{more}; repair or remove it, or let such images be skipped")
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

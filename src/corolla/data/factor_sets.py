@@ -12,7 +12,6 @@ import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -27,9 +26,10 @@ from corolla.data.factors import FactorSource, is_full_grid, subset
 from corolla.data.fetch import download, is_url
 from corolla.errors import DataError, UsageError, missing_extra
 from corolla.files import locked, write_file, writing
+from corolla.progress import megabytes_of
 
 if TYPE_CHECKING:
-    from corolla.data.sources import SourceProgress
+    from corolla.progress import OnProgress
 
 _FORMAT = 1  # raise it when any pixel or factor of a prepared array changes
 _COMPLETE = "complete.json"  # written last: without it, the folder is not whole
@@ -225,7 +225,7 @@ def open_factor_set(
     *,
     mirror: str | None = None,
     home: Path,
-    progress: SourceProgress | None = None,
+    progress: OnProgress | None = None,
 ) -> FactorSource:
     """Open a published set; download its files and prepare its images below `home` the first time.
 
@@ -234,7 +234,7 @@ def open_factor_set(
         count: How many images to take, always the same ones, and fewer are among more; None takes all.
         mirror: A folder or URL that holds the official files, byte for byte; None is where their authors publish them.
         home: Where downloads and prepared images are kept.
-        progress: Called with what is being done, how much is done, and of how much.
+        progress: Called while it is downloaded and unpacked; see `corolla.progress`.
 
     Raises:
         UsageError: count is out of range, the mirror is no folder and no URL, or an extra is missing.
@@ -289,7 +289,7 @@ def _known(store: Path, known: FactorSet, wanted: Mapping[str, Any]) -> NDArray[
     return factors
 
 
-def _files(downloads: Path, known: FactorSet, mirror: str | None, progress: SourceProgress | None) -> dict[str, Path]:
+def _files(downloads: Path, known: FactorSet, mirror: str | None, progress: OnProgress | None) -> dict[str, Path]:
     """The official files, verified, by name."""
     if mirror is not None and not is_url(mirror):
         folder = Path(mirror).expanduser().absolute()
@@ -306,7 +306,7 @@ def _files(downloads: Path, known: FactorSet, mirror: str | None, progress: Sour
             size=file.size,
             md5=file.md5,
             sha256=file.sha256,
-            progress=None if progress is None else partial(progress, f"downloading {file.name}"),
+            progress=megabytes_of(progress, f"downloading {file.name}"),
         )
     return {file.name: downloads / file.name for file in known.files}
 
@@ -324,7 +324,7 @@ def _prepare(
     rows: NDArray[np.int64],
     files: Mapping[str, Path],
     wanted: Mapping[str, Any],
-    progress: SourceProgress | None,
+    progress: OnProgress | None,
 ) -> NDArray[np.float32]:
     """Write these rows' images and factors into the store, whose lock is held; returns the factors."""
     classes, blocks = known.reader(files, tuple(known.factors.values()))

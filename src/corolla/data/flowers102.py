@@ -18,9 +18,10 @@ from scipy.io import loadmat
 
 from corolla.data.archives import extract
 from corolla.data.fetch import download, is_url
-from corolla.data.sources import FileSource, SourceProgress
+from corolla.data.sources import FileSource
 from corolla.errors import DataError, UsageError
 from corolla.files import locked, write_file, writing
+from corolla.progress import OnProgress, megabytes_of
 
 OFFICIAL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
 ARCHIVE = "102flowers.tgz"
@@ -38,7 +39,7 @@ _KEYS = tuple(f"jpg/image_{number:05d}.jpg" for number in range(1, COUNT + 1))
 _COMPLETE = "complete.json"  # written last: without it, the folder is not whole
 
 
-def open_flowers102(mirror: str | None, *, home: Path, progress: SourceProgress | None = None) -> FileSource:
+def open_flowers102(mirror: str | None, *, home: Path, progress: OnProgress | None = None) -> FileSource:
     """Open the flowers; download and unpack them below `home` the first time.
 
     The official splits are kept: train 1020, val 1020, test 6149. Labels are 0-based.
@@ -48,7 +49,7 @@ def open_flowers102(mirror: str | None, *, home: Path, progress: SourceProgress 
             The tables must be the official ones. The archive may hold other versions of the images, under the
             official names.
         home: Where downloads are kept.
-        progress: Called with what is being done, how much is done, and of how much.
+        progress: Called while it is downloaded and unpacked; see `corolla.progress`.
 
     Raises:
         UsageError: The mirror is no folder and no URL.
@@ -123,7 +124,7 @@ def _listing(images: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _prepare(folder: Path, mirror: str | None, origin: str, progress: SourceProgress | None) -> Path:
+def _prepare(folder: Path, mirror: str | None, origin: str, progress: OnProgress | None) -> Path:
     """Get, verify and unpack the files; returns the store."""
     local = mirror is not None and not is_url(mirror)
     if local:
@@ -149,9 +150,7 @@ def _prepare(folder: Path, mirror: str | None, origin: str, progress: SourceProg
                 archive,
                 store / "images",
                 expected=frozenset(_KEYS),
-                progress=None
-                if progress is None
-                else lambda done, total: progress(f"unpacking {ARCHIVE}", done, total),
+                progress=megabytes_of(progress, f"unpacking {ARCHIVE}"),
             )
         except DataError:
             if not local and md5 != ARCHIVE_MD5:  # so that the next attempt asks the mirror again
@@ -169,7 +168,7 @@ def _prepare(folder: Path, mirror: str | None, origin: str, progress: SourceProg
     return store
 
 
-def _download(place: Path, url: str, mirror: str | None, progress: SourceProgress | None) -> Path:
+def _download(place: Path, url: str, mirror: str | None, progress: OnProgress | None) -> Path:
     for name, md5 in _TABLES.items():
         download(f"{url}/{name}", place / name, md5=md5)
     download(
@@ -177,7 +176,7 @@ def _download(place: Path, url: str, mirror: str | None, progress: SourceProgres
         place / ARCHIVE,
         size=ARCHIVE_BYTES if mirror is None else None,
         md5=ARCHIVE_MD5 if mirror is None else None,
-        progress=None if progress is None else lambda done, total: progress(f"downloading {ARCHIVE}", done, total),
+        progress=megabytes_of(progress, f"downloading {ARCHIVE}"),
     )
     return place
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,38 @@ from corolla.errors import DataError, UsageError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
+OUTPUT_MARK = ".corolla"
+"""A file by this name marks a folder of pictures that Corolla made of others, such as restored ones."""
+
+# Folders that systems and archivers keep for themselves. Names that begin with a dot are left out as well.
+_SYSTEM_FOLDERS = {"@eadir", "$recycle.bin", "system volume information", "__macosx", "lost+found"}
+
+# Files that say that a folder is Corolla's own, by what no other program writes into them.
+_OWN_FILES = {
+    "config.yaml": (b"\nobjective:", b"\nrun:"),
+    "config.json": (b'"latent_kl_nats"', b'"weights_sha256"'),
+    "sweep.yaml": (b"\nbase:", b"\nversions:"),
+    "tune.yaml": (b"\nbase:", b"\nversions:"),
+    "anomalies.csv": (b"path,", b",p_value,flagged,map\n"),
+    "comparison.json": (b'"columns"', b'"remarks"'),
+}
+_BESIDE = {
+    "config.yaml": {"metrics.csv", "checkpoints", "model", "samples"},  # else a copy of the configuration
+    "config.json": {"model.safetensors"},
+}
+_READ_BYTES = 1 << 16
+
+_LOG = logging.getLogger("corolla")
+
 # Names that make first-level folders splits instead of labels.
 _SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def open_folder(path: str | Path) -> FileSource:
-    """Open a folder of images. Hidden files and folders are left out; symbolic links are followed, but not in circles.
+    """Open a folder of images. Symbolic links are followed, but not in circles.
+
+    Hidden files, folders of the system, and what Corolla wrote (runs, models, sweeps, restored images) are left out;
+    so is a folder that cannot be listed, with a warning.
 
     If the folder holds `train` and `val` (or `valid`, `validation`) or `test`, and nothing else, these are the splits.
     Otherwise each image's own path decides (see `split_of`), so that adding a file moves no other file. The
@@ -29,50 +56,67 @@ def open_folder(path: str | Path) -> FileSource:
 
     Raises:
         UsageError: There is no such folder.
-        DataError: A folder in it cannot be listed, or there are no images.
+        DataError: It cannot be listed, Corolla wrote it, or there are no images in it.
     """
     root = Path(path).expanduser().absolute()
     if not root.is_dir():
         raise UsageError(f"folder:{path}: {'a file, not a folder' if root.exists() else 'no such folder'}")
-    try:
-        found = sorted(images_below(root))
-    except OSError as error:
-        raise DataError(f"{error.filename or root}: cannot be listed: {error.strerror}") from None
-    if not found:
-        raise DataError(f"{root}: holds no images; looked in all its folders for {' '.join(EXTENSIONS)}")
-    keys = tuple(key for key, _, _ in found)
+    images: list[tuple[str, int, int]] = []
+    own: list[Path] = []
+    for key, size, mtime_ns, fault in images_below(root, own):
+        if fault:
+            _LOG.warning("%s: %s; left out", root / key, fault)
+        else:
+            images.append((key, size, mtime_ns))
+    say_own(own)
+    if not images:
+        raise DataError(f"{root}: {no_images(own)}", path=root)
+    images.sort()
+    keys = tuple(key for key, _, _ in images)
     digest = hashlib.sha256()
-    for key, size, mtime_ns in found:
+    for key, size, mtime_ns in images:
         digest.update(f"{key}\0{size}\0{mtime_ns}\n".encode(errors="surrogateescape"))
     splits, below = _splits(keys)
     labels, label_names = _labels(below)
     return FileSource(f"folder:{root.name}", root, keys, splits, labels, label_names, digest.hexdigest())
 
 
-def images_below(root: Path) -> Iterator[tuple[str, int, int]]:
-    """Key, size in bytes and time of change in ns of every image below root.
+def images_below(root: Path, own: list[Path]) -> Iterator[tuple[str, int, int, str]]:
+    """Key, size in bytes and time of change in ns of every image below root; of a folder that fails, key and reason.
 
     Each folder's images come in the order of their names, then those of the folders in it; what links lead to comes
-    last. So each real folder comes once, and under its real place.
+    last. So each real folder comes once, and under its real place. Folders that Corolla wrote are added to `own`.
 
     Raises:
-        OSError: A folder cannot be listed.
+        DataError: The root cannot be listed, or is a folder of Corolla's own.
     """
     visited: set[tuple[int, int]] = set()
     waiting: list[tuple[Path, str]] = [(root, "")]
     links: list[tuple[Path, str]] = []
     while waiting or links:
         folder, prefix = waiting.pop() if waiting else links.pop(0)
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in visited:
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            if not prefix:
+                raise DataError(f"{root}: cannot be listed: {error.strerror}", path=root) from None
+            yield prefix.rstrip("/"), 0, 0, f"cannot be listed: {error.strerror}"
             continue
-        visited.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name, reverse=True)
+        names = {entry.name for entry in entries}
+        if is_own(folder, names, marked=bool(prefix)):
+            if not prefix:
+                raise DataError(f"{root}: a folder that Corolla wrote, and no source of images", path=root)
+            own.append(folder)
+            continue
         folders: list[tuple[Path, str]] = []
         while entries:
             entry = entries.pop()  # what has been given out need not be kept
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FOLDERS:
                 continue
             # A Path, other than a listing's entry, answers for a link that leads in a circle too.
             place = Path(entry.path) if entry.is_symlink() else entry
@@ -82,10 +126,44 @@ def images_below(root: Path) -> Iterator[tuple[str, int, int]]:
                 continue
             elif place.is_file():
                 status = entry.stat()
-                yield prefix + entry.name, status.st_size, status.st_mtime_ns
+                yield prefix + entry.name, status.st_size, status.st_mtime_ns, ""
             elif entry.is_symlink():  # it leads nowhere: reading will say so
-                yield prefix + entry.name, 0, 0
+                yield prefix + entry.name, 0, 0, ""
         waiting += reversed(folders)
+
+
+def is_own(folder: Path, names: Set[str], *, marked: bool = True) -> bool:
+    """Whether Corolla wrote a folder that holds these names: a run, a model, a sweep, a demo, a comparison, a ranking.
+
+    With `marked`, pictures that it made of others count too.
+    """
+    if marked and OUTPUT_MARK in names:
+        return True
+    if names >= {"index.html", "run"} and _has_signs(folder / "run", "config.yaml"):  # a demo
+        return True
+    return any(name in names and _BESIDE.get(name, names) & names and _has_signs(folder, name) for name in _OWN_FILES)
+
+
+def _has_signs(folder: Path, name: str) -> bool:
+    try:
+        with (folder / name).open("rb") as file:
+            content = b"\n" + file.read(_READ_BYTES)
+    except OSError:
+        return False
+    return all(sign in content for sign in _OWN_FILES[name])
+
+
+def say_own(own: Sequence[Path]) -> None:
+    """Say once which folders were left out, as Corolla wrote them."""
+    if own:
+        more = f" and {len(own) - 1} more, which" if len(own) > 1 else ", which"
+        _LOG.warning("%s%s Corolla wrote: left out", own[0], more)
+
+
+def no_images(own: Sequence[Path] = ()) -> str:
+    """Why a folder gave none."""
+    besides = f", but for {len(own)} that Corolla wrote," if own else ""
+    return f"holds no images; looked in all its folders{besides} for {' '.join(EXTENSIONS)}"
 
 
 def split_of(key: str) -> str:

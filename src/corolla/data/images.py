@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 import threading
 import warnings
@@ -109,6 +111,8 @@ def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None =
         DataError: The file is missing, empty, damaged, cut short, of another kind, or expands to far more pixels than
             a photo has. The message names the file.
     """
+    if isinstance(path_or_file, str | Path) and _waits(path_or_file):
+        raise DataError(f"{path_or_file}: not a regular file", path=path_or_file)
     small = None if simplejpeg is None else _small_jpeg(path_or_file, at_least_px)
     if small is not None:
         return small
@@ -174,6 +178,15 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     orientation = _orientation(image)
     rgb = _to_rgb(image)
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def _waits(path: str | Path) -> bool:
+    """Whether a path is a pipe or a device, which may give nothing for ever."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - Path.stat takes several times as long
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _reason(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from corolla.data.images import open_image
 from corolla.errors import DataError, UsageError
+from corolla.progress import OnProgress
 
 if TYPE_CHECKING:
     from corolla.data.recipes import Recipe
@@ -23,8 +24,6 @@ SOURCES = (
     "smallnorb[:COUNT] and mpi3d[:toy|realistic|real][:COUNT]"
 )
 """What `open_source` opens, for messages."""
-
-SourceProgress = Callable[[str, int, int | None], None]  # what is being done, how much is done, of how much
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class FileSource:
 
 
 def open_source(
-    spec: str, *, mirror: str | None = None, home: Path | None = None, progress: SourceProgress | None = None
+    spec: str, *, mirror: str | None = None, home: Path | None = None, progress: OnProgress | None = None
 ) -> Source:
     """Open a source by its name in the configuration, downloading it first if it has to be.
 
@@ -116,7 +115,7 @@ def open_source(
         spec: One of `SOURCES`, such as "flowers102", "folder:PATH" or "dsprites:10000".
         mirror: A folder or URL that holds the files of flowers102, or of a published set with known factors.
         home: Where downloads are kept; see `corolla_home`.
-        progress: Called with what is being done, how much is done, and of how much (None if unknown).
+        progress: Called while something is downloaded or unpacked; see `corolla.progress`.
 
     Raises:
         UsageError: There is no such source.
@@ -185,3 +184,8 @@ def select_rows(splits: Mapping[str, NDArray[np.int64]], expression: str) -> NDA
             f"split {expression!r}: holds no images (there are: {counts}); add images, or use another split"
         )
     return rows
+
+
+def spread_rows(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most `most` of the rows, evenly spread over all of them."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))]

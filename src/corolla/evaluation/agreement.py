@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from corolla.data import select_rows
+from corolla.data import select_rows, spread_rows
 from corolla.evaluation.comparison import Column, Comparison, Spread
-from corolla.evaluation.material import spread_rows
 from corolla.evaluation.tables import in_order
 from corolla.metrics import udr
 from corolla.trained import load

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from corolla.data import select_rows
+from corolla.data import select_rows, spread_rows
 from corolla.evaluation.comparison import Comparison, comparison_table
-from corolla.evaluation.material import spread_rows
 from corolla.evaluation.reconstructions import reconstruction
 from corolla.files import write_file
 from corolla.pictures.files import save_picture

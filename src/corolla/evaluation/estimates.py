@@ -16,11 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from corolla.data import spread_rows
 from corolla.data.batches import to_float
 from corolla.distributions import DiagonalGaussian, bits_per_dim, kl_terms, log_importance_weights
 from corolla.distributions.posterior import active_latents
 from corolla.errors import ModelError, UsageError
 from corolla.models.vae import VAE
+from corolla.progress import OnProgress
 
 ACTIVE_VARIANCE = 0.01
 """Burda's criterion: a latent is active if the posterior's mean varies more than this over the images."""
@@ -31,7 +33,6 @@ WITHOUT_IMAGES = 256
 """Images, spread over all, on which the distortion without each latent is measured; each takes a decoding a latent."""
 
 LogPrior = Callable[[Tensor], Tensor]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def estimate(
     importance_samples: int = 100,
     seed: int = 0,
     log_prior: LogPrior | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Estimates:
     """Estimate the likelihood of images and the information in their latents; the model is left in evaluation mode.
 
@@ -116,7 +117,7 @@ def estimate(
         importance_samples: Draws from q(z|x) for each image, K.
         seed: Fixes the draws.
         log_prior: Log p(z) in nats of latents B×latent_dim, B; by default the standard normal's.
-        progress: Called with what is done, how many images it is done for, and of how many.
+        progress: Called with the images that each piece of work is done for.
 
     Raises:
         UsageError: fewer than two images, or fewer than one draw.
@@ -142,7 +143,7 @@ def estimate(
             report("likelihood", start + len(x), len(rows))
         joined = _Weighed(*(torch.cat(pieces) for pieces in zip(*(vars(p).values() for p in parts), strict=True)))
         split = _split(joined, log_prior, report)
-        chosen = np.unique(np.linspace(0, len(rows) - 1, min(WITHOUT_IMAGES, len(rows))).astype(int))
+        chosen = spread_rows(np.arange(len(rows)), WITHOUT_IMAGES)
         bought = _without_each(vae, images[rows[chosen]], joined.z[torch.from_numpy(chosen)], batch_size, report)
         discrete = vae.decode(joined.z[:1]).discrete
     q = DiagonalGaussian(joined.mean, joined.logvar)
@@ -218,7 +219,7 @@ def _weigh(
     )
 
 
-def _split(weighed: _Weighed, log_prior: LogPrior | None, report: Progress) -> tuple[Tensor, Tensor, Tensor]:
+def _split(weighed: _Weighed, log_prior: LogPrior | None, report: OnProgress) -> tuple[Tensor, Tensor, Tensor]:
     """The three parts of the KL for one draw of each image, against the mixture of all posteriors; some at a time."""
     everyone = DiagonalGaussian(weighed.mean, weighed.logvar)
     count, latent_dim = weighed.mean.shape
@@ -240,7 +241,7 @@ def _split(weighed: _Weighed, log_prior: LogPrior | None, report: Progress) -> t
     return mutual_information, total_correlation, dimension_wise
 
 
-def _without_each(vae: VAE, images: NDArray[Any], z: Tensor, at_a_time: int, report: Progress) -> Tensor:
+def _without_each(vae: VAE, images: NDArray[Any], z: Tensor, at_a_time: int, report: OnProgress) -> Tensor:
     """The mean rise of -log p(x|z) where each latent in turn is 0, for one draw of each image: latent_dim."""
     count, latent_dim = z.shape
     rise = torch.zeros(latent_dim, dtype=torch.float64, device=z.device)
@@ -272,5 +273,5 @@ def _average(values: Tensor) -> Average:
     return Average(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
 
 
-def _silent(what: str, done: int, total: int) -> None:
+def _silent(title: str, done: int, total: int | None) -> None:
     """Show nothing."""

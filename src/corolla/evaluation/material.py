@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corolla.config import DataConfig
-from corolla.data import FACTORS, ImageCache, render, select_rows
+from corolla.data import FACTORS, ImageCache, render, select_rows, spread_rows
 from corolla.errors import UsageError
 from corolla.metrics import FactorGrid, FactorTable
 from corolla.metrics.samples import discretise
-from corolla.progress import ProgressDisplay
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
 from corolla.trained.own_images import own_images
 
@@ -85,6 +85,7 @@ def gather(
     factors: bool = True,
     source: str | None = None,
     mirror: str | None = None,
+    progress: OnProgress | None = None,
 ) -> Material:
     """The images to score a model on.
 
@@ -95,12 +96,13 @@ def gather(
         factors: gather images with known factors too, which have to be drawn for florets.
         source: where the images are now, if they have moved.
         mirror: folder or URL that holds the files of the source.
+        progress: called while images are read or drawn.
 
     Raises:
         UsageError: there is no such split, or it holds images that were trained on.
         DataError: the images are not there, or have changed.
     """
-    cache = own_images(model, source=source, mirror=mirror)
+    cache = own_images(model, source=source, mirror=mirror, progress=progress)
     data = model.config.data
     split = split or data.eval_split
     rows, training_rows = select_rows(cache.splits, split), select_rows(cache.splits, data.train_split)
@@ -112,7 +114,7 @@ def gather(
     known, too_few = None, ""
     if factors:
         try:
-            known = known_factors(cache, data)
+            known = known_factors(cache, data, progress=progress)
         except UsageError as error:  # which only disentanglement has to do with
             too_few = str(error)
     return Material(
@@ -131,17 +133,12 @@ def gather(
     )
 
 
-def spread_rows(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most so many of the rows, evenly spread over all."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))]
-
-
 def _part(cache: ImageCache, rows: NDArray[np.int64]) -> Part:
     labels = None if cache.labels is None else np.asarray(cache.labels[rows])
     return Part(np.asarray(cache.images[rows]), tuple(cache.keys[row] for row in rows), labels)
 
 
-def known_factors(cache: ImageCache, data: DataConfig) -> KnownFactors | None:
+def known_factors(cache: ImageCache, data: DataConfig, *, progress: OnProgress | None = None) -> KnownFactors | None:
     """Images whose factors are known, or None.
 
     Florets are drawn for it, at random points of their published grid, each once: their own factors lie anywhere
@@ -158,7 +155,7 @@ def known_factors(cache: ImageCache, data: DataConfig) -> KnownFactors | None:
         grid = FactorGrid([len(values) for values in grids])
         places = grid.factors(np.unique(grid.sample(MOST_FACTOR_ROWS, rng)))
         values = np.stack([axis[places[:, k]] for k, axis in enumerate(grids)], axis=1)
-        images = _drawn(values, *data.size)
+        images = _drawn(values, *data.size, progress)
         return KnownFactors(FactorTable(places), tuple(factor.name for factor in FACTORS), images)
     if cache.factors is None:
         return None
@@ -176,10 +173,9 @@ def known_factors(cache: ImageCache, data: DataConfig) -> KnownFactors | None:
     return KnownFactors(FactorTable(factors), names, np.asarray(cache.images[rows]), binned, categorical, trained_on)
 
 
-def _drawn(factors: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
+def _drawn(factors: NDArray[np.float32], height: int, width: int, progress: OnProgress | None) -> NDArray[np.uint8]:
     parts = []
-    with ProgressDisplay("drawing florets", len(factors)) as display:
-        for start in range(0, len(factors), _DRAWN_AT_A_TIME):
-            display.show(start)
-            parts.append(render(factors[start : start + _DRAWN_AT_A_TIME], height, width))
+    for start in range(0, len(factors), _DRAWN_AT_A_TIME):
+        steps_of(progress, "drawing florets", len(factors))(start)
+        parts.append(render(factors[start : start + _DRAWN_AT_A_TIME], height, width))
     return np.concatenate(parts)

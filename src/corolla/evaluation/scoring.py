@@ -21,6 +21,7 @@ from corolla.evaluation.record import Score, Scores
 from corolla.evaluation.samples import TRAINING, TrainingNeighbours, compare_with_real
 from corolla.metrics import bootstrap
 from corolla.metrics.names import GROUPS, KINDS, Group
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
 from corolla.trained.run_folder import versions
 
@@ -31,8 +32,6 @@ LABELLED = 2048
 WITH_NEIGHBOURS, NEIGHBOURS = 8, 3
 """Samples whose closest training images are looked up, and how many of these."""
 _LEAST_FOR_INTERVAL = 4
-
-Progress = Callable[[str], None]
 
 
 @dataclass(eq=False)
@@ -61,7 +60,7 @@ def evaluate(
     features: str | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
-    progress: Progress = lambda what: None,  # noqa: ARG005
+    progress: OnProgress | None = None,
 ) -> Evaluated:
     """Score a trained model.
 
@@ -75,7 +74,7 @@ def evaluate(
             default lite0 if its extra is installed, else pca64.
         samples: how many to draw from each prior.
         seed: fixes what is drawn.
-        progress: called with what is done next.
+        progress: called with the title of what is scored next, and while images are read.
 
     Raises:
         UsageError: no such group, prior or features; an extra is not installed; too few images for a group that was
@@ -92,13 +91,13 @@ def evaluate(
         raise UsageError("no priors to draw from: give at least one, such as standard")
     for name in priors:
         model.prior(name)  # says what is missing before anything takes long
-    material = material or gather(model, factors=groups is None or "disentanglement" in groups)
+    material = material or gather(model, factors=groups is None or "disentanglement" in groups, progress=progress)
     found = evaluate_codec(
         model, material, groups=groups, priors=priors, features=features, samples=samples, seed=seed, progress=progress
     )
     if groups is not None and not {"images", "latent space"} & set(groups):
         return found
-    progress("rate and distortion")
+    _announce(progress, "rate and distortion")
     try:
         rates = rate_scores(model, material.evaluation, seed=seed)
     except UsageError as error:  # a single image
@@ -121,7 +120,7 @@ def evaluate_codec(
     features: str | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
-    progress: Progress = lambda what: None,  # noqa: ARG005
+    progress: OnProgress | None = None,
 ) -> Evaluated:
     """Score anything with codes, such as `PrincipalComponents`, as `evaluate` does; without what only a VAE has."""
     scores: dict[str, Score] = {}
@@ -159,7 +158,7 @@ def evaluate_codec(
         scores.update(compare_with_real(TRAINING, bound, real, features=name, seed=seed))
         copies = TrainingNeighbours(training, images)
         for prior in priors:
-            progress(f"samples from {prior}")
+            _announce(progress, f"samples from {prior}")
             drawn = found.samples[prior] = codec.sample(samples, seed=seed, prior=prior)
             scores.update(compare_with_real(prior, function(drawn), real, features=name, seed=seed))
             scores.update(copies.copying(prior, drawn))
@@ -194,7 +193,7 @@ def evaluate_codec(
     for group, what, part in parts:
         if groups is not None and group not in groups:
             continue
-        progress(what)
+        _announce(progress, what)
         try:
             part()
         except UsageError as error:  # too few images, labels or factors: the other scores are no worse for it
@@ -204,6 +203,10 @@ def evaluate_codec(
     if left_out:
         details["left out"] = left_out
     return found
+
+
+def _announce(progress: OnProgress | None, what: str) -> None:
+    steps_of(progress, f"scoring: {what}")(0)
 
 
 def _mean(values: NDArray[np.float64], seed: int) -> Score:

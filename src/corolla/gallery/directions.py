@@ -21,6 +21,7 @@ from sklearn.model_selection import StratifiedKFold
 from corolla.data import ImageCache, select_rows
 from corolla.errors import DataError, ModelError, UsageError, plural
 from corolla.gallery.labels import find_label, split_by_label
+from corolla.progress import OnProgress
 from corolla.trained import BATCH_SIZE, Images, TrainedModel
 from corolla.trained.artefacts import Artefact, check_weights
 from corolla.trained.own_images import own_images
@@ -189,7 +190,12 @@ def _cross_validated(others: NDArray[np.float64], target: NDArray[np.float64], f
 
 
 def label_direction(
-    model: TrainedModel, label: str, *, source: str | None = None, mirror: str | None = None
+    model: TrainedModel,
+    label: str,
+    *,
+    source: str | None = None,
+    mirror: str | None = None,
+    progress: OnProgress | None = None,
 ) -> Direction:
     """The direction from all other training images to those with a label.
 
@@ -200,12 +206,13 @@ def label_direction(
         label: a name among the labels of these.
         source: where the images are now, if they have moved.
         mirror: folder or URL that holds the files of a downloaded source.
+        progress: called while the images are downloaded or decoded.
 
     Raises:
         UsageError: there is no such label, or too few training images have it.
         DataError: the images are not there, have changed, or have no labels.
     """
-    cache = own_images(model, source=source, mirror=mirror)
+    cache = own_images(model, source=source, mirror=mirror, progress=progress)
     number = find_label(cache, label)
     data = model.config.data
     target, others = split_by_label(cache, number, select_rows(cache.splits, data.train_split))

@@ -22,6 +22,7 @@ from corolla.distributions.priors import StandardPrior
 from corolla.errors import UsageError
 from corolla.files import replacing, writing
 from corolla.pictures.files import STILL_SUFFIXES, check_name, save_picture
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
 
 TILE_PX = 128
@@ -58,7 +59,7 @@ def write_poster(
     seed: int = 0,
     temperature: float = 1.0,
     prior: str | Prior = "standard",
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Layout:
     """Draw images and write them as one picture that they fill to the edge.
 
@@ -72,7 +73,7 @@ def write_poster(
         seed: Fixes the draws.
         temperature: Scales the prior's standard deviation.
         prior: What to draw from, as `TrainedModel.sample` takes it; with a reach, the standard normal or a Gaussian.
-        progress: Told how many rows are done, of how many.
+        progress: Called with the rows that are done.
 
     Raises:
         UsageError: a value that cannot be, as the size or the file's name; or a reach with another kind of prior.
@@ -88,10 +89,11 @@ def write_poster(
         drawn = model.prior(prior) if isinstance(prior, str) else prior
         latents = _from_noise(drawn, temperature * noise.reshape(count, -1))
 
+    told = steps_of(progress, "painting rows", layout.rows)
+
     def rows() -> Iterator[NDArray[np.float32]]:
         for row in range(layout.rows):
-            if progress is not None:
-                progress(row, layout.rows)
+            told(row)
             yield latents[row * layout.columns : (row + 1) * layout.columns]
 
     save_poster(path, layout, strips(layout, rows(), model.decode))

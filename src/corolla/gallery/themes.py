@@ -17,6 +17,7 @@ from corolla.data import select_rows
 from corolla.distributions.gaussians import RIDGE, GaussianPrior
 from corolla.errors import DataError
 from corolla.gallery.labels import find_label, split_by_label
+from corolla.progress import OnProgress
 from corolla.trained import Images, TrainedModel
 from corolla.trained.own_images import own_images
 
@@ -52,7 +53,12 @@ def theme_of_codes(means: NDArray[np.float64], variances: NDArray[np.float64]) -
 
 
 def label_theme(
-    model: TrainedModel, label: str, *, source: str | None = None, mirror: str | None = None
+    model: TrainedModel,
+    label: str,
+    *,
+    source: str | None = None,
+    mirror: str | None = None,
+    progress: OnProgress | None = None,
 ) -> GaussianPrior:
     """The theme of the training images with a label.
 
@@ -61,12 +67,13 @@ def label_theme(
         label: a name among the labels of these.
         source: where the images are now, if they have moved.
         mirror: folder or URL that holds the files of a downloaded source.
+        progress: called while the images are downloaded or decoded.
 
     Raises:
         UsageError: there is no such label.
         DataError: the images are not there, have changed, or have no labels; or none for training has this one.
     """
-    cache = own_images(model, source=source, mirror=mirror)
+    cache = own_images(model, source=source, mirror=mirror, progress=progress)
     number = find_label(cache, label)
     rows, _ = split_by_label(cache, number, select_rows(cache.splits, model.config.data.train_split))
     if not len(rows):

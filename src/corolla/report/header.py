@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from corolla.evaluation.material import spread_rows
+from corolla.data import spread_rows
 from corolla.gallery.generation import interpolation
 from corolla.metrics.names import TRAINING_SCORES
 from corolla.models.vae import parameter_count

@@ -11,7 +11,7 @@ from jinja2 import Template
 from corolla import __version__
 from corolla.data import ImageCache
 from corolla.files import write_file
-from corolla.progress import ProgressDisplay
+from corolla.progress import OnProgress, steps_of
 from corolla.report.header import header
 from corolla.report.rendering import environment
 from corolla.report.sections.curves import curves
@@ -67,6 +67,7 @@ def write_report(
     source: str | None = None,
     mirror: str | None = None,
     seed: int = 0,
+    progress: OnProgress | None = None,
     sections: Sequence[SectionMaker] = SECTIONS,
 ) -> Path:
     """Write the report of a run, with the scores of `corolla evaluate` if there are any; returns the file.
@@ -78,6 +79,7 @@ def write_report(
         source: Where the images are now, if they have moved.
         mirror: Folder or URL that holds the files of the source.
         seed: Fixes what is drawn.
+        progress: Called while images are read and sections made.
         sections: What the page shows, in order; to add a section, give `[*SECTIONS, yours]`.
 
     Raises:
@@ -86,13 +88,12 @@ def write_report(
         UsageError: there is no such source.
         WriteError: the file cannot be written.
     """
-    subject = examine(Path(run), images=images, source=source, mirror=mirror, seed=seed)
+    subject = examine(Path(run), images=images, source=source, mirror=mirror, seed=seed, progress=progress)
     file = RunFolder(subject.path).report if output is None else Path(output)
     made = []
-    with ProgressDisplay("writing the report", len(sections)) as display:
-        for done, make in enumerate(sections):
-            display.show(done)
-            made.append(make(subject))
+    for done, make in enumerate(sections):
+        steps_of(progress, "writing the report, sections", len(sections))(done)
+        made.append(make(subject))
     page = environment().get_template("page.html.j2")
     text = page.render(
         header=header(subject),

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from corolla.data import ImageCache, select_rows
+from corolla.data import ImageCache, select_rows, spread_rows
 from corolla.errors import StaleError
-from corolla.evaluation.material import spread_rows
 from corolla.evaluation.reconstructions import Reconstruction, reconstruction
 from corolla.evaluation.record import SCORES, Scores
+from corolla.progress import OnProgress
 from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import own_images
 
@@ -67,6 +67,7 @@ def examine(
     source: str | None = None,
     mirror: str | None = None,
     seed: int = 0,
+    progress: OnProgress | None = None,
 ) -> Subject:
     """Gather what the report shows.
 
@@ -78,7 +79,7 @@ def examine(
     model = load(path)
     assert model.folder is not None
     folder, run = model.folder, model.folder.run
-    cache = images if images is not None else own_images(model, source=source, mirror=mirror)
+    cache = images if images is not None else own_images(model, source=source, mirror=mirror, progress=progress)
     data = model.config.data
     held_out = spread_rows(select_rows(cache.splits, data.eval_split), MOST_IMAGES)
     originals = np.asarray(cache.images[held_out])

@@ -6,46 +6,27 @@ other at every layer, and lose much of their time whenever something else, such 
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from corolla.data.cache import usable_cores
-from corolla.data.listing import Entry, list_images, read_entry
+from corolla.data.listing import Entry, list_images, list_some
 from corolla.data.recipes import recipe_named
-from corolla.errors import DataError, ModelError, UsageError
+from corolla.data.stream import Batch, MadeOfImages, OnError, accepted, made_ahead, read_all, read_batch, warn
+from corolla.errors import ModelError
 from corolla.trained import BATCH_SIZE, TrainedModel
 
-OnError: TypeAlias = Literal["skip", "refuse"]
 Engine: TypeAlias = Literal["threads", "ray"]
 
 # Pixels of a batch at most, so that memory stays small where images are large: 256 images of 128×128.
 _BATCH_PIXELS = 1 << 22
-_AHEAD = 2  # batches for each thread, begun or waiting
-
-_LOG = logging.getLogger("corolla")
-
-
-class Faulty(Protocol):
-    """What was made of some images, with a line about each that cannot be read."""
-
-    @property
-    def faults(self) -> tuple[str, ...]:
-        """The lines."""
-
-
-Made = TypeVar("Made", bound=Faulty)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +58,7 @@ def embed(
 
     Args:
         model: What to encode with. Images become pixels by its recipe, at its size.
-        paths: Files, folders, globs and `.tar` files, as `corolla.data.listing.list_images` takes them.
+        paths: As `corolla.data.listing.list_images` takes them.
         variance: Give the variances of q(z|x) too.
         on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
         workers: Threads that read, decode and encode; default: one for each core.
@@ -102,32 +83,12 @@ def encoded(
 def in_threads(
     model: TrainedModel,
     entries: Iterable[Entry],
-    make: Callable[[list[Entry], threading.Event], Made],
+    make: Callable[[list[Entry], threading.Event], MadeOfImages],
     on_error: OnError,
     workers: int | None,
-) -> Generator[Made]:
-    """What `make` gives for each batch of entries, in their order; a thread's batch is made in that thread alone.
-
-    The event that `make` gets tells it that its result is not wanted any more.
-    """
-    workers = usable_cores() if workers is None else workers
-    if workers < 1:
-        raise UsageError(f"{workers} workers cannot encode images; ask for 1 or more")
-    length = batch_length(model)
-    stop = threading.Event()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="corolla-embed", initializer=_encode_alone)
-    pending: deque[Future[Made]] = deque()
-    waiting = iter(entries)
-    try:
-        while batch := list(islice(waiting, length)):
-            pending.append(pool.submit(make, batch, stop))
-            if len(pending) > _AHEAD * workers:
-                yield accepted(pending.popleft().result(), on_error)
-        while pending:
-            yield accepted(pending.popleft().result(), on_error)
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
+) -> Generator[MadeOfImages]:
+    """What `make` gives for each batch of entries, as `made_ahead`; a batch is encoded in its thread alone."""
+    return accepted(made_ahead(entries, make, batch_length(model), workers, prepare=_encode_alone), on_error)
 
 
 def batch_length(model: TrainedModel) -> int:
@@ -135,36 +96,33 @@ def batch_length(model: TrainedModel) -> int:
     return max(1, min(BATCH_SIZE, _BATCH_PIXELS // (model.height * model.width)))
 
 
-def read_batch(
-    model: TrainedModel, entries: list[Entry], stop: threading.Event
-) -> tuple[tuple[str, ...], NDArray[np.uint8], tuple[str, ...]]:
-    """The names and pixels of the images that can be read, and a line about each other one."""
-    pixels = np.empty((len(entries), model.height, model.width, 3), np.uint8)
-    recipe = recipe_named(model.config.data.recipe)
-    keys: list[str] = []
-    faults: list[str] = []
-    for entry in entries:
-        if stop.is_set():
-            break
-        try:
-            pixels[len(keys)] = read_entry(entry, recipe, model.height, model.width)
-            keys.append(entry.key)
-        except DataError as error:
-            faults.append(str(error))
-    return tuple(keys), pixels[: len(keys)], tuple(faults)
+def read_for(model: TrainedModel, entries: Sequence[Entry], stop: threading.Event) -> Batch:
+    """A batch of images as the model sees them; see `corolla.data.stream.read_batch`."""
+    return read_batch(entries, recipe_named(model.config.data.recipe), model.height, model.width, stop)
 
 
-def warn(faults: Iterable[str]) -> None:
-    """A warning for each image that was left out."""
-    for fault in faults:
-        _LOG.warning("%s; left out", fault)
+def read_pixels(
+    model: TrainedModel,
+    paths: Iterable[Path | str],
+    *,
+    count: int | None = None,
+    of_each: int | None = None,
+    on_error: OnError = "skip",
+) -> NDArray[np.uint8]:
+    """Images as the model sees them, uint8 N×H×W×3, in memory.
 
+    Args:
+        model: Its recipe and size are used.
+        paths: As `corolla.data.listing.list_images` takes them.
+        count: At most so many images, evenly spread over all.
+        of_each: At most so many of what one path names, evenly spread over it.
+        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
 
-def accepted(block: Made, on_error: OnError) -> Made:
-    """The block itself. Raises DataError if it has faults and these are refused."""
-    if block.faults and on_error == "refuse":
-        raise DataError(f"{block.faults[0]}; repair or remove it, or let such images be left out")
-    return block
+    Raises:
+        DataError: No image can be read, or one cannot and on_error is "refuse".
+    """
+    entries = list_some(paths, count, of_each=of_each)
+    return read_all(entries, recipe_named(model.config.data.recipe), model.height, model.width, on_error=on_error)
 
 
 def _encode_alone() -> None:
@@ -175,11 +133,11 @@ def _encode_alone() -> None:
 
 def encode_batch(model: TrainedModel, entries: list[Entry], variance: bool, stop: threading.Event) -> Block:
     """One block, by the calling thread; of what it has read once `stop` is set. Raises ModelError as `embed`."""
-    keys, pixels, faults = read_batch(model, entries, stop)
+    batch = read_for(model, entries, stop)
     means = variances = np.zeros((0, model.latent_dim), np.float32)
-    if keys and not stop.is_set():
-        q = model.posterior(pixels)
+    if batch.entries and not stop.is_set():
+        q = model.posterior(batch.pixels)
         means, variances = q.mean.numpy(), q.logvar.exp().numpy()
     if not np.isfinite(means).all() or (variance and not np.isfinite(variances).all()):
         raise ModelError("the model's codes of these images are not finite; its weights are damaged")
-    return Block(keys, means, variances if variance else None, faults)
+    return Block(tuple(entry.key for entry in batch.entries), means, variances if variance else None, batch.faults)

@@ -14,7 +14,7 @@ from torch import Tensor
 from corolla.data import select_rows
 from corolla.distributions import FITTED_PRIORS, Prior, check_prior_name
 from corolla.errors import UsageError
-from corolla.progress import ProgressDisplay
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import BATCH_SIZE, TrainedModel, seeded_generator
 from corolla.trained.own_images import own_images
 from corolla.trained.prior_file import PriorCard, save_prior
@@ -45,6 +45,7 @@ def fit_prior(
     source: str | None = None,
     mirror: str | None = None,
     save: bool = True,
+    progress: OnProgress | None = None,
 ) -> FittedPrior:
     """Fit a prior to the aggregated posterior of the training images, and keep it with the model.
 
@@ -64,6 +65,7 @@ def fit_prior(
         source: where the images are now, if they have moved.
         mirror: folder or URL that holds the files of a downloaded source.
         save: write `prior-NAME.safetensors` into the model folder, in place of an earlier one.
+        progress: called while images are read and encoded, and while the prior is fitted.
 
     Raises:
         UsageError: no such prior or option; more components than codes; an extra is not installed.
@@ -82,7 +84,7 @@ def fit_prior(
         raise UsageError(f"{draws} draws: give at least 1 for each image")
     generator = seeded_generator(seed)
 
-    cache = own_images(model, source=source, mirror=mirror)
+    cache = own_images(model, source=source, mirror=mirror, progress=progress)
     data = model.config.data
     train_rows, eval_rows = (select_rows(cache.splits, split) for split in (data.train_split, data.eval_split))
     if model.config.objective.auto_encoder:
@@ -94,11 +96,11 @@ def fit_prior(
             f"{components} components for {draws * len(train_rows)} codes: a mixture needs at least one code for each; "
             "take fewer components, or more draws or images"
         )
-    codes = _codes(model, cache.images, train_rows, draws, generator)
+    codes = _codes(model, cache.images, train_rows, draws, generator, progress)
     fit_seed = int(torch.randint(2**32, (), generator=generator))
-    with ProgressDisplay(f"fitting {name}", 1) as display:
-        display.due()  # starts the clock
-        prior: Prior = kind.fit(codes, seed=fit_seed, progress=display.show, **given)
+    title = f"fitting {name}, rounds"
+    told = None if progress is None else lambda done, total, _note: progress(title, done, total)
+    prior: Prior = kind.fit(codes, seed=fit_seed, progress=told, **given)
     test = _codes(model, cache.images, eval_rows, 1, generator)[:, 0]
     with torch.no_grad():
         reached, standard = (float(p.log_prob(test).mean()) for p in (prior, model.prior("standard")))
@@ -119,18 +121,22 @@ def fit_prior(
 
 
 def _codes(
-    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], draws: int, generator: torch.Generator
+    model: TrainedModel,
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    draws: int,
+    generator: torch.Generator,
+    progress: OnProgress | None = None,
 ) -> Tensor:
     """Codes of images, images×draws×latent_dim: draws from q(z|x), or its mean if the model is an auto-encoder."""
     parts = []
-    with ProgressDisplay("encoding images", len(rows)) as display:
-        for start in range(0, len(rows), BATCH_SIZE):
-            display.show(start)
-            q = model.posterior(np.asarray(images[rows[start : start + BATCH_SIZE]]))
-            mean, stddev = q.mean[:, None], q.stddev[:, None]
-            if model.config.objective.auto_encoder:
-                parts.append(mean)
-                continue
-            noise = torch.randn(len(mean), draws, model.latent_dim, generator=generator)
-            parts.append(mean + stddev * noise)
+    for start in range(0, len(rows), BATCH_SIZE):
+        steps_of(progress, "encoding images", len(rows))(start)
+        q = model.posterior(np.asarray(images[rows[start : start + BATCH_SIZE]]))
+        mean, stddev = q.mean[:, None], q.stddev[:, None]
+        if model.config.objective.auto_encoder:
+            parts.append(mean)
+            continue
+        noise = torch.randn(len(mean), draws, model.latent_dim, generator=generator)
+        parts.append(mean + stddev * noise)
     return torch.cat(parts)

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import shlex
 
+import numpy as np
+from numpy.typing import NDArray
+
 from corolla.config import DataConfig
-from corolla.data import ImageCache, open_cache, open_source
+from corolla.data import ImageCache, open_cache, open_source, select_rows, spread_rows
 from corolla.data.recipes import recipe_named
 from corolla.errors import DataError, UsageError
-from corolla.progress import ProgressDisplay, transfer_progress
+from corolla.progress import OnProgress
 from corolla.trained import TrainedModel
 
 
-def open_images(data: DataConfig) -> ImageCache:
-    """The images of a configuration as pixels, downloaded and decoded if they are not yet; with progress.
+def open_images(data: DataConfig, *, progress: OnProgress | None = None) -> ImageCache:
+    """The images of a configuration as pixels, downloaded and decoded if they are not yet.
 
     Raises:
         UsageError: there is no such source.
         DataError: the images cannot be used.
     """
-    with transfer_progress() as show_transfer:
-        source = open_source(data.source, mirror=data.mirror, progress=show_transfer)
-    height, width = data.size
-    with ProgressDisplay(f"reading {source.name}", len(source.keys)) as display:
-        return open_cache(
-            source, recipe_named(data.recipe), height, width, on_error=data.on_error, progress=display.show
-        )
+    source = open_source(data.source, mirror=data.mirror, progress=progress)
+    return open_cache(source, recipe_named(data.recipe), *data.size, on_error=data.on_error, progress=progress)
 
 
-def own_images(model: TrainedModel, *, source: str | None = None, mirror: str | None = None) -> ImageCache:
+def own_images(
+    model: TrainedModel, *, source: str | None = None, mirror: str | None = None, progress: OnProgress | None = None
+) -> ImageCache:
     """A model's own images, or those of another source, by the model's recipe and size.
 
     Args:
@@ -36,6 +36,7 @@ def own_images(model: TrainedModel, *, source: str | None = None, mirror: str | 
         source: where they are now, if they have moved, as `corolla.data.open_source` takes it. Then it is not
             checked that they are the same.
         mirror: folder or URL that holds the files of a downloaded source.
+        progress: called while they are downloaded or decoded.
 
     Raises:
         DataError: they are not there, have changed, or cannot be used; the message says what to do.
@@ -43,12 +44,12 @@ def own_images(model: TrainedModel, *, source: str | None = None, mirror: str | 
     """
     data = model.config.data
     if source is not None:
-        return open_images(data.model_copy(update={"source": source, "mirror": mirror}))
+        return open_images(data.model_copy(update={"source": source, "mirror": mirror}), progress=progress)
     if mirror is not None:
         data = data.model_copy(update={"mirror": mirror})
     remedy = "name their place with --source, if need be with --mirror (in Python: source=, mirror=)"
     try:
-        cache = open_images(data)
+        cache = open_images(data, progress=progress)
     except (DataError, UsageError) as error:
         raise DataError(f"the model's own images are needed: {error}; put them back, or {remedy}") from None
     known = model.card.data.get("fingerprint")
@@ -58,3 +59,9 @@ def own_images(model: TrainedModel, *, source: str | None = None, mirror: str | 
             f"are with --source {shlex.quote(data.source)} (in Python: source=)"
         )
     return cache
+
+
+def evaluation_images(model: TrainedModel, count: int, *, progress: OnProgress | None = None) -> NDArray[np.uint8]:
+    """At most `count` images of the split that a model is scored on, spread over it. Raises as `open_images`."""
+    cache = open_images(model.config.data, progress=progress)
+    return np.asarray(cache.images[spread_rows(select_rows(cache.splits, model.config.data.eval_split), count)])

@@ -24,7 +24,7 @@ from corolla.errors import ModelError, TrainingError, UsageError
 from corolla.models.lite0 import SMALLEST_PX
 from corolla.models.vae import build_model
 from corolla.objectives.loss import build_loss
-from corolla.progress import Progress, Silence
+from corolla.progress import Progress, Silence, shown_progress
 from corolla.trained import TrainedModel, load
 from corolla.trained.checkpoints import read_checkpoint
 from corolla.trained.own_images import open_images
@@ -63,7 +63,7 @@ def fit(
     fabric = connect(config.training)
     if run is not None and fabric.is_global_zero:
         check_run(Path(run), force=force)  # before anything is downloaded or decoded
-    data = prepare(config)
+    data = prepare(config, progress)
     if not fabric.is_global_zero:  # the first process makes the folder, and tells the others (see Recorder)
         return _train(config, data, RunFolder(Path(run or "runs")), fabric, stop_at)
     with create_run(Path(run) if run is not None else new_run_path(config), force=force) as created:
@@ -113,7 +113,7 @@ def resume(run: Path | str, *, stop_at: StopRule | None = None, progress: Progre
         finished = _read_finished(folder, config)  # as it is now that no other process changes it
         if finished:
             return load(folder.path)
-        data = prepare(config)
+        data = prepare(config, progress)
         if folder.facts().get("data_fingerprint") != data.manifest["fingerprint"]:
             raise ModelError(f"{run}: the images of {config.data.source} have changed since it began; train a new run")
         resumed = finished is not None
@@ -151,9 +151,10 @@ def resolve(config: Config) -> Config:
     return config
 
 
-def prepare(config: Config) -> ImageCache:
+def prepare(config: Config, progress: Progress | None = None) -> ImageCache:
     """The images of a configuration, decoded once. Raises DataError or UsageError where they cannot be used."""
-    cache = open_images(config.data)
+    with nullcontext() if progress is None else shown_progress() as shown:
+        cache = open_images(config.data, progress=shown)
     for expression in (config.data.train_split, config.data.eval_split):
         select_rows(cache.splits, expression)
     return cache

@@ -22,7 +22,7 @@ from corolla.apps.anomalies.measures import Measures, measure
 from corolla.apps.anomalies.scoring import SCORES, Reference, ScoreName, Scores, mahalanobis, surprise
 from corolla.data import select_rows
 from corolla.errors import ModelError, UsageError
-from corolla.progress import ProgressDisplay
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel, seeded_generator
 from corolla.trained.artefacts import Artefact
 from corolla.trained.encoding import batch_length
@@ -77,6 +77,7 @@ def calibrate(
     source: str | None = None,
     mirror: str | None = None,
     seed: int = 0,
+    progress: OnProgress | None = None,
 ) -> Calibration:
     """Find out what is normal to a model, from its training images' codes and the images kept aside for evaluation.
 
@@ -86,18 +87,19 @@ def calibrate(
         source: where the model's images are now, if they have moved.
         mirror: folder or URL that holds the files of a downloaded source.
         seed: which images tell what is normal, and which are scored.
+        progress: called while images are read, encoded and measured.
 
     Raises:
         UsageError: there are too few images.
         DataError: the model's images are not there, or have changed.
         ModelError: what the model makes of images is not finite.
     """
-    cache = own_images(model, source=source, mirror=mirror)
+    cache = own_images(model, source=source, mirror=mirror, progress=progress)
     data = model.config.data
     training = select_rows(cache.splits, data.train_split)
     generator = seeded_generator(seed)
     order = torch.randperm(len(training), generator=generator).numpy()[:MOST_TRAINING]
-    codes = _codes(model, cache.images, training[np.sort(order)])
+    codes = _codes(model, cache.images, training[np.sort(order)], progress)
     covariance = LedoitWolf().fit(codes)
     if images is None:
         images, rows = cache.images, select_rows(cache.splits, data.eval_split)
@@ -107,8 +109,9 @@ def calibrate(
         raise UsageError(f"{len(rows)} images to calibrate with: at least {LEAST_IMAGES} are needed; keep more aside")
     rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
     count = min(MOST_REFERENCE, len(rows) // 3)
-    reference = _reference(model, images, np.sort(rows[:count]), covariance)
-    parts = [reference.score(measures) for measures in _measured(model, images, np.sort(rows[count:]), "calibrating")]
+    reference = _reference(model, images, np.sort(rows[:count]), covariance, progress)
+    measured = _measured(model, images, np.sort(rows[count:]), "calibrating", progress)
+    parts = [reference.score(measures) for measures in measured]
     normal = {name: np.sort(np.concatenate([part[name] for part in parts])) for name in SCORES if name in parts[0]}
     card = CalibrationCard(
         weights_sha256=model.card.weights_sha256,
@@ -120,11 +123,17 @@ def calibrate(
     return Calibration(card, reference, normal)
 
 
-def _reference(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], codes: LedoitWolf) -> Reference:
+def _reference(
+    model: TrainedModel,
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    codes: LedoitWolf,
+    progress: OnProgress | None,
+) -> Reference:
     """Two passes: the local score needs the typical errors of all images first, and the maps of all are not held."""
     total = squares = np.zeros((model.height, model.width))
     columns, elbos, coded = [], [], []
-    for measures in _measured(model, images, rows, "measuring"):
+    for measures in _measured(model, images, rows, "measuring", progress):
         errors = measures.log_errors.astype(np.float64)
         total, squares = total + errors.sum(0), squares + np.square(errors).sum(0)
         distances = mahalanobis(measures.codes, codes.location_, codes.precision_)
@@ -133,7 +142,10 @@ def _reference(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.
         coded.append(measures.coded_nats)
     mean = total / len(rows)
     stddev = np.sqrt(np.maximum(squares / len(rows) - np.square(mean), _LEAST_STDDEV**2))
-    local = [surprise(measures, mean, stddev).max((1, 2)) for measures in _measured(model, images, rows, "measuring")]
+    local = [
+        surprise(measures, mean, stddev).max((1, 2))
+        for measures in _measured(model, images, rows, "measuring", progress)
+    ]
     joined = np.c_[np.concatenate(columns), np.concatenate(local)]
     # The columns have different units, and a covariance is shrunk towards one in which all count alike.
     centre, scale = joined.mean(0), np.maximum(joined.std(0), 1e-6)
@@ -151,26 +163,27 @@ def _reference(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.
     )
 
 
-def _codes(model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    parts = [model.encode(batch) for batch in _batches(model, images, rows, "encoding images")]
+def _codes(
+    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], progress: OnProgress | None
+) -> NDArray[np.float64]:
+    parts = [model.encode(batch) for batch in _batches(model, images, rows, "encoding images", progress)]
     return np.concatenate(parts).astype(np.float64)
 
 
 def _measured(
-    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str
+    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str, progress: OnProgress | None
 ) -> Iterator[Measures]:
-    for batch in _batches(model, images, rows, title):
+    for batch in _batches(model, images, rows, title, progress):
         yield measure(model, batch)
 
 
 def _batches(
-    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str
+    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str, progress: OnProgress | None
 ) -> Iterator[NDArray[np.uint8]]:
     length = batch_length(model)
-    with ProgressDisplay(title, len(rows)) as display:
-        for start in range(0, len(rows), length):
-            display.show(start)
-            yield np.asarray(images[rows[start : start + length]])
+    for start in range(0, len(rows), length):
+        steps_of(progress, title, len(rows))(start)
+        yield np.asarray(images[rows[start : start + length]])
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------

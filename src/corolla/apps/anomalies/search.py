@@ -14,9 +14,10 @@ from corolla.apps.anomalies.calibration import Calibration
 from corolla.apps.anomalies.measures import measure
 from corolla.apps.anomalies.scoring import ScoreName, Scores, check_rate, check_score, p_values
 from corolla.data.listing import Entry, list_images
+from corolla.data.stream import OnError, warn
 from corolla.trained import Images, TrainedModel
 from corolla.trained.artefacts import check_weights
-from corolla.trained.encoding import OnError, in_threads, read_batch, warn
+from corolla.trained.encoding import in_threads, read_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,7 @@ def find_anomalies(
 
     Args:
         model: As for `anomaly_scores`, also calibration, score and fpr.
-        paths: Files, folders, globs and `.tar` files, as `corolla.data.listing.list_images` takes them.
+        paths: As `corolla.data.listing.list_images` takes them.
         calibration: What is normal.
         score: What p-values are of.
         fpr: Of normal images, at most this share is flagged on average.
@@ -98,10 +99,9 @@ def find_anomalies(
     name = _check(model, calibration, score, fpr)
 
     def scored(entries: list[Entry], stop: threading.Event) -> Anomalies:
-        keys, pixels, faults = read_batch(model, entries, stop)
-        if stop.is_set():
-            keys, pixels = (), pixels[:0]
-        return _scored(model, calibration, name, fpr, keys, pixels, faults)
+        batch = read_for(model, entries, stop)
+        keys = () if stop.is_set() else tuple(entry.key for entry in batch.entries)
+        return _scored(model, calibration, name, fpr, keys, batch.pixels[: len(keys)], batch.faults)
 
     def blocks() -> Iterator[Anomalies]:
         for block in in_threads(model, list_images(paths), scored, on_error, workers):

@@ -20,12 +20,14 @@ from PIL import Image
 from corolla.apps.anomalies.calibration import Calibration
 from corolla.apps.anomalies.scoring import ScoreName
 from corolla.apps.anomalies.search import Anomalies, find_anomalies
-from corolla.errors import DataError, UsageError
+from corolla.data.listing import count_images
+from corolla.data.stream import OnError, none_usable
+from corolla.errors import UsageError
 from corolla.files import check_new_folder, replacing, writing
 from corolla.pictures.files import save_picture
 from corolla.pictures.grids import Row, grid, sheet
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
-from corolla.trained.encoding import OnError
 
 Maps: TypeAlias = Literal["flagged", "all", "none"]
 
@@ -60,7 +62,7 @@ def write_anomalies(
     maps: Maps = "flagged",
     on_error: OnError = "skip",
     workers: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Written:
     """Write `anomalies.csv`, `anomalies.png` and `maps/` into a new or empty folder.
 
@@ -79,7 +81,7 @@ def write_anomalies(
         maps: Of which images to draw the map.
         on_error: What to do with an image that cannot be read.
         workers: Threads that read and score.
-        progress: Called with the number of images done from time to time.
+        progress: Called with the images that are done; they are counted first.
 
     Raises:
         UsageError: the folder is not empty, or as `find_anomalies`.
@@ -90,11 +92,13 @@ def write_anomalies(
     folder = Path(folder)
     check_new_folder(folder)
     check_count(count)
+    paths = list(paths)
+    told = steps_of(progress, "scoring", None if progress is None else count_images(paths))
     blocks = find_anomalies(model, paths, calibration, score=score, fpr=fpr, on_error=on_error, workers=workers)
     name: ScoreName = next(known for known in calibration.card.scores if known == score)
     made = not folder.exists()
     try:
-        return _write(blocks, folder, calibration, name, count, maps, progress)
+        return _write(blocks, folder, calibration, name, count, maps, told)
     except BaseException:
         shutil.rmtree(folder / MAPS_NAME, ignore_errors=True)  # so that the same call can be made again
         if made and folder.is_dir() and not any(folder.iterdir()):
@@ -109,7 +113,7 @@ def _write(
     name: ScoreName,
     count: int,
     maps: Maps,
-    progress: Callable[[int], None] | None,
+    told: Callable[[int], None],
 ) -> Written:
     most = _Most(count)
     done = flagged = left_out = 0
@@ -128,10 +132,9 @@ def _write(
         done += len(block.paths)
         flagged += int(block.flagged.sum())
         left_out += len(block.faults)
-        if progress is not None:
-            progress(done + left_out)
+        told(done + left_out)
     if not done:
-        raise DataError(f"none of the {left_out} images can be read" if left_out else "no images given")
+        raise none_usable(left_out)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     ranked = np.argsort(-np.concatenate(scores), kind="stable")

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias
+from itertools import groupby, islice
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import torch
@@ -29,8 +29,12 @@ from corolla.apps.compression.coder import decode_points, encode_points, stream_
 from corolla.apps.compression.container import FINGERPRINT_BYTES, LARGEST_BLOCK, Header, Reader, Writer
 from corolla.apps.compression.grid import PER_OCTAVE, Grid, grid_of, reference_exponents
 from corolla.apps.compression.residual import decode_residual
+from corolla.data.listing import count_images, list_images
+from corolla.data.recipes import recipe_named
+from corolla.data.stream import OnError, none_usable, read_images, refuse, warn
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.files import replacing, writing
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, Picture, TrainedModel
 from corolla.trained.model_folder import ModelCard
 
@@ -44,8 +48,6 @@ _UNSAFE = str.maketrans(dict.fromkeys([*map(chr, range(32)), *'/\\:*?"<>|\x7f'],
 """What would lead out of a folder, or cannot be in a file's name, on some system."""
 LONGEST_NAME_BYTES = 200
 """In UTF-8. Longer names are cut, as a file system takes 255 with all that a command puts about a name."""
-
-_LOG = logging.getLogger("corolla")
 
 
 @dataclass(frozen=True)
@@ -73,21 +75,22 @@ def compress(
     *,
     step: float = 1.0,
     names: bool = False,
-    on_error: Literal["skip", "refuse"] = "refuse",
-    progress: Callable[[int], None] | None = None,
+    on_error: OnError = "refuse",
+    progress: OnProgress | None = None,
 ) -> Compressed:
     """Write images to a `.corolla` file; block by block, so that memory does not grow with their number.
 
     Args:
         model: what to compress with; it is needed to decompress.
-        images: as `TrainedModel` takes them, one after another; an iterator is read as the file grows.
+        images: paths as `corolla.data.listing.list_images` takes them, and images as `TrainedModel` does, one after
+            another; an iterator is read as the file grows.
         output: the file, which is there whole or not at all, or an open binary file.
         step: the grid's step in units of the posterior's standard deviation, rounded to a power of 2^(1/8): finer
             costs more bytes, coarser loses detail.
         names: keep the files' names without their suffixes, cut to 200 bytes, with _ for what not every system can
             have in a name; images that are not files get an empty one.
         on_error: what to do with an image that cannot be read: leave it out with a warning, or stop.
-        progress: called with the number of images done after each block.
+        progress: called with the number of images done after each block; paths in a list are counted first.
 
     Raises:
         UsageError: there are no images, an array is not that of images, the step cannot be, or the extra is missing.
@@ -96,14 +99,18 @@ def compress(
         WriteError: the file cannot be written.
     """
     stream_coders()  # refuses a missing extra before anything is read or written
+    total = None
+    if progress is not None and isinstance(images, list):
+        total = count_images(image for image in images if isinstance(image, str | Path))
+    told = steps_of(progress, "compressing", total)
     header = Header(fingerprint(model.card), scale_of(step), named=names)
     if not isinstance(output, str | Path):
-        return _write(model, images, output, header, on_error, progress)
+        return _write(model, images, output, header, on_error, told)
     output = Path(output)
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         with replacing(output) as temporary, temporary.open("wb") as file:
-            return _write(model, images, file, header, on_error, progress)
+            return _write(model, images, file, header, on_error, told)
 
 
 def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[Block]:
@@ -194,8 +201,8 @@ def _write(
     images: Images | Iterable[OneImage],
     file: BinaryIO,
     header: Header,
-    on_error: Literal["skip", "refuse"],
-    progress: Callable[[int], None] | None,
+    on_error: OnError,
+    told: Callable[[int], None],
 ) -> Compressed:
     grid = _grid(model, header)
     writer = Writer(file, header)
@@ -209,10 +216,9 @@ def _write(
         if header.named:
             sections.append(zlib.compress("\0".join(names).encode(), 9))
         writer.write(len(pixels), sections)
-        if progress is not None:
-            progress(writer.images)
+        told(writer.images + len(skipped))
     if not writer.images:
-        raise UsageError("no images given" if not skipped else f"none of the {len(skipped)} images can be read")
+        raise none_usable(len(skipped))
     writer.close()
     return Compressed(writer.images, writer.bytes, tuple(skipped))
 
@@ -220,36 +226,43 @@ def _write(
 def _blocks(
     model: TrainedModel,
     images: Images | Iterable[OneImage],
-    on_error: Literal["skip", "refuse"],
+    on_error: OnError,
     skipped: list[str],
 ) -> Iterator[tuple[NDArray[np.uint8], list[str]]]:
     """8-bit pixels and names, as many at a time as go into a block."""
     size = max(1, min(LARGEST_BLOCK, _BLOCK_PIXELS // (model.height * model.width)))
-    pixels: list[NDArray[np.uint8]] = []
-    names: list[str] = []
-    for image in _one_by_one(images):
-        try:
-            found = model.pixels(image)
-        except DataError as error:
-            if on_error == "refuse":
-                raise
-            skipped.append(str(error))
-            _LOG.warning("%s; left out", error)
+    named = _named_pixels(model, images, on_error, skipped, size)
+    while block := list(islice(named, size)):
+        yield np.stack([pixels for pixels, _ in block]), [name for _, name in block]
+
+
+def _named_pixels(
+    model: TrainedModel, images: Images | Iterable[OneImage], on_error: OnError, skipped: list[str], size: int
+) -> Iterator[tuple[NDArray[np.uint8], str]]:
+    """Each image with its name; paths that follow one another are read ahead together."""
+    recipe = recipe_named(model.config.data.recipe)
+    for are_paths, run in groupby(_one_by_one(images), lambda image: isinstance(image, str | Path)):
+        if are_paths:
+            entries = list_images(image for image in run if isinstance(image, str | Path))
+            for batch in read_images(entries, recipe, model.height, model.width, on_error=on_error, length=size):
+                skipped += batch.faults
+                for entry, pixels in zip(batch.entries, batch.pixels, strict=True):
+                    yield pixels, _safe(PurePosixPath(entry.key).stem)
             continue
-        if found.dtype != np.uint8:
-            found = np.rint(found * 255)
-        pixels.append(found.astype(np.uint8))
-        names.append(_safe(Path(image).stem) if isinstance(image, str | Path) else "")
-        if len(pixels) == size:
-            yield np.concatenate(pixels), names
-            pixels, names = [], []
-    if pixels:
-        yield np.concatenate(pixels), names
+        for image in run:
+            try:
+                pixels = model.pixels(image)[0]
+            except DataError as error:
+                refuse([str(error)], on_error)
+                warn([str(error)])
+                skipped.append(str(error))
+                continue
+            yield (pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255).astype(np.uint8)), ""
 
 
 def _safe(name: str) -> str:
     """A name as it can be written anywhere."""
-    content = name.translate(_UNSAFE).encode("utf-8", "replace")
+    content = name.encode("utf-8", "replace").decode().translate(_UNSAFE).encode()
     return content[:LONGEST_NAME_BYTES].decode("utf-8", "ignore")
 
 

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 
 from corolla.data.listing import Entry
+from corolla.data.stream import OnError, refuse
 from corolla.errors import CorollaError, missing_extra
 from corolla.trained import TrainedModel
-from corolla.trained.encoding import Block, OnError, accepted, batch_length, encode_batch
+from corolla.trained.encoding import Block, batch_length, encode_batch
 
 
 def encoded_by_ray(
@@ -61,7 +62,8 @@ def encoded_by_ray(
         made = pickle.loads(row["made"])
         if isinstance(made, CorollaError):
             raise made
-        yield accepted(made, on_error)
+        refuse(made.faults, on_error)
+        yield made
 
 
 def check_ray() -> ModuleType:

@@ -191,7 +191,9 @@ def _join_parquet(path: Path, parts: Parts, fingerprint: str) -> None:
     writer = None
     try:
         for part in parts():
-            columns: dict[str, Sequence[Any] | NDArray[Any]] = {"path": part.paths}
+            # Arrow's text is UTF-8: of a name that is not, the odd bytes show as ?.
+            names = [name.encode("utf-8", "replace").decode() for name in part.paths]
+            columns: dict[str, Sequence[Any] | NDArray[Any]] = {"path": names}
             for kind, values in (("z", part.means), ("var", part.variances)):
                 if values is not None:
                     columns |= dict(zip(_columns(kind, values.shape[1]), np.ascontiguousarray(values.T), strict=True))

@@ -24,12 +24,14 @@ import numpy as np
 
 from corolla.apps.features.cluster import check_ray, encoded_by_ray
 from corolla.apps.features.files import check_features_name, join
-from corolla.data.listing import Entry, list_images
+from corolla.data.listing import Entry, count_images, list_images
 from corolla.data.recipes import recipe_named
+from corolla.data.stream import OnError, none_usable, refuse, warn
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.files import locked, replacing, writing
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
-from corolla.trained.encoding import Block, Engine, OnError, encoded, warn
+from corolla.trained.encoding import Block, Engine, encoded
 
 PARTIAL = ".partial"
 _PART_ENTRIES = 4096
@@ -56,7 +58,7 @@ def write_features(
     on_error: OnError = "skip",
     workers: int | None = None,
     engine: Engine = "threads",
-    progress: Callable[[int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Written:
     """Write the codes of images to a `.parquet` (extra `features`) or `.npz` file, in the order of the listing.
 
@@ -72,7 +74,7 @@ def write_features(
         workers: Threads that read, decode and encode; default: one for each core.
         engine: What does the work: threads of this process, or "ray", a cluster by way of Ray Data (extra `scale`). The
             rows are the same, and in the same order.
-        progress: Called with the number of images done from time to time.
+        progress: Called with the images that are done; they are counted first.
 
     Raises:
         UsageError: The name's ending is none of the two, an extra is missing, there is no such engine, workers is below
@@ -89,13 +91,13 @@ def write_features(
     partial = output.with_name(output.name + PARTIAL)
     try:
         with locked(partial / "parts"):
-            work = _Work(model, partial, variance, on_error, workers, engine, progress)
+            paths = paths if progress is None else list(paths)
+            told = None if progress is None else steps_of(progress, "embedding", count_images(paths))
+            work = _Work(model, partial, variance, on_error, workers, engine, told)
             names, written = work.make_parts(list_images(paths))
             if not written.rows:
                 _remove_parts(partial)
-                if not written.left_out:
-                    raise UsageError("no images given")
-                raise DataError(f"none of the {written.left_out} images can be read")
+                raise none_usable(written.left_out)
             with writing(output.parent), replacing(output) as temporary:
                 join(temporary, suffix, lambda: work.parts(names), model.card.weights_sha256)
             _remove_parts(partial)
@@ -126,8 +128,7 @@ class _Work:
                 part = self._make(name, entries_of_part, rows + left_out)
             else:
                 found += len(part.paths)
-                if part.faults and self.on_error == "refuse":
-                    raise DataError(f"{part.faults[0]}; repair or remove it, or let such images be left out")
+                refuse(part.faults, self.on_error)
                 warn(part.faults)
             names.append(name)
             rows += len(part.paths)

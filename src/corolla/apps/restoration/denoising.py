@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +14,9 @@ from corolla.apps.restoration.decoding import (
     observed_pixels,
 )
 from corolla.apps.restoration.membrane import membrane
-from corolla.apps.restoration.noise import Noise, impulses, jpeg_sigma, parse_noise, unclipped
+from corolla.apps.restoration.noise import Noise, check_noises, impulses, jpeg_sigma, unclipped
 from corolla.apps.restoration.residuals import ResidualPrior, residual_prior
-from corolla.errors import UsageError
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
 BATCH_SIZE = 32
@@ -53,7 +52,7 @@ def denoise(
     residuals: ResidualPrior | None = None,
     trust: bool = False,
     seed: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Denoised:
     """Take noise off images.
 
@@ -72,16 +71,14 @@ def denoise(
         trust: work out `stddev` too: from the residual's posterior and a few draws of the latents; under salt and
             pepper, where a pixel was filled, the error that the same filling makes at pixels which are known, else 0.
         seed: fixes what is drawn for `stddev`.
-        progress: told how many images are done.
+        progress: called with the images that are done.
 
     Raises:
         UsageError: the noise is not known, or JPEG's quality is missing; no image, or arrays that are none.
         DataError: a file is not a readable image; or the model's own images are needed and are not there.
         ModelError: the residual prior in the model's folder is damaged, or cannot be written there.
     """
-    noise = parse_noise(noise) if isinstance(noise, str) else noise
-    if noise.kind == "jpeg" and noise.level is None:
-        raise UsageError("noise 'jpeg': of which quality? Say so after a colon, as in jpeg:10")
+    noise, _ = check_noises(noise, None)
     observed = observed_pixels(model, images)
     if residuals is None and noise.kind != "salt_pepper":
         residuals, _ = residual_prior(model)
@@ -93,8 +90,7 @@ def denoise(
             parts.append(_without_impulses(model, batch, trust, generator))
         else:
             parts.append(_without_noise(model, batch, noise, residuals, trust, generator))
-        if progress is not None:
-            progress(start + len(batch))
+        steps_of(progress, "denoising", len(observed))(start + len(batch))
     clean, sigma, stddev = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Denoised(
         observed,

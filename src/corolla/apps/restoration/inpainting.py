@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -24,6 +23,7 @@ from corolla.apps.restoration.membrane import membrane
 from corolla.distributions import check_prior_name, sample_prior
 from corolla.distributions.gaussians import GaussianPrior
 from corolla.errors import UsageError
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
 Method = Literal["optimise", "gibbs"]
@@ -71,7 +71,7 @@ def inpaint(
     prior: str = "standard",
     seed: int = 0,
     together: float = VALUES_THAT_GO_TOGETHER,
-    progress: Callable[[int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Inpainted:
     """Fill gaps.
 
@@ -91,7 +91,7 @@ def inpaint(
             are drawn under standard and gaussian alone.
         seed: fixes all that is drawn.
         together: how many values count as one observation, for optimise; see VALUES_THAT_GO_TOGETHER.
-        progress: told how many images are done.
+        progress: called with the images that are done.
 
     Raises:
         UsageError: masks that do not match the images, with nothing missing or nothing known; a count that cannot be;
@@ -117,8 +117,7 @@ def inpaint(
         joined = np.stack([mean + membrane(image - mean, mask) for mean in means])
         whole.append(np.where(mask[..., None], observed[index], eight_bit(joined)))
         decoded.append(eight_bit(means))
-        if progress is not None:
-            progress(index + 1)
+        steps_of(progress, "inpainting", len(observed))(index + 1)
     return Inpainted(observed, np.array(known), np.stack(whole), np.stack(decoded))
 
 

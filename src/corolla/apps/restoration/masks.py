@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,7 @@ from corolla.errors import DataError, UsageError
 from corolla.trained import TrainedModel
 
 Mask = NDArray[np.bool_]
+MaskOf: TypeAlias = Callable[[Image.Image], Mask]
 
 COLOUR_TOLERANCE = 10
 """Levels by which a channel may differ from the mask's colour."""
@@ -23,6 +27,37 @@ _GEOMETRY = ("fit", "resize", "center_crop")
 _GROUND = 40
 _LARGEST_PX = 100_000
 """Brushes and the places they go through are no larger: beyond, Pillow's whole numbers would run over."""
+
+
+def mask_of(
+    *,
+    mask: Path | str | None = None,
+    mask_colour: str | None = None,
+    box: str | None = None,
+    brush: Path | str | None = None,
+) -> MaskOf:
+    """What is missing from an image of any size, said in one of four ways; each way has its function below.
+
+    Raises:
+        UsageError: none or several are given, or a colour or box that can be none.
+        DataError: a file cannot be read.
+    """
+    ways = {"mask": mask, "mask_colour": mask_colour, "box": box, "brush": brush}
+    if sum(way is not None for way in ways.values()) != 1:
+        raise UsageError(f"say what is missing by one of {', '.join(ways)}")
+    blank = Image.new("RGB", (1, 1))
+    if mask is not None:
+        open_image(mask)
+        return partial(file_mask, mask)
+    if mask_colour is not None:
+        colour_mask(mask_colour, blank)
+        return partial(colour_mask, mask_colour)
+    if box is not None:
+        box_numbers(box)
+        return partial(box_mask, box)
+    assert brush is not None
+    brush_mask(brush, blank)
+    return partial(brush_mask, brush)
 
 
 def file_mask(file: Path | str, image: Image.Image) -> Mask:

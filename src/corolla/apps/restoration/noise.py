@@ -51,6 +51,22 @@ def parse_noise(text: str) -> Noise:
     raise UsageError(f"noise {text!r}: no such kind; there are {', '.join(_MEANINGS)}, as in gaussian:25")
 
 
+def check_noises(noise: Noise | str | None, corruption: Noise | str | None) -> tuple[Noise, Noise | None]:
+    """The noise to take off, by default that of the corruption, else Gaussian of unknown level; and the corruption.
+
+    Raises:
+        UsageError: no such kind, or a level that is needed is not given.
+    """
+    damage = parse_noise(corruption) if isinstance(corruption, str) else corruption
+    if damage is not None:
+        corrupt(np.zeros((1, 1, 1, 3), np.uint8), damage)  # refuses what has no level
+    kind = noise if noise is not None else damage or Noise("gaussian")
+    kind = parse_noise(kind) if isinstance(kind, str) else kind
+    if kind.kind == "jpeg" and kind.level is None:
+        raise UsageError("noise 'jpeg': of which quality? Say so after a colon, as in jpeg:10")
+    return kind, damage
+
+
 def corrupt(images: NDArray[np.uint8], noise: Noise, *, seed: int = 0) -> NDArray[np.uint8]:
     """Damage images N×H×W×3; the seed fixes how.
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from corolla.data import select_rows
 from corolla.errors import ModelError, StaleError
+from corolla.progress import OnProgress
 from corolla.trained import TrainedModel
 from corolla.trained.artefacts import Artefact
 from corolla.trained.own_images import own_images
@@ -143,7 +144,12 @@ def fit_residual_prior(residuals: Array, *, seed: int = 0) -> ResidualPrior:
 
 
 def residual_prior(
-    model: TrainedModel, *, source: str | None = None, mirror: str | None = None, seed: int = 0
+    model: TrainedModel,
+    *,
+    source: str | None = None,
+    mirror: str | None = None,
+    seed: int = 0,
+    progress: OnProgress | None = None,
 ) -> tuple[ResidualPrior, Path | None]:
     """A model's residual prior: the one that lies in its folder, or one that is fitted and put there.
 
@@ -154,6 +160,7 @@ def residual_prior(
         source: where its images are now, if they have moved.
         mirror: folder or URL that holds the files of a downloaded source.
         seed: chooses images and patches.
+        progress: called while its images are downloaded or decoded.
 
     Returns:
         The prior, and the file if it was written now.
@@ -167,7 +174,7 @@ def residual_prior(
     if file is not None and file.is_file():
         with suppress(StaleError):  # as after more training
             return _load(file, model.card.weights_sha256), None
-    cache = own_images(model, source=source, mirror=mirror)
+    cache = own_images(model, source=source, mirror=mirror, progress=progress)
     rows = select_rows(cache.splits, model.config.data.train_split)
     chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST_IMAGES])
     images = np.asarray(cache.images[chosen])
