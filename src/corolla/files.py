@@ -70,6 +70,11 @@ def write_file(path: Path | str, content: bytes) -> Path:
     return path
 
 
+def write_text(path: Path | str, text: str) -> Path:
+    """As `write_file`; what is no letter, as in names that are not UTF-8, is written as the byte that it is."""
+    return write_file(path, text.encode(errors="surrogateescape"))
+
+
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder for as long as it is needed. What a killed process left of its own is removed by the next one."""

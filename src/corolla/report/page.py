@@ -10,7 +10,7 @@ from jinja2 import Template
 
 from corolla import __version__
 from corolla.data import ImageCache
-from corolla.files import write_file
+from corolla.files import write_text
 from corolla.progress import OnProgress, steps_of
 from corolla.report.header import header
 from corolla.report.rendering import environment
@@ -101,5 +101,5 @@ def write_report(
         sections=[section for section in made if section is not None],
         version=__version__,
     )
-    write_file(file, text.encode())
+    write_text(file, text)
     return file

@@ -11,7 +11,7 @@ import yaml
 
 from corolla.config import Config, read_yaml
 from corolla.errors import UsageError
-from corolla.files import is_empty, write_file, writing
+from corolla.files import is_empty, write_text, writing
 from corolla.sweeps.grid import value_text
 from corolla.trained.run_folder import LOCK_NAME, RunFolder, versions
 
@@ -55,7 +55,7 @@ def read_record(file: Path) -> tuple[Config, dict[str, Any]]:
 def write_record(file: Path, base: Config, asked: Mapping[str, Any]) -> None:
     """Write the file that `read_record` reads. Raises WriteError."""
     tree = {**asked, "base": base.model_dump(mode="json"), "versions": versions()}
-    write_file(file, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
+    write_text(file, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
 
 
 def refuse_other_base(folder: Path, before: Config, now: Config, apart: Collection[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, WriteError, command
-from corolla.files import write_file
+from corolla.files import write_text
 from corolla.pictures.files import save_picture
 from corolla.progress import Progress, say
 from corolla.sweeps.grid import Point, axes_of, expand, value_text
@@ -78,7 +78,7 @@ def sweep(
                 failures[point.name] = str(error)
                 say(f"{point.name} failed: {error}")
                 continue
-            write_file(folder / "sweep.csv", table(results).encode())
+            write_text(folder / "sweep.csv", table(results))
         if results:
             save_picture(folder / "reconstructions.png", reconstructions(results))
             save_picture(folder / "rate-distortion.png", curve(results))

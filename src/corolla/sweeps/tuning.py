@@ -18,7 +18,7 @@ import numpy as np
 from corolla.config import Config
 from corolla.config.registry import find
 from corolla.errors import ModelError, TrainingError, UsageError, WriteError, command, missing_extra
-from corolla.files import write_file, writing
+from corolla.files import write_file, write_text, writing
 from corolla.progress import Progress, say
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
@@ -349,5 +349,5 @@ def _write_trials(folder: Path, study: Any, goal: Goal) -> tuple[Trial, ...]:
         for trial in study.trials
         if trial.state.is_finished()
     )
-    write_file(folder / TRIALS, csv_text([_row(trial, goal) for trial in trials]).encode())
+    write_text(folder / TRIALS, csv_text([_row(trial, goal) for trial in trials]))
     return trials

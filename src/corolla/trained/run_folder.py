@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from corolla.config import Config, read_yaml
 from corolla.errors import ModelError, TrainingError, UsageError, command
-from corolla.files import is_empty, write_file, writing
+from corolla.files import is_empty, write_text, writing
 
 LOCK_NAME = ".lock"
 
@@ -127,7 +127,7 @@ class RunFolder:
     def write_config(self, config: Config, facts: Mapping[str, Any]) -> None:
         """Write `config.yaml`; `corolla train --config` takes the file as it is."""
         text = config.to_yaml() + yaml.safe_dump({"run": dict(facts)}, sort_keys=False)
-        write_file(self.config_file, text.encode())
+        write_text(self.config_file, text)
 
     def rows(self) -> list[dict[str, str]]:
         """The rows of `metrics.csv`, oldest first. Raises ModelError if the file is damaged."""
@@ -156,7 +156,7 @@ class RunFolder:
             writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        write_file(self.metrics_file, text.getvalue().encode())
+        write_text(self.metrics_file, text.getvalue())
 
 
 def new_run_path(config: Config) -> Path:

@@ -198,7 +198,7 @@ def _line(block: Anomalies, index: int, picture: str) -> bytes:
 def _csv(cells: list[str]) -> bytes:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue().encode()
+    return line.getvalue().encode(errors="surrogateescape")
 
 
 def _file_name(path: str) -> str:
