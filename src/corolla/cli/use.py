@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from corolla.distributions import Prior
+    from corolla.distributions import LatentDistribution
     from corolla.trained import TrainedModel
 
 Paths = Annotated[tuple[Path, ...], Parameter(consume_multiple=True)]
@@ -252,7 +252,7 @@ def find_prior(
     *,
     source: str | None = None,
     mirror: str | None = None,
-) -> str | Prior:
+) -> str | LatentDistribution:
     """What to draw from: a theme by label or images, or a prior, which is fitted first if there is none yet."""
     given = [flag for flag, is_given in (("--label", label is not None), ("--like", bool(like))) if is_given]
     given += ["--prior"] if prior != "standard" else []

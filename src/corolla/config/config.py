@@ -17,6 +17,7 @@ from pydantic.functional_validators import BeforeValidator
 from corolla.config.choosing import changed, choose, describe_faults
 from corolla.config.earlier import upgraded
 from corolla.config.kinds import Likelihood, Network, Objective
+from corolla.config.registry import plugin_of
 from corolla.config.settings import DataConfig, Settings, TrainingConfig
 from corolla.errors import UsageError, suggestion
 
@@ -89,6 +90,12 @@ class Config(Settings):
     def flat(self) -> dict[str, Any]:
         """Every setting by its dotted name, as YAML would have its value; `updated` takes these names."""
         return _flat(self.model_dump(mode="json"))
+
+    @property
+    def plugins(self) -> list[str]:
+        """The modules and files that the choices came from, as `corolla.load_plugin` takes them; not Corolla's own."""
+        found = [plugin_of(type(getattr(self, kind))) for kind in _KINDS]
+        return list(dict.fromkeys(name for name in found if name))
 
     def differences(self) -> dict[str, Any]:
         """The settings that are not at their defaults, by their dotted names."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 
-from corolla.distributions import Prior
+from corolla.distributions import LatentDistribution
 from corolla.distributions.gaussians import GaussianPrior
 from corolla.distributions.priors import StandardPrior
 from corolla.errors import UsageError
@@ -58,7 +58,7 @@ def write_poster(
     reach: float = 0.0,
     seed: int = 0,
     temperature: float = 1.0,
-    prior: str | Prior = "standard",
+    prior: str | LatentDistribution = "standard",
     progress: OnProgress | None = None,
 ) -> Layout:
     """Draw images and write them as one picture that they fill to the edge.
@@ -100,7 +100,7 @@ def write_poster(
     return layout
 
 
-def _from_noise(prior: Prior, noise: NDArray[np.float32]) -> NDArray[np.float32]:
+def _from_noise(prior: LatentDistribution, noise: NDArray[np.float32]) -> NDArray[np.float32]:
     if isinstance(prior, GaussianPrior):
         return prior.unwhiten(torch.from_numpy(noise)).float().numpy()
     if not isinstance(prior, StandardPrior):

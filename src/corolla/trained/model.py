@@ -12,10 +12,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from corolla.config.registry import find
 from corolla.data.images import open_image, upright_rgb
 from corolla.data.recipes import recipe_named
-from corolla.distributions import DiagonalGaussian, Prior, check_prior_name, sample_prior
-from corolla.distributions.priors import StandardPrior
+from corolla.distributions import DiagonalGaussian, LatentDistribution, sample_prior
 from corolla.errors import ModelError, UsageError
 from corolla.models.vae import VAE, parameter_count
 from corolla.trained.model_folder import ModelCard, ModelFolder
@@ -23,6 +23,8 @@ from corolla.trained.prior_file import PRIOR, load_prior
 
 Picture: TypeAlias = Image.Image | Path | str
 Images: TypeAlias = Picture | NDArray[Any] | torch.Tensor | Sequence[Picture | NDArray[Any] | torch.Tensor]
+
+Drawn: TypeAlias = str | LatentDistribution
 
 BATCH_SIZE = 256
 LARGEST_SEED = 2**64 - 1
@@ -45,14 +47,19 @@ def seeded_generator(seed: int | None) -> torch.Generator:
     return generator.manual_seed(int(seed))
 
 
-def load(path: Path | str, *, device: str | torch.device = "cpu") -> TrainedModel:
+def load(path: Path | str, *, device: str | torch.device = "cpu", vae: VAE | None = None) -> TrainedModel:
     """Load a model from its run folder or model folder. Of a run that was stopped, a warning says so.
+
+    Args:
+        path: Run folder or model folder.
+        device: Where the model goes.
+        vae: The networks, where they were made by hand; the saved weights are put into them.
 
     Raises:
         ModelError: there is no model, or it is damaged; the message names the file and the tensor.
     """
     folder = ModelFolder.find(path)
-    vae, card = folder.load()
+    vae, card = folder.load(vae)
     model = TrainedModel(vae, card, device=device, folder=folder)
     if model.stopped:
         _LOG.warning("%s", model.stopped, extra={"once": True})
@@ -77,7 +84,7 @@ class TrainedModel:
         self.device = torch.device(device)
         self.vae = vae.to(self.device).eval()
         self.card = card
-        self.fitted_priors: dict[str, Prior] = {}
+        self.fitted_priors: dict[str, LatentDistribution] = {}
         """Those that were fitted or loaded so far, by name; see `prior`."""
         self.config = card.config
         self.height, self.width = card.config.data.size
@@ -138,13 +145,23 @@ class TrainedModel:
         return self.decode(q.mean + q.stddev * noise)
 
     def sample(
-        self, count: int = 1, *, seed: int | None = None, temperature: float = 1.0, prior: str | Prior = "standard"
+        self,
+        count: int = 1,
+        *,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        prior: str | LatentDistribution = "standard",
     ) -> NDArray[np.uint8]:
         """New images, decoded from draws from a prior; see `sample_latents`."""
         return self.decode(self.sample_latents(count, seed=seed, temperature=temperature, prior=prior))
 
     def sample_latents(
-        self, count: int = 1, *, seed: int | None = None, temperature: float = 1.0, prior: str | Prior = "standard"
+        self,
+        count: int = 1,
+        *,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        prior: str | LatentDistribution = "standard",
     ) -> NDArray[np.float32]:
         """Draws from a prior, count×latent_dim; by default z ~ N(0, temperature²·I).
 
@@ -166,15 +183,16 @@ class TrainedModel:
         drawn = (self.prior(prior) if isinstance(prior, str) else prior).sample(count, generator, temperature)
         return drawn.numpy()
 
-    def prior(self, name: str = "standard") -> Prior:
+    def prior(self, name: str = "standard") -> LatentDistribution:
         """The standard normal, or a prior that was fitted to the model's codes (`trained.fitted_priors.fit_prior`).
 
         Raises:
             UsageError: no such prior, or an extra that it needs is not installed.
             ModelError: it is not fitted yet, damaged, or was fitted to other weights.
         """
-        if check_prior_name(name) == "standard":
-            return StandardPrior(self.latent_dim)
+        choice = find("prior", name)
+        if not choice.fitted:
+            return choice().build(self.latent_dim)  # type: ignore[no-any-return]
         if name not in self.fitted_priors:
             if self.folder is None:
                 raise ModelError(f"prior {name}: not fitted yet; do so with corolla.trained.fitted_priors.fit_prior")
@@ -183,7 +201,7 @@ class TrainedModel:
 
     def has_prior(self, name: str) -> bool:
         """Whether `prior` finds one by that name, fit for use or not. Raises UsageError if there can be none."""
-        if check_prior_name(name) == "standard" or name in self.fitted_priors:
+        if not find("prior", name).fitted or name in self.fitted_priors:
             return True
         return self.folder is not None and self.folder.file(PRIOR, name).is_file()
 

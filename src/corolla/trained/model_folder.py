@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from corolla.config import Config, describe_faults
+from corolla.config.registry import needs_plugins
 from corolla.errors import ModelError, UsageError, command
 from corolla.files import write_file
 from corolla.models.vae import VAE, build_model
@@ -53,6 +54,8 @@ class ModelCard:
     def to_json(self) -> str:
         """The text of `config.json`."""
         values = asdict(self) | {"config": self.config.model_dump(mode="json")}
+        if self.config.plugins:
+            values["plugins"] = self.config.plugins
         return json.dumps({"format": FORMAT} | values, indent=2) + "\n"
 
     @classmethod
@@ -66,10 +69,11 @@ class ModelCard:
             raise ModelError(f"{where}: not a Corolla model: it has no `config`")
         if values.pop("format", None) != FORMAT:
             raise ModelError(f"{where}: not of model format {FORMAT}; load it with the Corolla that wrote it")
+        plugins = values.pop("plugins", ())
         try:
             card = _CARD.validate_python(values | {"config": Config.from_dict(values["config"], where=where)})
         except UsageError as error:
-            raise ModelError(str(error)) from None
+            raise ModelError(f"{error}{needs_plugins(plugins)}") from None
         except ValidationError as error:
             raise ModelError(f"{where}: {describe_faults(error)}") from None
         if len(card.latent_kl_nats) not in (0, card.config.network.latent_dim):
@@ -157,9 +161,9 @@ class ModelFolder:
                 return f"{self.run.path}: stopped at {where}, if it is not in training now; go on with `{resume}`"
         return ""
 
-    def load(self) -> tuple[VAE, ModelCard]:
-        """Model and card, on the CPU in evaluation mode. Raises ModelError."""
-        return unpack_model({name: _read(self.path / name) for name in (CARD_NAME, WEIGHTS_NAME)}, self.path)
+    def load(self, vae: VAE | None = None) -> tuple[VAE, ModelCard]:
+        """Model and card, in evaluation mode; a new model on the CPU, or the one that is given. Raises ModelError."""
+        return unpack_model({name: _read(self.path / name) for name in (CARD_NAME, WEIGHTS_NAME)}, self.path, vae)
 
     def save(self, vae: VAE, card: ModelCard) -> None:
         """Write the model. Each file is replaced at once; a kill between the two is noticed by `load`.
@@ -194,7 +198,7 @@ class ModelFolder:
         return card, arrays
 
 
-def unpack_model(files: Mapping[str, bytes], folder: Path) -> tuple[VAE, ModelCard]:
+def unpack_model(files: Mapping[str, bytes], folder: Path, vae: VAE | None = None) -> tuple[VAE, ModelCard]:
     """Model and card from the files of a model folder, which messages name. Raises ModelError."""
     card = _read_card(files[CARD_NAME], folder / CARD_NAME)
     weights, file = files[WEIGHTS_NAME], folder / WEIGHTS_NAME
@@ -202,8 +206,9 @@ def unpack_model(files: Mapping[str, bytes], folder: Path) -> tuple[VAE, ModelCa
         tensors = load(weights)
     except SafetensorError as error:
         raise ModelError(f"{file}: damaged or not readable: {error}") from None
-    with torch.random.fork_rng(devices=[]):
-        vae = build_model(card.config)
+    if vae is None:
+        with torch.random.fork_rng(devices=[]):
+            vae = build_model(card.config)
     remedy = "go on with the run by `corolla train --resume`, or bring back both files"
     check_tensors(file, "model", tensors, vae.state_dict(), remedy)
     if hashlib.sha256(weights).hexdigest() != card.weights_sha256:

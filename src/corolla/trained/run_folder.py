@@ -22,6 +22,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from corolla.config import Config, read_yaml
+from corolla.config.registry import needs_plugins
 from corolla.errors import ModelError, TrainingError, UsageError, command
 from corolla.files import is_empty, write_text, writing
 
@@ -111,7 +112,14 @@ class RunFolder:
 
     def config(self) -> Config:
         """The configuration of the run. Raises UsageError if it is not a run folder."""
-        return Config.from_dict(self._settings()[0], where=str(self.config_file))
+        values, facts = self._settings()
+        try:
+            return Config.from_dict(values, where=str(self.config_file))
+        except UsageError as error:
+            hint = needs_plugins(facts.get("plugins"))
+            if not hint:
+                raise
+            raise UsageError(f"{error}{hint}", path=self.config_file) from None
 
     def facts(self) -> dict[str, Any]:
         """What was recorded beside the configuration: data fingerprint, versions."""

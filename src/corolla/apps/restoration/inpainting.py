@@ -20,7 +20,8 @@ from corolla.apps.restoration.decoding import (
 )
 from corolla.apps.restoration.latents import drawn_latents, log_posterior, map_latents
 from corolla.apps.restoration.membrane import membrane
-from corolla.distributions import check_prior_name, sample_prior
+from corolla.config.registry import find
+from corolla.distributions import sample_prior
 from corolla.distributions.gaussians import GaussianPrior
 from corolla.errors import UsageError
 from corolla.progress import OnProgress, steps_of
@@ -134,7 +135,7 @@ def check_completions(model: TrainedModel, completions: int) -> None:
 
 def check_prior(prior: str, method: Method, completions: int) -> None:
     """Raise UsageError if a prior is none, or cannot be used by a method, or for so many completions."""
-    if check_prior_name(prior) == "standard":
+    if not find("prior", prior).fitted:
         return
     if method == "gibbs":
         raise UsageError(f"prior {prior}: gibbs takes latents from q(z|x) alone; leave the prior out, or take optimise")

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from corolla.distributions import FITTED_PRIORS
 from corolla.metrics import nearest
+from corolla.models.priors import fitted_prior_names
 from corolla.report.embedding import Picture, image
 from corolla.report.subject import Subject
 
@@ -59,7 +59,7 @@ def samples(subject: Subject) -> Samples:
 
 def _priors(subject: Subject) -> Iterator[str]:
     yield "standard"
-    for name in FITTED_PRIORS:
+    for name in fitted_prior_names():
         if subject.model.has_prior(name) and (name != "flow" or find_spec("zuko") is not None):
             yield name
 
