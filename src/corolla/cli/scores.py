@@ -108,7 +108,8 @@ def evaluate(
             with shown_progress() as progress:
                 written.append(write_report(home, source=source, mirror=mirror, progress=progress))
         except CorollaError as error:  # the scores took long, and are to be seen
-            say(f"warning: {error}; the report stays as it was, `{command('report', home)}` makes up for it")
+            reason = error.message("--{}".format)
+            say(f"warning: {reason}; the report stays as it was, `{command('report', home)}` makes up for it")
     if json_:
         print(SCORES.to_json(found.scores), end="")
         return

@@ -47,16 +47,20 @@ def own_images(
         return open_images(data.model_copy(update={"source": source, "mirror": mirror}), progress=progress)
     if mirror is not None:
         data = data.model_copy(update={"mirror": mirror})
-    remedy = "name their place with --source, if need be with --mirror (in Python: source=, mirror=)"
     try:
         cache = open_images(data, progress=progress)
     except (DataError, UsageError) as error:
-        raise DataError(f"the model's own images are needed: {error}; put them back, or {remedy}") from None
+        raise DataError(
+            f"the model's own images are needed: {error}",
+            remedy="put them back, or name their place with {source}, if need be with {mirror}",
+            arguments=("source", "mirror"),
+        ) from None
     known = model.card.data.get("fingerprint")
     if known is not None and cache.manifest["fingerprint"] != known:
         raise DataError(
-            f"{data.source}: its images have changed since the model was trained; put them back, or take them as they "
-            f"are with --source {shlex.quote(data.source)} (in Python: source=)"
+            f"{data.source}: its images have changed since the model was trained",
+            remedy=f"put them back, or take them as they are with {{source}} {shlex.quote(data.source)}",
+            arguments=("source",),
         )
     return cache
 
