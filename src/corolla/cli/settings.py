@@ -32,7 +32,7 @@ def settings(
     for number, group in enumerate(found):
         print(
             "\n" * (number > 0)
-            + (f"### {group.title}\n\n{group.summary}\n" if markdown else f"{group.title}: {group.summary}")
+            + (f"## {group.title}\n\n{group.summary}\n" if markdown else f"{group.title}: {group.summary}")
         )
         if markdown and group.settings:
             print("| setting | default | what it is |\n|---|---|---|")
