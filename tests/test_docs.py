@@ -15,8 +15,8 @@ is chosen alone first does what the document says before it.
   commands about flowers102 are left out, and so are those with `--label`, which drawn flowers do not have.
 - Commands that prepare a machine (`git`, `cd`, `pip`) are not run. Those of `dev.py` are only looked up.
 - A `yaml` fence must be a valid configuration; if its first line is a comment with a file's name, it becomes that file.
-- A `python` fence whose first line is a comment with a file's name becomes that file. Another is executed; fences of one
-  document share their names, and `corolla.fit` is as short as `train`.
+- A `python` fence whose first line is a comment with a name of a file becomes that file. Another is executed; fences of
+  one document share their names, and `corolla.fit` is as short as `train`.
 """
 
 from __future__ import annotations
