@@ -225,11 +225,10 @@ def interpolate(
 
 def check_outputs(output: Path, npz: Path | None = None, *, may_move: bool = False) -> bool:
     """Refuse bad names before any work is done. Returns whether the output is an animation."""
-    from corolla.pictures.files import MOVING_SUFFIXES, STILL_SUFFIXES, check_name, check_npz
-    from corolla.pictures.video import video_library
+    from corolla.pictures.files import MOVING_SUFFIXES, STILL_SUFFIXES, check_name, video_library
 
     if npz is not None:
-        check_npz(npz)
+        check_name(npz, [".npz"], "arrays")
     suffix = check_name(output, [*STILL_SUFFIXES, ".gif", ".mp4"] if may_move else list(STILL_SUFFIXES))
     if suffix == ".mp4":
         video_library()  # now, not after the work

@@ -226,6 +226,11 @@ class TrainedModel:
         joined: NDArray[Any] = np.concatenate(parts)
         return joined
 
+    def levels(self, images: Images) -> NDArray[np.uint8]:
+        """As `pixels`, rounded to 8 bits where floats came in."""
+        pixels = self.pixels(images)
+        return (pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255)).astype(np.uint8, copy=False)
+
     def _picture(self, picture: Picture) -> NDArray[np.uint8]:
         recipe = recipe_named(self.config.data.recipe)
         if isinstance(picture, str | Path):
