@@ -28,20 +28,6 @@ def test_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_a_job_that_learns_its_length_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr("corolla.progress.time.monotonic", lambda: now[0])
-    text = io.StringIO()
-    with ProgressDisplay("fitting", 1, console=Console(file=text, width=80)) as display:
-        display.show(0, 40, "begun")  # too early to be shown
-        now[0] += 60
-        display.show(10, 40, "loss 7")
-        display.show(11, 40, "loss 6")
-        now[0] += 60
-        display.show(20)
-    assert text.getvalue().splitlines() == ["fitting 10/40, 3.0 min left; loss 7", "fitting 20/40, 2.0 min left"]
-
-
 def test_a_long_job_leaves_about_ten_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("corolla.progress.time.monotonic", lambda: now[0])

@@ -11,12 +11,12 @@ from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, WriteError, command
 from corolla.files import write_text
 from corolla.pictures.files import save_picture
-from corolla.progress import Progress, say
+from corolla.progress import Progress
 from corolla.sweeps.grid import Point, axes_of, expand, value_text
 from corolla.sweeps.pictures import curve, reconstructions
-from corolla.sweeps.record import elsewhere, free_folder, held, read_record, refuse_other_base, write_record
+from corolla.sweeps.record import elsewhere, held, read_record, refuse_other_base, write_record
 from corolla.sweeps.results import Result, read_result, table
-from corolla.trained.run_folder import RunFolder
+from corolla.trained.run_folder import RunFolder, new_folder
 from corolla.training import StopRule, TrainingInterrupted, fit, resume
 
 RECORD = "sweep.yaml"
@@ -60,14 +60,14 @@ def sweep(
         WriteError: it cannot be written.
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
-    points = expand(config, axes)
-    folder = Path(output) if output is not None else free_folder("sweep")
+    points, progress = expand(config, axes), progress or Progress()
+    folder = Path(output or new_folder("sweep"))
     with held(folder, RECORD):
         _record(folder, config, points)
         results: list[Result] = []
         failures: dict[str, str] = {}
         for number, point in enumerate(points, start=1):
-            say(f"run {number} of {len(points)}: {point.name}")
+            progress.line(f"run {number} of {len(points)}: {point.name}")
             try:
                 again = command("sweep", "--resume", folder)
                 train_run(point.config, folder / point.name, go_on=again, progress=progress)
@@ -76,7 +76,7 @@ def sweep(
                 raise
             except (TrainingError, ModelError, WriteError) as error:
                 failures[point.name] = str(error)
-                say(f"{point.name} failed: {error}")
+                progress.line(f"{point.name} failed: {error}")
                 continue
             write_text(folder / "sweep.csv", table(results))
         if results:

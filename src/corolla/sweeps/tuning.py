@@ -19,13 +19,13 @@ from corolla.config import Config
 from corolla.config.registry import find
 from corolla.errors import ModelError, TrainingError, UsageError, WriteError, command, missing_extra
 from corolla.files import write_file, write_text, writing
-from corolla.progress import Progress, say
+from corolla.progress import Progress
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
-from corolla.sweeps.record import elsewhere, free_folder, held, read_record, refuse_other_base, write_record
+from corolla.sweeps.record import elsewhere, held, read_record, refuse_other_base, write_record
 from corolla.sweeps.results import csv_text
 from corolla.trained.model_folder import ModelFolder
-from corolla.trained.run_folder import RunFolder
+from corolla.trained.run_folder import RunFolder, new_folder
 from corolla.training import TrainingInterrupted
 
 RECORD = "tune.yaml"
@@ -123,7 +123,7 @@ def tune(
         raise UsageError(f"{trials} trials: give at least 1")
     _check_goal(config, space, goal)
     suggestions = {name: _suggestion(config, name, tried) for name, tried in space.items()}
-    folder = Path(output) if output is not None else free_folder("tune")
+    folder = Path(output or new_folder("tune"))
     with held(folder, RECORD):
         _record(folder, config, space, trials, goal)
         storage, study = _study(optuna, folder, goal)
@@ -137,7 +137,7 @@ def tune(
                 trial = study.ask()
             if _VALUES not in trial.user_attrs:
                 trial.set_user_attr(_VALUES, {name: suggest(trial) for name, suggest in suggestions.items()})
-            _run_trial(optuna, study, trial, folder, config, goal, progress)
+            _run_trial(optuna, study, trial, folder, config, goal, progress or Progress())
             _write_trials(folder, study, goal)
         done = _write_trials(folder, study, goal)  # a kill may have come before that of the last trial
     complete = [trial for trial in done if trial.state == "complete" and trial.value is not None]
@@ -263,12 +263,12 @@ def _study(optuna: Any, folder: Path, goal: Goal) -> tuple[Any, Any]:
 
 
 def _run_trial(
-    optuna: Any, study: Any, trial: Any, folder: Path, config: Config, goal: Goal, progress: Progress | None
+    optuna: Any, study: Any, trial: Any, folder: Path, config: Config, goal: Goal, progress: Progress
 ) -> None:
     """Train one trial to its end, or until the pruner ends it, and tell the study."""
     number, values = trial.number, trial.user_attrs[_VALUES]
     run = _run_of(folder, number)
-    say(f"trial {number}: {', '.join(f'{name}={value_text(value)}' for name, value in values.items())}")
+    progress.line(f"trial {number}: {', '.join(f'{name}={value_text(value)}' for name, value in values.items())}")
     reported = set(study.trials[number].intermediate_values)
     pruned = False
 
@@ -285,7 +285,7 @@ def _run_trial(
     try:
         settings = configured(config, values)
     except UsageError as error:  # each value is possible, but not with the others
-        say(f"trial {number} cannot be: {error}")
+        progress.line(f"trial {number} cannot be: {error}")
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
     try:
@@ -297,12 +297,12 @@ def _run_trial(
     except TrainingInterrupted:
         raise
     except (TrainingError, ModelError, WriteError) as error:
-        say(f"trial {number} failed: {error}")
+        progress.line(f"trial {number} failed: {error}")
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
     trial.set_user_attr(_KEPT, value)
     if pruned:
-        say(f"trial {number} ended early: it lagged behind the others")
+        progress.line(f"trial {number} ended early: it lagged behind the others")
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     else:
         study.tell(trial, value)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -167,27 +168,18 @@ class RunFolder:
         write_text(self.metrics_file, text.getvalue())
 
 
-def new_run_path(config: Config) -> Path:
-    """Make an empty folder for a run under `runs/`, named after the images and the objective, that nobody else has.
-
-    Raises:
-        WriteError: the folder cannot be made.
-    """
-    source = config.data.source.split(":")[0]
-    number = 1
-    while True:
-        path = Path("runs") / f"{source}-{config.objective.name}-{number}"
-        try:
-            path.mkdir(parents=True)  # making it is what claims the name
-            return path
-        except FileExistsError:
-            if not path.exists():  # it is `runs` that is there, and no folder
-                with _writing(path):
+def new_folder(stem: str) -> Path:
+    """Make an empty folder under `runs/` that nobody else has, STEM-1, STEM-2 … Raises WriteError."""
+    for number in count(1):
+        path = Path("runs") / f"{stem}-{number}"
+        with _writing(path):
+            try:
+                path.mkdir(parents=True)  # making it is what claims the name
+                break
+            except FileExistsError:
+                if not path.exists():  # it is `runs` that is there, and no folder
                     raise
-            number += 1
-        except OSError:
-            with _writing(path):
-                raise
+    return path
 
 
 def check_run(path: Path, *, force: bool = False) -> None:

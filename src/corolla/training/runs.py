@@ -26,11 +26,11 @@ from corolla.models.lite0 import SMALLEST_PX
 from corolla.models.networks import Handmade
 from corolla.models.vae import VAE, build_model
 from corolla.objectives.loss import build_loss
-from corolla.progress import Progress, Silence, shown_progress
+from corolla.progress import Progress
 from corolla.trained import TrainedModel, load
 from corolla.trained.checkpoints import read_checkpoint
 from corolla.trained.own_images import open_images
-from corolla.trained.run_folder import RunFolder, check_run, create_run, new_run_path, versions
+from corolla.trained.run_folder import RunFolder, check_run, create_run, new_folder, versions
 from corolla.training.loop import train
 from corolla.training.machine import connect, deterministic, multiplies_bfloat16
 from corolla.training.recorder import Recorder, StopRule
@@ -79,7 +79,8 @@ def fit(
     data = prepare(config, progress)
     if not fabric.is_global_zero:  # the first process makes the folder, and tells the others (see Recorder)
         return _train(config, data, RunFolder(Path(run or "runs")), fabric, stop_at, vae=vae)
-    with create_run(Path(run) if run is not None else new_run_path(config), force=force) as created:
+    path = Path(run or new_folder(f"{config.data.source.split(':')[0]}-{config.objective.name}"))
+    with create_run(path, force=force) as created:
         facts = {"versions": versions(), "data_fingerprint": data.manifest["fingerprint"], "images": len(data.images)}
         if config.plugins:
             facts["plugins"] = config.plugins
@@ -194,7 +195,7 @@ def _latent_dim(vae: VAE, config: Config) -> int:
 
 def prepare(config: Config, progress: Progress | None = None) -> ImageCache:
     """The images of a configuration, decoded once. Raises DataError or UsageError where they cannot be used."""
-    with nullcontext() if progress is None else shown_progress() as shown:
+    with (progress or Progress()).pieces() as shown:
         cache = open_images(config.data, progress=shown)
     for expression in (config.data.train_split, config.data.eval_split):
         select_rows(cache.splits, expression)
@@ -250,7 +251,7 @@ def _train(
                 world_size=fabric.world_size,
             )
             state = TrainingState(config, batches.steps_per_epoch, vae)
-            with (progress if fabric.is_global_zero else None) or Silence() as shown:
+            with (progress if fabric.is_global_zero else None) or Progress() as shown:
                 recorder = Recorder(config, run, fabric, state, data, progress=shown, logger=logger, stop_at=stop_at)
                 train(fabric, config, state, batches, recorder, resumed=resumed)
         except BrokenPipeError:
