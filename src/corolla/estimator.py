@@ -7,6 +7,7 @@ import signal
 import threading
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,11 @@ from corolla.trained.run_folder import RunFolder
 _BATCH_SIZE = 256
 _DRAWS = 8  # of z for each image that is scored
 _LARGEST_SEED = 2**31 - 1
+_SETTINGS = (
+    *("data.flip", "data.shift_px", "network.name", "network.latent_dim", "objective.name", "likelihood.name"),
+    *(f"training.{name}" for name in ("epochs", "max_steps", "batch_size", "learning_rate", "threads")),
+)
+"""Those that are parameters by their last name, or by that of the table that `name` chooses from."""
 _FOR_FILES = ("training.checkpoint_every", "training.samples_every")
 _GRID = 8  # patches to a side that a network should see, where the size allows it
 
@@ -39,6 +45,7 @@ _GRID = 8  # patches to a side that a network should see, where the size allows 
 _TURN = threading.Lock()
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """A β-VAE as a scikit-learn transformer: images to the means of their posteriors, and back.
 
@@ -81,48 +88,25 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         history_: the columns of `metrics.csv` by name, one number for each evaluation.
     """
 
-    def __init__(
-        self,
-        *,
-        image_shape: tuple[int, ...] | Literal["table"] | None = None,
-        value_range: tuple[float, float] | Literal["data"] | None = None,
-        latent_dim: int = 16,
-        network: str = "resnet",
-        width: int = 32,
-        objective: str = "beta_vae",
-        beta: float = 1.0,
-        likelihood: str = "bernoulli",
-        epochs: int = 30,
-        max_steps: int | None = None,
-        batch_size: int = 32,
-        learning_rate: float = 1e-3,
-        flip: bool = False,
-        shift_px: int = 0,
-        validation_fraction: float = 0.1,
-        random_state: int | np.random.RandomState | None = None,
-        threads: int | None = None,
-        settings: Mapping[str, Any] | None = None,
-        verbose: bool = False,
-    ) -> None:
-        self.image_shape = image_shape
-        self.value_range = value_range
-        self.latent_dim = latent_dim
-        self.network = network
-        self.width = width
-        self.objective = objective
-        self.beta = beta
-        self.likelihood = likelihood
-        self.epochs = epochs
-        self.max_steps = max_steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.flip = flip
-        self.shift_px = shift_px
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
-        self.threads = threads
-        self.settings = settings
-        self.verbose = verbose
+    image_shape: tuple[int, ...] | Literal["table"] | None = None
+    value_range: tuple[float, float] | Literal["data"] | None = None
+    latent_dim: int = 16
+    network: str = "resnet"
+    width: int = 32
+    objective: str = "beta_vae"
+    beta: float = 1.0
+    likelihood: str = "bernoulli"
+    epochs: int = 30
+    max_steps: int | None = None
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    flip: bool = False
+    shift_px: int = 0
+    validation_fraction: float = 0.1
+    random_state: int | np.random.RandomState | None = None
+    threads: int | None = None
+    settings: Mapping[str, Any] | None = None
+    verbose: bool = False
 
     def fit(self, X: ArrayLike, y: Any = None) -> BetaVAE:  # noqa: ARG002, N803 - scikit-learn's names
         """Train a model on images. Nothing of it stays on the disk.
@@ -147,8 +131,7 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803
         """The mean of q(z|x) of each image, N×latent_dim."""
-        pixels = self._pixels(X)
-        return self.model_.encode(pixels)
+        return self.model_.encode(self._pixels(X))
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
         """The mean of p(x|z) for latents N×latent_dim, in the shape, range and type of the images in `fit`.
@@ -168,8 +151,7 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         The expectation is the average over 8 draws of z, which depend on the image alone. An auto-encoder has no such
         bound: for "ae" and "dae" it is log p(x|z) at the mean of q(z|x).
         """
-        pixels = self._pixels(X)
-        return _score(self.model_, pixels)
+        return _score(self.model_, self._pixels(X))
 
     def score(self, X: ArrayLike, y: Any = None) -> float:  # noqa: ARG002, N803
         """The average of `score_samples`, in nats per image; higher is better.
@@ -186,7 +168,6 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     @property
     def _n_features_out(self) -> int:
-        """What `get_feature_names_out` counts."""
         return self.model_.latent_dim
 
     def __sklearn_tags__(self) -> Any:
@@ -242,20 +223,7 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _config(self, size: tuple[int, int], training_images: int, seed: int) -> Config:
         """The run that the parameters describe."""
-        parameters = {
-            "data.flip": self.flip,
-            "data.shift_px": self.shift_px,
-            "network.name": self.network,
-            "network.latent_dim": self.latent_dim,
-            "objective.name": self.objective,
-            "likelihood.name": self.likelihood,
-            "training.epochs": self.epochs,
-            "training.max_steps": self.max_steps,
-            "training.batch_size": self.batch_size,
-            "training.learning_rate": self.learning_rate,
-            "training.threads": self.threads,
-            "seed": seed,
-        }
+        parameters = {name: getattr(self, _parameter(name)) for name in _SETTINGS} | {"seed": seed}
         network, objective = find("network", self.network), find("objective", self.objective)
         for name, choice, value, default in (("width", network, self.width, 32), ("beta", objective, self.beta, 1.0)):
             if name in choice.model_fields:
@@ -265,18 +233,13 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         settings = dict(self.settings or {})
         for name in settings:
             if name in parameters:
-                parameter = "random_state" if name == "seed" else name.split(".")[-1]
-                parameter = {"name": name.split(".")[0]}.get(parameter, parameter)
-                raise UsageError(f"settings {name}: is a parameter of its own; set {parameter} instead")
+                raise UsageError(f"settings {name}: is a parameter of its own; set {_parameter(name)} instead")
             if name.startswith("data."):
                 raise UsageError(f"settings {name}: the images are those given to fit; leave it out")
             if name in _FOR_FILES:
                 raise UsageError(f"settings {name}: is for files of a run, and a fit leaves none; leave it out")
-        chosen = {
-            "data.source": "arrays",
-            "data.size": list(size),
-            "training.devices": 1,  # more would start this very program anew on each
-        }
+        # More devices would start this very program again on each.
+        chosen = {"data.source": "arrays", "data.size": list(size), "training.devices": 1}
         if "patch" in network.model_fields:
             chosen["network.patch"] = _patch(*size)
         values = {name: value.item() if isinstance(value, np.generic) else value for name, value in parameters.items()}
@@ -285,6 +248,11 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         training = config.training
         steps = training.max_steps or training.epochs * -(-training_images // training.batch_size)
         return config.updated({"training.checkpoint_every": steps})
+
+
+def _parameter(setting: str) -> str:
+    above, _, leaf = setting.rpartition(".")
+    return {"name": above, "seed": "random_state"}.get(leaf, leaf)
 
 
 def _patch(height: int, width: int) -> int:

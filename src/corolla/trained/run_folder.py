@@ -96,12 +96,10 @@ class RunFolder:
             lock.release()
 
     def checkpoint_state(self) -> dict[str, Any] | None:
-        """What the last checkpoint records of training itself, `finished` among it; None before the first one.
+        """What the last checkpoint records: `finished`, `step`, `settings` and more; None before the first one.
 
         Nothing of the file is kept: a system that forbids to replace a file in use must let training do so.
-
-        Raises:
-            ModelError: the checkpoint is damaged.
+        Raises ModelError if it is damaged.
         """
         path = self.last_checkpoint
         if not path.is_file():
@@ -109,7 +107,7 @@ class RunFolder:
         from corolla.trained.checkpoints import read_checkpoint  # brings torch, and whoever asks has a model
 
         checkpoint = read_checkpoint(path, mmap=True)
-        return {**checkpoint["record"], "step": int(checkpoint["step"])}
+        return {**checkpoint["record"], "step": int(checkpoint["step"]), "settings": checkpoint["settings"]}
 
     def config(self) -> Config:
         """The configuration of the run. Raises UsageError if it is not a run folder."""

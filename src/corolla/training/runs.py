@@ -28,7 +28,6 @@ from corolla.models.vae import VAE, build_model
 from corolla.objectives.loss import build_loss
 from corolla.progress import Progress
 from corolla.trained import TrainedModel, load
-from corolla.trained.checkpoints import read_checkpoint
 from corolla.trained.own_images import open_images
 from corolla.trained.run_folder import RunFolder, check_run, create_run, new_folder, versions
 from corolla.training.loop import train
@@ -205,22 +204,18 @@ def prepare(config: Config, progress: Progress | None = None) -> ImageCache:
 def _read_finished(run: RunFolder, config: Config) -> bool | None:
     """Whether the run had finished at its last checkpoint, or None before the first one.
 
-    Nothing of the file is kept: a system that forbids to replace a file in use must let training do so.
-
-    Raises:
-        ModelError: The checkpoint is damaged, or of another configuration.
+    Raises ModelError if the checkpoint is damaged, or of another configuration.
     """
-    path = run.last_checkpoint
-    if not path.is_file():
+    path, state = run.last_checkpoint, run.checkpoint_state()
+    if state is None:
         return None
-    checkpoint = read_checkpoint(path, mmap=True)
     # A setting that came later had its default.
-    theirs, ours = Config.from_flat(checkpoint["settings"], where=str(path)).flat(), config.flat()
+    theirs, ours = Config.from_flat(state["settings"], where=str(path)).flat(), config.flat()
     differing = [name for name in sorted(theirs | ours) if theirs.get(name) != ours.get(name)]
     if differing:
         was = ", ".join(f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}" for name in differing)
         raise ModelError(f"{path}: of another configuration than {run.config_file}: {was}; put it back, or train anew")
-    return bool(checkpoint["record"]["finished"])
+    return bool(state["finished"])
 
 
 def _train(
