@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from corolla.sweeps.grid import Point, value_text
 from corolla.trained.model_folder import ModelFolder
+from corolla.trained.run_folder import csv_text
 from corolla.training.advice import EARLY_STEPS, Finding, advise
 
 BETA = "objective.beta"
@@ -54,16 +52,6 @@ def read_result(point: Point, path: Path) -> Result:
         advise(card.config, card.scores, card.latent_kl_nats, rows, step=card.step or None),
         float(rows[-1]["train_seconds"]) if rows else 0.0,
     )
-
-
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a CSV file; a column that only some of them have is empty in the others."""
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def table(results: Sequence[Result]) -> str:

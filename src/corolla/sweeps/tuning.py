@@ -23,9 +23,8 @@ from corolla.progress import Progress
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
 from corolla.sweeps.record import elsewhere, held, read_record, refuse_other_base, write_record
-from corolla.sweeps.results import csv_text
 from corolla.trained.model_folder import ModelFolder
-from corolla.trained.run_folder import RunFolder, new_folder
+from corolla.trained.run_folder import RunFolder, csv_text, new_folder
 from corolla.training import TrainingInterrupted
 
 RECORD = "tune.yaml"

@@ -73,16 +73,11 @@ class Artefact(Generic[Card]):
     def read(
         self, file: Path, *, name: str = "", weights_sha256: str | None = None
     ) -> tuple[Card, dict[str, NDArray[Any]], dict[str, str]]:
-        """The card, the tensors and all metadata of a file.
-
-        Args:
-            file: It must be there.
-            name: That of the thing, for messages.
-            weights_sha256: Of the model's weights now; None if it does not matter whether the thing is stale.
+        """The card, the tensors and all metadata of a file that is there; `name` is for messages.
 
         Raises:
             CorollaError: of the kind's own type: the file is damaged, cannot be read, or holds something else.
-            StaleError: it was made with other weights.
+            StaleError: it was made with other weights than `weights_sha256`, if these are given.
         """
         remedy = self.remedy(file, name)
 
@@ -117,14 +112,7 @@ class Artefact(Generic[Card]):
 
 
 def check_weights(what: Path | str, made_with: str, weights_sha256: str, remedy: str) -> None:
-    """Raise StaleError if something was made with other weights than a model has now.
-
-    Args:
-        what: The file, or what else it is called.
-        made_with: The SHA-256 of the weights that it was made with.
-        weights_sha256: Of the model's weights now.
-        remedy: What to do about it.
-    """
+    """Raise StaleError if something, a file or what it is called, was not made with the weights of a model now."""
     if made_with != weights_sha256:
         path = what if isinstance(what, Path) else None
         raise StaleError(f"{what}: made with other weights than the model has now", path=path, remedy=remedy)

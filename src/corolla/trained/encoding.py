@@ -60,7 +60,7 @@ def embed(
         model: What to encode with. Images become pixels by its recipe, at its size.
         paths: As `corolla.data.listing.list_images` takes them.
         variance: Give the variances of q(z|x) too.
-        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
+        on_error: Whether an image that cannot be read is left out with a warning, or stops the work.
         workers: Threads that read, decode and encode; default: one for each core.
 
     Raises:
@@ -109,17 +109,10 @@ def read_pixels(
     of_each: int | None = None,
     on_error: OnError = "skip",
 ) -> NDArray[np.uint8]:
-    """Images as the model sees them, uint8 N×H×W×3, in memory.
+    """Images as the model sees them, uint8 N×H×W×3, in memory: at most `count`, evenly spread over all.
 
-    Args:
-        model: Its recipe and size are used.
-        paths: As `corolla.data.listing.list_images` takes them.
-        count: At most so many images, evenly spread over all.
-        of_each: At most so many of what one path names, evenly spread over it.
-        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
-
-    Raises:
-        DataError: No image can be read, or one cannot and on_error is "refuse".
+    `paths` and `on_error` are those of `embed`; of what one path names at most `of_each` are taken, spread likewise.
+    Raises DataError if no image can be read, or if one cannot and on_error is "refuse".
     """
     entries = list_some(paths, count, of_each=of_each)
     return read_all(entries, recipe_named(model.config.data.recipe), model.height, model.width, on_error=on_error)
