@@ -48,17 +48,14 @@ def sweep(
     others.
 
     Args:
-        config: the settings that all runs share.
-        axes: the values of each other setting by its dotted name, such as {"objective.beta": [1, 4], "seed": [1, 2]}.
-        output: the folder; by default a new one under `runs/`.
-        progress: that of `training.fit`, for each run.
+        config: The settings that all runs share.
+        axes: The values of each other setting by its dotted name, such as {"objective.beta": [1, 4], "seed": [1, 2]}.
+        output: The folder; by default a new one under `runs/`.
+        progress: That of `training.fit`, for each run.
 
     Raises:
-        UsageError: an impossible value or combination, before anything is trained; or the folder is of another grid.
-        DataError: the images cannot be used.
-        TrainingError: another process trains in the folder.
-        WriteError: it cannot be written.
-        TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
+        UsageError: An impossible value or combination, before anything is trained; or the folder is of another grid.
+        CorollaError: As `training.fit`, but that a run that fails does not end the others.
     """
     points, progress = expand(config, axes), progress or Progress()
     folder = Path(output or new_folder("sweep"))
@@ -99,9 +96,7 @@ def train_run(
 ) -> None:
     """Train a run, or go on with it; a finished one is left as it is.
 
-    Raises:
-        TrainingInterrupted: Ctrl-C or SIGTERM; the message names the command `go_on`.
-        CorollaError: as `training.fit` and `training.resume`.
+    Raises as `training.fit` and `training.resume`; the message of an interrupt names the command `go_on`.
     """
     try:
         if RunFolder(run).exists:
@@ -122,14 +117,13 @@ def _record(folder: Path, config: Config, points: Sequence[Point]) -> None:
         before, there = read_sweep(folder)
         refuse_other_base(folder, before, config, axes)
         if there.keys() != axes.keys():
-            raise elsewhere(
-                f"{folder}: was begun with a grid over {', '.join(there)}, and this one is over {', '.join(axes)}"
-            )
+            then, now = ", ".join(there), ", ".join(axes)
+            raise elsewhere(f"{folder}: was begun with a grid over {then}, and this one is over {now}")
         for name, values in there.items():
-            texts = [value_text(value) for value in values]
-            missing = [text for text in texts if text not in {value_text(value) for value in axes[name]}]
+            texts, given = list(map(value_text, values)), list(map(value_text, axes[name]))
+            missing = [text for text in texts if text not in given]
             if missing:
-                all_values = ",".join([*texts, *(t for t in map(value_text, axes[name]) if t not in texts)])
+                all_values = ",".join(dict.fromkeys(texts + given))
                 raise UsageError(
                     f"{folder}: has runs of {name}={','.join(missing)}, too; values can be added",
                     path=folder,

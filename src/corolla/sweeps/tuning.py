@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -61,19 +61,14 @@ Space: TypeAlias = Mapping[str, Range | Sequence[Any]]
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a search. A pruned one was ended early; a failed one has no value.
-
-    Attributes:
-        path: the run folder.
-        values: what was tried, by dotted name.
-        state: complete, pruned or failed.
-        value: the goal, of the model that the run kept.
-    """
+    """One run of a search. A pruned one was ended early; a failed one has no value."""
 
     path: Path
     values: Mapping[str, Any]
+    """What was tried, by dotted name."""
     state: State
     value: float | None
+    """The goal, of the model that the run kept."""
 
 
 @dataclass(frozen=True)
@@ -101,21 +96,18 @@ def tune(
     trials. `config.seed` fixes the proposals, and is the seed of every run.
 
     Args:
-        config: the settings that all runs share.
-        space: what may be tried, such as {"objective.beta": Range(0.5, 16, log=True), "network.latent_dim": [16, 32]}.
-        output: the folder; by default a new one under `runs/`.
-        trials: how many runs there are in the end.
+        config: The settings that all runs share.
+        space: What may be tried, such as {"objective.beta": Range(0.5, 16, log=True), "network.latent_dim": [16, 32]}.
+        output: The folder; by default a new one under `runs/`.
+        trials: How many runs there are in the end.
         goal: elbo makes distortion + rate small, which compares runs of different β; psnr_db makes PSNR large; loss
             makes the loss small, and is for searches that leave the objective as it is. All on the evaluation split.
-        progress: that of `training.fit`, for each run.
+        progress: That of `training.fit`, for each run.
 
     Raises:
-        UsageError: the extra is missing, a setting, range or goal is impossible, or the folder is of another search.
-        DataError: the images cannot be used.
-        ModelError: the journal is damaged.
-        TrainingError: another process trains in the folder.
-        WriteError: it cannot be written.
-        TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
+        UsageError: The extra is missing, a setting, range or goal is impossible, or the folder is of another search.
+        ModelError: The journal is damaged.
+        CorollaError: As `training.fit`, but that a trial that fails does not end the others.
     """
     optuna = _optuna()
     if trials < 1:
@@ -167,9 +159,7 @@ def _optuna() -> Any:
 
 def _check_goal(config: Config, space: Space, goal: Goal) -> None:
     if not space:
-        raise UsageError(
-            "nothing to search", remedy="name a setting and its range, such as objective.beta from 0.5 to 16"
-        )
+        raise UsageError("nothing to search; name a setting and its range, such as objective.beta from 0.5 to 16")
     if goal not in _NOT_COMPARABLE:
         raise UsageError(f"goal {goal}: give {', '.join(_NOT_COMPARABLE)}")
     for name in space:
@@ -222,10 +212,7 @@ def _is_whole(config: Config, name: str) -> bool:
 
 
 def _record(folder: Path, config: Config, space: Space, trials: int, goal: Goal) -> None:
-    plain = {
-        name: {"low": tried.low, "high": tried.high, "log": tried.log} if isinstance(tried, Range) else list(tried)
-        for name, tried in space.items()
-    }
+    plain = {name: asdict(tried) if isinstance(tried, Range) else list(tried) for name, tried in space.items()}
     if (folder / RECORD).is_file():
         before, there, _, their_goal = read_tune(folder)
         refuse_other_base(folder, before, config, plain)
@@ -246,9 +233,8 @@ def _study(optuna: Any, folder: Path, goal: Goal) -> tuple[Any, Any]:
             if file.exists() and not (content := file.read_bytes()).endswith(b"\n"):  # killed while it wrote
                 write_file(file, content[: content.rfind(b"\n") + 1])
             Path(f"{file}.lock").unlink(missing_ok=True)  # of a process that was killed: this one holds the folder
-            storage = journal.JournalStorage(
-                journal.JournalFileBackend(str(file), journal.JournalFileOpenLock(str(file)))
-            )
+            backend = journal.JournalFileBackend(str(file), journal.JournalFileOpenLock(str(file)))
+            storage = journal.JournalStorage(backend)
             study = optuna.create_study(
                 storage=storage,
                 study_name=_STUDY,
@@ -309,10 +295,9 @@ def _run_trial(
 
 def _at_end(config: Config, row: Mapping[str, Any]) -> bool:
     """Whether a row of `metrics.csv` is that of the last step, at which nothing is left to be ended."""
-    training = config.training
-    if training.max_steps is not None:
-        return int(row["step"]) >= training.max_steps
-    return float(row["epoch"]) >= training.epochs
+    if config.training.max_steps is not None:
+        return int(row["step"]) >= config.training.max_steps
+    return float(row["epoch"]) >= config.training.epochs
 
 
 def _sampler_seed(seed: int, number: int) -> int:
@@ -326,11 +311,6 @@ def _goal_of(scores: Mapping[str, Any], goal: Goal) -> float:
     return float(scores[goal])
 
 
-def _row(trial: Trial, goal: Goal) -> dict[str, Any]:
-    values = {name: "" if value is None else value for name, value in trial.values.items()}
-    return {"run": trial.path.name, "state": trial.state, goal: trial.value, **values}
-
-
 def _run_of(folder: Path, number: int) -> RunFolder:
     return RunFolder(folder / f"trial-{number:03d}")
 
@@ -338,15 +318,12 @@ def _run_of(folder: Path, number: int) -> RunFolder:
 def _write_trials(folder: Path, study: Any, goal: Goal) -> tuple[Trial, ...]:
     """Write the table of the finished trials, and return these, in their order."""
     states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
-    trials = tuple(
-        Trial(
-            _run_of(folder, trial.number).path,
-            trial.user_attrs[_VALUES],
-            states[trial.state.name],
-            trial.user_attrs.get(_KEPT),
-        )
-        for trial in study.trials
-        if trial.state.is_finished()
-    )
-    write_text(folder / TRIALS, csv_text([_row(trial, goal) for trial in trials]))
-    return trials
+    trials, rows = [], []
+    for told in study.trials:
+        if told.state.is_finished():
+            path, values = _run_of(folder, told.number).path, told.user_attrs[_VALUES]
+            trial = Trial(path, values, states[told.state.name], told.user_attrs.get(_KEPT))
+            trials.append(trial)
+            rows.append({"run": path.name, "state": trial.state, goal: trial.value, **values})
+    write_text(folder / TRIALS, csv_text(rows))
+    return tuple(trials)

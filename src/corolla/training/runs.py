@@ -88,43 +88,21 @@ def fit(
 
 
 def fit_cache(config: Config, data: ImageCache, folder: Path, *, progress: Progress | None = None) -> TrainedModel:
-    """Train a model on images that are at hand already; returns the best model.
+    """As `fit`, on images that are at hand already, of which the configuration's size, splits and augmentation count.
 
-    What a run writes as it goes comes into the folder, but no `config.yaml`, as there is no source to
-    repeat it from.
-
-    Args:
-        config: what to train and how; of `config.data`, the size, the splits and the augmentation count.
-        data: the images, of that size.
-        folder: an empty folder.
-        progress: That of `fit`.
-
-    Raises:
-        UsageError, DataError, TrainingError, TrainingInterrupted: as `fit`.
+    What a run writes comes into the folder, which is empty, but no `config.yaml`: there is no source to repeat it from.
     """
     config = resolve(config)
     return _train(config, data, RunFolder(folder), connect(config.training), progress=progress)
 
 
 def resume(
-    run: Path | str,
-    *,
-    stop_at: StopRule | None = None,
-    progress: Progress | None = None,
-    vae: VAE | None = None,
+    run: Path | str, *, stop_at: StopRule | None = None, progress: Progress | None = None, vae: VAE | None = None
 ) -> TrainedModel:
-    """Go on with a run that was stopped or killed; a finished one is only loaded.
+    """Go on with a run that was stopped or killed, as `fit`; a finished one is only loaded.
 
-    Args:
-        run: The run folder.
-        stop_at: That of `fit`.
-        progress: That of `fit`.
-        vae: That of `fit`.
-
-    Raises:
-        UsageError: it is not a run folder.
-        ModelError: the checkpoint is damaged, or of another configuration or other images.
-        TrainingError: as `fit`.
+    Raises UsageError if it is not a run folder, and ModelError if the checkpoint is damaged, or of another
+    configuration or other images.
     """
     folder = RunFolder(Path(run))
     config = folder.config()
@@ -145,9 +123,7 @@ def resume(
 def is_finished(run: Path | str) -> bool:
     """Whether a run has come to its end; also true of one whose checkpoint was removed, but not its model.
 
-    Raises:
-        UsageError: it is not a run folder.
-        ModelError: the checkpoint is damaged, or of another configuration.
+    Raises UsageError if it is not a run folder, and ModelError as `resume`.
     """
     folder = RunFolder(Path(run))
     finished = _read_finished(folder, folder.config())
