@@ -30,26 +30,22 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Artefact(Generic[Card]):
-    """A kind of thing that is made for a model.
-
-    Attributes:
-        title: What it is, in a word; in a file of tensors the key of its card.
-        file_name: Of its file, `.safetensors`, or `.json` if there are no tensors; may hold `{name}`.
-        card: Its card: a dataclass with the field `weights_sha256`.
-        again: The words of the command that makes it again; may hold `{folder}` and `{name}`. Without a command it is
-            made again when it is missing.
-        in_run: Whether it belongs into the run folder, where there is one, and not into the model folder.
-        plain: Whether the file's metadata are the fields of the card, all texts.
-        error: What is raised where the file is damaged.
-    """
+    """A kind of thing that is made for a model."""
 
     title: str
+    """What it is, in a word; in a file of tensors the key of its card."""
     file_name: str
+    """A name in `.safetensors`, or in `.json` if there are no tensors; may hold `{name}`."""
     card: type[Card]
+    """A dataclass with the field `weights_sha256`."""
     again: tuple[str, ...] = ()
+    """The command that makes it again; may hold `{folder}` and `{name}`. Without one, it is made when it is missing."""
     in_run: bool = False
+    """Whether it belongs into the run folder, where there is one, and not into the model folder."""
     plain: bool = False
+    """Whether the file's metadata are the fields of the card, all texts."""
     error: type[CorollaError] = ModelError
+    """What is raised where the file is damaged."""
 
     def remedy(self, file: Path, name: str = "", make: str = "make it again") -> str:
         """What to do about a file that cannot be used."""

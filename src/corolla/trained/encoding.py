@@ -31,14 +31,7 @@ _BATCH_PIXELS = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The codes of some images, in their order.
-
-    Attributes:
-        paths: Name of each image.
-        means: float32, N×latent_dim.
-        variances: Likewise, or None if they were not asked for.
-        faults: Of the images that cannot be read, and so have no row: a line about each.
-    """
+    """The codes of some images by their names, N×latent_dim, and a line about each image that cannot be read."""
 
     paths: tuple[str, ...]
     means: NDArray[np.float32]
@@ -63,10 +56,7 @@ def embed(
         on_error: Whether an image that cannot be read is left out with a warning, or stops the work.
         workers: Threads that read, decode and encode; default: one for each core.
 
-    Raises:
-        UsageError: workers is less than 1.
-        DataError: An image cannot be read, and on_error is "refuse".
-        ModelError: The codes are not finite.
+    Raises UsageError if workers is less than 1, DataError as `on_error` says, and ModelError if codes are not finite.
     """
     for block in encoded(model, list_images(paths), variance=variance, on_error=on_error, workers=workers):
         warn(block.faults)

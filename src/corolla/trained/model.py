@@ -170,9 +170,7 @@ class TrainedModel:
     def prior(self, name: str = "standard") -> LatentDistribution:
         """The standard normal, or a prior that was fitted to the model's codes (`trained.fitted_priors.fit_prior`).
 
-        Raises:
-            UsageError: no such prior, or an extra that it needs is not installed.
-            ModelError: it is not fitted yet, damaged, or was fitted to other weights.
+        Raises UsageError if there is no such prior, ModelError if it is not fitted yet; else as `load_prior`.
         """
         choice = find("prior", name)
         if not choice.fitted:
@@ -192,9 +190,7 @@ class TrainedModel:
     def pixels(self, images: Images) -> NDArray[np.uint8] | NDArray[np.float32]:
         """Images as the model sees them: N×height×width×3, uint8, or float32 in [0, 1] where floats came in.
 
-        Raises:
-            UsageError: an array's shape, type or range is not that of images.
-            DataError: a file is not a readable image.
+        Raises UsageError if an array's shape, type or range is not that of images, DataError of an unreadable file.
         """
         if isinstance(images, str | Path | Image.Image):
             return self._picture(images)[None]
@@ -207,8 +203,7 @@ class TrainedModel:
             raise UsageError("no images given")
         if len({part.dtype for part in parts}) > 1:
             parts = [_as_float(part) for part in parts]
-        joined: NDArray[Any] = np.concatenate(parts)
-        return joined
+        return np.concatenate(parts)
 
     def _picture(self, picture: Picture) -> NDArray[np.uint8]:
         recipe = recipe_named(self.config.data.recipe)

@@ -112,12 +112,8 @@ class Recorder:
     def after_step(self, terms: Tensor) -> bool:
         """Record a step, and do what is due after it; returns whether training has come to its end.
 
-        Args:
-            terms: Loss, reconstruction and KL of the step, on their device.
-
-        Raises:
-            TrainingError: The loss or the weights are not finite.
-            TrainingInterrupted: A signal came; all is saved.
+        `terms` are loss, reconstruction and KL of the step, on their device. Raises TrainingError if the loss or the
+        weights are not finite, and TrainingInterrupted if a signal came; all is saved then.
         """
         state, training = self.state, self.config.training
         step = state.step
