@@ -14,7 +14,8 @@ def test_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("corolla.progress.time.monotonic", lambda: now[0])
     text = io.StringIO()
-    with ProgressDisplay("training", 100, start=20, console=Console(file=text, width=40)) as display:
+    with ProgressDisplay("training", console=Console(file=text, width=40)) as display:
+        display.begin(20, 100)
         assert not display.due()
         now[0] += 60
         assert display.due()

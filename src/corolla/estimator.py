@@ -26,11 +26,10 @@ from corolla.data.cache import ImageCache, cache_in_memory
 from corolla.errors import TrainingError, UsageError
 from corolla.files import temporary_folder
 from corolla.progress import ProgressDisplay
-from corolla.trained import TrainedModel
+from corolla.trained import BATCH_SIZE, TrainedModel
 from corolla.trained.model_folder import pack_model, unpack_model
 from corolla.trained.run_folder import RunFolder
 
-_BATCH_SIZE = 256
 _DRAWS = 8  # of z for each image that is scored
 _LARGEST_SEED = 2**31 - 1
 _SETTINGS = (
@@ -65,8 +64,7 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         objective: "beta_vae" or another of the family, as in the configuration.
         beta: weight of the KL of "beta_vae", of the total correlation of "beta_tcvae"; 1 is the VAE, from where more
             makes a sparser code of separate features, and blurs.
-        likelihood: how pixels are described: "bernoulli", "continuous_bernoulli", "gaussian", "laplace" or
-            "discretised_logistic".
+        likelihood: of pixels: "bernoulli", "continuous_bernoulli", "gaussian", "laplace" or "discretised_logistic".
         epochs: passes over the training images.
         max_steps: optimiser steps; overrides `epochs`.
         batch_size: images in a step.
@@ -74,7 +72,7 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         flip: whether half of the training images are mirrored left to right.
         shift_px: largest random shift of a training image, in pixels.
         validation_fraction: share of X that is not trained on but says which epoch's model is the best; at 0, and for
-            fewer than 2 images, that is told by the training images.
+            fewer than 2 images, the training images do.
         random_state: fixes everything: the same value gives the same model on the same machine.
         threads: CPU threads for the training; default: all cores.
         settings: other settings by their dotted names, such as {"objective.warmup_steps": 200}.
@@ -288,17 +286,16 @@ def _decode(model: TrainedModel, latents: NDArray[np.float32]) -> NDArray[np.flo
     with torch.inference_mode():
         means = [
             model.vae.decode(z.to(model.device)).mean.permute(0, 2, 3, 1).cpu()
-            for z in torch.split(torch.from_numpy(latents), _BATCH_SIZE)
+            for z in torch.split(torch.from_numpy(latents), BATCH_SIZE)
         ]
     return torch.cat(means).numpy()
 
 
 def _score(model: TrainedModel, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """See `BetaVAE.score_samples`."""
     scores = []
     with torch.inference_mode():
-        for start in range(0, len(pixels), _BATCH_SIZE // _DRAWS):
-            some = pixels[start : start + _BATCH_SIZE // _DRAWS]
+        for start in range(0, len(pixels), BATCH_SIZE // _DRAWS):
+            some = pixels[start : start + BATCH_SIZE // _DRAWS]
             x = to_float(torch.from_numpy(some).to(model.device).permute(0, 3, 1, 2))
             q = model.vae.encode(x)
             if model.config.objective.auto_encoder:

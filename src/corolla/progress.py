@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Self, TypeAlias
 
 from rich.console import Console
@@ -48,10 +48,9 @@ class Progress:
     def line(self, text: str) -> None:
         """Leave a line of text behind."""
 
-    @contextmanager
-    def pieces(self) -> Iterator[OnProgress | None]:
+    def pieces(self) -> AbstractContextManager[OnProgress | None]:
         """The `progress=` of what comes before the training, such as a download."""
-        yield None
+        return nullcontext()
 
 
 class ProgressDisplay(Progress):
@@ -60,12 +59,12 @@ class ProgressDisplay(Progress):
     It can be entered several times, for one job after another.
     """
 
-    def __init__(self, title: str, total: int = 0, *, start: int = 0, console: Console | None = None) -> None:
+    def __init__(self, title: str, total: int = 0, *, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.total = total
         self.live = self.console.is_terminal
         self._title = title
-        self._start = start
+        self._start = 0
         self._restart()
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -79,7 +78,7 @@ class ProgressDisplay(Progress):
             expand=True,
             disable=not self.live,
         )
-        self._task = self._bar.add_task(title, total=total, completed=start, note="")
+        self._task = self._bar.add_task(title, total=total, note="")
 
     def _restart(self) -> None:
         self._began_at = self._shown_at = 0.0

@@ -21,8 +21,6 @@ from corolla.training import StopRule, TrainingInterrupted, fit, resume
 
 RECORD = "sweep.yaml"
 
-__all__ = ["RECORD", "Result", "Sweep", "read_sweep", "sweep", "train_run"]
-
 
 @dataclass(frozen=True)
 class Sweep:

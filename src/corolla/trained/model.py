@@ -203,7 +203,8 @@ class TrainedModel:
             raise UsageError("no images given")
         if len({part.dtype for part in parts}) > 1:
             parts = [_as_float(part) for part in parts]
-        return np.concatenate(parts)
+        joined: NDArray[Any] = np.concatenate(parts)
+        return joined
 
     def _picture(self, picture: Picture) -> NDArray[np.uint8]:
         recipe = recipe_named(self.config.data.recipe)

@@ -14,8 +14,7 @@ from corolla.distributions import bits_per_dim
 from corolla.distributions.posterior import active_latents
 from corolla.models.vae import VAE
 from corolla.objectives.loss import Loss
-
-BATCH_SIZE = 256
+from corolla.trained import BATCH_SIZE
 
 
 @dataclass(frozen=True)
