@@ -35,8 +35,7 @@ _LOG = logging.getLogger("corolla")
 def seeded_generator(seed: int | None) -> torch.Generator:
     """A source of random numbers on the CPU that the seed fixes; None gives another one each time.
 
-    Raises:
-        UsageError: the seed is below 0 or does not fit into 64 bits.
+    Raises UsageError if the seed is below 0 or does not fit into 64 bits.
     """
     generator = torch.Generator()
     if seed is None:
@@ -50,13 +49,8 @@ def seeded_generator(seed: int | None) -> torch.Generator:
 def load(path: Path | str, *, device: str | torch.device = "cpu", vae: VAE | None = None) -> TrainedModel:
     """Load a model from its run folder or model folder. Of a run that was stopped, a warning says so.
 
-    Args:
-        path: Run folder or model folder.
-        device: Where the model goes.
-        vae: The networks, where they were made by hand; the saved weights are put into them.
-
-    Raises:
-        ModelError: there is no model, or it is damaged; the message names the file and the tensor.
+    `vae` are the networks, where they were made by hand; the saved weights are put into them. Raises ModelError, which
+    names the file and the tensor, if there is no model or it is damaged.
     """
     folder = ModelFolder.find(path)
     vae, card = folder.load(vae)
@@ -121,10 +115,8 @@ class TrainedModel:
 
     def decode(self, latents: ArrayLike | torch.Tensor) -> NDArray[np.uint8]:
         """The mean of p(x|z) for latents N×latent_dim (or one vector), as images."""
-        if isinstance(latents, torch.Tensor):
-            z = latents.detach().to("cpu", torch.float32)
-        else:
-            z = torch.as_tensor(np.asarray(latents, dtype=np.float32))
+        plain = latents if isinstance(latents, torch.Tensor) else torch.as_tensor(np.asarray(latents, np.float32))
+        z = plain.detach().to("cpu", torch.float32)
         if z.ndim == 1:
             z = z[None]
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
@@ -165,30 +157,20 @@ class TrainedModel:
     ) -> NDArray[np.float32]:
         """Draws from a prior, count×latent_dim; by default z ~ N(0, temperature²·I).
 
-        Args:
-            count: how many.
-            seed: fixes the draws.
-            temperature: scales the prior's standard deviation: below 1 images are plainer and safer, above 1 wilder.
-            prior: the prior, or the name of one, as `prior` takes it.
-
-        Raises:
-            UsageError: a count, seed or temperature that cannot be, or no such prior.
-            ModelError: the prior is not fitted yet, or was fitted to other weights.
+        The temperature scales the prior's standard deviation: below 1 images are plainer and safer, above 1 wilder.
+        Raises UsageError on a count, seed or temperature that cannot be; of a prior's name, as `prior`.
         """
         if count < 1:
             raise UsageError(f"count {count}: give at least 1")
         if not 0 <= temperature < float("inf"):
             raise UsageError(f"temperature {temperature}: give a number from 0 up; 1 is the prior itself")
         generator = seeded_generator(seed)
-        drawn = (self.prior(prior) if isinstance(prior, str) else prior).sample(count, generator, temperature)
-        return drawn.numpy()
+        return (self.prior(prior) if isinstance(prior, str) else prior).sample(count, generator, temperature).numpy()
 
     def prior(self, name: str = "standard") -> LatentDistribution:
         """The standard normal, or a prior that was fitted to the model's codes (`trained.fitted_priors.fit_prior`).
 
-        Raises:
-            UsageError: no such prior, or an extra that it needs is not installed.
-            ModelError: it is not fitted yet, damaged, or was fitted to other weights.
+        Raises UsageError if there is no such prior, ModelError if it is not fitted yet; else as `load_prior`.
         """
         choice = find("prior", name)
         if not choice.fitted:
@@ -208,9 +190,7 @@ class TrainedModel:
     def pixels(self, images: Images) -> NDArray[np.uint8] | NDArray[np.float32]:
         """Images as the model sees them: N×height×width×3, uint8, or float32 in [0, 1] where floats came in.
 
-        Raises:
-            UsageError: an array's shape, type or range is not that of images.
-            DataError: a file is not a readable image.
+        Raises UsageError if an array's shape, type or range is not that of images, DataError of an unreadable file.
         """
         if isinstance(images, str | Path | Image.Image):
             return self._picture(images)[None]
@@ -233,11 +213,10 @@ class TrainedModel:
 
     def _picture(self, picture: Picture) -> NDArray[np.uint8]:
         recipe = recipe_named(self.config.data.recipe)
-        if isinstance(picture, str | Path):
-            at_least_px = recipe.decode_at_least_px(self.height, self.width)
-            picture = open_image(picture, at_least_px=at_least_px)
-        else:
+        if isinstance(picture, Image.Image):
             picture = upright_rgb(picture)
+        else:
+            picture = open_image(picture, at_least_px=recipe.decode_at_least_px(self.height, self.width))
         return recipe.apply(picture, self.height, self.width)
 
     def _array(self, images: NDArray[Any]) -> NDArray[np.uint8] | NDArray[np.float32]:

@@ -59,7 +59,7 @@ class ModelCard:
         return json.dumps({"format": FORMAT} | values, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, *, where: str) -> ModelCard:
+    def from_json(cls, text: str | bytes, *, where: str) -> ModelCard:
         """Read the text of `config.json`. Raises ModelError that says what is wrong with it."""
         try:
             values = json.loads(text)
@@ -76,11 +76,9 @@ class ModelCard:
             raise ModelError(f"{error}{needs_plugins(plugins)}") from None
         except ValidationError as error:
             raise ModelError(f"{where}: {describe_faults(error)}") from None
-        if len(card.latent_kl_nats) not in (0, card.config.network.latent_dim):
-            raise ModelError(
-                f"{where}: latent_kl_nats has {len(card.latent_kl_nats)} numbers for "
-                f"{card.config.network.latent_dim} latents"
-            )
+        numbers, latents = len(card.latent_kl_nats), card.config.network.latent_dim
+        if numbers not in (0, latents):
+            raise ModelError(f"{where}: latent_kl_nats has {numbers} numbers for {latents} latents")
         return card
 
 
@@ -110,8 +108,7 @@ class ModelFolder:
     def find(cls, path: Path | str) -> ModelFolder:
         """The model at a path: a model folder, or a run folder with one inside. Both ways lead to the same value.
 
-        Raises:
-            ModelError: there is none.
+        Raises ModelError if there is none.
         """
         path = Path(path)
         if not path.is_dir():
@@ -135,8 +132,7 @@ class ModelFolder:
     @property
     def card(self) -> ModelCard:
         """What the folder says of its model, without the weights. Raises ModelError."""
-        file = self.path / CARD_NAME
-        return _read_card(_read(file), file)
+        return ModelCard.from_json(_read(self.path / CARD_NAME), where=str(self.path / CARD_NAME))
 
     @property
     def rows(self) -> list[dict[str, str]]:
@@ -169,9 +165,7 @@ class ModelFolder:
         """Write the model. Each file is replaced at once; a kill between the two is noticed by `load`.
 
         Whatever else is in the folder stays; what belongs to other weights shows it by the card's `weights_sha256`.
-
-        Raises:
-            WriteError: a file cannot be written.
+        Raises WriteError.
         """
         for name, content in pack_model(vae, card).items():
             write_file(self.path / name, content)
@@ -181,15 +175,9 @@ class ModelFolder:
         return (self.home if kind.in_run else self.path) / kind.file_name.format(name=name)
 
     def read(self, kind: Artefact[Card], weights_sha256: str, name: str = "") -> tuple[Card, dict[str, NDArray[Any]]]:
-        """The card and the tensors of an artefact.
+        """The card and the tensors of an artefact; of the model's weights now, and by its name where it has one.
 
-        Args:
-            kind: Which.
-            weights_sha256: Of the model's weights.
-            name: Which of this kind, where there are several.
-
-        Raises:
-            ModelError: it is not there, or damaged; or (StaleError) it was made with other weights.
+        Raises ModelError if it is not there; else as `Artefact.read`.
         """
         file = self.file(kind, name)
         if not file.is_file():
@@ -200,7 +188,7 @@ class ModelFolder:
 
 def unpack_model(files: Mapping[str, bytes], folder: Path, vae: VAE | None = None) -> tuple[VAE, ModelCard]:
     """Model and card from the files of a model folder, which messages name. Raises ModelError."""
-    card = _read_card(files[CARD_NAME], folder / CARD_NAME)
+    card = ModelCard.from_json(files[CARD_NAME], where=str(folder / CARD_NAME))
     weights, file = files[WEIGHTS_NAME], folder / WEIGHTS_NAME
     try:
         tensors = load(weights)
@@ -227,14 +215,6 @@ def _read(file: Path) -> bytes:
         raise ModelError(f"{file}: damaged or not readable: {error.strerror}") from None
 
 
-def _read_card(content: bytes, file: Path) -> ModelCard:
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{file}: not JSON: {error}") from None
-    return ModelCard.from_json(text, where=str(file))
-
-
 def _total_steps(card: ModelCard, step: float = 0, epoch: float = 0) -> int | None:
     """The steps of the whole run, which had done so many at this epoch; None where the card does not tell."""
     training, images = card.config.training, card.data.get("training_images")
@@ -246,30 +226,19 @@ def _total_steps(card: ModelCard, step: float = 0, epoch: float = 0) -> int | No
 
 
 def check_tensors(
-    file: Path,
-    what: str,
-    tensors: Mapping[str, torch.Tensor],
-    expected: Mapping[str, torch.Tensor],
-    remedy: str,
+    file: Path, what: str, tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], remedy: str
 ) -> None:
     """Raise ModelError, which names the tensor, if one is missing, not expected, of another shape, or not finite.
 
-    Args:
-        file: Where they were read.
-        what: What they make up, in a word.
-        tensors: By name.
-        expected: Tensors of the shapes and types that they should have.
-        remedy: What to do about it.
+    `what` says in a word what they make up; `expected` has tensors of the shapes and types that they should have.
     """
     problems = [f"{name} is missing" for name in sorted(expected.keys() - tensors.keys())]
     problems += [f"{name} is not part of this {what}" for name in sorted(tensors.keys() - expected.keys())]
     for name in tensors.keys() & expected.keys():
         tensor, needed = tensors[name], expected[name]
         if tensor.shape != needed.shape or tensor.dtype != needed.dtype:
-            problems.append(
-                f"{name} is {tuple(tensor.shape)} {tensor.dtype}, but this {what} needs {tuple(needed.shape)} "
-                f"{needed.dtype}"
-            )
+            shapes = [f"{tuple(one.shape)} {one.dtype}" for one in (tensor, needed)]
+            problems.append(f"{name} is {shapes[0]}, but this {what} needs {shapes[1]}")
         elif not torch.isfinite(tensor).all():
             problems.append(f"{name} holds values that are not finite")
     if problems:

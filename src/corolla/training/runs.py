@@ -26,11 +26,10 @@ from corolla.models.lite0 import SMALLEST_PX
 from corolla.models.networks import Handmade
 from corolla.models.vae import VAE, build_model
 from corolla.objectives.loss import build_loss
-from corolla.progress import Progress, Silence, shown_progress
+from corolla.progress import Progress
 from corolla.trained import TrainedModel, load
-from corolla.trained.checkpoints import read_checkpoint
 from corolla.trained.own_images import open_images
-from corolla.trained.run_folder import RunFolder, check_run, create_run, new_run_path, versions
+from corolla.trained.run_folder import RunFolder, check_run, create_run, new_folder, versions
 from corolla.training.loop import train
 from corolla.training.machine import connect, deterministic, multiplies_bfloat16
 from corolla.training.recorder import Recorder, StopRule
@@ -79,7 +78,8 @@ def fit(
     data = prepare(config, progress)
     if not fabric.is_global_zero:  # the first process makes the folder, and tells the others (see Recorder)
         return _train(config, data, RunFolder(Path(run or "runs")), fabric, stop_at, vae=vae)
-    with create_run(Path(run) if run is not None else new_run_path(config), force=force) as created:
+    path = Path(run or new_folder(f"{config.data.source.split(':')[0]}-{config.objective.name}"))
+    with create_run(path, force=force) as created:
         facts = {"versions": versions(), "data_fingerprint": data.manifest["fingerprint"], "images": len(data.images)}
         if config.plugins:
             facts["plugins"] = config.plugins
@@ -88,43 +88,21 @@ def fit(
 
 
 def fit_cache(config: Config, data: ImageCache, folder: Path, *, progress: Progress | None = None) -> TrainedModel:
-    """Train a model on images that are at hand already; returns the best model.
+    """As `fit`, on images that are at hand already, of which the configuration's size, splits and augmentation count.
 
-    What a run writes as it goes comes into the folder, but no `config.yaml`, as there is no source to
-    repeat it from.
-
-    Args:
-        config: what to train and how; of `config.data`, the size, the splits and the augmentation count.
-        data: the images, of that size.
-        folder: an empty folder.
-        progress: That of `fit`.
-
-    Raises:
-        UsageError, DataError, TrainingError, TrainingInterrupted: as `fit`.
+    What a run writes comes into the folder, which is empty, but no `config.yaml`: there is no source to repeat it from.
     """
     config = resolve(config)
     return _train(config, data, RunFolder(folder), connect(config.training), progress=progress)
 
 
 def resume(
-    run: Path | str,
-    *,
-    stop_at: StopRule | None = None,
-    progress: Progress | None = None,
-    vae: VAE | None = None,
+    run: Path | str, *, stop_at: StopRule | None = None, progress: Progress | None = None, vae: VAE | None = None
 ) -> TrainedModel:
-    """Go on with a run that was stopped or killed; a finished one is only loaded.
+    """Go on with a run that was stopped or killed, as `fit`; a finished one is only loaded.
 
-    Args:
-        run: The run folder.
-        stop_at: That of `fit`.
-        progress: That of `fit`.
-        vae: That of `fit`.
-
-    Raises:
-        UsageError: it is not a run folder.
-        ModelError: the checkpoint is damaged, or of another configuration or other images.
-        TrainingError: as `fit`.
+    Raises UsageError if it is not a run folder, and ModelError if the checkpoint is damaged, or of another
+    configuration or other images.
     """
     folder = RunFolder(Path(run))
     config = folder.config()
@@ -145,9 +123,7 @@ def resume(
 def is_finished(run: Path | str) -> bool:
     """Whether a run has come to its end; also true of one whose checkpoint was removed, but not its model.
 
-    Raises:
-        UsageError: it is not a run folder.
-        ModelError: the checkpoint is damaged, or of another configuration.
+    Raises UsageError if it is not a run folder, and ModelError as `resume`.
     """
     folder = RunFolder(Path(run))
     finished = _read_finished(folder, folder.config())
@@ -194,7 +170,7 @@ def _latent_dim(vae: VAE, config: Config) -> int:
 
 def prepare(config: Config, progress: Progress | None = None) -> ImageCache:
     """The images of a configuration, decoded once. Raises DataError or UsageError where they cannot be used."""
-    with nullcontext() if progress is None else shown_progress() as shown:
+    with (progress or Progress()).pieces() as shown:
         cache = open_images(config.data, progress=shown)
     for expression in (config.data.train_split, config.data.eval_split):
         select_rows(cache.splits, expression)
@@ -204,22 +180,18 @@ def prepare(config: Config, progress: Progress | None = None) -> ImageCache:
 def _read_finished(run: RunFolder, config: Config) -> bool | None:
     """Whether the run had finished at its last checkpoint, or None before the first one.
 
-    Nothing of the file is kept: a system that forbids to replace a file in use must let training do so.
-
-    Raises:
-        ModelError: The checkpoint is damaged, or of another configuration.
+    Raises ModelError if the checkpoint is damaged, or of another configuration.
     """
-    path = run.last_checkpoint
-    if not path.is_file():
+    path, state = run.last_checkpoint, run.checkpoint_state()
+    if state is None:
         return None
-    checkpoint = read_checkpoint(path, mmap=True)
     # A setting that came later had its default.
-    theirs, ours = Config.from_flat(checkpoint["settings"], where=str(path)).flat(), config.flat()
+    theirs, ours = Config.from_flat(state["settings"], where=str(path)).flat(), config.flat()
     differing = [name for name in sorted(theirs | ours) if theirs.get(name) != ours.get(name)]
     if differing:
         was = ", ".join(f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}" for name in differing)
         raise ModelError(f"{path}: of another configuration than {run.config_file}: {was}; put it back, or train anew")
-    return bool(checkpoint["record"]["finished"])
+    return bool(state["finished"])
 
 
 def _train(
@@ -250,7 +222,7 @@ def _train(
                 world_size=fabric.world_size,
             )
             state = TrainingState(config, batches.steps_per_epoch, vae)
-            with (progress if fabric.is_global_zero else None) or Silence() as shown:
+            with (progress if fabric.is_global_zero else None) or Progress() as shown:
                 recorder = Recorder(config, run, fabric, state, data, progress=shown, logger=logger, stop_at=stop_at)
                 train(fabric, config, state, batches, recorder, resumed=resumed)
         except BrokenPipeError:
