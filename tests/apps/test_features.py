@@ -481,8 +481,12 @@ def test_search_prints_and_draws(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.run(["embed", "model", "photos", "-o", "a.npz"]) == 0
-    Path("photos/05.png").rename("query.png")
     capsys.readouterr()
+    assert cli.run(["search", "model", "photos/05.png", "--in", "a.npz", "-k", "20"]) == 0
+    assert sorted(line.split()[1] for line in capsys.readouterr().out.splitlines()) == [
+        path.as_posix() for path in sorted(Path("photos").iterdir()) if path.name != "05.png"
+    ]
+    Path("photos/05.png").rename("query.png")
     assert cli.run(["search", "model", "query.png", "--in", "a.npz", "-k", "3", "-o", "sheet.png"]) == 0
     first, *_, gone, last = capsys.readouterr().out.splitlines()
     distance, path = first.split()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
@@ -30,6 +31,10 @@ from corolla.trained.own_images import own_images
 Codes: TypeAlias = NDArray[np.floating[Any]]
 
 SUFFIX = ".safetensors"
+LEAST_AUROC = 0.6
+"""Below, held-out images are hardly told apart, or the wrong way round."""
+
+_LOG = logging.getLogger("corolla")
 FOLDS = 5
 FEWEST_IMAGES = 3  # so that of each set two are left where one is held out
 
@@ -121,6 +126,8 @@ def find_direction(
     else:
         distance, auroc = _apart(found, held_out[0], held_out[1])
         called = held_out[2]
+    if auroc < LEAST_AUROC:
+        _LOG.warning("%s: does not tell new images of the two sets apart: AUROC %.3f, and chance is 0.5", name, auroc)
     card = DirectionCard(
         name=name,
         method="mean",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corolla.data import ImageCache, select_rows
-from corolla.errors import DataError, UsageError
+from corolla.errors import DataError, UsageError, suggestion
 
 FEW_LABELS = 12
 """So many are named where no label is like the one that is not found."""
@@ -28,7 +28,9 @@ def find_label(cache: ImageCache, name: str) -> int:
     chosen = list(dict.fromkeys(close))[:CLOSE_LABELS]
     if len(names) <= FEW_LABELS or not chosen:
         more = f" and {len(names) - FEW_LABELS} more" if len(names) > FEW_LABELS else ""
-        raise UsageError(f"label {name!r}: no such label; there are {', '.join(cache.label_names[:FEW_LABELS])}{more}")
+        hint = suggestion(name, cache.label_names)
+        there = ", ".join(cache.label_names[:FEW_LABELS])
+        raise UsageError(f"label {name!r}: no such label{hint}; there are {there}{more}")
     similar = ", ".join(cache.label_names[index] for index in chosen)
     raise UsageError(f"label {name!r}: no such label among {len(names)}; similar ones are {similar}")
 

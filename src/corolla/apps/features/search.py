@@ -32,8 +32,8 @@ def nearest_images(model: TrainedModel, image: Images, features: Path | str, k: 
     """The k embedded images whose codes are nearest to an image's, the nearest first; fewer if there are fewer.
 
     Distances are Euclidean between means of q(z|x), with all latents as they are. The file, which `corolla embed`
-    wrote, is
-    read some rows at a time. Of equal distances the earlier row comes first.
+    wrote, is read some rows at a time. Of equal distances the earlier row comes first. An image that is asked for by
+    its file, and was embedded from it, is not among those that are found.
 
     Raises UsageError if k is below 1 or there is not one image, ModelError if the features were made with another
     model; also as `read_features` and `TrainedModel.encode`.
@@ -56,13 +56,21 @@ def nearest_images(model: TrainedModel, image: Images, features: Path | str, k: 
             raise DataError(f"{features}: has {numbers}; altered")
         if not np.isfinite(block.means).all():
             raise DataError(f"{features}: holds codes that are not finite; make it anew with `corolla embed`")
-        near = nearest(query, block.means, min(k, len(block.means)))
+        near = nearest(query, block.means, min(k + 1, len(block.means)))
         for index, distance in zip(near.indices[0], near.distances[0], strict=True):
             found = Found(block.paths[index], float(distance), block.means[index].copy())
-            best.append((float(distance), first + int(index), found))
+            if not (isinstance(image, str | Path) and _same_file(image, found.path)):
+                best.append((float(distance), first + int(index), found))
         best = heapq.nsmallest(k, best, key=lambda item: item[:2])
         first += len(block.paths)
     return [found for _, _, found in best]
+
+
+def _same_file(one: Path | str, other: str) -> bool:
+    try:
+        return Path(one).samefile(other)
+    except OSError:  # the other is a member of an archive, or is no longer there
+        return False
 
 
 def search_sheet(model: TrainedModel, image: Images, found: list[Found]) -> tuple[Image.Image, list[str]]:
