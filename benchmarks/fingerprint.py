@@ -79,8 +79,6 @@ direction           | numbers     | direction runs/main {kinds} --save kept/dais
 use direction       | old         | direction runs/main --use kept/daisy.safetensors -o out/moved.png --count 2
 compress            |             | compress runs/main {roses} --names -o kept/rose.corolla
 decompress          | old         | decompress kept/rose.corolla --model runs/main -o out/rose
-compress lossless   |             | compress runs/main {roses} --lossless -o kept/all.corolla
-decompress lossless | old         | decompress kept/all.corolla --model runs/main -o out/all
 data preview        |             | data preview folder:images/rose --recipe enhance -o out/preview.png
 data info           |             | data info folder:images
 info                | old         | info runs/main --json
