@@ -197,7 +197,7 @@ def _be_command(command: str, root: Path, log: Path, killer: _Killer) -> NoRetur
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.environ |= {"COROLLA_HOME": str(root / "home"), "TMPDIR": str(root / "tmp")}
-        tempfile.tempdir = None
+        tempfile.tempdir = str(root / "tmp")  # or Python itself would write there to find it out
         os.chdir(root / "work")
         torch.set_num_threads(1)
         sys.addaudithook(killer)
