@@ -220,12 +220,7 @@ def parse_factor_set(spec: str) -> tuple[str, int | None] | None:
 
 
 def open_factor_set(
-    name: str,
-    count: int | None = None,
-    *,
-    mirror: str | None = None,
-    home: Path,
-    progress: OnProgress | None = None,
+    name: str, count: int | None = None, *, mirror: str | None = None, home: Path, progress: OnProgress | None = None
 ) -> FactorSource:
     """Open a published set; download its files and prepare its images below `home` the first time.
 

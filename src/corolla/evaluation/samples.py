@@ -28,12 +28,7 @@ TRAINING = "training images"
 
 
 def compare_with_real(
-    variant: str,
-    generated: NDArray[np.floating],
-    real: NDArray[np.floating],
-    *,
-    features: str,
-    seed: int,
+    variant: str, generated: NDArray[np.floating], real: NDArray[np.floating], *, features: str, seed: int
 ) -> dict[str, Score]:
     """The scores of one set of images, by the features of both sets, M×D and N×D; low and high are of 95%.
 
