@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from corolla.config import DataConfig
 from corolla.data import FACTORS, ImageCache, render, select_rows, spread_rows
 from corolla.errors import UsageError
-from corolla.metrics import FactorGrid, FactorTable
+from corolla.metrics import FactorTable
 from corolla.metrics.samples import discretise
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
@@ -152,8 +153,9 @@ def known_factors(cache: ImageCache, data: DataConfig, *, progress: OnProgress |
     rng = np.random.default_rng(_SEED)
     if data.source.partition(":")[0] == "florets" and data.recipe == "fit":
         grids = [np.asarray(factor.grid, np.float32) for factor in FACTORS]
-        grid = FactorGrid([len(values) for values in grids])
-        places = grid.factors(np.unique(grid.sample(MOST_FACTOR_ROWS, rng)))
+        sizes = [len(values) for values in grids]
+        rows = np.unique(rng.integers(math.prod(sizes), size=MOST_FACTOR_ROWS))
+        places = np.stack(np.unravel_index(rows, sizes), axis=1)
         values = np.stack([axis[places[:, k]] for k, axis in enumerate(grids)], axis=1)
         images = _drawn(values, *data.size, progress)
         return KnownFactors(FactorTable(places), tuple(factor.name for factor in FACTORS), images)
