@@ -67,7 +67,7 @@ def evaluate(
     _check_counts(samples, images)
     from corolla.evaluation import SCORES, gather
     from corolla.evaluation import evaluate as score
-    from corolla.evaluation.feature_networks import check_features
+    from corolla.evaluation.samples import check_features
     from corolla.evaluation.tables import score_lines
     from corolla.progress import say, shown_progress
     from corolla.report import write_report

@@ -42,11 +42,7 @@ class ArrayLayout:
         return self.image_shape[0], self.image_shape[1]
 
     def to_pixels(self, array: NDArray[Any]) -> NDArray[np.uint8]:
-        """N items as uint8 N×H×W×3. Grey becomes three equal channels; numbers are rounded to 8 bits.
-
-        Raises:
-            UsageError: numbers beyond the limits, or of a type that has none.
-        """
+        """N items as uint8 N×H×W×3. Grey becomes three equal channels; numbers are rounded to 8 bits."""
         rows = array.reshape(len(array), -1)
         values = np.zeros((len(rows), math.prod(self.image_shape)), np.uint8)  # a table may leave pixels over
         for start in range(0, len(rows), _IMAGES):
@@ -103,9 +99,6 @@ def layout_of(
             numbers of a row are no image, and are laid out line by line in a square of multiples of 8 pixels.
         value_range: what black and white are; "data": the smallest and the largest number of this array, and numbers
             of other arrays beyond them are clipped.
-
-    Raises:
-        UsageError: what was asked for is not possible, or does not fit the array.
     """
     shape = array.shape[1:]
     if isinstance(image_shape, str):

@@ -61,11 +61,10 @@ class Entry:
 def list_images(paths: Iterable[Path | str], *, own: list[Path] | None = None) -> Iterator[Entry]:
     """The images that paths name, in that order; nothing is opened but folders, archives and lists.
 
-    Args:
-        paths: Files; folders, whose images are taken, at any depth, as `open_folder` takes them; `.tar` files, whose
-            members are; globs, where `**` matches folders at any depth; and `@FILE`, a list of such paths, one a line.
-            What is there under its name is never taken for a glob or a list.
-        own: Folders that Corolla wrote are left out and added to this list; if there is none, the log says so once.
+    A path is a file; a folder, whose images are taken at any depth, as by `open_folder`; a `.tar` file, whose members
+    are; a glob, where `**` matches folders at any depth; or `@FILE`, a list of such paths, one a line. What is there
+    under its name is never taken for a glob or a list. Folders that Corolla wrote are left out and added to `own`; if
+    there is none, the log says so once.
     """
     found: list[Path] = [] if own is None else own
     for path in paths:

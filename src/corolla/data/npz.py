@@ -31,22 +31,14 @@ def members(path: Path) -> list[str]:
 
 
 def header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """The shape and dtype of an array, without reading it.
-
-    Raises:
-        DataError: There is no such array, or it is damaged or holds Python objects.
-    """
+    """The shape and dtype of an array, without reading it."""
     with _opened(path) as archive, _member(archive, path, name) as file:
         shape, _, dtype = _header(archive, file, path, name)
         return shape, dtype
 
 
 def blocks(path: Path, name: str) -> Iterator[NDArray[Any]]:
-    """The rows of an array, some at a time.
-
-    Raises:
-        DataError: As `header`, or the array lies in Fortran's order, or the file turns out to be damaged.
-    """
+    """The rows of an array, some at a time."""
     with _opened(path) as archive, _member(archive, path, name) as file:
         shape, fortran, dtype = _header(archive, file, path, name)
         if fortran:

@@ -69,21 +69,7 @@ def read_images(
     workers: int | None = None,
     length: int = _BATCH_IMAGES,
 ) -> Generator[Batch]:
-    """The pixels of many images, in their order.
-
-    Args:
-        entries: What to read, as `corolla.data.listing.list_images` gives it.
-        recipe: What is done to each image.
-        height: Of the result, in pixels.
-        width: Of the result, in pixels.
-        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
-        workers: Threads that read; default: one for each core.
-        length: Entries of a batch, readable or not.
-
-    Raises:
-        UsageError: workers is less than 1.
-        DataError: An image cannot be read, and on_error is "refuse".
-    """
+    """The pixels of many images, in their order."""
 
     def read(batch: list[Entry], stop: threading.Event) -> Batch:
         return read_batch(batch, recipe, height, width, stop)
@@ -140,9 +126,6 @@ def made_ahead(
         length: Items that are handed over at a time.
         workers: Threads; default: one for each core.
         prepare: Called by each thread first.
-
-    Raises:
-        UsageError: workers is less than 1.
     """
     workers = usable_cores() if workers is None else workers
     if workers < 1:

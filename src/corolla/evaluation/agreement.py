@@ -25,15 +25,6 @@ def with_agreement(
 
     Auto-encoders have no KL by which it tells latents that matter from those that do not, so they get none; nor does it
     say anything of fewer than three images.
-
-    Args:
-        found: the comparison.
-        paths: the model of each member, by its name.
-        source: where the images are now, if they have moved.
-        mirror: folder or URL that holds the files of the source.
-
-    Raises:
-        DataError: the images are not there, or have changed.
     """
     columns = tuple(_with_agreement(column, paths, source, mirror) for column in found.columns)
     present = {key for column in columns for key in column.scores}

@@ -32,17 +32,7 @@ def write_comparison(
 ) -> list[Path]:
     """Write `comparison.md`, `comparison.json`, `reconstructions.png` and `samples.png`; returns the files.
 
-    Args:
-        folder: where to.
-        found: the comparison.
-        paths: the model of each member, by its name.
-        notes: more rows for the Markdown table, above the scores: a text for each column.
-        source: where the images are now, if they have moved.
-        mirror: folder or URL that holds the files of the source.
-
-    Raises:
-        DataError: the images are not there, or have changed.
-        WriteError: a file cannot be written.
+    `paths` are the models by name; `notes` are more rows for the Markdown table, above the scores: a text a column.
     """
     files = [folder / name for name in ("comparison.md", "comparison.json", "reconstructions.png", "samples.png")]
     write_text(files[0], markdown(found, notes or {}))

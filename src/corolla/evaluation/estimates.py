@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from corolla.data import spread_rows
-from corolla.data.batches import to_float
+from corolla.data.batches import to_batch
 from corolla.distributions import DiagonalGaussian, bits_per_dim, kl_terms, log_importance_weights
 from corolla.distributions.posterior import active_latents
 from corolla.errors import ModelError, UsageError
@@ -138,7 +138,7 @@ def estimate(
     parts = []
     with torch.inference_mode():
         for start in range(0, len(rows), batch_size):
-            x = _as_batch(images[rows[start : start + batch_size]], device)
+            x = to_batch(images[rows[start : start + batch_size]], device)
             parts.append(_weigh(vae, x, importance_samples, decodes // batch_size, generator, log_prior))
             report("likelihood", start + len(x), len(rows))
         joined = _Weighed(*(torch.cat(pieces) for pieces in zip(*(vars(p).values() for p in parts), strict=True)))
@@ -247,7 +247,7 @@ def _without_each(vae: VAE, images: NDArray[Any], z: Tensor, at_a_time: int, rep
     rise = torch.zeros(latent_dim, dtype=torch.float64, device=z.device)
     for start in range(0, count, at_a_time):
         some = slice(start, start + at_a_time)
-        x = _as_batch(images[some], z.device)
+        x = to_batch(images[some], z.device)
         whole = vae.decode(z[some]).log_prob(x).double()
         for latent in range(latent_dim):
             without = z[some].clone()
@@ -262,11 +262,6 @@ def _log_prior(z: Tensor, log_prior: LogPrior | None) -> Tensor:
         return log_prior(z).to(z.device, torch.float64)
     standard = torch.zeros_like(z)
     return DiagonalGaussian(standard, standard).log_prob(z).double()
-
-
-def _as_batch(images: NDArray[Any], device: torch.device) -> Tensor:
-    batch = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).to(device)
-    return to_float(batch) if batch.dtype == torch.uint8 else batch
 
 
 def _average(values: Tensor) -> Average:

@@ -88,16 +88,7 @@ def gather(
     mirror: str | None = None,
     progress: OnProgress | None = None,
 ) -> Material:
-    """The images to score a model on.
-
-    Args:
-        model: whose images.
-        split: which were not trained on; by default the model's evaluation split.
-        most: at most so many images of the split, spread over it.
-        factors: gather images with known factors too, which have to be drawn for florets.
-        source: where the images are now, if they have moved.
-        mirror: folder or URL that holds the files of the source.
-        progress: called while images are read or drawn.
+    """The images to score a model on: at most so many of a split, and those with known factors, if asked for.
 
     Raises:
         UsageError: there is no such split, or it holds images that were trained on.
@@ -146,9 +137,6 @@ def known_factors(cache: ImageCache, data: DataConfig, *, progress: OnProgress |
     between. Of other data sets at most MOST_FACTOR_ROWS are taken, of all splits, as by those who published the scores:
     which latent holds a factor is asked of the whole set. A factor with an order and more values than one for every ten
     images is a real number, and cut into FACTOR_BINS equal-width bins.
-
-    Raises:
-        UsageError: a factor never varies, or there are too few images for the values that it has.
     """
     rng = np.random.default_rng(_SEED)
     if data.source.partition(":")[0] == "florets" and data.recipe == "fit":

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 
 from corolla.errors import UsageError
+from corolla.pixels import to_float
 
 FeatureFunction = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
@@ -22,7 +23,7 @@ def pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The pixels themselves in [0, 1], N×(H·W·C)."""
     if images.ndim != 4 or images.dtype != np.uint8:
         raise UsageError(f"images are {images.dtype} of shape {images.shape}: features need uint8, N×H×W×C")
-    return np.asarray(images.reshape(len(images), -1).astype(np.float32) / np.float32(255))
+    return to_float(images.reshape(len(images), -1), np.float32)
 
 
 def pca(reference: NDArray[np.uint8], dim: int) -> FeatureFunction:

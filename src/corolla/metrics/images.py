@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from corolla.errors import UsageError
+from corolla.pixels import to_float
 
 SSIM_WINDOW_PX = 11
 """Side of SSIM's window, and so of the smallest image that it can compare."""
@@ -30,8 +31,7 @@ def psnr(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     for rows, x, y in _in_chunks(a, b):
         errors[rows] = np.square(x - y).mean((1, 2, 3))
     with np.errstate(divide="ignore"):
-        decibels: NDArray[np.float64] = -10 * np.log10(errors)
-    return decibels
+        return np.asarray(-10 * np.log10(errors))
 
 
 def ssim(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
@@ -80,11 +80,7 @@ def _in_chunks(
     count = max(1, _CHUNK_NUMBERS // a[0].size)
     for start in range(0, len(a), count):
         rows = slice(start, start + count)
-        yield rows, _as_float(a[rows]), _as_float(b[rows])
-
-
-def _as_float(images: NDArray[np.generic]) -> NDArray[np.float64]:
-    return images.astype(np.float64) / (255 if images.dtype == np.uint8 else 1)
+        yield rows, to_float(a[rows]), to_float(b[rows])
 
 
 def _local_mean(x: NDArray[np.float64]) -> NDArray[np.float64]:

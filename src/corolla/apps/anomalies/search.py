@@ -15,6 +15,7 @@ from corolla.apps.anomalies.measures import measure
 from corolla.apps.anomalies.scoring import ScoreName, Scores, check_rate, check_score, p_values
 from corolla.data.listing import Entry, list_images
 from corolla.data.stream import OnError, warn
+from corolla.pixels import to_uint8
 from corolla.trained import Images, TrainedModel
 from corolla.trained.artefacts import check_weights
 from corolla.trained.encoding import in_threads, read_for
@@ -67,8 +68,7 @@ def anomaly_scores(
     """
     name = _check(model, calibration, score, fpr)
     pixels = model.pixels(images)
-    eight_bit = pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255).astype(np.uint8)
-    return _scored(model, calibration, name, fpr, (), eight_bit.astype(np.uint8, copy=False), ())
+    return _scored(model, calibration, name, fpr, (), to_uint8(pixels), ())
 
 
 def find_anomalies(

@@ -34,6 +34,7 @@ from corolla.data.recipes import recipe_named
 from corolla.data.stream import OnError, none_usable, read_images, refuse, warn
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.files import replacing, writing
+from corolla.pixels import to_uint8
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, Picture, TrainedModel
 from corolla.trained.model_folder import ModelCard
@@ -257,7 +258,7 @@ def _named_pixels(
                 warn([str(error)])
                 skipped.append(str(error))
                 continue
-            yield (pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255).astype(np.uint8)), ""
+            yield to_uint8(pixels), ""
 
 
 def _safe(name: str) -> str:

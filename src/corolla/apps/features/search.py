@@ -14,6 +14,7 @@ from corolla.apps.features.files import feature_blocks, read_fingerprint
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.metrics.neighbours import nearest
 from corolla.pictures.grids import Row, sheet
+from corolla.pixels import to_uint8
 from corolla.trained import Images, TrainedModel
 
 SHEET_COLUMNS = 9
@@ -94,7 +95,7 @@ def search_sheet(model: TrainedModel, image: Images, found: list[Found]) -> tupl
             tiles.append(model.decode(one.mean)[0])
             captions.append(f"{one.distance:.2f}, code")
             decoded.append(one.path)
-    pixels = np.stack([tile if tile.dtype == np.uint8 else np.rint(tile * 255).astype(np.uint8) for tile in tiles])
+    pixels = np.stack([to_uint8(tile) for tile in tiles])
     starts = range(0, len(tiles), SHEET_COLUMNS)
     parts = [slice(start, start + SHEET_COLUMNS) for start in starts]
     return sheet([Row(pixels[part], captions=captions[part]) for part in parts]), decoded

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from corolla.apps.restoration.latents import Decoder, LogPrior, standard_log_prior
+from corolla.pixels import to_uint8
 from corolla.trained import Images, TrainedModel
 
 
 def observed_pixels(model: TrainedModel, images: Images) -> NDArray[np.uint8]:
     """Images at the model's size, uint8 N×H×W×3. Raises as `TrainedModel.pixels`."""
-    pixels = model.pixels(images)
-    return pixels.astype(np.uint8, copy=False) if pixels.dtype == np.uint8 else eight_bit(pixels)
-
-
-def eight_bit(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Pixels on the [0, 1] scale, rounded and cut off, as uint8."""
-    return np.asarray(np.rint(images * 255).clip(0, 255).astype(np.uint8))
+    return to_uint8(model.pixels(images))
 
 
 def to_tensor(images: NDArray[np.float64]) -> Tensor:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from corolla.apps.restoration.decoding import (
     decoded_means,
-    eight_bit,
     observed_pixels,
 )
 from corolla.apps.restoration.membrane import membrane
 from corolla.apps.restoration.noise import Noise, check_noises, impulses, jpeg_sigma, unclipped
 from corolla.apps.restoration.residuals import ResidualPrior, residual_prior
+from corolla.pixels import to_uint8
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
@@ -94,7 +94,7 @@ def denoise(
     clean, sigma, stddev = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Denoised(
         observed,
-        eight_bit(clean),
+        to_uint8(clean),
         255 * sigma,
         (255 * stddev).astype(np.float32) if trust else None,
     )

@@ -13,7 +13,6 @@ from torch import Tensor
 from corolla.apps.restoration.decoding import (
     decoded_means,
     decoder,
-    eight_bit,
     latent_log_prior,
     observed_pixels,
     to_tensor,
@@ -24,6 +23,7 @@ from corolla.config.registry import find
 from corolla.distributions import sample_prior
 from corolla.distributions.gaussians import GaussianPrior
 from corolla.errors import UsageError
+from corolla.pixels import to_uint8
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
@@ -116,8 +116,8 @@ def inpaint(
             z = _by_gibbs(model, image, mask, completions, generator)
         means = decoded_means(model, z)
         joined = np.stack([mean + membrane(image - mean, mask) for mean in means])
-        whole.append(np.where(mask[..., None], observed[index], eight_bit(joined)))
-        decoded.append(eight_bit(means))
+        whole.append(np.where(mask[..., None], observed[index], to_uint8(joined)))
+        decoded.append(to_uint8(means))
         steps_of(progress, "inpainting", len(observed))(index + 1)
     return Inpainted(observed, np.array(known), np.stack(whole), np.stack(decoded))
 
