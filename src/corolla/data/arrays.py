@@ -22,12 +22,9 @@ _IMAGES, _SLACK = 1024, 1e-6
 class ArrayLayout:
     """Which numbers of an array are which pixels, and what they mean.
 
-    Attributes:
-        shape: of one item of the array: (H, W), (H, W, C), or (numbers,) for flat rows.
-        image_shape: of one image, (H, W), (H, W, 1) or (H, W, 3).
-        limits: what black and white are; None: 0 and 255 in uint8, 0 and 1 in floats.
-        clip: whether numbers beyond the limits are moved to them, or refused.
-        dtype: of the arrays on the way back.
+    `shape` is that of one item of the array: (H, W), (H, W, C), or (numbers,) for flat rows; `image_shape` that of one
+    image, (H, W), (H, W, 1) or (H, W, 3). The limits are black and white, None: 0 and 255 in uint8, 0 and 1 in floats.
+    Numbers beyond them are clipped, or refused. `dtype` is that of the arrays on the way back.
     """
 
     shape: tuple[int, ...]

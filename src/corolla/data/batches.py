@@ -49,10 +49,6 @@ class Batches:
 
     Attributes:
         steps_per_epoch: Batches in an epoch, the smaller last one included unless dropped.
-
-    Raises:
-        DataError: There are no rows, or with drop_last not one whole batch.
-        UsageError: A batch size, rank or row that cannot be.
     """
 
     def __init__(

@@ -34,15 +34,10 @@ _LARGEST_MEMBER_BYTES = 256 * 1024**2
 
 @dataclass(frozen=True)
 class Entry:
-    """An image that can be read, or the reason why there is none.
+    """An image that can be read, or the reason (`fault`) why there is none.
 
-    Attributes:
-        key: Its name: the path, with forward slashes; of a member of a `.tar`, the member's.
-        place: The file to read, or the `.tar` that it is in.
-        size: In bytes.
-        changed_ns: When the file was changed, in ns; with the size this tells whether it is still the same.
-        offset: Where in the `.tar` its bytes begin; None if it is a file.
-        fault: Why it cannot be read, if that is known already.
+    The key is its path with forward slashes, or its name in the `.tar`; the place is the file to read, or that `.tar`,
+    in which its bytes begin at the offset. Size and time of change tell whether it is still the same.
     """
 
     key: str
@@ -87,12 +82,7 @@ def list_some(paths: Iterable[Path | str], count: int | None = None, *, of_each:
 
 
 def check_paths(paths: Iterable[Path | str]) -> None:
-    """Refuse what names nothing, before any work is done; what a list names is met when it is read.
-
-    Raises:
-        UsageError: There are no paths.
-        DataError: There is no such file, it is none that can be read, or a glob matches nothing.
-    """
+    """Refuse what names nothing, before any work is done; what a list names is met when it is read."""
     if not (paths := list(paths)):
         raise UsageError("no images given; name image files, folders of them, .tar files, globs or lists")
     for path in paths:

@@ -57,16 +57,9 @@ class KnownFactors:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What models of the same images are scored on.
+    """What models of the same images are scored on: images of a split that was not trained on, and some that were.
 
-    Attributes:
-        evaluation: images that the model was not trained on.
-        training: images that it was trained on, at most MOST_TRAINING.
-        label_names: what the labels are called; empty without labels.
-        factors: of the whole data set, where they are known and asked for.
-        data: source, fingerprint, size and recipe.
-        split: of which the evaluation images are.
-        too_few: why factors that are known cannot be used, or nothing.
+    `too_few` says why factors that are known cannot be used, or nothing.
     """
 
     evaluation: Part

@@ -38,11 +38,7 @@ _LEAST_FOR_INTERVAL = 4
 class Evaluated:
     """Scores, and the images behind them, for pictures; empty where a group was left out.
 
-    Attributes:
-        scores: what `scores.json` holds.
-        returned: the evaluation images through the model and back.
-        samples: images from each prior by its name.
-        neighbours: of the first samples of the first prior, the training images closest to each, n×k×H×W×3.
+    `neighbours` are of the first samples of the first prior the training images closest to each, n×k×H×W×3.
     """
 
     scores: Scores

@@ -48,12 +48,8 @@ def sap(codes: ArrayLike, factors: ArrayLike, *, categorical: Collection[int] = 
       latents that are noise.
 
     A latent that does not vary scores 0. Locatello et al. train a linear support vector machine instead, whose answer
-    depends on its regularisation and on the latents' scale.
-
-    Args:
-        codes: N×D, usually the means of q(z|x).
-        factors: N×K.
-        categorical: the columns of factors without an order. Their time grows as N·D·C.
+    depends on its regularisation and on the latents' scale. The time of categorical factors, given by their columns,
+    grows as N·D·C.
     """
     values = checked_codes(codes, rows=3, latents=2)
     known = checked_factors(factors, len(values))

@@ -52,11 +52,8 @@ def udr(codes: Sequence[ArrayLike], kl_nats: Sequence[ArrayLike]) -> SeedAgreeme
 
         UDR_ij = (Σ_b max_a R(a, b)² / Σ_a R(a, b) + Σ_a max_b R(a, b)² / Σ_b R(a, b)) / (d_i + d_j)
 
-    A model's UDR is the median over the others. A model without informative latents has 0.
-
-    Args:
-        codes: of S models, N×D each, of the same N images in the same order; D may differ.
-        kl_nats: of each model, the mean KL of each latent: D. A latent is informative above 0.01.
+    A model's UDR is the median over the others. A model without informative latents has 0. The codes of all S models
+    are of the same N images in the same order; a latent is informative whose mean KL is above 0.01 nats.
     """
     models = [checked_codes(one, rows=3) for one in codes]
     if len(models) < 2:

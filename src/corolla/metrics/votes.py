@@ -62,17 +62,8 @@ def factor_vae_score(
 
     Votes default to the paper's 800. `batch`, and the 10,000 rows for the variance over the space, are those of
     Locatello et al. 2019 (arXiv 1811.12359), who use 10,000 and 5,000 votes: on a `FactorTable` these encode no more
-    images.
-
-    Args:
-        space: what rows are drawn from.
-        represent: rows to codes; it is called with each row once, in batches of at least 256, if there are so many.
-        votes: to learn from.
-        held_out_votes: to score.
-        batch: rows in a vote.
-        least_spread: latents with a standard deviation below this over the space, or of zero, take no part; in the
-            unit of the latents: 0.05 is meant for those with a standard normal prior; 0 keeps all that vary.
-        seed: fixes what is drawn.
+    images. Latents with a standard deviation below `least_spread` over the space, or of zero, take no part; 0.05 is
+    meant for latents with a standard normal prior.
     """
     if len(space.sizes) < 2:
         raise UsageError(f"{len(space.sizes)} factor: the FactorVAE score needs at least 2 of them")
