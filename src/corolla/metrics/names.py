@@ -23,7 +23,11 @@ GROUPS: tuple[Group, ...] = ("images", "generation", "latent space", "disentangl
 
 @dataclass(frozen=True)
 class ScoreKind:
-    """One kind of score; a value is shown times `scale`, and `featured` ones name the features they are measured in."""
+    """One kind of score; a value is shown times `scale`, and `featured` ones name the features they are measured in.
+
+    A score of one's own has its key as `name`, and `measure`: from a model and held-out images N×H×W×3 to a number, or
+    to one for each image, whose mean has an interval.
+    """
 
     kind: ClassVar[str] = "score"
 
