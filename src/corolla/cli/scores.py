@@ -67,7 +67,7 @@ def evaluate(
     _check_counts(samples, images)
     from corolla.evaluation import SCORES, gather
     from corolla.evaluation import evaluate as score
-    from corolla.evaluation.feature_networks import check_features
+    from corolla.evaluation.samples import check_features
     from corolla.evaluation.tables import score_lines
     from corolla.progress import say, shown_progress
     from corolla.report import write_report
@@ -205,10 +205,9 @@ def compare(  # noqa: D417, the flags describe themselves
         base = build_config(preset, config, flags, set_)
         trained = train_family(base, _seeds(seeds), output, progress=ProgressDisplay("training"))
         paths = [*(run for runs_of_one in trained.values() for run in runs_of_one), *paths]
-    from corolla.evaluation.agreement import with_agreement
     from corolla.evaluation.comparison import compare as compared
     from corolla.evaluation.comparison import comparison_lines
-    from corolla.evaluation.comparison_files import write_comparison
+    from corolla.evaluation.comparison_files import with_agreement, write_comparison
 
     entries = [_entry(path, groups=groups, wanted_samples=samples, wanted_images=images, **moved) for path in paths]
     places = {entry.name: Path(entry.name) for entry in entries}
