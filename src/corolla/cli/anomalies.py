@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from corolla.cli.inputs import counted, given_images
+from corolla.cli.output import out
 from corolla.errors import ModelError, UsageError, WriteError
 from corolla.files import check_new_folder
 
@@ -49,7 +50,6 @@ def anomalies(
         mirror: Folder or URL that holds the files of a downloaded source.
     """
     from corolla.apps.anomalies import check_count, check_rate, check_score, write_anomalies
-    from corolla.progress import shown_progress
     from corolla.trained import load
 
     # All that can be wrong without the model first: calibration may take minutes.
@@ -58,7 +58,7 @@ def anomalies(
     check_count(count)
     if workers is not None and workers < 1:
         raise UsageError(f"{workers} workers cannot score images; ask for 1 or more")
-    with given_images(images) as paths, shown_progress() as progress:
+    with given_images(images) as paths, out.progress() as progress:
         trained = load(against)
         calibration = _calibration(trained, recalibrate, source, mirror, progress)
         check_score(score, calibration.card.scores)
@@ -77,11 +77,19 @@ def anomalies(
             progress=progress,
         )
     number = counted(written.rows, written.left_out)
-    print(f"wrote {output} ({number}; {written.flagged} flagged by {score} at a false-positive rate of {fpr:g})")
+    out.wrote(
+        output,
+        note=f"{number}; {written.flagged} flagged by {score} at a false-positive rate of {fpr:g}",
+        images=written.rows,
+        left_out=written.left_out,
+        flagged=written.flagged,
+        score=score,
+        fpr=fpr,
+    )
 
 
 def _calibration(
-    trained: TrainedModel, recalibrate: bool, source: str | None, mirror: str | None, progress: OnProgress
+    trained: TrainedModel, recalibrate: bool, source: str | None, mirror: str | None, progress: OnProgress | None
 ) -> Calibration:
     """What the model folder holds; if there is none, or on demand, it is made and kept there."""
     from corolla.apps.anomalies import calibrate, calibration_file, load_calibration, save_calibration
@@ -93,7 +101,7 @@ def _calibration(
     card = calibration.card
     how = f"calibrated on {card.calibration_images:,} images, by what is normal in {card.reference_images:,} others"
     try:
-        print(f"wrote {save_calibration(trained, calibration)} ({how})")
+        out.wrote(save_calibration(trained, calibration), note=how)
     except (ModelError, WriteError) as error:
-        print(f"{how}; not kept for the next time: {error}")
+        out.note(f"{how}; not kept for the next time: {error}")
     return calibration

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from corolla.cli.inputs import counted, given_images
+from corolla.cli.output import out
 from corolla.errors import UsageError
 from corolla.files import check_new_folder
 
@@ -37,12 +38,11 @@ def compress(
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
     """
     from corolla.apps import compression
-    from corolla.progress import shown_progress
     from corolla.trained import load
 
     if output.suffix.lower() != SUFFIX:
         raise UsageError(f"{output}: compressed images are written as {SUFFIX}; end the name in that")
-    with given_images(images) as paths, shown_progress() as progress:
+    with given_images(images) as paths, out.progress() as progress:
         trained = load(model)
         result = compression.compress(
             trained,
@@ -56,7 +56,14 @@ def compress(
     each = result.bytes / result.images
     bits = 8 * each / (trained.height * trained.width)
     number = counted(result.images, len(result.skipped))
-    print(f"wrote {output} ({number}, {result.bytes} bytes: {each:.1f} an image, {bits:.3f} bits a pixel)")
+    out.wrote(
+        output,
+        note=f"{number}, {result.bytes} bytes: {each:.1f} an image, {bits:.3f} bits a pixel",
+        images=result.images,
+        left_out=len(result.skipped),
+        bytes=result.bytes,
+        bits_per_pixel=bits,
+    )
 
 
 def decompress(file: Path, /, *, model: Path, output: Output) -> None:
@@ -84,4 +91,4 @@ def decompress(file: Path, /, *, model: Path, output: Output) -> None:
             name = f"-{block.names[index]}" if block.names and block.names[index] else ""
             write_file(output / OUTPUT_MARK, b"")
             save_picture(output / f"{number:06d}{name}.png", Image.fromarray(image))
-    print(f"wrote {output} ({counted(number)})")
+    out.wrote(output, note=counted(number), images=number)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from corolla.cli.output import out
 from corolla.cli.use import (
     Output,
     Paths,
@@ -14,7 +16,6 @@ from corolla.cli.use import (
     image_pixels,
     load_model,
     refuse_without_label,
-    report,
     save_arrays,
 )
 from corolla.errors import UsageError, plural
@@ -75,7 +76,6 @@ def direction(
     )
     from corolla.gallery.sheets import direction_sheet
     from corolla.pictures.files import save_picture
-    from corolla.progress import shown_progress
 
     check_outputs(output, npz)
     if save is not None:
@@ -93,7 +93,7 @@ def direction(
     if use is not None:
         found = load_direction(use, trained)
     elif label is not None:
-        with shown_progress() as progress:
+        with out.progress() as progress:
             found = label_direction(trained, label, source=source, mirror=mirror, progress=progress)
     else:
         name = target[0].stem if len(target) == 1 else "direction"
@@ -101,15 +101,16 @@ def direction(
         found = image_direction(trained, *sets, name=name)
     moved = move(trained, found, starts, steps=steps, extent=extent)
     card = found.card
-    print(
+    line = (
         f"{card.name}: {card.target_images} images against {card.other_images}; AUROC {card.auroc:.3f}, "
         f"{card.distance:.2f} sd apart ({card.held_out})"
     )
+    out.lines([line], direction=asdict(card))
     if save is not None:
         save_direction(save, found)
-        report(save, "direction")
+        out.wrote(save, note="direction")
     save_picture(output, direction_sheet(moved))
-    report(output, f"{plural(len(starts), 'image')}, {steps} steps")
+    out.wrote(output, note=f"{plural(len(starts), 'image')}, {steps} steps", images=len(starts), steps=steps)
     save_arrays(npz, images=moved.images, latents=moved.latents, shifts=moved.shifts, axis=found.axis)
 
 

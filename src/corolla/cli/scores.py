@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from corolla.cli.output import out
 from corolla.cli.train import Flags, build_config
 from corolla.errors import CorollaError, StaleError, UsageError, command
 
 if TYPE_CHECKING:
     from corolla.evaluation import Evaluated, Group, Material
     from corolla.evaluation.comparison import Entry
+
+_LOG = logging.getLogger("corolla")
 
 PICTURES = "scores"
 SAMPLES, IMAGES = 1024, 2048
@@ -41,7 +45,6 @@ def evaluate(
     source: str | None = None,
     mirror: str | None = None,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    json_: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Score a model: reconstructions, samples, codes, and disentanglement where the factors are known.
 
@@ -61,7 +64,6 @@ def evaluate(
         source: Where the images are now, if they have moved.
         mirror: Folder or URL that holds the files of the source.
         output: The folder to write into; by default that of the run or model.
-        json_: Print what scores.json holds, in place of the table.
     """
     groups = _groups(only)
     _check_counts(samples, images)
@@ -69,7 +71,6 @@ def evaluate(
     from corolla.evaluation import evaluate as score
     from corolla.evaluation.feature_networks import check_features
     from corolla.evaluation.tables import score_lines
-    from corolla.progress import say, shown_progress
     from corolla.report import write_report
     from corolla.trained import load
     from corolla.trained.model_folder import ModelFolder
@@ -82,7 +83,7 @@ def evaluate(
         trained.prior(name)  # says what is missing before images are drawn
     if features is not None:
         check_features(features)
-    with shown_progress() as progress:
+    with out.progress() as progress:
         material = gather(
             trained,
             split=split,
@@ -105,19 +106,15 @@ def evaluate(
     written = _write(output or home, material, found)
     if output is None and RunFolder(home).exists:
         try:
-            with shown_progress() as progress:
+            with out.progress() as progress:
                 written.append(write_report(home, source=source, mirror=mirror, progress=progress))
         except CorollaError as error:  # the scores took long, and are to be seen
-            say(f"warning: {error}; the report stays as it was, `{command('report', home)}` makes up for it")
-    if json_:
-        print(SCORES.to_json(found.scores), end="")
-        return
+            _LOG.warning("%s; the report stays as it was, `%s` makes up for it", error, command("report", home))
     noun = f"{found.scores.images:,} images of {found.scores.split} ({found.scores.data['source']})"
     drawn = f", {found.scores.samples:,} samples from each prior" if found.scores.samples else ""
-    print(f"{model}: {noun}{drawn}, seed {seed}; with 95% intervals where there are any")
-    for line in score_lines(found.scores):
-        print(line)
-    print(f"wrote {', '.join(map(str, written))}")
+    title = f"{model}: {noun}{drawn}, seed {seed}; with 95% intervals where there are any"
+    out.lines([title, *score_lines(found.scores)], **json.loads(SCORES.to_json(found.scores)))
+    out.wrote(*written)
 
 
 def _check_counts(samples: int | None, images: int | None) -> None:
@@ -158,7 +155,6 @@ def compare(  # noqa: D417, the flags describe themselves
     config: Path | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    json_: Annotated[bool, Parameter(name="--json")] = False,
     flags: Flags | None = None,
 ) -> None:
     """Put scored models side by side: the median over seeds and the spread, and what differs in their configurations.
@@ -182,7 +178,6 @@ def compare(  # noqa: D417, the flags describe themselves
         set_: With --family, change any setting.
         output: A folder for the table as comparison.md and comparison.json, and for pictures of the same images through
             each model, and of samples; with --family also for the runs, and runs/family by default.
-        json_: Print one JSON object in place of the table.
     """
     flags = flags or Flags()
     moved = {} if family else {name: flags.given().get(name) for name in ("source", "mirror")}
@@ -197,12 +192,11 @@ def compare(  # noqa: D417, the flags describe themselves
     _check_counts(samples, images)
     paths = list(runs)
     if family:
-        from corolla.progress import ProgressDisplay
         from corolla.sweeps.family import train_family
 
         output = output or Path("runs") / "family"
         base = build_config(preset, config, flags, set_)
-        trained = train_family(base, _seeds(seeds), output, progress=ProgressDisplay("training"))
+        trained = train_family(base, _seeds(seeds), output, progress=out.training())
         paths = [*(run for runs_of_one in trained.values() for run in runs_of_one), *paths]
     from corolla.evaluation.agreement import with_agreement
     from corolla.evaluation.comparison import compare as compared
@@ -223,13 +217,8 @@ def compare(  # noqa: D417, the flags describe themselves
             names = {entry.name: entry.config.objective.name for entry in entries}
             notes = in_words([names[column.members[0]] for column in result.columns])
         written = write_comparison(output, result, places, notes, **moved)
-    if json_:
-        print(json.dumps(asdict(result), indent=2))
-        return
-    for line in comparison_lines(result):
-        print(line)
-    if written:
-        print(f"wrote {', '.join(map(str, written))}")
+    out.lines(comparison_lines(result), **asdict(result))
+    out.wrote(*written)
 
 
 def _seeds(text: str) -> list[int]:
@@ -255,7 +244,6 @@ def _entry(
     from corolla.evaluation import SCORES, gather
     from corolla.evaluation import evaluate as score
     from corolla.evaluation.comparison import Entry
-    from corolla.progress import say, shown_progress
     from corolla.trained import load
     from corolla.trained.model_folder import ModelFolder
 
@@ -266,11 +254,11 @@ def _entry(
             scores, _ = folder.read(SCORES, trained.card.weights_sha256)
             return Entry(str(folder.home), trained.config, scores)
         except StaleError as error:
-            say(f"{error.problem}; scoring again")
+            out.note(f"{error.problem}; scoring again")
         # As before, or the run could not be compared with those that it was scored with.
         scores = SCORES.read(folder.file(SCORES))[0]
         split, images, samples = scores.split or None, scores.images or IMAGES, scores.samples or SAMPLES
-    with shown_progress() as progress:
+    with out.progress() as progress:
         material = gather(
             trained,
             split=split,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from corolla.cli.inputs import counted, given_images
+from corolla.cli.output import out
 from corolla.cli.priors import fit_if_missing
-from corolla.errors import UsageError
+from corolla.errors import UsageError, plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +72,7 @@ def sample(
     latents = trained.sample_latents(count, seed=seed, temperature=temperature, prior=chosen)
     images = trained.decode(latents)
     save_picture(output, grid(images, columns))
-    report(output, counted(count))
+    out.wrote(output, note=counted(count), images=count)
     save_arrays(npz, images=images, latents=latents)
 
 
@@ -100,7 +101,6 @@ def reconstruct(
     from corolla.evaluation.reconstructions import reconstruction
     from corolla.gallery.sheets import reconstruction_sheet
     from corolla.pictures.files import save_picture
-    from corolla.progress import shown_progress
     from corolla.trained.own_images import evaluation_images
 
     check_outputs(output, npz)
@@ -110,11 +110,14 @@ def reconstruct(
     if images:
         chosen = image_pixels(trained, images, strict, count=count)
     else:
-        with shown_progress() as progress:
+        with out.progress() as progress:
             chosen = evaluation_images(trained, count, progress=progress)
     result = reconstruction(trained, chosen, seed=seed)
     save_picture(output, reconstruction_sheet(result))
-    report(output, f"{counted(len(result.images))}, PSNR {result.psnr_db.mean():.2f} dB")
+    psnr_db = float(result.psnr_db.mean())
+    out.wrote(
+        output, note=f"{counted(len(result.images))}, PSNR {psnr_db:.2f} dB", images=len(result.images), psnr_db=psnr_db
+    )
     if npz is not None:
         latents = trained.encode(result.originals)
         save_arrays(npz, originals=result.originals, images=result.images, latents=latents, psnr_db=result.psnr_db)
@@ -168,8 +171,8 @@ def traverse(
     else:
         save_picture(output, traversal_sheet(result))
     dead = int(result.dead.sum())
-    number = len(result.latents)
-    report(output, f"{number} latent{'s' if number > 1 else ''}{f', {dead} dead' if dead else ''}, {count} steps")
+    note = f"{plural(len(result.latents), 'latent')}{f', {dead} dead' if dead else ''}, {count} steps"
+    out.wrote(output, note=note, shown=result.latents, kl_nats=result.kl_nats, dead=dead, steps=count)
     fields = {name: getattr(result, name) for name in ("images", "latents", "values", "base", "kl_nats")}
     save_arrays(npz, **fields)
 
@@ -219,7 +222,8 @@ def interpolate(
         save_animation(output, interpolation_frames(result), fps=FPS)
     else:
         save_picture(output, interpolation_sheet(result))
-    report(output, f"{len(result.images)} images between {len(endpoints)} points")
+    number = len(result.images)
+    out.wrote(output, note=f"{number} images between {len(endpoints)} points", images=number, points=len(endpoints))
     save_arrays(npz, images=result.images, latents=result.latents)
 
 
@@ -262,9 +266,8 @@ def find_prior(
         refuse_without_label(source, mirror)
     if label is not None:
         from corolla.gallery.themes import label_theme
-        from corolla.progress import shown_progress
 
-        with shown_progress() as progress:
+        with out.progress() as progress:
             return label_theme(trained, label, source=source, mirror=mirror, progress=progress)
     if like:
         from corolla.gallery.themes import theme
@@ -302,9 +305,4 @@ def save_arrays(npz: Path | None, **arrays: NDArray[Any]) -> None:
     if npz is None:
         return
     save_npz(npz, **arrays)
-    report(npz, ", ".join(f"{name} {'×'.join(map(str, array.shape))}" for name, array in arrays.items()))
-
-
-def report(path: Path, what: str) -> None:
-    """Say what was written."""
-    print(f"wrote {path} ({what})")
+    out.wrote(npz, note=", ".join(f"{name} {'×'.join(map(str, array.shape))}" for name, array in arrays.items()))

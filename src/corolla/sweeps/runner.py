@@ -11,7 +11,7 @@ from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, WriteError, command
 from corolla.files import write_file
 from corolla.pictures.files import save_picture
-from corolla.progress import Progress, say
+from corolla.progress import Progress, Silence
 from corolla.sweeps.grid import Point, axes_of, expand, value_text
 from corolla.sweeps.pictures import curve, reconstructions
 from corolla.sweeps.record import elsewhere, free_folder, held, read_record, refuse_other_base, write_record
@@ -60,7 +60,7 @@ def sweep(
         WriteError: it cannot be written.
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
-    points = expand(config, axes)
+    points, say = expand(config, axes), (progress or Silence()).line
     folder = Path(output) if output is not None else free_folder("sweep")
     with held(folder, RECORD):
         _record(folder, config, points)

@@ -19,7 +19,7 @@ from corolla.config import Config
 from corolla.config.registry import find
 from corolla.errors import ModelError, TrainingError, UsageError, WriteError, command, missing_extra
 from corolla.files import write_file, writing
-from corolla.progress import Progress, say
+from corolla.progress import Progress, Silence
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
 from corolla.sweeps.record import elsewhere, free_folder, held, read_record, refuse_other_base, write_record
@@ -267,7 +267,7 @@ def _run_trial(
 ) -> None:
     """Train one trial to its end, or until the pruner ends it, and tell the study."""
     number, values = trial.number, trial.user_attrs[_VALUES]
-    run = _run_of(folder, number)
+    run, say = _run_of(folder, number), (progress or Silence()).line
     say(f"trial {number}: {', '.join(f'{name}={value_text(value)}' for name, value in values.items())}")
     reported = set(study.trials[number].intermediate_values)
     pruned = False
