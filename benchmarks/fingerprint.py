@@ -72,15 +72,15 @@ embed npz           |             | embed runs/main images --variance -o kept/co
 embed parquet       |             | embed runs/main images -o kept/codes.parquet
 search npz          | numbers old | search runs/main {rose} --in kept/codes.npz
 search parquet      | numbers old | search runs/main {rose} --in kept/codes.parquet -k 3 -o out/search.png
-anomalies           | old         | anomalies images --against runs/main --maps all -o out/anomalies
+anomalies           | old         | anomalies runs/main images --maps all -o out/anomalies
 denoise             | numbers     | denoise runs/main {roses} --corrupt gaussian:25 --trust -o out/denoise
 inpaint             |             | inpaint runs/main {roses} --box 8,8,16,12 --completions 2 -o out/inpaint
 direction           | numbers     | direction runs/main {kinds} --save kept/daisy.safetensors -o out/direction.png
 use direction       | old         | direction runs/main --use kept/daisy.safetensors -o out/moved.png --count 2
 compress            |             | compress runs/main {roses} --names -o kept/rose.corolla
-decompress          | old         | decompress kept/rose.corolla --model runs/main -o out/rose
+decompress          | old         | decompress runs/main kept/rose.corolla -o out/rose
 compress lossless   |             | compress runs/main {roses} --lossless -o kept/all.corolla
-decompress lossless | old         | decompress kept/all.corolla --model runs/main -o out/all
+decompress lossless | old         | decompress runs/main kept/all.corolla -o out/all
 data preview        |             | data preview folder:images/rose --recipe enhance -o out/preview.png
 data info           |             | data info folder:images
 info                | old         | info runs/main --json

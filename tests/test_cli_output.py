@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +35,10 @@ LINES = {
     "loop": "loop run --count 3 --steps 2 -o loop.png",
     "poster": "poster run --size 64x32 --columns 4",
     "compress": "compress run photos -o photos.corolla",
-    "decompress": "decompress photos.corolla --model run -o back",
+    "decompress": "decompress run photos.corolla -o back",
     "embed": "embed run photos -o codes.npz",
     "search": "search run photos/0.png --in codes.npz",
-    "anomalies": "anomalies photos --against run -o odd --fpr 0.5",
+    "anomalies": "anomalies run photos -o odd --fpr 0.5",
     "denoise": "denoise run photos -o clean --corrupt gaussian:25",
     "inpaint": "inpaint run photos --box 2,2,4,4 -o whole",
     "info": "info run",
@@ -61,7 +61,7 @@ WRITTEN = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run and photos."""
     folder, before = tmp_path_factory.mktemp("output"), Path.cwd()
     os.chdir(folder)
@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         fit(_tiny(), "run")
         fit(_tiny().updated({"seed": 1}), "other")
     os.chdir(before)
-    yield folder
+    return folder
 
 
 def _tiny() -> Config:

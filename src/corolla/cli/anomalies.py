@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 
 def anomalies(
+    model: Path,
+    /,
     *images: Path,
-    against: Path,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     score: Literal["combined", "joint", "excess"] = "combined",
     fpr: float = 0.05,
@@ -35,15 +36,15 @@ def anomalies(
     """Rank images by how unlike they are to those a model was trained on, flag the odd ones, and show where.
 
     Args:
+        model: Run folder or model folder of the model that knows what is normal.
         images: Files, folders, .tar files, globs in quotes, and @FILE, a list of these, one a line; - is a list on
             standard input.
-        against: Run folder or model folder of the model that knows what is normal.
         output: A new folder for anomalies.csv, anomalies.png and maps/.
         score: What to rank and flag by.
         fpr: Of images like the model's own, at most this share is flagged on average.
         count: Images on the contact sheet, at most.
         maps: Which images get a picture of where they are odd.
-        recalibrate: Find out anew what is normal, in place of what the model folder holds.
+        recalibrate: Find out again what is normal, in place of what the model folder holds.
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
         workers: Threads that read and score images; by default one for each core.
         source: Where the model's own images are now, if they have moved, as for `corolla fit-prior`.
@@ -59,7 +60,7 @@ def anomalies(
     if workers is not None and workers < 1:
         raise UsageError(f"{workers} workers cannot score images; ask for 1 or more")
     with given_images(images) as paths, out.progress() as progress:
-        trained = load(against)
+        trained = load(model)
         calibration = _calibration(trained, recalibrate, source, mirror, progress)
         check_score(score, calibration.card.scores)
         check_rate(fpr, calibration.card.calibration_images)

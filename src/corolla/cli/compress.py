@@ -66,12 +66,12 @@ def compress(
     )
 
 
-def decompress(file: Path, /, *, model: Path, output: Output) -> None:
+def decompress(model: Path, file: Path, /, *, output: Output) -> None:
     """Get images back from a .corolla file, as PNG files in a folder. Needs the extra `codec`.
 
     Args:
+        model: Run folder or model folder of the model that the file was written with; any other is refused.
         file: What `corolla compress` wrote.
-        model: Run folder or model folder of the model that it was written with; any other is refused.
         output: The folder, new or empty: 000001.png and so on, with the images' names if the file
             has them.
     """

@@ -34,7 +34,7 @@ def direction(
     images: Paths = (),
     count: int = 6,
     steps: int = 9,
-    extent: float = 3.0,
+    span: float = 3.0,
     seed: int = 0,
     temperature: float = 1.0,
     npz: Path | None = None,
@@ -58,7 +58,7 @@ def direction(
         images: Move these images, named as for `corolla reconstruct`; by default random ones.
         count: How many random images; of a folder, at most so many images, spread over it.
         steps: Positions along the direction.
-        extent: How far to go to either side, in standard deviations of the codes along the direction.
+        span: How far to go to either side, in standard deviations of the codes along the direction.
         seed: Fixes the random images.
         temperature: Scale of the prior's standard deviation that random images are drawn with.
         npz: Write the arrays `images`, `latents`, `shifts` and `axis` to this file as well.
@@ -99,7 +99,7 @@ def direction(
         name = target[0].stem if len(target) == 1 else "direction"
         sets = image_pixels(trained, others, strict), image_pixels(trained, target, strict)
         found = image_direction(trained, *sets, name=name)
-    moved = move(trained, found, starts, steps=steps, extent=extent)
+    moved = move(trained, found, starts, steps=steps, span=span)
     card = found.card
     line = (
         f"{card.name}: {card.target_images} images against {card.other_images}; AUROC {card.auroc:.3f}, "

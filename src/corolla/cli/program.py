@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from corolla import __version__
 from corolla.cli.inputs import STANDARD_INPUT
 from corolla.cli.output import out
+from corolla.cli.spelling import in_todays_spelling
 from corolla.cli.table import COMMANDS, GROUPS
 from corolla.errors import CorollaError, UsageError
 
@@ -81,7 +82,7 @@ def _run(arguments: list[str]) -> int:
     try:
         rest = _take_global_options(arguments)
         try:
-            app(rest, print_error=False, exit_on_error=False)
+            app(in_todays_spelling(rest, out.note), print_error=False, exit_on_error=False)
         finally:
             out.end()
     except (CorollaError, CycloptsError) as error:

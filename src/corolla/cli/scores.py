@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from corolla.cli.inputs import listed
 from corolla.cli.output import out
 from corolla.cli.train import Flags, build_config
 from corolla.errors import CorollaError, StaleError, UsageError, command
@@ -78,7 +79,7 @@ def evaluate(
 
     trained = load(model)
     home = ModelFolder.find(model).home
-    names = None if priors is None else [name.strip() for name in priors.split(",")]
+    names = None if priors is None else listed(priors, "--priors", str)
     for name in names or ():
         trained.prior(name)  # says what is missing before images are drawn
     if features is not None:
@@ -126,7 +127,7 @@ def _check_counts(samples: int | None, images: int | None) -> None:
 def _groups(only: str | None) -> list[Group] | None:
     if only is None:
         return None
-    names = [name.strip() for name in only.split(",")]
+    names = listed(only, "--only", str)
     for name in names:
         if name not in _GROUPS:
             raise UsageError(f"--only {only}: {name!r} is no group of scores; there are {', '.join(_GROUPS)}")
@@ -196,7 +197,7 @@ def compare(  # noqa: D417, the flags describe themselves
 
         output = output or Path("runs") / "family"
         base = build_config(preset, config, flags, set_)
-        trained = train_family(base, _seeds(seeds), output, progress=out.training())
+        trained = train_family(base, listed(seeds, "--seeds", int), output, progress=out.training())
         paths = [*(run for runs_of_one in trained.values() for run in runs_of_one), *paths]
     from corolla.evaluation.agreement import with_agreement
     from corolla.evaluation.comparison import compare as compared
@@ -219,16 +220,6 @@ def compare(  # noqa: D417, the flags describe themselves
         written = write_comparison(output, result, places, notes, **moved)
     out.lines(comparison_lines(result), **asdict(result))
     out.wrote(*written)
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--seeds {text}: give whole numbers with commas between them, such as 1,2,3") from None
-    if len(set(seeds)) < len(seeds):
-        raise UsageError(f"--seeds {text}: has a seed twice")
-    return seeds
 
 
 def _entry(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from corolla.cli.inputs import counted, given_images
+from corolla.cli.inputs import counted, given_images, listed
 from corolla.cli.output import out
 from corolla.cli.priors import fit_if_missing
 from corolla.errors import UsageError, plural
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from corolla.distributions import Prior
     from corolla.trained import TrainedModel
 
-Paths = Annotated[tuple[Path, ...], Parameter(consume_multiple=True)]
+Paths = tuple[Path, ...]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 
 STILL_STEPS = 9
@@ -130,7 +130,7 @@ def traverse(
     output: Output = Path("traversal.png"),
     image: Path | None = None,
     latents: int = 10,
-    latent: tuple[int, ...] = (),
+    latent: str | None = None,
     steps: int | None = None,
     span: float = 3.0,
     seed: int | None = None,
@@ -145,7 +145,7 @@ def traverse(
         output: A sheet (.png, .jpg), or an animation with a tile for each latent (.gif, .webp, .mp4).
         image: Start from this image; by default from the middle of latent space.
         latents: How many latents, those with the largest KL first.
-        latent: Show this latent; can be given several times, and replaces --latents.
+        latent: Show these latents, joined by commas, in place of --latents.
         steps: Positions along each latent; by default 9 in a sheet, 48 in an animation.
         span: How far to go to either side, in standard deviations of the prior.
         seed: Start from a random point: a draw from q(z|x) of the image, or from the prior.
@@ -164,7 +164,13 @@ def traverse(
     if moves and count > 0:  # out to one side and the other, and back, slower at the ends
         values = (span * np.sin(2 * np.pi * np.arange(count) / count)).astype(np.float32)
     result = traversal(
-        trained, image=image, latents=latent or latents, steps=count, span=span, values=values, seed=seed
+        trained,
+        image=image,
+        latents=latents if latent is None else listed(latent, "--latent", int),
+        steps=count,
+        span=span,
+        values=values,
+        seed=seed,
     )
     if moves:
         save_animation(output, traversal_frames(result), fps=FPS)

@@ -244,7 +244,7 @@ def image_direction(model: TrainedModel, others: Images, target: Images, *, name
 
 
 def move(
-    model: TrainedModel, direction: Direction, latents: NDArray[np.float32], *, steps: int = 9, extent: float = 3.0
+    model: TrainedModel, direction: Direction, latents: NDArray[np.float32], *, steps: int = 9, span: float = 3.0
 ) -> Moved:
     """Move codes along a direction to both sides, and decode them.
 
@@ -253,19 +253,19 @@ def move(
         direction: from `find_direction` and the like.
         latents: where to start, N×latent_dim.
         steps: how many positions, evenly spaced; an odd number has the start in the middle.
-        extent: how far to go to either side, in spreads of the direction.
+        span: how far to go to either side, in spreads of the direction.
 
     Raises:
-        UsageError: no latents, fewer than two steps, or an extent that is not above 0.
+        UsageError: no latents, fewer than two steps, or a span that is not above 0.
         StaleError: the direction is another model's.
     """
-    if steps < 2 or not 0 < extent < float("inf"):
-        raise UsageError(f"{steps} steps to an extent of {extent:g}: give at least 2 steps, and an extent above 0")
+    if steps < 2 or not 0 < span < float("inf"):
+        raise UsageError(f"{steps} steps over a span of {span:g}: give at least 2 steps, and a span above 0")
     starts = np.asarray(latents, np.float32)
     if starts.ndim != 2 or starts.shape[1] != model.latent_dim or not len(starts):
         raise UsageError(f"latents of shape {starts.shape}: give N×{model.latent_dim}")
     check_direction(model, direction)
-    shifts = np.linspace(-extent, extent, steps)
+    shifts = np.linspace(-span, span, steps)
     moved = starts[:, None] + shifts[:, None] * direction.card.spread * direction.axis
     points = moved.astype(np.float32)
     images = model.decode(points.reshape(-1, model.latent_dim))
