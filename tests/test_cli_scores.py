@@ -32,8 +32,8 @@ SETTINGS = ["--source", "florets:400", "--size", "16", "--max-steps", "4", "--la
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr("corolla.cli.scores.SAMPLES", 20)  # where no number is given
-    monkeypatch.setattr("corolla.cli.scores.IMAGES", 20)
+    monkeypatch.setattr("corolla.evaluation.folders.SAMPLES", 20)  # where no number is given
+    monkeypatch.setattr("corolla.evaluation.folders.IMAGES", 20)
     monkeypatch.setattr("corolla.evaluation.material.MOST_FACTOR_ROWS", 400)
 
 

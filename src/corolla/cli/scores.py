@@ -13,15 +13,13 @@ from cyclopts import Parameter
 from corolla.cli.inputs import listed
 from corolla.cli.output import out
 from corolla.cli.train import Flags, build_config
-from corolla.errors import CorollaError, StaleError, UsageError, command
+from corolla.errors import CorollaError, UsageError, command
 
 if TYPE_CHECKING:
-    from corolla.evaluation import Evaluated, Group, Material
-    from corolla.evaluation.comparison import Entry
+    from corolla.evaluation import Group
 
 _LOG = logging.getLogger("corolla")
 
-PICTURES = "scores"
 SAMPLES, IMAGES = 1024, 2048
 _LEAST = 16
 _GROUPS: dict[str, Group] = {
@@ -68,43 +66,30 @@ def evaluate(
     """
     groups = _groups(only)
     _check_counts(samples, images)
-    from corolla.evaluation import SCORES, gather
-    from corolla.evaluation import evaluate as score
-    from corolla.evaluation.feature_networks import check_features
+    names = None if priors is None else listed(priors, "--priors", str)
+    from corolla.evaluation import SCORES
+    from corolla.evaluation.folders import evaluate_folder
     from corolla.evaluation.tables import score_lines
     from corolla.report import write_report
-    from corolla.trained import load
     from corolla.trained.model_folder import ModelFolder
     from corolla.trained.run_folder import RunFolder
 
-    trained = load(model)
-    home = ModelFolder.find(model).home
-    names = None if priors is None else listed(priors, "--priors", str)
-    for name in names or ():
-        trained.prior(name)  # says what is missing before images are drawn
-    if features is not None:
-        check_features(features)
     with out.progress() as progress:
-        material = gather(
-            trained,
+        found, written = evaluate_folder(
+            model,
+            output=output,
             split=split,
-            most=images,
-            factors=groups is None or "disentanglement" in groups,
-            source=source,
-            mirror=mirror,
-            progress=progress,
-        )
-        found = score(
-            trained,
-            material,
             groups=groups,
             priors=names,
             features=features,
             samples=samples,
+            images=images,
             seed=seed,
+            source=source,
+            mirror=mirror,
             progress=progress,
         )
-    written = _write(output or home, material, found)
+    home = ModelFolder.find(model).home
     if output is None and RunFolder(home).exists:
         try:
             with out.progress() as progress:
@@ -132,16 +117,6 @@ def _groups(only: str | None) -> list[Group] | None:
         if name not in _GROUPS:
             raise UsageError(f"--only {only}: {name!r} is no group of scores; there are {', '.join(_GROUPS)}")
     return [_GROUPS[name] for name in names]
-
-
-def _write(folder: Path, material: Material, found: Evaluated) -> list[Path]:
-    from corolla.evaluation import FILE_NAME, save_scores
-    from corolla.evaluation.figures import write_pictures
-
-    first = next(iter(found.samples.values()), None)
-    pictures = write_pictures(folder / PICTURES, material, found.returned, first, found.neighbours)
-    save_scores(folder / FILE_NAME, found.scores)
-    return [folder / FILE_NAME, *pictures]
 
 
 def compare(  # noqa: D417, the flags describe themselves
@@ -203,8 +178,12 @@ def compare(  # noqa: D417, the flags describe themselves
     from corolla.evaluation.comparison import compare as compared
     from corolla.evaluation.comparison import comparison_lines
     from corolla.evaluation.comparison_files import write_comparison
+    from corolla.evaluation.folders import scored
 
-    entries = [_entry(path, groups=groups, wanted_samples=samples, wanted_images=images, **moved) for path in paths]
+    with out.progress() as progress:
+        entries = [
+            scored(path, groups=groups, samples=samples, images=images, progress=progress, **moved) for path in paths
+        ]
     places = {entry.name: Path(entry.name) for entry in entries}
     if len(places) < len(paths):
         raise UsageError("a run is named twice; name each once")
@@ -220,45 +199,3 @@ def compare(  # noqa: D417, the flags describe themselves
         written = write_comparison(output, result, places, notes, **moved)
     out.lines(comparison_lines(result), **asdict(result))
     out.wrote(*written)
-
-
-def _entry(
-    path: Path,
-    *,
-    groups: list[Group] | None,
-    wanted_samples: int | None,
-    wanted_images: int | None,
-    source: str | None = None,
-    mirror: str | None = None,
-) -> Entry:
-    """A run with its scores, which are made if they are missing or those of other weights."""
-    from corolla.evaluation import SCORES, gather
-    from corolla.evaluation import evaluate as score
-    from corolla.evaluation.comparison import Entry
-    from corolla.trained import load
-    from corolla.trained.model_folder import ModelFolder
-
-    trained, folder = load(path), ModelFolder.find(path)
-    split, images, samples = None, IMAGES, SAMPLES
-    if folder.file(SCORES).is_file():
-        try:
-            scores, _ = folder.read(SCORES, trained.card.weights_sha256)
-            return Entry(str(folder.home), trained.config, scores)
-        except StaleError as error:
-            out.note(f"{error.problem}; scoring again")
-        # As before, or the run could not be compared with those that it was scored with.
-        scores = SCORES.read(folder.file(SCORES))[0]
-        split, images, samples = scores.split or None, scores.images or IMAGES, scores.samples or SAMPLES
-    with out.progress() as progress:
-        material = gather(
-            trained,
-            split=split,
-            most=wanted_images or images,
-            factors=groups is None or "disentanglement" in groups,
-            source=source,
-            mirror=mirror,
-            progress=progress,
-        )
-        found = score(trained, material, groups=groups, samples=wanted_samples or samples, progress=progress)
-    _write(folder.home, material, found)
-    return Entry(str(folder.home), trained.config, found.scores)
