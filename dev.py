@@ -83,7 +83,7 @@ def read_stamp(venv: Path) -> dict[str, Any]:
 def is_ready(root: Path, groups: Sequence[str]) -> bool:
     """Whether the environment holds these groups, and neither the project's packages nor its folder have changed."""
     stamp = read_stamp(root / ".venv")
-    return bool(stamp) and set(groups) <= set(stamp["groups"]) and stamp == describe(root, stamp["groups"])
+    return bool(stamp) and set(groups) <= set(stamp.get("groups", ())) and stamp == describe(root, stamp["groups"])
 
 
 def set_up(root: Path, groups: Sequence[str], uv: str | None) -> None:

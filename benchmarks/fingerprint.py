@@ -79,8 +79,6 @@ direction           | numbers     | direction runs/main {kinds} --save kept/dais
 use direction       | old         | direction runs/main --use kept/daisy.safetensors -o out/moved.png --count 2
 compress            |             | compress runs/main {roses} --names -o kept/rose.corolla
 decompress          | old         | decompress runs/main kept/rose.corolla -o out/rose
-compress lossless   |             | compress runs/main {roses} --lossless -o kept/all.corolla
-decompress lossless | old         | decompress runs/main kept/all.corolla -o out/all
 data preview        |             | data preview folder:images/rose --recipe enhance -o out/preview.png
 data info           |             | data info folder:images
 info                | old         | info runs/main --json
@@ -91,10 +89,10 @@ TINY = "--network resnet --latent-dim 6 --set network.width=16 --set network.pat
 PLACEHOLDERS = {
     "flowers102": f"--source flowers102 --mirror {shlex.quote(MIRROR)}",
     "each15": "--set training.evaluate_every=15 --threads 1",
-    "small": f"--size 32 {TINY} --max-steps 20 --set training.report=false",
-    "wide": f"--size 24x32 {TINY} --max-steps 20 --set training.report=false",
+    "small": f"--size 32 {TINY} --max-steps 20 --no-report",
+    "wide": f"--size 24x32 {TINY} --max-steps 20 --no-report",
     "long": f"--source florets:300 --size 32 {TINY} --max-steps 300 --checkpoint-every 5 "
-    "--set training.evaluate_every=100 --set training.report=false",
+    "--set training.evaluate_every=100 --no-report",
     "rose": "images/rose/00.png",
     "roses": "images/rose/00.png images/rose/01.png images/rose/02.png",
     "kinds": "--from images/rose --to images/daisy",
@@ -105,7 +103,7 @@ PLACEHOLDERS = {
 FITTED = {
     "data": {"source": "florets:300", "size": [32, 32]},
     "network": {"name": "resnet", "latent_dim": 6, "width": 16, "patch": 4},
-    "training": {"max_steps": 20, "batch_size": 16, "threads": 1, "report": False},
+    "training": {"max_steps": 20, "batch_size": 16, "threads": 1},
 }
 OBJECTIVES = ["ae", "dae", "vae", "beta_vae", "capacity_vae", "free_bits", "control_vae", "beta_tcvae", "factor_vae"]
 OBJECTIVES += ["dip_vae_i", "dip_vae_ii", "info_vae"]

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 import corolla
 from corolla.config import Config
+from corolla.config.registry import find, name_of
 from corolla.data import ImageCache, select_rows
-from corolla.distributions import check_prior_name
 from corolla.errors import UsageError
 from corolla.evaluation.estimates import estimate
 from corolla.metrics import KernelDistance, kid
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--priors", default="standard,gaussian,gmm,flow", help="what to draw from; joined by commas")
     parser.add_argument("--draws", type=int, default=16, help="importance samples for bits per dimension; default: 16")
     arguments = parser.parse_args()
-    priors = [check_prior_name(name) for name in arguments.priors.split(",")]
+    priors = [name_of(find("prior", name)) for name in arguments.priors.split(",")]
 
     paths = [*([arguments.notebook] if arguments.notebook else []), *arguments.runs]
     models = {path.name: corolla.load(path) for path in paths}

@@ -209,6 +209,12 @@ def test_training_in_the_folder_of_photos_takes_the_photos_alone(
     assert "have changed" not in err
 
 
+def corolla(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "PYTHONUTF8": "1"}
+    line = [sys.executable, "-m", "corolla", *arguments]
+    return subprocess.run(line, capture_output=True, check=False, env=environment)
+
+
 def _rename(photo: str, name: bytes) -> None:
     if os.name != "posix":
         pytest.skip("names are bytes on POSIX alone")
@@ -222,11 +228,6 @@ def _rename(photo: str, name: bytes) -> None:
 def test_names_that_are_not_utf8_come_through() -> None:
     name = b"ros\xe9.png"
     _rename("1.png", name)
-
-    def corolla(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-        environment = os.environ | {"PYTHONPATH": str(SOURCE), "PYTHONUTF8": "1"}
-        line = [sys.executable, "-m", "corolla", *arguments]
-        return subprocess.run(line, capture_output=True, check=False, env=environment)
 
     done = corolla("embed", "model", "photos", "-o", "x.npz")
     assert done.returncode == 0, done.stderr
@@ -244,6 +245,22 @@ def test_names_that_are_not_utf8_come_through() -> None:
     done = corolla("reconstruct", "model", "photos")
     assert done.returncode == 0
     assert b"photos/caf\xe9.png: empty; left out" in done.stderr
+
+
+@pytest.mark.usefixtures("work")
+def test_a_run_on_such_names_is_scored_and_reported() -> None:
+    _rename("1.png", b"ros\xe9.png")
+    folder = Path(os.fsdecode(b"caf\xe9"))
+    folder.mkdir()
+    for number in range(30):
+        shutil.copy("photos/2.png", folder / os.fsdecode(b"ros\xe9-%d.png" % number))
+    small = ["--set", "data.size=16", "--set", "network.latent_dim=4", "--set", "training.max_steps=2"]
+    done = corolla("train", "--preset", "quick", "--source", f"folder:{folder}", *small, "--run", "run")
+    assert done.returncode == 0, done.stderr
+    assert b"caf\xe9" in Path("run/report.html").read_bytes()
+    done = corolla("evaluate", "run", "--samples", "16")
+    assert done.returncode == 0, done.stderr
+    assert b"ros\xe9-" in Path("run/scores/images.csv").read_bytes()
 
 
 @pytest.mark.usefixtures("work")

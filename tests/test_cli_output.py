@@ -110,7 +110,7 @@ def test_quiet_leaves_only_what_was_asked_for(folder: Path, cli: Cli, monkeypatc
     assert cli("--quiet", *LINES["embed"].split()) == (0, "", "")
     assert cli("train", *TINY.split(), "--run", "silent", "--quiet") == (0, "", "")
     code, out, err = cli("search", "run", "photos/0.png", "--quiet", "--in", "codes.npz", "-o", "near.png")
-    assert (code, err, len(out.splitlines())) == (0, "", 6)
+    assert (code, err, len(out.splitlines())) == (0, "", 5)
     assert Path("near.png").is_file()
     code, out, err = cli("search", "run", "photos/none.png", "--quiet", "--in", "codes.npz")
     assert (code, out) == (1, "")

@@ -230,5 +230,5 @@ def test_scores_of_other_weights_are_made_anew(cli: Cli) -> None:
     save_scores(path / "scores.json", replace(before, weights_sha256="other"))
     code, _, err = cli("compare", "model", "second")
     assert code == 0
-    assert "the scores of other weights; scoring anew" in err
+    assert "made with other weights than the model has now; scoring again" in err
     assert load_scores(path / "scores.json").weights_sha256 == before.weights_sha256

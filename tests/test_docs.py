@@ -15,7 +15,8 @@ is chosen alone first does what the document says before it.
   commands about flowers102 are left out, and so are those with `--label`, which drawn flowers do not have.
 - Commands that prepare a machine (`git`, `cd`, `pip`) are not run. Those of `dev.py` are only looked up.
 - A `yaml` fence must be a valid configuration; if its first line is a comment with a file's name, it becomes that file.
-- A `python` fence is executed; fences of one document share their names, and `corolla.fit` is as short as `train`.
+- A `python` fence whose first line is a comment with a name of a file becomes that file. Another is executed; fences of
+  one document share their names, and `corolla.fit` is as short as `train`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import math
 import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -42,6 +45,7 @@ from corolla import cli
 from corolla.cli.train import SETTINGS, build_config
 from corolla.config import Config, registered
 from corolla.config.describing import CHOICES, SECTIONS, describe_setting
+from corolla.config.registry import PLUGINS_VARIABLE
 from corolla.data import FACTORS, render, sample_factors
 from corolla.data.factor_sets import SETS
 from corolla.metrics.names import KINDS
@@ -146,6 +150,15 @@ def test_every_kind_of_score_is_in_the_document() -> None:
 def test_every_command_has_its_section() -> None:
     headings = re.findall(r"^### corolla ([\w-]+)$", (ROOT / "docs" / "commands.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(headings) == sorted(name for name in cli.app if not name.startswith("-"))
+
+
+def test_the_page_of_settings_is_that_of_the_command() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    # In a process of its own, as others may have registered something.
+    command = [sys.executable, "-m", "corolla", "settings", "--markdown"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(corolla.__file__).parents[1]), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, capture_output=True, check=True, env=environment)
+    assert page.endswith(done.stdout.decode().replace("\r\n", "\n"))
 
 
 def test_the_table_of_flags_is_complete() -> None:
@@ -278,6 +291,8 @@ class Step:
             Config.from_dict(yaml.safe_load(self.text), where=self.where)
             if match := re.match(r"# (\S+\.yaml)\n", self.text):
                 Path(match[1]).write_text(self.text, encoding="utf-8")
+        elif match := re.match(r"# (\S+\.py)\n", self.text):
+            Path(match[1]).write_text(self.text, encoding="utf-8")
         elif self.language == "python":
             exec(compile(self.text, self.where, "exec"), names)
 
@@ -331,6 +346,7 @@ def test_what_the_documents_tell_to_type_works(
 ) -> None:
     story = stories(document)
     monkeypatch.chdir(story.folder)
+    monkeypatch.setenv(PLUGINS_VARIABLE, "")
     _shorten_fit(monkeypatch)
     _shorten_demo(monkeypatch)
     _shorten_scores(monkeypatch)

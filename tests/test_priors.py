@@ -14,11 +14,14 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from corolla.distributions import FITTED_PRIORS, PRIORS, Prior, check_prior_name
+from corolla.config.choosing import make
+from corolla.config.registry import find
+from corolla.distributions import LatentDistribution
 from corolla.distributions.flow import FlowPrior
 from corolla.distributions.gaussians import RIDGE, GaussianPrior, MixturePrior
 from corolla.distributions.priors import StandardPrior
 from corolla.errors import UsageError
+from corolla.models.priors import fitted_prior_names
 
 COVARIANCE = np.array([[1.0, 0.6, 0.0], [0.6, 0.5, -0.2], [0.0, -0.2, 2.0]])
 MEAN = np.array([0.5, -1.0, 3.0])
@@ -212,7 +215,7 @@ def test_a_missing_extra_is_one_line_with_its_command(monkeypatch: pytest.Monkey
 
 # --- all of them ------------------------------------------------------------------------------------------------------
 
-SMALL: dict[str, Callable[[], Prior]] = {
+SMALL: dict[str, Callable[[], LatentDistribution]] = {
     "standard": lambda: StandardPrior(3),
     "gaussian": lambda: GaussianPrior.fit(correlated()),
     "gmm": lambda: MixturePrior.fit(correlated(), components=4),
@@ -223,24 +226,24 @@ SMALL: dict[str, Callable[[], Prior]] = {
 
 
 @pytest.fixture(scope="module")
-def fitted() -> dict[str, Prior]:
+def fitted() -> dict[str, LatentDistribution]:
     return {name: build() for name, build in SMALL.items()}
 
 
-def same(first: Prior, second: Prior) -> bool:
+def same(first: LatentDistribution, second: LatentDistribution) -> bool:
     ours, theirs = first.tensors(), second.tensors()
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_same_seed_fits_the_same_prior_bit_for_bit(fitted: dict[str, Prior], name: str) -> None:
+def test_the_same_seed_fits_the_same_prior_bit_for_bit(fitted: dict[str, LatentDistribution], name: str) -> None:
     before = torch.random.get_rng_state()
     assert same(SMALL[name](), fitted[name])
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_draws_follow_the_generator_and_are_single_precision(fitted: dict[str, Prior], name: str) -> None:
+def test_draws_follow_the_generator_and_are_single_precision(fitted: dict[str, LatentDistribution], name: str) -> None:
     prior = fitted[name]
     draws = prior.sample(5, generator(7))
     assert (draws.shape, draws.dtype) == ((5, 3), torch.float32)
@@ -250,7 +253,7 @@ def test_draws_follow_the_generator_and_are_single_precision(fitted: dict[str, P
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name != "standard"])
-def test_draws_have_the_moments_of_the_codes(fitted: dict[str, Prior], name: str) -> None:
+def test_draws_have_the_moments_of_the_codes(fitted: dict[str, LatentDistribution], name: str) -> None:
     codes, draws = correlated(60 if name.startswith("flow") else 400), fitted[name].sample(100_000, generator())
     tolerance = 0.3 if name.startswith("flow") else 0.03
     np.testing.assert_allclose(draws.mean(0), codes.mean(0), atol=tolerance)
@@ -261,7 +264,7 @@ def test_draws_have_the_moments_of_the_codes(fitted: dict[str, Prior], name: str
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_temperature_scales_standard_deviations(fitted: dict[str, Prior], temperature: float) -> None:
+def test_temperature_scales_standard_deviations(fitted: dict[str, LatentDistribution], temperature: float) -> None:
     for name in ("standard", "gaussian"):
         usual, other = (fitted[name].sample(20_000, generator(), t).double() for t in (1.0, temperature))
         np.testing.assert_allclose(
@@ -278,7 +281,7 @@ def test_temperature_scales_standard_deviations(fitted: dict[str, Prior], temper
     np.testing.assert_allclose(np.cov(draws.T.numpy()), temperature**2 * within + between, rtol=0.03, atol=0.03)
 
 
-def test_at_temperature_zero_nothing_is_spread(fitted: dict[str, Prior]) -> None:
+def test_at_temperature_zero_nothing_is_spread(fitted: dict[str, LatentDistribution]) -> None:
     assert not fitted["standard"].sample(4, generator(), 0.0).any()
     gaussian = fitted["gaussian"]
     assert torch.equal(gaussian.sample(4, generator(), 0.0), gaussian.tensors()["mean"].float().expand(4, 3))
@@ -296,9 +299,9 @@ def test_the_flow_s_temperature_is_that_of_its_noise(flow: FlowPrior) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name != "standard"])
-def test_what_is_saved_restores_the_prior(fitted: dict[str, Prior], name: str) -> None:
+def test_what_is_saved_restores_the_prior(fitted: dict[str, LatentDistribution], name: str) -> None:
     prior = fitted[name]
-    again = PRIORS[name.split(",")[0]](3, **prior.options)
+    again = make("prior", name.split(",")[0], **prior.options).build(3)
     assert not same(prior, again)
     again.restore({key: tensor.clone() for key, tensor in prior.tensors().items()})
     assert same(prior, again)
@@ -306,7 +309,7 @@ def test_what_is_saved_restores_the_prior(fitted: dict[str, Prior], name: str) -
     assert torch.equal(again.log_prob(z), prior.log_prob(z))
 
 
-@pytest.mark.parametrize("name", FITTED_PRIORS)
+@pytest.mark.parametrize("name", fitted_prior_names())
 @pytest.mark.parametrize(
     ("codes", "words"),
     [
@@ -318,10 +321,9 @@ def test_what_is_saved_restores_the_prior(fitted: dict[str, Prior], name: str) -
 )
 def test_codes_that_cannot_be_fitted_are_refused(name: str, codes: Tensor, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        FITTED_PRIORS[name].fit(codes)
+        make("prior", name).fit(codes)
 
 
 def test_an_unknown_prior_is_refused_with_the_names_there_are() -> None:
-    assert [check_prior_name(name) for name in PRIORS] == ["standard", "gaussian", "gmm", "flow"]
-    with pytest.raises(UsageError, match="'vamp': no such prior; there are standard, gaussian, gmm, flow"):
-        check_prior_name("vamp")
+    with pytest.raises(UsageError, match="no such prior as 'vamp'; there are standard, gaussian, gmm, flow"):
+        find("prior", "vamp")

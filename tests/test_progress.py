@@ -14,7 +14,8 @@ def test_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("corolla.progress.time.monotonic", lambda: now[0])
     text = io.StringIO()
-    with ProgressDisplay("training", 100, start=20, console=Console(file=text, width=40)) as display:
+    with ProgressDisplay("training", console=Console(file=text, width=40)) as display:
+        display.begin(20, 100)
         assert not display.due()
         now[0] += 60
         assert display.due()
@@ -26,20 +27,6 @@ def test_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
         "training 40/100, 3.0 min left; loss 7",
         "a line that is longer than the console is wide, and is left whole [7]",
     ]
-
-
-def test_a_job_that_learns_its_length_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr("corolla.progress.time.monotonic", lambda: now[0])
-    text = io.StringIO()
-    with ProgressDisplay("fitting", 1, console=Console(file=text, width=80)) as display:
-        display.show(0, 40, "begun")  # too early to be shown
-        now[0] += 60
-        display.show(10, 40, "loss 7")
-        display.show(11, 40, "loss 6")
-        now[0] += 60
-        display.show(20)
-    assert text.getvalue().splitlines() == ["fitting 10/40, 3.0 min left; loss 7", "fitting 20/40, 2.0 min left"]
 
 
 def test_a_long_job_leaves_about_ten_lines(monkeypatch: pytest.MonkeyPatch) -> None:

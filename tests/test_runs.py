@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from corolla.config import Config
 from corolla.errors import ModelError, WriteError
-from corolla.trained.run_folder import RunFolder, new_run_path
+from corolla.trained.run_folder import RunFolder, new_folder
 
 
 def test_runs_that_begin_at_once_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with ThreadPoolExecutor(8) as pool:
-        runs = list(pool.map(lambda _: new_run_path(Config()), range(32)))
+        runs = list(pool.map(lambda _: new_folder("florets-beta_vae"), range(32)))
     assert sorted(run.name for run in runs) == sorted(f"florets-beta_vae-{number}" for number in range(1, 33))
     assert all(run.is_dir() for run in runs)
 
@@ -24,7 +23,7 @@ def test_where_no_run_can_be_made_it_is_said(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     Path("runs").write_text("a file")
     with pytest.raises(WriteError, match=r"cannot be written.*\(run=\)"):
-        new_run_path(Config())
+        new_folder("florets-beta_vae")
 
 
 @pytest.mark.parametrize(

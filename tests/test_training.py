@@ -295,12 +295,8 @@ def test_two_processes_agree_and_report_their_average(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("objective", ["beta_vae", "factor_vae"])
 def test_a_checkpoint_of_lightnings_trainer_goes_on_as_it_would_have_done(objective: str, tmp_path: Path) -> None:
-    config = small(
-        objective__name=objective,
-        objective__discriminator_width=8,
-        training__checkpoint_every=5,
-        training__max_steps=14,
-    )
+    narrow = {"objective__discriminator_width": 8} if objective == "factor_vae" else {}
+    config = small(objective__name=objective, training__checkpoint_every=5, training__max_steps=14, **narrow)
     corolla.fit(config, tmp_path / "whole")
     run = RunFolder(tmp_path / "run")
     with pytest.MonkeyPatch.context() as patch:

@@ -10,10 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from corolla.config import Config, Likelihood, Network, Objective, preset, preset_names, register
+    from corolla.config import Config, Likelihood, Network, Objective, Prior, preset, preset_names, register
     from corolla.config.registry import load_plugin
+    from corolla.data.recipes import Recipe
+    from corolla.data.source_kinds import SourceKind
     from corolla.errors import CorollaError, DataError, ModelError, StaleError, TrainingError, UsageError, WriteError
     from corolla.estimator import BetaVAE
+    from corolla.metrics.names import ScoreKind
     from corolla.sweeps import sweep
     from corolla.sweeps.tuning import tune
     from corolla.trained import TrainedModel, load
@@ -30,6 +33,10 @@ __all__ = [
     "ModelError",
     "Network",
     "Objective",
+    "Prior",
+    "Recipe",
+    "ScoreKind",
+    "SourceKind",
     "StaleError",
     "TrainedModel",
     "TrainingError",
@@ -55,6 +62,10 @@ _HOMES = {
     "ModelError": "corolla.errors",
     "Network": "corolla.config",
     "Objective": "corolla.config",
+    "Prior": "corolla.config",
+    "Recipe": "corolla.data.recipes",
+    "ScoreKind": "corolla.metrics.names",
+    "SourceKind": "corolla.data.source_kinds",
     "StaleError": "corolla.errors",
     "TrainedModel": "corolla.trained",
     "TrainingError": "corolla.errors",

@@ -81,12 +81,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def missing_extra(extra: str, what: str) -> UsageError:
-    """The error to raise where something needs an extra that is not installed.
-
-    Args:
-        extra: the extra's name in `pyproject.toml`.
-        what: what needs it, as the beginning of a sentence.
-    """
+    """The error to raise where something, the beginning of a sentence, needs an extra that is not installed."""
     return UsageError(f"{what} needs the extra `{extra}`; in a clone, add it with: pip install -e '.[{extra}]'")
 
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,13 +26,17 @@ from corolla.data.cache import ImageCache, cache_in_memory
 from corolla.errors import TrainingError, UsageError
 from corolla.files import temporary_folder
 from corolla.progress import ProgressDisplay
-from corolla.trained import TrainedModel
+from corolla.trained import BATCH_SIZE, TrainedModel
 from corolla.trained.model_folder import pack_model, unpack_model
 from corolla.trained.run_folder import RunFolder
 
-_BATCH_SIZE = 256
 _DRAWS = 8  # of z for each image that is scored
 _LARGEST_SEED = 2**31 - 1
+_SETTINGS = (
+    *("data.flip", "data.shift_px", "network.name", "network.latent_dim", "objective.name", "likelihood.name"),
+    *(f"training.{name}" for name in ("epochs", "max_steps", "batch_size", "learning_rate", "threads")),
+)
+"""Those that are parameters by their last name, or by that of the table that `name` chooses from."""
 _FOR_FILES = ("training.checkpoint_every", "training.samples_every")
 _GRID = 8  # patches to a side that a network should see, where the size allows it
 
@@ -39,6 +44,7 @@ _GRID = 8  # patches to a side that a network should see, where the size allows 
 _TURN = threading.Lock()
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """A β-VAE as a scikit-learn transformer: images to the means of their posteriors, and back.
 
@@ -58,8 +64,7 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         objective: "beta_vae" or another of the family, as in the configuration.
         beta: weight of the KL of "beta_vae", of the total correlation of "beta_tcvae"; 1 is the VAE, from where more
             makes a sparser code of separate features, and blurs.
-        likelihood: how pixels are described: "bernoulli", "continuous_bernoulli", "gaussian", "laplace" or
-            "discretised_logistic".
+        likelihood: of pixels: "bernoulli", "continuous_bernoulli", "gaussian", "laplace" or "discretised_logistic".
         epochs: passes over the training images.
         max_steps: optimiser steps; overrides `epochs`.
         batch_size: images in a step.
@@ -67,7 +72,7 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         flip: whether half of the training images are mirrored left to right.
         shift_px: largest random shift of a training image, in pixels.
         validation_fraction: share of X that is not trained on but says which epoch's model is the best; at 0, and for
-            fewer than 2 images, that is told by the training images.
+            fewer than 2 images, the training images do.
         random_state: fixes everything: the same value gives the same model on the same machine.
         threads: CPU threads for the training; default: all cores.
         settings: other settings by their dotted names, such as {"objective.warmup_steps": 200}.
@@ -81,48 +86,25 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         history_: the columns of `metrics.csv` by name, one number for each evaluation.
     """
 
-    def __init__(
-        self,
-        *,
-        image_shape: tuple[int, ...] | Literal["table"] | None = None,
-        value_range: tuple[float, float] | Literal["data"] | None = None,
-        latent_dim: int = 16,
-        network: str = "resnet",
-        width: int = 32,
-        objective: str = "beta_vae",
-        beta: float = 1.0,
-        likelihood: str = "bernoulli",
-        epochs: int = 30,
-        max_steps: int | None = None,
-        batch_size: int = 32,
-        learning_rate: float = 1e-3,
-        flip: bool = False,
-        shift_px: int = 0,
-        validation_fraction: float = 0.1,
-        random_state: int | np.random.RandomState | None = None,
-        threads: int | None = None,
-        settings: Mapping[str, Any] | None = None,
-        verbose: bool = False,
-    ) -> None:
-        self.image_shape = image_shape
-        self.value_range = value_range
-        self.latent_dim = latent_dim
-        self.network = network
-        self.width = width
-        self.objective = objective
-        self.beta = beta
-        self.likelihood = likelihood
-        self.epochs = epochs
-        self.max_steps = max_steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.flip = flip
-        self.shift_px = shift_px
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
-        self.threads = threads
-        self.settings = settings
-        self.verbose = verbose
+    image_shape: tuple[int, ...] | Literal["table"] | None = None
+    value_range: tuple[float, float] | Literal["data"] | None = None
+    latent_dim: int = 16
+    network: str = "resnet"
+    width: int = 32
+    objective: str = "beta_vae"
+    beta: float = 1.0
+    likelihood: str = "bernoulli"
+    epochs: int = 30
+    max_steps: int | None = None
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    flip: bool = False
+    shift_px: int = 0
+    validation_fraction: float = 0.1
+    random_state: int | np.random.RandomState | None = None
+    threads: int | None = None
+    settings: Mapping[str, Any] | None = None
+    verbose: bool = False
 
     def fit(self, X: ArrayLike, y: Any = None) -> BetaVAE:  # noqa: ARG002, N803 - scikit-learn's names
         """Train a model on images. Nothing of it stays on the disk.
@@ -186,7 +168,6 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     @property
     def _n_features_out(self) -> int:
-        """What `get_feature_names_out` counts."""
         return self.model_.latent_dim
 
     def __sklearn_tags__(self) -> Any:
@@ -242,20 +223,7 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _config(self, size: tuple[int, int], training_images: int, seed: int) -> Config:
         """The run that the parameters describe."""
-        parameters = {
-            "data.flip": self.flip,
-            "data.shift_px": self.shift_px,
-            "network.name": self.network,
-            "network.latent_dim": self.latent_dim,
-            "objective.name": self.objective,
-            "likelihood.name": self.likelihood,
-            "training.epochs": self.epochs,
-            "training.max_steps": self.max_steps,
-            "training.batch_size": self.batch_size,
-            "training.learning_rate": self.learning_rate,
-            "training.threads": self.threads,
-            "seed": seed,
-        }
+        parameters = {name: getattr(self, _parameter(name)) for name in _SETTINGS} | {"seed": seed}
         network, objective = find("network", self.network), find("objective", self.objective)
         for name, choice, value, default in (("width", network, self.width, 32), ("beta", objective, self.beta, 1.0)):
             if name in choice.model_fields:
@@ -265,18 +233,13 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         settings = dict(self.settings or {})
         for name in settings:
             if name in parameters:
-                parameter = "random_state" if name == "seed" else name.split(".")[-1]
-                parameter = {"name": name.split(".")[0]}.get(parameter, parameter)
-                raise UsageError(f"settings {name}: is a parameter of its own; set {parameter} instead")
+                raise UsageError(f"settings {name}: is a parameter of its own; set {_parameter(name)} instead")
             if name.startswith("data."):
                 raise UsageError(f"settings {name}: the images are those given to fit; leave it out")
             if name in _FOR_FILES:
                 raise UsageError(f"settings {name}: is for files of a run, and a fit leaves none; leave it out")
-        chosen = {
-            "data.source": "arrays",
-            "data.size": list(size),
-            "training.devices": 1,  # more would start this very program anew on each
-        }
+        # More devices would start this very program again on each.
+        chosen = {"data.source": "arrays", "data.size": list(size), "training.devices": 1}
         if "patch" in network.model_fields:
             chosen["network.patch"] = _patch(*size)
         values = {name: value.item() if isinstance(value, np.generic) else value for name, value in parameters.items()}
@@ -285,6 +248,11 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         training = config.training
         steps = training.max_steps or training.epochs * -(-training_images // training.batch_size)
         return config.updated({"training.checkpoint_every": steps})
+
+
+def _parameter(setting: str) -> str:
+    above, _, leaf = setting.rpartition(".")
+    return {"name": above, "seed": "random_state"}.get(leaf, leaf)
 
 
 def _patch(height: int, width: int) -> int:
@@ -318,17 +286,16 @@ def _decode(model: TrainedModel, latents: NDArray[np.float32]) -> NDArray[np.flo
     with torch.inference_mode():
         means = [
             model.vae.decode(z.to(model.device)).mean.permute(0, 2, 3, 1).cpu()
-            for z in torch.split(torch.from_numpy(latents), _BATCH_SIZE)
+            for z in torch.split(torch.from_numpy(latents), BATCH_SIZE)
         ]
     return torch.cat(means).numpy()
 
 
 def _score(model: TrainedModel, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """See `BetaVAE.score_samples`."""
     scores = []
     with torch.inference_mode():
-        for start in range(0, len(pixels), _BATCH_SIZE // _DRAWS):
-            some = pixels[start : start + _BATCH_SIZE // _DRAWS]
+        for start in range(0, len(pixels), BATCH_SIZE // _DRAWS):
+            some = pixels[start : start + BATCH_SIZE // _DRAWS]
             x = to_float(torch.from_numpy(some).to(model.device).permute(0, 3, 1, 2))
             q = model.vae.encode(x)
             if model.config.objective.auto_encoder:

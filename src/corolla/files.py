@@ -32,9 +32,8 @@ _LOG = logging.getLogger("corolla")
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside a file; what was written there takes the file's place at the end, if all went well.
 
-    Raises:
-        OSError: the file cannot be replaced. The temporary one is removed in any case but a kill; then the next
-            process that writes into the folder removes it.
+    Raises OSError if the file cannot be replaced. The temporary one is removed in any case but a kill; then the next
+    process that writes into the folder removes it.
     """
     _remove_leftovers(path.parent.absolute(), _FILE)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -68,6 +67,11 @@ def write_file(path: Path | str, content: bytes) -> Path:
         with replacing(path) as temporary:
             temporary.write_bytes(content)
     return path
+
+
+def write_text(path: Path | str, text: str) -> Path:
+    """As `write_file`; what is no letter, as in names that are not UTF-8, is written as the byte that it is."""
+    return write_file(path, text.encode(errors="surrogateescape"))
 
 
 @contextmanager
@@ -127,11 +131,7 @@ def check_new_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file or folder, among processes and threads; the lock is a file beside it.
-
-    Raises:
-        WriteError: The folder cannot be written to.
-    """
+    """Hold the lock of a file or folder, among processes and threads: a file beside it. Raises WriteError."""
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(path.name + ".lock"))

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from types import TracebackType
-from typing import Any, Protocol, TypeAlias
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Self, TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -27,22 +26,21 @@ OnProgress: TypeAlias = Callable[[str, int, "int | None"], None]
 """Called with a title, how much is done, and of how much."""
 
 
-class Progress(Protocol):
-    """Where a training says how far it is, and which is entered while it lasts."""
+class Progress:
+    """Where a training says how far it is, entered while it lasts. This one shows nothing; a subclass does."""
 
-    def __enter__(self) -> Any:
-        """Show it."""
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
-    ) -> None:
-        """Leave it."""
+    def __exit__(self, *_error: object) -> None:
+        pass
 
     def begin(self, step: int, total: int) -> None:
         """Say where the job starts and ends."""
 
     def due(self) -> bool:
         """Whether it is time to show something."""
+        return False
 
     def update(self, step: int, note: str = "") -> None:
         """Show that `step` steps are done."""
@@ -50,44 +48,23 @@ class Progress(Protocol):
     def line(self, text: str) -> None:
         """Leave a line of text behind."""
 
-
-class Silence:
-    """Progress that nobody watches."""
-
-    def __enter__(self) -> Silence:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        pass
-
-    def begin(self, step: int, total: int) -> None:
-        """Say nothing."""
-
-    def due(self) -> bool:
-        """Never."""
-        return False
-
-    def update(self, step: int, note: str = "") -> None:
-        """Say nothing."""
-
-    def line(self, text: str) -> None:
-        """Say nothing."""
+    def pieces(self) -> AbstractContextManager[OnProgress | None]:
+        """The `progress=` of what comes before the training, such as a download."""
+        return nullcontext()
 
 
-class ProgressDisplay:
+class ProgressDisplay(Progress):
     """Progress of a job of `total` steps, written to standard error.
 
-    `show` is a job's `progress=`. Where making a text is work, call `due` to learn whether it is time to show
-    something, then `update`. `line` leaves a line of text behind. It can be entered several times, for one job after
-    another.
+    It can be entered several times, for one job after another.
     """
 
-    def __init__(self, title: str, total: int = 0, *, start: int = 0, console: Console | None = None) -> None:
+    def __init__(self, title: str, total: int = 0, *, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.total = total
         self.live = self.console.is_terminal
         self._title = title
-        self._start = start
+        self._start = 0
         self._restart()
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -101,25 +78,23 @@ class ProgressDisplay:
             expand=True,
             disable=not self.live,
         )
-        self._task = self._bar.add_task(title, total=total, completed=start, note="")
+        self._task = self._bar.add_task(title, total=total, note="")
 
     def _restart(self) -> None:
         self._began_at = self._shown_at = 0.0
         self._interval = LIVE_INTERVAL_SECONDS if self.live else PLAIN_INTERVAL_SECONDS
 
-    def __enter__(self) -> ProgressDisplay:
+    def __enter__(self) -> Self:
         self._restart()
         self._bar.reset(self._task, total=self.total, completed=self._start, note="")
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._bar.stop()
 
     def begin(self, step: int, total: int) -> None:
-        """Say anew where the job starts and ends, once that is known."""
+        """See `Progress`; the length of a job may become known late."""
         self._start, self.total = step, total
         self._bar.update(self._task, completed=step, total=total)
 
@@ -130,7 +105,7 @@ class ProgressDisplay:
         return time.monotonic() - self._shown_at >= self._interval
 
     def update(self, step: int, note: str = "") -> None:
-        """Show that `step` steps are done."""
+        """See `Progress`."""
         self._shown_at = time.monotonic()
         if self.live:
             self._bar.update(self._task, completed=step, note=note)
@@ -140,21 +115,18 @@ class ProgressDisplay:
         self._interval = max(PLAIN_INTERVAL_SECONDS, (spent + left) / PLAIN_LINES)
         self.line(f"{self._title} {step}/{self.total}, {left / 60:.1f} min left{'; ' if note else ''}{note}")
 
-    def show(self, step: int, total: int | None = None, note: str = "") -> None:
-        """Show that `step` steps are done, of `total` if that is known only now, if it is time to."""
-        if total is not None and total != self.total:
-            self.begin(0, total)
-        if self.due():
-            self.update(step, note)
-
     def line(self, text: str) -> None:
-        """Leave a line of text behind, above the bar."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        """See `Progress`."""
+        say(text, self.console)
+
+    def pieces(self) -> AbstractContextManager[OnProgress | None]:
+        """See `Progress`."""
+        return shown_progress()
 
 
-def say(text: str) -> None:
-    """Leave a line of text behind on standard error."""
-    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+def say(text: str, console: Console | None = None) -> None:
+    """Leave a line of text behind on standard error, above the bar if there is one."""
+    (console or Console(stderr=True)).print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def steps_of(progress: OnProgress | None, title: str, total: int | None = None) -> Callable[[int], None]:

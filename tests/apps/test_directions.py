@@ -83,12 +83,14 @@ def test_a_direction_turns_shifts_and_scales_with_the_codes(seed: int, scale: fl
     np.testing.assert_allclose(back.axis, -found.axis, atol=1e-9)
 
 
-def test_held_out_codes_are_scored_in_place_of_parts() -> None:
+def test_held_out_codes_are_scored_in_place_of_parts(caplog: pytest.LogCaptureFixture) -> None:
     sets = gaussians(30, DIFFERENCE, SCALES)
     low, high = np.zeros((2, 4)), np.tile(DIFFERENCE, (3, 1))
     card = find_direction(*sets, held_out=(low, high, "split val")).card
     assert (card.auroc, card.held_out) == (1.0, "split val")
+    assert not caplog.messages
     assert find_direction(*sets, held_out=(high, low, "split val")).card.auroc == 0
+    assert "AUROC 0.000, and chance is 0.5" in caplog.text
 
 
 def test_codes_that_give_no_direction_are_refused() -> None:

@@ -307,7 +307,7 @@ def test_nothing_to_write_leaves_nothing(model: TrainedModel, files: list[Path],
         write_features(model, [files[0], tmp_path / "none.png"], tmp_path / "x.npz")
     with pytest.raises(DataError, match=r"00\.png: empty; repair"):
         write_features(model, files, tmp_path / "x.npz", on_error="refuse")
-    with pytest.raises(UsageError, match=r"kept as \.parquet or \.npz"):
+    with pytest.raises(UsageError, match=r"written as \.parquet, \.npz"):
         write_features(model, files, tmp_path / "x.csv")
     unsaved = TrainedModel(model.vae, replace(model.card, weights_sha256=""))
     with pytest.raises(ModelError, match="never saved"):
@@ -464,7 +464,7 @@ def test_the_commands_take_every_kind_of_list(
         (["photos", "-o", "c.npz", "--strict"], 1, r"broken.jpg: not a JPEG"),
         (["nothing.png", "-o", "c.npz"], 1, "nothing.png: no such file"),
         (["nothing*.png", "-o", "c.npz"], 1, "nothing*.png: matches nothing"),
-        (["photos", "-o", "c.csv"], 2, "c.csv: features are kept as"),
+        (["photos", "-o", "c.csv"], 2, "c.csv: features are written as"),
         (["-o", "c.npz"], 2, "no images given"),
         (["photos", "-o", "c.npz", "--workers", "0"], 2, "0 workers"),
     ):
@@ -481,8 +481,12 @@ def test_search_prints_and_draws(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.run(["embed", "model", "photos", "-o", "a.npz"]) == 0
-    Path("photos/05.png").rename("query.png")
     capsys.readouterr()
+    assert cli.run(["search", "model", "photos/05.png", "--in", "a.npz", "-k", "20"]) == 0
+    assert sorted(line.split()[1] for line in capsys.readouterr().out.splitlines()) == [
+        path.as_posix() for path in sorted(Path("photos").iterdir()) if path.name != "05.png"
+    ]
+    Path("photos/05.png").rename("query.png")
     assert cli.run(["search", "model", "query.png", "--in", "a.npz", "-k", "3", "-o", "sheet.png"]) == 0
     said = capsys.readouterr()
     first, *_, last = said.out.splitlines()

@@ -271,16 +271,20 @@ def test_a_failed_write_leaves_the_former_prior(model: TrainedModel, monkeypatch
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("vamp", {}, "'vamp': no such prior; there are standard, gaussian, gmm, flow"),
+        ("vamp", {}, "no such prior as 'vamp'; there are standard, gaussian, gmm, flow"),
         ("standard", {}, "needs no fitting"),
-        ("gmm", {"components": 0}, "0 components"),
+        ("gmm", {"components": 0}, "components = 0"),
         ("gmm", {"components": 100_000}, "100000 components for .* codes"),
         ("gmm", {"components": 50, "draws": 1}, "50 components for 4. codes"),
         ("gmm", {"covariance": "tied"}, "tied"),
-        ("gmm", {"transforms": 2}, "transforms: not an option of the prior gmm, which has components, covariance"),
-        ("gaussian", {"components": 2}, "components: not an option of the prior gaussian, which has none"),
+        (
+            "gmm",
+            {"transforms": 2},
+            "transforms: gmm has no such setting; it is one of flow; it has comp",
+        ),
+        ("gaussian", {"components": 2}, "components: gaussian has no such setting; it is one of gmm; it has none"),
         ("flow", {"flow": "planar"}, "planar"),
-        ("flow", {"transforms": 0}, "0 transforms"),
+        ("flow", {"transforms": 0}, "transforms = 0"),
         ("gaussian", {"draws": 0}, "0 draws"),
         ("gaussian", {"seed": -1}, "seed -1"),
     ],
@@ -304,11 +308,11 @@ def test_images_that_are_gone_or_changed_are_said_to_be(tmp_path: Path) -> None:
     model = make(tmp_path / "run", {"data.source": f"folder:{photos}"})
     assert fit_prior(model, "gaussian").card.source == f"folder:{photos}"
     photos.rename(tmp_path / "moved")
-    with pytest.raises(DataError, match=r"own images are needed: .*no such folder.*--source"):
+    with pytest.raises(DataError, match=r"own images are needed: .*no such folder.*source="):
         fit_prior(model, "gaussian")
     assert fit_prior(model, "gaussian", source=f"folder:{tmp_path / 'moved'}").card.source.endswith("moved")
     config = Config.from_dict(TINY)
     ModelFolder(tmp_path / "other").save(model.vae, ModelCard(config, data={"fingerprint": "ab" * 32}))
-    with pytest.raises(DataError, match=r"florets:60: its images have changed.*--source florets:60"):
+    with pytest.raises(DataError, match=r"florets:60: its images have changed.*source= florets:60"):
         fit_prior(load(tmp_path / "other"), "gaussian")
     assert fit_prior(load(tmp_path / "other"), "gaussian", source="florets:60").card.images > 0

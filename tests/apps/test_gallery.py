@@ -30,9 +30,8 @@ from corolla.gallery.poster import (
     write_poster,
 )
 from corolla.gallery.themes import label_theme, theme, theme_of_codes
-from corolla.pictures.files import save_animation
+from corolla.pictures.files import encode_animation, save_animation
 from corolla.pictures.grids import grid
-from corolla.pictures.video import encode_mp4
 from corolla.trained import TrainedModel
 
 # --- themes -----------------------------------------------------------------------------------------------------------
@@ -165,7 +164,7 @@ def test_a_video_comes_back_with_its_frames_and_an_even_size(tmp_path: Path) -> 
     assert len(found) == 3
     for pixels, colour in zip(found, colours, strict=True):
         assert np.abs(pixels.astype(int) - colour).max() < 12
-    assert encode_mp4(frames, fps=12.5) == (tmp_path / "a.mp4").read_bytes()
+    assert encode_animation(frames, "MP4", fps=12.5) == (tmp_path / "a.mp4").read_bytes()
 
 
 def test_without_the_extra_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

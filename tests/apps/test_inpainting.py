@@ -11,7 +11,6 @@ from PIL import Image
 
 from corolla import cli
 from corolla.apps.restoration import inpaint
-from corolla.apps.restoration.inpainting import Method
 from corolla.apps.restoration.masks import box_mask, brush_mask, colour_mask, file_mask, fitted_mask
 from corolla.distributions.gaussians import GaussianPrior
 from corolla.errors import DataError, UsageError
@@ -26,18 +25,17 @@ def _half() -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     return missing
 
 
-@pytest.mark.parametrize("method", ["optimise", "gibbs"])
-def test_known_pixels_stay_and_completions_differ(model: TrainedModel, images: Images, method: Method) -> None:
+def test_known_pixels_stay_and_completions_differ(model: TrainedModel, images: Images) -> None:
     missing = _half()
-    found = inpaint(model, images[:2], missing, method=method, completions=3, seed=4)
+    found = inpaint(model, images[:2], missing, completions=3, seed=4)
     assert found.images.shape == (2, 3, 16, 16, 3)
     for completion in found.images.transpose(1, 0, 2, 3, 4):
         assert_array_equal(completion[:, ~missing], images[:2, ~missing])
     for image in found.images[:, :, missing].astype(int):
         apart = [np.abs(image[a] - image[b]).max() for a, b in ((0, 1), (0, 2), (1, 2))]
         assert min(apart) > 0
-    assert_array_equal(inpaint(model, images[:2], missing, method=method, completions=3, seed=4).images, found.images)
-    assert (inpaint(model, images[:2], missing, method=method, completions=3, seed=5).images != found.images).any()
+    assert_array_equal(inpaint(model, images[:2], missing, completions=3, seed=4).images, found.images)
+    assert (inpaint(model, images[:2], missing, completions=3, seed=5).images != found.images).any()
 
 
 def test_each_image_may_have_its_own_gap(model: TrainedModel, images: Images) -> None:
@@ -50,14 +48,13 @@ def test_each_image_may_have_its_own_gap(model: TrainedModel, images: Images) ->
 def test_what_is_missing_has_no_influence(model: TrainedModel, images: Images) -> None:
     missing = _half()
     other = np.where(missing[..., None], 255 - images[:1], images[:1])
-    for method in ("optimise", "gibbs"):
-        first, second = (inpaint(model, x, missing, method=method).images for x in (images[:1], other))
-        assert_array_equal(first, second)
+    first, second = (inpaint(model, x, missing).images for x in (images[:1], other))
+    assert_array_equal(first, second)
 
 
 def test_one_completion_is_all_that_an_auto_encoder_has(model: TrainedModel, images: Images) -> None:
     model.config = model.config.updated({"objective.name": "ae"})
-    assert inpaint(model, images[:1], _half(), method="gibbs").images.shape[1] == 1
+    assert inpaint(model, images[:1], _half()).images.shape[1] == 1
     with pytest.raises(UsageError, match="no posterior to draw"):
         inpaint(model, images[:1], _half(), completions=2)
 
@@ -217,6 +214,7 @@ def test_larger_images_are_fitted_and_it_says_so(command: list[str], capsys: pyt
         (["--mask", "nothing.png", "--strict"], 1, "nothing.png"),
         (["--mask-colour", "petal", "--strict"], 2, "colour 'petal'"),
         (["--box", "1,1,2,2", "--completions", "0", "--strict"], 2, "0 completions"),
+        (["--box", "1,1,2,2", "--method", "gibbs"], 2, "--method has ended"),
     ],
 )
 def test_wrong_use_gets_one_line(
@@ -292,7 +290,6 @@ def test_a_fitted_prior_fills_differently_and_what_it_cannot_do_is_refused(model
     assert near < far  # the narrow prior holds completions to its middle
     for wish, told in (
         ({"prior": "gmm", "completions": 2}, "draws are made under standard and gaussian"),
-        ({"prior": "gaussian", "method": "gibbs"}, "gibbs takes latents from"),
         ({"prior": "cauchy"}, "no such prior"),
     ):
         with pytest.raises(UsageError, match=told):

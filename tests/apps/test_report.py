@@ -6,16 +6,16 @@ import base64
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jinja2 import Template, UndefinedError
+from jinja2 import UndefinedError
 from PIL import Image
 from sklearn.decomposition import PCA
 
@@ -23,7 +23,7 @@ from corolla.config import registered
 from corolla.data import ImageCache
 from corolla.errors import CorollaError, DataError, ModelError
 from corolla.metrics import Neighbours, nearest
-from corolla.report import SECTIONS, Subject, environment, write_report
+from corolla.report import SECTIONS, Section, Subject, environment, write_report
 from corolla.report.sections.latent_map import draw, principal_plane, project, settle
 from corolla.report.sections.samples import closest_training
 from corolla.report.subject import examine
@@ -191,19 +191,10 @@ def test_the_baseline_is_the_average_of_the_training_images(run: Path, cache: Im
     assert "shown in place of each, would reach 14.0 dB" in read(write_report(run, images=one)).text
 
 
-@dataclass(frozen=True)
-class Note:
-    """A section of somebody else's."""
-
-    words: str
-    anchor: ClassVar[str] = "note"
-    title: ClassVar[str] = f"A note {ODD}"
-    template: ClassVar[Template] = environment().from_string("<p>{{ section.words }}</p>")
-
-
 def test_a_section_can_be_added(run: Path, cache: ImageCache) -> None:
-    def note(subject: Subject) -> Note:
-        return Note(f"{len(subject.training)} {ODD} petals")
+    def note(subject: Subject) -> Section:
+        template = environment().from_string("<p>{{ section.words }}</p>")
+        return Section("note", f"A note {ODD}", template, {"words": f"{len(subject.training)} {ODD} petals"})
 
     outline = read(write_report(run, images=cache, sections=[*SECTIONS, note]))
     assert f"24 {ODD} petals" in outline.text
@@ -214,12 +205,9 @@ def test_a_section_can_be_added(run: Path, cache: ImageCache) -> None:
 
 
 def test_a_template_without_its_value_is_an_error(run: Path, cache: ImageCache) -> None:
-    class Bare:
-        anchor, title = "bare", "Bare"
-        template = environment().from_string("{{ section.missing }}")
-
+    bare = Section("bare", "Bare", environment().from_string("{{ section.missing }}"), {})
     with pytest.raises(UndefinedError, match="missing"):
-        write_report(run, images=cache, sections=[lambda _subject: Bare()])
+        write_report(run, images=cache, sections=[lambda _subject: bare])
 
 
 def test_a_single_number_is_said_in_words() -> None:

@@ -67,7 +67,7 @@ def direction(
         mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
     from corolla.gallery.directions import (
-        check_direction_name,
+        SUFFIX,
         image_direction,
         label_direction,
         load_direction,
@@ -75,11 +75,11 @@ def direction(
         save_direction,
     )
     from corolla.gallery.sheets import direction_sheet
-    from corolla.pictures.files import save_picture
+    from corolla.pictures.files import check_name, save_picture
 
     check_outputs(output, npz)
     if save is not None:
-        check_direction_name(save)
+        check_name(save, [SUFFIX], "directions")
     _check_ways(label, others, target, use)
     if label is None:
         refuse_without_label(source, mirror)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from corolla.cli.output import out
+from corolla.cli.wording import split_setting
 
 if TYPE_CHECKING:
     from corolla.trained import TrainedModel
@@ -22,6 +25,7 @@ def fit_prior(
     covariance: Literal["full", "diagonal"] | None = None,
     flow: Literal["nsf", "maf"] | None = None,
     transforms: int | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     seed: int = 0,
     draws: int | None = None,
     source: str | None = None,
@@ -36,6 +40,7 @@ def fit_prior(
         covariance: gmm: of each component; by default full.
         flow: flow: splines or affine maps; by default nsf, splines.
         transforms: flow: how many maps follow one another; by default 3.
+        set_: Any setting of a prior, such as --set components=20; can be given several times.
         seed: The same seed gives the same prior.
         draws: Codes drawn for each training image; by default as many as give 10,000 in all, at most 10.
         source: Where the training images are now, if they have moved: florets[:COUNT], flowers102,
@@ -45,19 +50,23 @@ def fit_prior(
     from corolla.trained import load
     from corolla.trained.fitted_priors import fit_prior as fit
 
+    settings: dict[str, Any] = {
+        "components": components,
+        "covariance": covariance,
+        "flow": flow,
+        "transforms": transforms,
+    }
+    settings |= dict(split_setting(change) for change in set_)
     with out.progress() as progress:
         fitted = fit(
             load(model),
             prior,
-            components=components,
-            covariance=covariance,
-            flow=flow,
-            transforms=transforms,
             seed=seed,
             draws=draws,
             source=source,
             mirror=mirror,
             progress=progress,
+            **{name: value for name, value in settings.items() if value is not None},
         )
     _report(fitted)
 

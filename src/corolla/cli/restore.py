@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -91,7 +91,7 @@ def inpaint(
     mask_colour: str | None = None,
     box: str | None = None,
     brush: Path | None = None,
-    method: Literal["optimise", "gibbs"] = "optimise",
+    method: Annotated[str | None, Parameter(show=False)] = None,
     completions: int = 1,
     prior: str = "standard",
     seed: int = 0,
@@ -108,9 +108,9 @@ def inpaint(
         mask_colour: What has this colour is missing, such as '#ff00ff'.
         box: x,y,w,h in pixels of the image is missing.
         brush: A JSON file with strokes: [{"radius": 4, "points": [[10, 10], [30, 12]]}].
-        method: Search for the latents that explain what is known, or alternate between encoding and filling.
+        method: Has ended.
         completions: How many different ones for each image: NAME-1.png, NAME-2.png and so on.
-        prior: Of the latents, for optimise: standard, or one that is fitted to the model's codes, see `corolla
+        prior: Of the latents: standard, or one that is fitted to the model's codes, see `corolla
             fit-prior`; gaussian suits models of a small β.
         seed: Fixes all that is drawn.
         strict: Stop at an image that cannot be used; otherwise it is left out with a warning.
@@ -119,20 +119,21 @@ def inpaint(
     from corolla.trained import load
 
     check_new_folder(output)
+    if method is not None:
+        raise UsageError("--method has ended: gibbs lost to optimise, which is now the only method; leave it out")
     if sum(way is not None for way in (mask, mask_colour, box, brush)) != 1:
         raise UsageError("say what is missing by one of --mask, --mask-colour, --box and --brush")
     missing = restoration.mask_of(mask=mask, mask_colour=mask_colour, box=box, brush=brush)
     with given_images(images) as paths, out.progress() as progress:
         trained = load(model)
         restoration.check_completions(trained, completions)
-        restoration.check_prior(prior, method, completions)
+        restoration.check_prior(prior, completions)
         fit_if_missing(trained, prior)
         result = restoration.inpaint_files(
             trained,
             paths,
             output,
             missing,
-            method=method,
             completions=completions,
             prior=prior,
             seed=seed,

@@ -95,7 +95,8 @@ def evaluate(
             with out.progress() as progress:
                 written.append(write_report(home, source=source, mirror=mirror, progress=progress))
         except CorollaError as error:  # the scores took long, and are to be seen
-            _LOG.warning("%s; the report stays as it was, `%s` makes up for it", error, command("report", home))
+            reason = error.message("--{}".format)
+            _LOG.warning("%s; the report stays as it was, `%s` makes up for it", reason, command("report", home))
     noun = f"{found.scores.images:,} images of {found.scores.split} ({found.scores.data['source']})"
     drawn = f", {found.scores.samples:,} samples from each prior" if found.scores.samples else ""
     title = f"{model}: {noun}{drawn}, seed {seed}; with 95% intervals where there are any"

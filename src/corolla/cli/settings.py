@@ -37,7 +37,7 @@ def _plain(group: Group) -> list[str]:
 
 
 def _markdown(group: Group) -> list[str]:
-    lines = [f"### {group.title}\n\n{group.summary}\n"]
+    lines = [f"## {group.title}\n\n{group.summary}\n"]
     lines += ["| setting | default | what it is |\n|---|---|---|"] if group.settings else []
     for each in group.settings:
         description = each.description.replace("|", "\\|")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from corolla.cli.output import out
-from corolla.cli.wording import sentence
+from corolla.cli.wording import parse_value, sentence, split_setting
 from corolla.config.describing import describe_setting
 from corolla.errors import UsageError, command
 
@@ -159,24 +159,8 @@ def build_config(preset_name: str | None, file: Path | None, flags: Flags, chang
     given = {SETTINGS[name]: value for name, value in flags.given().items()}
     for name in ("likelihood.sigma", "training.devices"):
         if name in given:
-            given[name] = _parse(given[name])
-    return config.updated(given | dict(_split(change) for change in changes))
-
-
-def _split(change: str) -> tuple[str, Any]:
-    name, equals, text = change.partition("=")
-    if not equals or not name:
-        raise UsageError(f"--set {change}: write a setting and its value, such as training.ema_decay=0.99")
-    return name.strip(), _parse(text, where=f"--set {change}")
-
-
-def _parse(text: str, where: str = "") -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UsageError(f"{where or text}: the value is not YAML") from None
+            given[name] = parse_value(given[name])
+    return config.updated(given | dict(split_setting(change) for change in changes))
 
 
 def _refuse_beside_resume(given: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from corolla.distributions import Prior
+    from corolla.distributions import LatentDistribution
     from corolla.trained import TrainedModel
 
 Paths = tuple[Path, ...]
@@ -235,11 +235,10 @@ def interpolate(
 
 def check_outputs(output: Path, npz: Path | None = None, *, may_move: bool = False) -> bool:
     """Refuse bad names before any work is done. Returns whether the output is an animation."""
-    from corolla.pictures.files import MOVING_SUFFIXES, STILL_SUFFIXES, check_name, check_npz
-    from corolla.pictures.video import video_library
+    from corolla.pictures.files import MOVING_SUFFIXES, STILL_SUFFIXES, check_name, video_library
 
     if npz is not None:
-        check_npz(npz)
+        check_name(npz, [".npz"], "arrays")
     suffix = check_name(output, [*STILL_SUFFIXES, ".gif", ".mp4"] if may_move else list(STILL_SUFFIXES))
     if suffix == ".mp4":
         video_library()  # now, not after the work
@@ -262,7 +261,7 @@ def find_prior(
     *,
     source: str | None = None,
     mirror: str | None = None,
-) -> str | Prior:
+) -> str | LatentDistribution:
     """What to draw from: a theme by label or images, or a prior, which is fitted first if there is none yet."""
     given = [flag for flag, is_given in (("--label", label is not None), ("--like", bool(like))) if is_given]
     given += ["--prior"] if prior != "standard" else []

@@ -2,7 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from corolla.errors import UsageError
+
 
 def sentence(text: str) -> str:
     """A description as a sentence of a help text."""
     return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def split_setting(change: str) -> tuple[str, Any]:
+    """The name and value of --set NAME=VALUE. Raises UsageError if it is not of that form."""
+    name, equals, text = change.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--set {change}: write a setting and its value, such as training.ema_decay=0.99")
+    return name.strip(), parse_value(text, where=f"--set {change}")
+
+
+def parse_value(text: str, where: str = "") -> Any:
+    """A value as YAML has it. Raises UsageError if it is not YAML."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"{where or text}: the value is not YAML") from None

@@ -2,7 +2,7 @@
 
 from corolla.config.choosing import describe_faults
 from corolla.config.config import Config, preset, preset_names, read_yaml
-from corolla.config.kinds import Choice, Likelihood, Network, Objective
+from corolla.config.kinds import Choice, Likelihood, Network, Objective, Prior
 from corolla.config.registry import register, registered
 from corolla.config.settings import DataConfig, Settings, TrainingConfig
 
@@ -13,6 +13,7 @@ __all__ = [
     "Likelihood",
     "Network",
     "Objective",
+    "Prior",
     "Settings",
     "TrainingConfig",
     "describe_faults",

@@ -24,7 +24,7 @@ def choose(kind: str, value: Any) -> Any:
     """
     if isinstance(value, Choice) or not isinstance(value, Mapping):
         return value
-    name = value.get("name", DEFAULTS[kind])
+    name = value.get("name", DEFAULTS.get(kind))
     try:
         cls = find(kind, name) if isinstance(name, str) else None
     except UsageError as error:
@@ -36,6 +36,14 @@ def choose(kind: str, value: Any) -> Any:
     except ValidationError as error:
         reasons = [_unknown(kind, cls, fault) or _describe(fault, kind) for fault in error.errors()]
         raise PydanticCustomError("wrong_choice", "{reason}", {"reason": "; ".join(reasons)}) from None
+
+
+def make(kind: str, name: str, **settings: Any) -> Any:
+    """The choice of a name with these settings. Raises UsageError that says what is wrong."""
+    try:
+        return choose(kind, {"name": name, **settings})
+    except PydanticCustomError as error:
+        raise UsageError(error.message()) from None
 
 
 def changed(choice: Choice, name: str) -> dict[str, Any]:
@@ -83,4 +91,5 @@ def _unknown(kind: str, cls: type[Choice], fault: Any) -> str | None:
     others = [other for other, candidate in registered(kind).items() if setting in candidate.model_fields]
     own = [field for field in cls.model_fields if field != "name" and field not in cls.idle]
     elsewhere = f"; it is one of {', '.join(others)}" if others else ""
-    return f"{kind}.{setting}: {name} has no such setting{suggestion(setting, own)}{elsewhere}; it has {', '.join(own)}"
+    problem = f"{kind}.{setting}: {name} has no such setting{suggestion(setting, own)}{elsewhere}"
+    return f"{problem}; it has {', '.join(own) or 'none'}"

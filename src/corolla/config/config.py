@@ -5,6 +5,7 @@ Unknown keys are errors; every field says its unit and range; `Config.from_yaml`
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -15,10 +16,13 @@ from pydantic import Field, PlainSerializer, ValidationError, model_validator
 from pydantic.functional_validators import BeforeValidator
 
 from corolla.config.choosing import changed, choose, describe_faults
-from corolla.config.earlier import upgraded
+from corolla.config.earlier import RETIRED, upgraded
 from corolla.config.kinds import Likelihood, Network, Objective
+from corolla.config.registry import plugin_of
 from corolla.config.settings import DataConfig, Settings, TrainingConfig
 from corolla.errors import UsageError, suggestion
+
+_LOG = logging.getLogger("corolla")
 
 _KINDS = ("network", "likelihood", "objective")
 _OPEN = tuple((kind,) for kind in _KINDS)
@@ -90,6 +94,12 @@ class Config(Settings):
         """Every setting by its dotted name, as YAML would have its value; `updated` takes these names."""
         return _flat(self.model_dump(mode="json"))
 
+    @property
+    def plugins(self) -> list[str]:
+        """The modules and files that the choices came from, as `corolla.load_plugin` takes them; not Corolla's own."""
+        found = [plugin_of(type(getattr(self, kind))) for kind in _KINDS]
+        return list(dict.fromkeys(name for name in found if name))
+
     def differences(self) -> dict[str, Any]:
         """The settings that are not at their defaults, by their dotted names."""
         alike = Config(**{kind: type(getattr(self, kind))() for kind in _KINDS})
@@ -107,6 +117,9 @@ class Config(Settings):
 
     def updated(self, changes: Mapping[str, Any]) -> Config:
         """A copy with dotted fields replaced, e.g. {"objective.beta": 2}. Raises UsageError on a wrong key or value."""
+        for dotted in RETIRED.keys() & changes.keys():
+            _LOG.warning("%s decides nothing any more; %s", dotted, RETIRED[dotted])
+        changes = {dotted: value for dotted, value in changes.items() if dotted not in RETIRED}
         tree = self.model_dump(mode="json")
         touched = {dotted.partition(".")[0] for dotted in changes}
         for kind in _KINDS:

@@ -18,6 +18,7 @@ from corolla.errors import UsageError, suggestion
 
 SECTIONS: Mapping[str, type[Settings]] = {"data": DataConfig, "training": TrainingConfig}
 CHOICES = ("network", "likelihood", "objective")
+"""The kinds that a configuration names."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def groups(about: str | None = None) -> list[Group]:
     Raises:
         UsageError: There is nothing of that name.
     """
-    tables = {kind: registered(kind) for kind in CHOICES}
+    tables = {kind: registered(kind) for kind in (*CHOICES, "prior")}
     found = []
     for section, cls in SECTIONS.items():
         if about in (None, section):
@@ -54,7 +55,7 @@ def groups(about: str | None = None) -> list[Group]:
             if about in (None, kind, name):
                 found.append(Group(f"{kind} {name}", _summary(cls), _settings(kind, cls)))
     if not found:
-        names = [*SECTIONS, *CHOICES, *(name for table in tables.values() for name in table)]
+        names = [*SECTIONS, *tables, *(name for table in tables.values() for name in table)]
         raise UsageError(f"{about}: no such settings{suggestion(str(about), names)}; there are {', '.join(names)}")
     return found
 

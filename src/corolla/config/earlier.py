@@ -9,8 +9,8 @@ from corolla.config.choosing import DEFAULTS
 from corolla.config.registry import find
 from corolla.errors import UsageError
 
-RETIRED = ("training.report",)
-"""Settings that files may still hold; they decide nothing now."""
+RETIRED = {"training.report": "`corolla train --no-report` leaves the page out"}
+"""Settings that files may still hold, and what there is in their place; they decide nothing now."""
 
 # Before, all objectives shared one table of settings, and all networks and likelihoods likewise. Whole configurations
 # therefore hold settings of every variant: those of others were never read, and null stood for the default.

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, model_validator
 
 from corolla.config.settings import Settings
+from corolla.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from corolla.distributions import DiagonalGaussian
+    from corolla.distributions import DiagonalGaussian, LatentDistribution
     from corolla.models.shape import Shape
     from corolla.objectives.companions import Companion
 
@@ -76,6 +77,34 @@ class Likelihood(Choice, ABC):
     @abstractmethod
     def build(self) -> nn.Module:
         """A module `(raw, x=None) -> PixelDistribution`; x are the images, in training, for what is calibrated."""
+
+
+class Prior(Choice, ABC):
+    """p(z), that latents are drawn from; most are fitted to the codes of a trained model.
+
+    Attributes:
+        fitted: it is fitted to codes, and kept with the model.
+    """
+
+    kind: ClassVar[str] = "prior"
+    fitted: ClassVar[bool] = True
+
+    @abstractmethod
+    def build(self, latent_dim: int) -> LatentDistribution:
+        """The distribution as it is before a fit; what was saved is put into it."""
+
+    def check(self, codes: int) -> None:
+        """Raise UsageError where so many codes do not suffice."""
+
+    def fit(self, codes: Tensor, **how: Any) -> LatentDistribution:  # noqa: ARG002
+        """The distribution, fitted to codes.
+
+        Args:
+            codes: N×latent_dim, or images×draws×latent_dim.
+            how: `seed`, which fixes all that is drawn, and `progress`, told of rounds done, of how many at most, and a
+                few words.
+        """
+        raise UsageError(f"prior {self.name}: needs no fitting")
 
 
 class Objective(Choice, ABC):

@@ -28,9 +28,9 @@ HOMES: Mapping[str, str] = {
     "network": "corolla.models.networks",
     "likelihood": "corolla.models.likelihoods",
     "prior": "corolla.models.priors",
-    "source": "corolla.data.sources",
+    "source": "corolla.data.source_kinds",
     "recipe": "corolla.data.recipes",
-    "score": "corolla.evaluation.kinds",
+    "score": "corolla.metrics.names",
 }
 """The module that registers Corolla's own classes of each kind."""
 
@@ -45,8 +45,8 @@ def register(entry: Registered) -> Registered:
     """Add a class or value to the table of its kind, under its name; use as a decorator of classes.
 
     Args:
-        entry: A class derived from `corolla.Objective`, `Network`, `Likelihood`, `Prior` or `Source`, or a value of the
-            classes `Recipe` and `Score`.
+        entry: A class derived from `corolla.Objective`, `Network`, `Likelihood` or `Prior`, or a value of the classes
+            `corolla.SourceKind`, `Recipe` or `ScoreKind`.
 
     Raises:
         UsageError: It has no name or kind, or another one has that name.
@@ -99,6 +99,17 @@ def plugin_of(cls: type) -> str | None:
     return getattr(sys.modules.get(module), "__corolla_plugin__", module)
 
 
+def needs_plugins(plugins: Any) -> str:
+    """What to append to a message about something that was made with plugins that are not loaded; or nothing."""
+    if not isinstance(plugins, list | tuple) or not all(isinstance(name, str) for name in plugins):
+        return ""
+    missing = [name for name in plugins if name not in _loaded and name not in sys.modules]
+    if not missing:
+        return ""
+    flags = " ".join(f"--plugin {name}" for name in missing)
+    return f"; it was made with {', '.join(missing)}: load that first ({flags}, or corolla.load_plugin in Python)"
+
+
 def load_plugins() -> None:
     """Load the entry points `corolla.plugins` of installed packages, and what the environment variable names.
 
@@ -144,7 +155,7 @@ def _load(what: str, name: str) -> None:
 
 
 def _import_file(path: Path) -> ModuleType:
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     module_name = f"corolla_plugin_{path.stem}_{digest}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:

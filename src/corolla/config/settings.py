@@ -34,7 +34,10 @@ Size = Annotated[tuple[Side, Side], BeforeValidator(_parse_size)]
 class DataConfig(Settings):
     """Which images, and how they become pixels."""
 
-    source: str = Field("florets", description="where the images come from; `corolla settings source` lists the kinds")
+    source: str = Field(
+        "florets",
+        description="where the images come from, such as florets or folder:PATH; `corolla data list` lists them",
+    )
     mirror: str | None = Field(None, description="folder or URL that holds the files of a downloaded source")
     recipe: str = Field("fit", description="named list of steps from image to pixels: fit, crop, enhance or your own")
     size: Size = Field((64, 64), description="height and width of the model's images, in pixels")

@@ -4,10 +4,11 @@ from corolla.data.cache import ImageCache, open_cache
 from corolla.data.florets import FACTORS, Factor, Florets, render, sample_factors
 from corolla.data.images import open_image
 from corolla.data.recipes import Recipe, Step, operation, recipe_named
-from corolla.data.sources import Skipped, Source, corolla_home, open_source, select_rows, spread_rows
+from corolla.data.sources import ArraySource, Skipped, Source, corolla_home, open_source, select_rows, spread_rows
 
 __all__ = [
     "FACTORS",
+    "ArraySource",
     "Factor",
     "Florets",
     "ImageCache",

@@ -131,7 +131,10 @@ def _prepare(folder: Path, mirror: str | None, origin: str, progress: OnProgress
         place = Path(str(mirror)).expanduser().absolute()
     else:
         place = _download(
-            folder / "downloads" / hashlib.sha256(origin.encode()).hexdigest()[:16], origin, mirror, progress
+            folder / "downloads" / hashlib.sha256(origin.encode(errors="surrogateescape")).hexdigest()[:16],
+            origin,
+            mirror,
+            progress,
         )
     for name, md5 in _TABLES.items():
         found = _md5(place / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,19 +12,15 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import pooch  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+from PIL import Image
 
 from corolla.data.images import open_image
+from corolla.data.source_kinds import open_named
 from corolla.errors import DataError, UsageError
 from corolla.progress import OnProgress
 
 if TYPE_CHECKING:
     from corolla.data.recipes import Recipe
-
-SOURCES = (
-    "florets[:COUNT], flowers102, folder:PATH, factors:FILE.npz, dsprites[:COUNT], shapes3d[:COUNT], cars3d[:COUNT], "
-    "smallnorb[:COUNT] and mpi3d[:toy|realistic|real][:COUNT]"
-)
-"""What `open_source` opens, for messages."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +103,56 @@ class FileSource:
             raise DataError(f"{path}: {error}", path=path) from None
 
 
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """A source of images that are in memory: pictures of any size, H×W×3 uint8 each.
+
+    Args:
+        name: What it is called in reports.
+        images: One array for each image, or one for all.
+        labels: One 0-based label for each image, if there are labels.
+        label_names: What each label is called.
+    """
+
+    name: str
+    images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+    labels: NDArray[np.int64] | None = None
+    label_names: tuple[str, ...] = ()
+    factors: None = None
+    factor_names: tuple[str, ...] = ()
+    categorical_factors: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The number of each image."""
+        return [f"{number:06d}" for number in range(len(self.images))]
+
+    @property
+    def splits(self) -> Mapping[str, NDArray[np.int64]]:
+        """Of ten images in a row, eight for training, the ninth for val and the tenth for test."""
+        rows = np.arange(len(self.images))
+        return {"train": rows[rows % 10 < 8], "val": rows[rows % 10 == 8], "test": rows[rows % 10 == 9]}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal SHA-256 over names and pixels."""
+        digest = hashlib.sha256(self.name.encode())
+        for image in self.images:
+            digest.update(str(image.shape).encode() + np.ascontiguousarray(image).tobytes())
+        return digest.hexdigest()
+
+    def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
+        """One image's pixels, H×W×3 uint8. Raises DataError if the recipe cannot use it."""
+        return recipe.apply(Image.fromarray(np.asarray(self.images[index], np.uint8)), height, width)
+
+
 def open_source(
     spec: str, *, mirror: str | None = None, home: Path | None = None, progress: OnProgress | None = None
 ) -> Source:
     """Open a source by its name in the configuration, downloading it first if it has to be.
 
     Args:
-        spec: One of `SOURCES`, such as "flowers102", "folder:PATH" or "dsprites:10000".
+        spec: Such as "flowers102", "folder:PATH" or "dsprites:10000".
         mirror: A folder or URL that holds the files of flowers102, or of a published set with known factors.
         home: Where downloads are kept; see `corolla_home`.
         progress: Called while something is downloaded or unpacked; see `corolla.progress`.
@@ -121,38 +161,7 @@ def open_source(
         UsageError: There is no such source.
         DataError: The images cannot be had, or are not what they should be.
     """
-    kind, colon, argument = spec.partition(":")
-    if mirror is not None and kind in ("folder", "factors", "florets"):
-        raise UsageError(f"mirror {mirror}: only what is downloaded has mirrors, not {spec}; leave the mirror out")
-    if kind == "flowers102" and not colon:
-        from corolla.data.flowers102 import open_flowers102
-
-        return open_flowers102(mirror, home=corolla_home(home), progress=progress)
-    if kind == "folder" and argument:
-        from corolla.data.folder import open_folder
-
-        return open_folder(argument)
-    if kind == "florets" and not colon:
-        from corolla.data.florets import Florets
-
-        return Florets()
-    if kind == "florets" and argument.isascii() and argument.isdigit():
-        from corolla.data.florets import Florets
-
-        return Florets(int(argument))
-    if kind == "factors" and argument:
-        from corolla.data.factor_file import open_factors
-
-        return open_factors(argument)
-    from corolla.data.factor_sets import open_factor_set, parse_factor_set
-
-    factor_set = parse_factor_set(spec)
-    if factor_set is not None:
-        return open_factor_set(*factor_set, mirror=mirror, home=corolla_home(home), progress=progress)
-    hint = ""
-    if Path(spec).expanduser().exists():
-        hint = f"; did you mean {'factors' if spec.lower().endswith('.npz') else 'folder'}:{spec}?"
-    raise UsageError(f"{spec!r}: no such source; there are {SOURCES}{hint}")
+    return open_named(spec, mirror=mirror, home=corolla_home(home), progress=progress)
 
 
 def corolla_home(home: Path | None = None) -> Path:

@@ -8,6 +8,8 @@ from corolla.distributions.aggregate import (
     log_importance_weights,
     pairwise_log_density,
 )
+from corolla.distributions.flow import FlowPrior
+from corolla.distributions.gaussians import GaussianPrior, MixturePrior
 from corolla.distributions.likelihoods import LogitLikelihood, ScaledLikelihood
 from corolla.distributions.pixels import (
     Bernoulli,
@@ -19,25 +21,26 @@ from corolla.distributions.pixels import (
     bits_per_dim,
 )
 from corolla.distributions.posterior import DiagonalGaussian
-from corolla.distributions.priors import FITTED_PRIORS, PRIORS, Prior, check_prior_name, sample_prior
+from corolla.distributions.priors import LatentDistribution, StandardPrior, sample_prior
 
 __all__ = [
-    "FITTED_PRIORS",
-    "PRIORS",
     "AggregateEstimator",
     "Bernoulli",
     "ContinuousBernoulli",
     "DiagonalGaussian",
     "DiscretisedLogistic",
+    "FlowPrior",
     "Gaussian",
+    "GaussianPrior",
     "KLTerms",
     "Laplace",
+    "LatentDistribution",
     "LogitLikelihood",
+    "MixturePrior",
     "PixelDistribution",
-    "Prior",
     "ScaledLikelihood",
+    "StandardPrior",
     "bits_per_dim",
-    "check_prior_name",
     "kl_terms",
     "log_aggregate",
     "log_importance_weights",

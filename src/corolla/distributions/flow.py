@@ -29,8 +29,6 @@ class FlowPrior(nn.Module):
     log p(z) = log N(f(u); 0, I) + log|det ∂f/∂u| - log|det scale_tril|.
     """
 
-    OPTIONS = ("flow", "transforms")
-
     def __init__(self, latent_dim: int, flow: Literal["nsf", "maf"] = "nsf", transforms: int = TRANSFORMS) -> None:
         """Build the identity: before it is fitted, the flow is the standard normal.
 

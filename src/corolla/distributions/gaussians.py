@@ -58,7 +58,6 @@ def ridge(z: Tensor) -> float:
 class GaussianPrior(nn.Module):
     """N(mean, scale_tril·scale_trilᵀ): one Gaussian with a full covariance."""
 
-    OPTIONS = ()
     mean: Tensor
     scale_tril: Tensor
 
@@ -132,7 +131,6 @@ class MixturePrior(nn.Module):
     deviations of diagonal ones, components×latent_dim.
     """
 
-    OPTIONS = ("components", "covariance")
     weights: Tensor
     means: Tensor
     scales: Tensor

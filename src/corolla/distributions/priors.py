@@ -8,16 +8,12 @@ arXiv 1903.12436).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from corolla.distributions.flow import FlowPrior
-from corolla.distributions.gaussians import GaussianPrior, MixturePrior
 from corolla.distributions.posterior import LOG_2PI
-from corolla.errors import UsageError
 
 
 def sample_prior(count: int, latent_dim: int, generator: torch.Generator | None = None) -> Tensor:
@@ -25,7 +21,7 @@ def sample_prior(count: int, latent_dim: int, generator: torch.Generator | None 
     return torch.randn(count, latent_dim, generator=generator)
 
 
-class Prior(Protocol):
+class LatentDistribution(Protocol):
     """p(z), on the CPU."""
 
     @property
@@ -47,8 +43,6 @@ class Prior(Protocol):
 
 class StandardPrior:
     """N(0, I): what models are trained with."""
-
-    OPTIONS = ()
 
     def __init__(self, latent_dim: int) -> None:
         self.latent_dim = latent_dim
@@ -72,23 +66,3 @@ class StandardPrior:
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Nothing to take over."""
-
-
-FITTED_PRIORS: Mapping[str, type[GaussianPrior | MixturePrior | FlowPrior]] = {
-    "gaussian": GaussianPrior,
-    "gmm": MixturePrior,
-    "flow": FlowPrior,
-}
-"""The priors that are fitted to a trained model, by name."""
-
-PRIORS: Mapping[str, type[StandardPrior | GaussianPrior | MixturePrior | FlowPrior]] = {
-    "standard": StandardPrior,
-    **FITTED_PRIORS,
-}
-
-
-def check_prior_name(name: str) -> str:
-    """The name itself. Raises UsageError that lists the names there are."""
-    if name not in PRIORS:
-        raise UsageError(f"prior {name!r}: no such prior; there are {', '.join(PRIORS)}")
-    return name

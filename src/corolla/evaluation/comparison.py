@@ -157,13 +157,14 @@ def _identity(entry: Entry) -> object:
 
 def _differing(configs: Sequence[Config]) -> tuple[str, ...]:
     flats = [config.flat() for config in configs]
-    return tuple(name for name in flats[0] if name not in _APART and len({str(flat[name]) for flat in flats}) > 1)
+    names = dict.fromkeys(name for flat in flats for name in flat if name not in _APART)
+    return tuple(name for name in names if len({str(flat.get(name, "-")) for flat in flats}) > 1)
 
 
 def _column(members: Sequence[Entry], differing: Sequence[str]) -> Column:
     first = members[0]
     keys = [key for key in first.scores.scores if all(key in member.scores.scores for member in members)]
-    settings = {name: first.config.flat()[name] for name in differing}
+    settings = {name: first.config.flat().get(name, "-") for name in differing}  # another objective has others
     name = first.name if len(members) == 1 else f"{_common_start([m.name for m in members])} ×{len(members)}"
     return Column(
         name,

@@ -12,7 +12,7 @@ import numpy as np
 from corolla.data import select_rows, spread_rows
 from corolla.evaluation.comparison import Comparison, comparison_table
 from corolla.evaluation.reconstructions import reconstruction
-from corolla.files import write_file
+from corolla.files import write_text
 from corolla.pictures.files import save_picture
 from corolla.pictures.grids import Row, sheet
 from corolla.trained import TrainedModel, load
@@ -45,8 +45,8 @@ def write_comparison(
         WriteError: a file cannot be written.
     """
     files = [folder / name for name in ("comparison.md", "comparison.json", "reconstructions.png", "samples.png")]
-    write_file(files[0], markdown(found, notes or {}).encode())
-    write_file(files[1], (json.dumps(asdict(found), indent=2) + "\n").encode())
+    write_text(files[0], markdown(found, notes or {}))
+    write_text(files[1], json.dumps(asdict(found), indent=2) + "\n")
     models = {column.name: load(paths[column.members[0]]) for column in found.columns}
     same_size = len({model.config.data.size for model in models.values()}) == 1
     if not same_size:  # under --force; pictures of several sizes make no sheet

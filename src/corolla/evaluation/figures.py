@@ -12,7 +12,7 @@ from PIL import Image
 
 from corolla.evaluation.material import Material
 from corolla.evaluation.reconstructions import Returned, extremes
-from corolla.files import write_file
+from corolla.files import write_text
 from corolla.pictures.files import save_picture
 from corolla.pictures.grids import Row, sheet
 
@@ -56,7 +56,7 @@ def write_pictures(
     if returned is not None:
         written += [folder / "reconstructions.png", folder / "images.csv"]
         save_picture(written[-2], reconstruction_extremes(material.evaluation.images, returned))
-        write_file(written[-1], image_table(material, returned).encode())
+        write_text(written[-1], image_table(material, returned))
     if samples is not None and neighbours is not None:
         written.append(folder / "neighbours.png")
         save_picture(written[-1], neighbour_sheet(samples, neighbours))

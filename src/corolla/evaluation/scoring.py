@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from corolla.distributions import FITTED_PRIORS
+from corolla.config.registry import registered
 from corolla.errors import UsageError
 from corolla.evaluation.codec import Codec
 from corolla.evaluation.codes import code_scores, label_scores, rate_scores
@@ -20,7 +20,8 @@ from corolla.evaluation.reconstructions import Returned, extremes, through_and_b
 from corolla.evaluation.record import Score, Scores
 from corolla.evaluation.samples import TRAINING, TrainingNeighbours, compare_with_real
 from corolla.metrics import bootstrap
-from corolla.metrics.names import GROUPS, KINDS, Group
+from corolla.metrics.names import GROUPS, KINDS, Group, ScoreKind
+from corolla.models.priors import fitted_prior_names
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
 from corolla.trained.run_folder import versions
@@ -86,7 +87,7 @@ def evaluate(
         unknown = next((group for group in groups if group not in GROUPS), "none")
         raise UsageError(f"{unknown}: no such group of scores; there are {', '.join(GROUPS)}")
     if priors is None:
-        priors = ["standard", *(name for name in FITTED_PRIORS if model.has_prior(name))]
+        priors = ["standard", *(name for name in fitted_prior_names() if model.has_prior(name))]
     if not priors:
         raise UsageError("no priors to draw from: give at least one, such as standard")
     for name in priors:
@@ -183,12 +184,22 @@ def evaluate_codec(
             scores.update(taken_apart.scores)
             left_out.update(taken_apart.left_out)
 
+    def own(kind: ScoreKind) -> Callable[[], None]:
+        def measured() -> None:
+            assert kind.measure is not None
+            values = kind.measure(codec, images)
+            scores[kind.name] = _mean(np.asarray(values), seed) if np.ndim(values) else Score(float(values))
+
+        return measured
+
+    plugins = [kind for kind in registered("score").values() if kind.measure is not None]
     parts: list[tuple[Group, str, Callable[[], None]]] = [
         ("images", "reconstructions", reconstructions),
         ("generation", "samples", generation),
         ("latent space", "codes", latents),
         ("latent space", "labels from codes", telling_labels),
         ("disentanglement", "disentanglement", factors),
+        *((kind.group, kind.label, own(kind)) for kind in plugins),
     ]
     for group, what, part in parts:
         if groups is not None and group not in groups:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from corolla.evaluation.record import Score, Scores
 from corolla.metrics.information import BINS
-from corolla.metrics.names import GROUPS, KINDS, parse_key
+from corolla.metrics.names import GROUPS, KINDS, kinds, parse_key
 
 _LABEL = 34
 FEW = 500
@@ -15,7 +15,7 @@ FEW = 500
 
 def in_order(keys: Sequence[str]) -> list[str]:
     """Keys in the order of the table of scores, the variants of each in the order given; unknown ones last."""
-    order = list(KINDS)
+    order = list(kinds())
 
     def rank(key: str) -> int:
         name = parse_key(key)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,10 @@ from pydantic import ConfigDict
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from corolla.data import ImageCache, select_rows
+from corolla.data import ImageCache
 from corolla.errors import DataError, ModelError, UsageError, plural
 from corolla.gallery.labels import find_label, split_by_label
+from corolla.pictures.files import check_name
 from corolla.progress import OnProgress
 from corolla.trained import BATCH_SIZE, Images, TrainedModel
 from corolla.trained.artefacts import Artefact, check_weights
@@ -29,38 +31,29 @@ from corolla.trained.own_images import own_images
 Codes: TypeAlias = NDArray[np.floating[Any]]
 
 SUFFIX = ".safetensors"
+LEAST_AUROC = 0.6
+"""Below, held-out images are hardly told apart, or the wrong way round."""
+
+_LOG = logging.getLogger("corolla")
 FOLDS = 5
 FEWEST_IMAGES = 3  # so that of each set two are left where one is held out
 
 
 @dataclass(frozen=True)
 class DirectionCard:
-    """What is known about a direction.
-
-    Attributes:
-        name: what it leads to.
-        method: mean; in files of earlier versions also discriminant.
-        spread: standard deviation of codes along the axis within the sets, pooled.
-        middle: where on the axis the middle between the sets' means lies.
-        distance: between the sets' means, in spreads; of images that were held out.
-        auroc: how well the axis tells held-out images of the two sets apart: ½ is chance, 1 is without fault.
-        target_images: how many images it leads to.
-        other_images: how many it leads from.
-        held_out: which images `distance` and `auroc` are of.
-        weights_sha256: the card's of the model whose latent space it is in.
-    """
+    """What is known about a direction."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: str
-    method: Literal["mean", "discriminant"]
-    spread: float
-    middle: float
-    distance: float
-    auroc: float
+    method: Literal["mean", "discriminant"]  # mean; in files of earlier versions also discriminant
+    spread: float  # standard deviation of codes along the axis within the sets, pooled
+    middle: float  # where on the axis the middle between the sets' means lies
+    distance: float  # between the sets' means, in spreads; of images that were held out
+    auroc: float  # how well the axis tells held-out images of the two sets apart: ½ is chance, 1 is without fault
     target_images: int
     other_images: int
-    held_out: str
+    held_out: str  # which images `distance` and `auroc` are of
     weights_sha256: str = ""
 
 
@@ -82,21 +75,14 @@ class Direction:
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """Codes moved along a direction.
-
-    Attributes:
-        latents: N×steps×latent_dim, float32.
-        images: uint8, N×steps×H×W×3.
-        shifts: by how much, in the direction's spreads; one a step.
-    """
+    """Codes N×steps×latent_dim moved along a direction by `shifts` of its spreads, one a step, and their images."""
 
     latents: NDArray[np.float32]
     images: NDArray[np.uint8]
     shifts: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class _Axis:
+class _Axis(NamedTuple):
     axis: NDArray[np.float64]
     spread: float
     middle: float
@@ -113,16 +99,15 @@ def find_direction(
     """The direction from some codes to others, and how well it tells them apart.
 
     Args:
-        others: codes it leads from, N×latent_dim.
-        target: codes it leads to, M×latent_dim.
-        name: what to call it.
-        held_out: codes of other images, from and to, and what they are called. Without them, both sets are cut into
+        others: Codes it leads from, N×latent_dim, at least FEWEST_IMAGES.
+        target: Codes it leads to, M×latent_dim, likewise.
+        name: What to call it.
+        held_out: Codes of other images, from and to, and what they are called. Without them, both sets are cut into
             FOLDS parts (fewer if there are fewer images) and each part is held out once; scores are averaged.
-        weights_sha256: the card's of the model that made the codes.
+        weights_sha256: The card's of the model that made the codes.
 
-    Raises:
-        UsageError: fewer than three codes in a set, codes of another shape, or sets with one mean, no spread or values
-            that are not finite.
+    Raises UsageError for sets that have too few codes, another shape, one mean, no spread or values that are not
+    finite.
     """
     sets = [np.asarray(codes, np.float64) for codes in (others, target)]
     for codes, which in zip(sets, ("from", "to"), strict=True):
@@ -133,7 +118,7 @@ def find_direction(
                 f"{plural(len(codes), 'image')} to go {which}: a direction needs at least {FEWEST_IMAGES} "
                 "on either side; between single images, interpolate"
             )
-    found = _fit(sets[0], sets[1])
+    axis, spread, middle = found = _fit(sets[0], sets[1])
     if held_out is None:
         folds = min(FOLDS, len(sets[0]), len(sets[1]))
         distance, auroc = _cross_validated(sets[0], sets[1], folds)
@@ -141,11 +126,13 @@ def find_direction(
     else:
         distance, auroc = _apart(found, held_out[0], held_out[1])
         called = held_out[2]
+    if auroc < LEAST_AUROC:
+        _LOG.warning("%s: does not tell new images of the two sets apart: AUROC %.3f, and chance is 0.5", name, auroc)
     card = DirectionCard(
         name=name,
         method="mean",
-        spread=found.spread,
-        middle=found.middle,
+        spread=spread,
+        middle=middle,
         distance=distance,
         auroc=auroc,
         target_images=len(sets[1]),
@@ -153,7 +140,7 @@ def find_direction(
         held_out=called,
         weights_sha256=weights_sha256,
     )
-    return Direction(found.axis, card)
+    return Direction(axis, card)
 
 
 def _fit(others: NDArray[np.float64], target: NDArray[np.float64]) -> _Axis:
@@ -197,26 +184,16 @@ def label_direction(
     mirror: str | None = None,
     progress: OnProgress | None = None,
 ) -> Direction:
-    """The direction from all other training images to those with a label.
+    """The direction from all other training images to those with a label; source and mirror are as for `own_images`.
 
-    How well it tells them apart is measured on the evaluation split, where that has images of both kinds.
-
-    Args:
-        model: its own images are used.
-        label: a name among the labels of these.
-        source: where the images are now, if they have moved.
-        mirror: folder or URL that holds the files of a downloaded source.
-        progress: called while the images are downloaded or decoded.
-
-    Raises:
-        UsageError: there is no such label, or too few training images have it.
-        DataError: the images are not there, have changed, or have no labels.
+    How well it tells them apart is measured on the evaluation split, where that has images of both kinds. Raises as
+    `own_images` and `find_direction`, and UsageError if there is no such label.
     """
     cache = own_images(model, source=source, mirror=mirror, progress=progress)
     number = find_label(cache, label)
     data = model.config.data
-    target, others = split_by_label(cache, number, select_rows(cache.splits, data.train_split))
-    test = split_by_label(cache, number, select_rows(cache.splits, data.eval_split))
+    target, others = split_by_label(cache, number, data.train_split)
+    test = split_by_label(cache, number, data.eval_split)
     held_out = None
     if all(len(rows) for rows in test):
         name = f"split {data.eval_split}, {len(test[0])} against {len(test[1])} images"
@@ -238,7 +215,7 @@ def cached_codes(model: TrainedModel, cache: ImageCache, rows: NDArray[np.int64]
 
 
 def image_direction(model: TrainedModel, others: Images, target: Images, *, name: str = "direction") -> Direction:
-    """The direction from some images to others, cross-validated; see `find_direction`. Raises as that and `encode`."""
+    """The direction from some images to others, cross-validated. Raises as `find_direction` and `encode`."""
     codes = model.encode(others), model.encode(target)
     return find_direction(*codes, name=name, weights_sha256=model.card.weights_sha256)
 
@@ -246,18 +223,16 @@ def image_direction(model: TrainedModel, others: Images, target: Images, *, name
 def move(
     model: TrainedModel, direction: Direction, latents: NDArray[np.float32], *, steps: int = 9, span: float = 3.0
 ) -> Moved:
-    """Move codes along a direction to both sides, and decode them.
+    """Move codes N×latent_dim along a direction to both sides, and decode them.
 
     Args:
-        model: whose direction it is.
-        direction: from `find_direction` and the like.
-        latents: where to start, N×latent_dim.
-        steps: how many positions, evenly spaced; an odd number has the start in the middle.
-        span: how far to go to either side, in spreads of the direction.
+        model: Whose direction it is.
+        direction: From `find_direction` and the like.
+        latents: Where to start.
+        steps: How many positions, evenly spaced; an odd number has the start in the middle.
+        span: How far to go to either side, in spreads of the direction.
 
-    Raises:
-        UsageError: no latents, fewer than two steps, or a span that is not above 0.
-        StaleError: the direction is another model's.
+    Raises UsageError for values that cannot be, StaleError if the direction is another model's.
     """
     if steps < 2 or not 0 < span < float("inf"):
         raise UsageError(f"{steps} steps over a span of {span:g}: give at least 2 steps, and a span above 0")
@@ -282,29 +257,16 @@ def check_direction(model: TrainedModel, direction: Direction, where: Path | str
 
 
 def save_direction(path: Path | str, direction: Direction) -> None:
-    """Write a direction. Whole or not at all.
-
-    Raises:
-        UsageError: the name does not end in .safetensors.
-        WriteError: the file cannot be written.
-    """
-    check_direction_name(path)
+    """Write a direction. Raises UsageError if the name does not end in .safetensors, and WriteError."""
+    check_name(path, [SUFFIX], "directions")
     axis = np.ascontiguousarray(direction.axis, np.float64)
     DIRECTION.write(Path(path), direction.card, {"axis": axis}, sha256=_digest(axis, direction.card))
-
-
-def check_direction_name(path: Path | str) -> None:
-    """Raise UsageError if a direction cannot be written under this name."""
-    if Path(path).suffix.lower() != SUFFIX or Path(path).is_dir():
-        raise UsageError(f"{path}: directions are written as {SUFFIX}; give the name of a file that ends in that")
 
 
 def load_direction(path: Path | str, model: TrainedModel) -> Direction:
     """A direction that `save_direction` wrote, of this model.
 
-    Raises:
-        DataError: the file is not there, is no direction, or was altered.
-        StaleError: it is another model's.
+    Raises DataError if the file is not there, is no direction, or was altered; StaleError if it is another model's.
     """
     file = Path(path)
     if not file.exists():

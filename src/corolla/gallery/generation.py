@@ -14,29 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corolla.distributions.posterior import active_latents
-from corolla.errors import UsageError
+from corolla.errors import UsageError, plural
 from corolla.trained import Images, TrainedModel
+
+_Ends = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Traversal:
-    """One latent moved at a time, the others held at the base point.
+    """One latent moved at a time, the others held at the base point."""
 
-    Attributes:
-        latents: Which latents, k; those that carry most information first.
-        kl_nats: KL of each, averaged over the evaluation images, k; not a number where the model has no record of it.
-        dead: Whether each is dead, so that the decoder learnt to ignore it; none is where there is no record.
-        values: Where the moved latent stands, in standard deviations of the prior; one value a step.
-        base: The base point, latent_dim.
-        images: uint8, k×steps×H×W×3.
-    """
-
-    latents: NDArray[np.int64]
+    latents: NDArray[np.int64]  # which latents, k; those that carry most information first
+    # KL of each, averaged over the evaluation images, k; NaN where the model has no record of it
     kl_nats: NDArray[np.float64]
+    # whether each is dead, so that the decoder learnt to ignore it; none is where there is no record
     dead: NDArray[np.bool_]
-    values: NDArray[np.float32]
+    values: NDArray[np.float32]  # where the moved latent stands, in standard deviations of the prior; one value a step
     base: NDArray[np.float32]
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8]  # uint8, k×steps×H×W×3
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +70,15 @@ def traversal(
     """Move latents one at a time through the prior and decode.
 
     Args:
-        model: what to look into.
-        image: the base point is the mean of its q(z|x); without an image it is the prior's mean, 0.
-        latents: how many, those with the largest KL first; or which; or all. The order is by KL in every case.
-        steps: how many positions, evenly spaced.
-        span: the first and last position, in standard deviations of the prior.
-        values: the positions themselves, in place of `steps` and `span`.
-        seed: draw the base point, from q(z|x) of the image or from the prior.
+        model: What to look into.
+        image: The base point is the mean of its q(z|x); without an image it is the prior's mean, 0.
+        latents: How many, those with the largest KL first; or which; or all. The order is by KL in every case.
+        steps: How many positions, evenly spaced.
+        span: The first and last position, in standard deviations of the prior.
+        values: The positions themselves, in place of `steps` and `span`.
+        seed: Draw the base point, from q(z|x) of the image or from the prior.
 
-    Raises:
-        UsageError: there is no such latent, or no step.
+    Raises UsageError if there is no such latent, or no step.
     """
     ranked = latents_by_kl(model)
     if latents is None:
@@ -111,9 +105,8 @@ def traversal(
     images = model.decode(points.reshape(-1, model.latent_dim))
     kl_nats = _recorded_kl(model)[chosen]
     dead = ~active_latents(kl_nats) & bool(model.card.latent_kl_nats)
-    return Traversal(
-        chosen, kl_nats, dead, positions, base, images.reshape(len(chosen), len(positions), *images.shape[1:])
-    )
+    images = images.reshape(len(chosen), len(positions), *images.shape[1:])
+    return Traversal(chosen, kl_nats, dead, positions, base, images)
 
 
 def _base_point(model: TrainedModel, image: Images | None, seed: int | None) -> NDArray[np.float32]:
@@ -138,22 +131,21 @@ def interpolation(
     """Walk from each endpoint to the next, and decode on the way.
 
     Args:
-        model: what to walk in.
-        endpoints: at least two images, or latents N×latent_dim.
-        steps: how many images from one endpoint to the next, both included.
-        loop: walk back to the first endpoint at last.
+        model: What to walk in.
+        endpoints: At least two images, or latents N×latent_dim.
+        steps: How many images from one endpoint to the next, both included.
+        loop: Walk back to the first endpoint at last.
         method: "linear", or "spherical", which turns the direction and changes the length evenly. A straight line
             between two draws from the prior passes much closer to 0 than draws ever come; the turn does not.
 
-    Raises:
-        UsageError: fewer than two endpoints or steps, or an array that is neither latents nor images.
+    Raises UsageError for fewer than two endpoints or steps, or an array that is neither latents nor images.
     """
     if steps < 2:
         raise UsageError(f"{steps} steps: give at least 2, the two ends")
     is_latents = isinstance(endpoints, np.ndarray) and endpoints.ndim == 2
     ends = np.asarray(endpoints, np.float32) if is_latents else model.encode(endpoints)
     if len(ends) < 2:
-        raise UsageError(f"{len(ends)} endpoint{'' if len(ends) == 1 else 's'}: give at least 2 to walk between")
+        raise UsageError(f"{plural(len(ends), 'endpoint')}: give at least 2 to walk between")
     if loop:
         ends = np.concatenate([ends, ends[:1]])
     shares = np.linspace(0, 1, steps)[:-1, None]
@@ -165,13 +157,11 @@ def interpolation(
     return Interpolation(latents, model.decode(latents), steps, loop)
 
 
-def _linear(start: NDArray[np.float32], stop: NDArray[np.float32], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+def _linear(start: _Ends, stop: _Ends, shares: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(start + shares * (stop.astype(np.float64) - start))
 
 
-def _spherical(
-    start: NDArray[np.float32], stop: NDArray[np.float32], shares: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _spherical(start: _Ends, stop: _Ends, shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Shoemake's slerp (1985) of the directions, times the evenly changing length."""
     lengths = np.linalg.norm(start), np.linalg.norm(stop)
     if min(lengths) < 1e-6:

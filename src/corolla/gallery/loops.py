@@ -22,17 +22,10 @@ _SMALL = 1e-6
 
 
 def closed_path(waypoints: NDArray[np.floating], count: int) -> NDArray[np.float64]:
-    """Points of the path, count×latent_dim, equally far apart along it; the first is the first waypoint.
+    """Points equally far apart along the path, count×latent_dim, from the first of the waypoints K×latent_dim on.
 
-    The last point is as far from the first as from its own neighbour: the path is periodic.
-
-    Args:
-        waypoints: K×latent_dim.
-        count: how many points.
-
-    Raises:
-        UsageError: fewer than three waypoints or points, two neighbours in one direction, a waypoint at 0, or a path
-            that would pass through 0.
+    The last point is as far from the first as from its own neighbour: the path is periodic. Raises UsageError for fewer
+    than three waypoints or points, two neighbours in one direction, a waypoint at 0, or a path that would pass 0.
     """
     ends = np.asarray(waypoints, np.float64)
     if ends.ndim != 2 or len(ends) < FEWEST_WAYPOINTS or not np.isfinite(ends).all():
@@ -68,11 +61,7 @@ def closed_path(waypoints: NDArray[np.floating], count: int) -> NDArray[np.float
 
 
 def loop(model: TrainedModel, waypoints: NDArray[np.floating], *, steps: int = 24) -> Interpolation:
-    """The images along a closed path through waypoints K×latent_dim: K·steps of them.
-
-    Raises:
-        UsageError: as `closed_path`, or the waypoints are not this model's.
-    """
+    """The images along a closed path through waypoints K×latent_dim: K·steps of them. Raises as `closed_path`."""
     if steps < 1:
         raise UsageError(f"{steps} steps: give at least 1 from one waypoint to the next")
     latents = closed_path(waypoints, len(waypoints) * steps).astype(np.float32)

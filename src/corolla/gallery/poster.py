@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 
-from corolla.distributions import Prior
+from corolla.distributions import LatentDistribution
 from corolla.distributions.gaussians import GaussianPrior
 from corolla.distributions.priors import StandardPrior
 from corolla.errors import UsageError
@@ -58,7 +57,7 @@ def write_poster(
     reach: float = 0.0,
     seed: int = 0,
     temperature: float = 1.0,
-    prior: str | Prior = "standard",
+    prior: str | LatentDistribution = "standard",
     progress: OnProgress | None = None,
 ) -> Layout:
     """Draw images and write them as one picture that they fill to the edge.
@@ -75,10 +74,8 @@ def write_poster(
         prior: What to draw from, as `TrainedModel.sample` takes it; with a reach, the standard normal or a Gaussian.
         progress: Called with the rows that are done.
 
-    Raises:
-        UsageError: a value that cannot be, as the size or the file's name; or a reach with another kind of prior.
-        ModelError: the prior is not fitted yet.
-        WriteError: the file cannot be written.
+    Raises UsageError for a value that cannot be, or a reach with another kind of prior; ModelError if the prior is not
+    fitted yet; and WriteError.
     """
     check_poster(path, *size)
     layout = plan(*size, (model.height, model.width), columns)
@@ -100,7 +97,7 @@ def write_poster(
     return layout
 
 
-def _from_noise(prior: Prior, noise: NDArray[np.float32]) -> NDArray[np.float32]:
+def _from_noise(prior: LatentDistribution, noise: NDArray[np.float32]) -> NDArray[np.float32]:
     if isinstance(prior, GaussianPrior):
         return prior.unwhiten(torch.from_numpy(noise)).float().numpy()
     if not isinstance(prior, StandardPrior):
@@ -119,8 +116,8 @@ def parse_size(text: str) -> tuple[int, int]:
 def plan(width: int, height: int, tile: tuple[int, int], columns: int | None = None) -> Layout:
     """A grid whose tiles are shaped as nearly as can be as the images, height×width `tile`.
 
-    Raises:
-        UsageError: there are no columns, or more than pixels; or more images, or larger ones, than fit into memory.
+    Raises UsageError if there are no columns, or more than pixels; or more images, or larger ones, than fit into
+    memory.
     """
     if columns is None:
         columns = max(1, round(width / TILE_PX))
@@ -139,18 +136,10 @@ def smooth_noise(
 ) -> NDArray[np.float32]:
     """A field of noise, rows×columns×latent_dim, in which every place is N(0, I) and neighbours are alike.
 
-    White noise under a Gaussian filter whose squared weights sum to 1, on a larger field whose edge is cut off: two
-    places that are r tiles apart have the correlation exp(-r²/(4·reach²)), but for the filter's cut at 4 reaches.
-
-    Args:
-        rows: Of the field.
-        columns: Of the field.
-        latent_dim: Of each place.
-        reach: The filter's standard deviation, in tiles; 0 leaves white noise.
-        seed: Fixes the field.
-
-    Raises:
-        UsageError: the reach is below 0 or above LARGEST_REACH.
+    White noise under a Gaussian filter of the standard deviation `reach`, in tiles, whose squared weights sum to 1, on
+    a
+    larger field whose edge is cut off: two places that are r tiles apart have the correlation exp(-r²/(4·reach²)), but
+    for the filter's cut at 4 reaches. At 0 the noise stays white; above LARGEST_REACH there is a UsageError.
     """
     if not 0 <= reach <= LARGEST_REACH:
         raise UsageError(f"reach {reach:g}: give 0 to {LARGEST_REACH} tiles")
@@ -167,14 +156,9 @@ def smooth_noise(
 
 
 def strips(layout: Layout, latents: Iterable[NDArray[np.float32]], decode: Decode) -> Iterator[NDArray[np.uint8]]:
-    """The poster from top to bottom, a row of tiles at a time: uint8, height×width×3.
+    """The poster from top to bottom, a row of tiles and so of latents at a time: uint8, height×width×3.
 
     Tiles are scaled by Lanczos' filter until they cover their place, and what juts out is cut off on both sides.
-
-    Args:
-        layout: From `plan`.
-        latents: For each row of tiles, columns×latent_dim.
-        decode: Latents -> images, such as `TrainedModel.decode`.
     """
     across = np.arange(layout.columns + 1) * layout.width // layout.columns
     down = np.arange(layout.rows + 1) * layout.height // layout.rows
@@ -194,20 +178,16 @@ def check_poster(path: Path | str, width: int, height: int) -> str:
     """The suffix of a poster to be written. Raises UsageError for a name or size that its format does not have."""
     suffix = check_name(path, list(STILL_SUFFIXES))
     if max(width, height) > LARGEST_PX[suffix]:
-        raise UsageError(
-            f"size {width}x{height}: {suffix} goes to {LARGEST_PX[suffix]} pixels a side; write a .png, or less"
-        )
+        most = LARGEST_PX[suffix]
+        raise UsageError(f"size {width}x{height}: {suffix} goes to {most} pixels a side; write a .png, or less")
     return suffix
 
 
 def save_poster(path: Path | str, layout: Layout, parts: Iterable[NDArray[np.uint8]]) -> None:
     """Write a poster whose strips come one by one. Whole or not at all.
 
-    A PNG is written as it comes, so that memory holds one strip; other formats hold the whole picture.
-
-    Raises:
-        UsageError: the suffix is not known, or its format has no such size.
-        WriteError: the file cannot be written.
+    A PNG is written as it comes, so that memory holds one strip; other formats hold the whole picture. Raises as
+    `check_poster`, and WriteError.
     """
     if check_poster(path, layout.width, layout.height) != ".png":
         save_picture(path, Image.fromarray(np.concatenate(list(parts))))
@@ -216,24 +196,20 @@ def save_poster(path: Path | str, layout: Layout, parts: Iterable[NDArray[np.uin
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, temporary.open("wb") as file:
-            _write_png(file, layout.width, layout.height, parts)
+            file.writelines(_png(layout.width, layout.height, parts))
 
 
-def _write_png(file: IO[bytes], width: int, height: int, parts: Iterable[NDArray[np.uint8]]) -> None:
-    """An 8-bit RGB PNG (ISO/IEC 15948), each line as its differences from the pixel on the left."""
-    file.write(b"\x89PNG\r\n\x1a\n")
-    _write_chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+def _png(width: int, height: int, parts: Iterable[NDArray[np.uint8]]) -> Iterator[bytes]:
+    """An 8-bit RGB PNG (ISO/IEC 15948) piece by piece, each line as its differences from the pixel on the left."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    yield b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     packer = zlib.compressobj()
     for strip in parts:
-        lines = np.empty((len(strip), 1 + 3 * width), np.uint8)
-        lines[:, 0] = 1  # the filter type Sub
-        flat = strip.reshape(len(strip), -1)
-        lines[:, 1:] = flat
-        lines[:, 4:] -= flat[:, :-3]  # modulo 256, as uint8 is
-        _write_chunk(file, b"IDAT", packer.compress(lines.tobytes()))
-    _write_chunk(file, b"IDAT", packer.flush())
-    _write_chunk(file, b"IEND", b"")
-
-
-def _write_chunk(file: IO[bytes], kind: bytes, content: bytes) -> None:
-    file.write(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content)))
+        lines = np.ones((len(strip), 1 + 3 * width), np.uint8)  # the first byte of a line: the filter type Sub
+        lines[:, 1:] = strip.reshape(len(strip), -1)
+        lines[:, 4:] -= strip[:, :-1].reshape(len(strip), -1)  # modulo 256, as uint8 is
+        yield chunk(b"IDAT", packer.compress(lines.tobytes()))
+    yield chunk(b"IDAT", packer.flush()) + chunk(b"IEND", b"")

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf
 
-from corolla.data import select_rows
 from corolla.distributions.gaussians import RIDGE, GaussianPrior
 from corolla.errors import DataError
 from corolla.gallery.labels import find_label, split_by_label
@@ -23,12 +22,7 @@ from corolla.trained.own_images import own_images
 
 
 def theme(model: TrainedModel, images: Images) -> GaussianPrior:
-    """The Gaussian of images' aggregated posterior, for `TrainedModel.sample(prior=…)`.
-
-    Raises:
-        UsageError: an array's shape, type or range is not that of images.
-        DataError: a file is not a readable image.
-    """
+    """The Gaussian of images' aggregated posterior, for `TrainedModel.sample(prior=…)`."""
     q = model.posterior(images)
     variances = q.logvar.double().exp().numpy()
     if model.config.objective.auto_encoder:  # whose decoder learnt on means
@@ -60,22 +54,13 @@ def label_theme(
     mirror: str | None = None,
     progress: OnProgress | None = None,
 ) -> GaussianPrior:
-    """The theme of the training images with a label.
+    """The theme of the training images with a label; see `own_images` for source, mirror and errors.
 
-    Args:
-        model: its own images are used.
-        label: a name among the labels of these.
-        source: where the images are now, if they have moved.
-        mirror: folder or URL that holds the files of a downloaded source.
-        progress: called while the images are downloaded or decoded.
-
-    Raises:
-        UsageError: there is no such label.
-        DataError: the images are not there, have changed, or have no labels; or none for training has this one.
+    Raises UsageError if there is no such label, DataError if no training image has it.
     """
     cache = own_images(model, source=source, mirror=mirror, progress=progress)
     number = find_label(cache, label)
-    rows, _ = split_by_label(cache, number, select_rows(cache.splits, model.config.data.train_split))
+    rows, _ = split_by_label(cache, number, model.config.data.train_split)
     if not len(rows):
         raise DataError(f"label {label!r}: no training image has it; name another label, or give images")
     return theme(model, np.asarray(cache.images[rows]))

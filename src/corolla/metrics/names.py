@@ -7,9 +7,15 @@ of `metrics.csv`: TRAINING_SCORES.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from corolla.config.registry import registered
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Group = Literal["images", "generation", "latent space", "disentanglement"]
 GROUPS: tuple[Group, ...] = ("images", "generation", "latent space", "disentanglement")
@@ -28,7 +34,12 @@ class ScoreKind:
         unit: as shown behind a value.
         scale: what a value is multiplied with to be shown.
         featured: whether the key names the features it is measured in.
+        name: of a score of one's own, its key.
+        measure: of a score of one's own, from a model and held-out images N×H×W×3 to a number, or to one for each
+            image, whose mean has an interval.
     """
+
+    kind: ClassVar[str] = "score"
 
     group: Group
     label: str
@@ -38,6 +49,8 @@ class ScoreKind:
     unit: str = ""
     scale: float = 1.0
     featured: bool = False
+    name: str = ""
+    measure: Callable[[Any, NDArray[np.uint8]], float | NDArray[np.floating[Any]]] | None = None
 
 
 KINDS: Mapping[str, ScoreKind] = {
@@ -267,12 +280,17 @@ class ScoreName:
     @property
     def kind(self) -> ScoreKind:
         """What the score is."""
-        return KINDS[self.name]
+        return kinds()[self.name]
 
     @property
     def label(self) -> str:
         """For tables, e.g. "kernel distance (lite0)"; without the variant."""
         return f"{self.kind.label} ({self.features})" if self.features else self.kind.label
+
+
+def kinds() -> dict[str, ScoreKind]:
+    """All scores by name: Corolla's own, then those of plugins."""
+    return {**KINDS, **registered("score")}
 
 
 def key(name: str, *, features: str = "", variant: str = "") -> str:
@@ -283,7 +301,7 @@ def key(name: str, *, features: str = "", variant: str = "") -> str:
 def parse_key(text: str) -> ScoreName | None:
     """The parts of a key; None if it is of no kind that is in the table."""
     base, _, variant = text.partition("/")
-    if base in KINDS:
+    if base in kinds():
         return ScoreName(base, "", variant)
     name, _, features = base.rpartition("_")
     return ScoreName(name, features, variant) if name in KINDS and KINDS[name].featured else None

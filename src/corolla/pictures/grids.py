@@ -54,11 +54,7 @@ def grid(
     background: Colour = WHITE,
     shown_px: int = SHOWN_PX,
 ) -> Image.Image:
-    """Images N×H×W×3 side by side, row after row; without `columns` in a grid that is about square.
-
-    Raises:
-        UsageError: there are no images, or not that many columns can be made.
-    """
+    """Images N×H×W×3 side by side, row after row; without `columns` in a grid that is about square."""
     if images.ndim != 4 or images.shape[3] != 3 or len(images) == 0:
         raise UsageError(f"images of shape {images.shape}: a grid needs N×H×W×3, with at least one image")
     columns = math.ceil(math.sqrt(len(images))) if columns is None else min(columns, len(images))

@@ -5,23 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 Points = Sequence[tuple[float, float]]
 
 _CLASSES = ("first", "second")
 
 
-@dataclass(frozen=True)
-class Tick:
+class Tick(NamedTuple):
     """A mark on an axis: its place in pixels and its text."""
 
     px: float
     text: str
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line of a chart: its name, its class in the style sheet, where its name ends, and its points in pixels."""
 
     name: str
@@ -80,9 +78,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
     step = min((power * factor for factor in (1, 2, 5, 10)), key=lambda size: abs(size - raw))
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [step * number for number in range(first, last + 1)]
+    return [step * number for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def _limits(values: Sequence[float], share: float) -> tuple[float, float]:

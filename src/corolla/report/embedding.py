@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +17,8 @@ STILL_PX = 96
 """Images whose longer side is shorter are enlarged before they are compressed, which keeps their colours sharp."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture in a page.
-
-    Attributes:
-        alt: What it shows, for readers who do not see it.
-        width: In pixels.
-        height: In pixels.
-        uri: The WebP file as a data URI.
-        still_uri: The first frame of an animation, for readers who prefer less motion; empty for a still picture.
-    """
+class Picture(NamedTuple):
+    """A WebP file as a data URI; of an animation also its first frame, for readers who prefer less motion."""
 
     alt: str
     width: int
@@ -38,7 +29,7 @@ class Picture:
 
 def still(content: Image.Image, alt: str) -> Picture:
     """A picture as it is."""
-    return Picture(alt, content.width, content.height, data_uri(encode_picture(content, "WEBP")))
+    return Picture(alt, content.width, content.height, _data_uri(encode_picture(content, "WEBP")))
 
 
 def image(pixels: NDArray[np.uint8], alt: str) -> Picture:
@@ -55,10 +46,8 @@ def animation(frames: NDArray[np.uint8], alt: str, *, shown_px: int = STILL_PX) 
     """An animation of images k×H×W×3."""
     pictures = [Image.fromarray(frame) for frame in enlarged(frames, shown_px)]
     first = still(pictures[0], alt)
-    moving = data_uri(encode_animation(pictures, "WEBP", fps=FPS))
-    return Picture(alt, first.width, first.height, moving, still_uri=first.uri)
+    return first._replace(uri=_data_uri(encode_animation(pictures, "WEBP", fps=FPS)), still_uri=first.uri)
 
 
-def data_uri(content: bytes) -> str:
-    """A WebP file as a data URI."""
+def _data_uri(content: bytes) -> str:
     return f"data:image/webp;base64,{base64.b64encode(content).decode()}"

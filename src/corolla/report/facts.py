@@ -26,24 +26,7 @@ class LatentFact:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Facts about a run or model folder.
-
-    Attributes:
-        path: The folder.
-        model: The model folder; None for a run that has no model yet, and then all from `bytes` on is empty.
-        weights: What presses on the code, in words.
-        beta: The weight of the KL that the objective amounts to, where there is such a number.
-        normalised_beta: The same times latents over pixel values.
-        settings: The settings that are not the defaults, by dotted name.
-        parameters: Numbers that training adjusts.
-        bytes: Size of the weights on disk.
-        step: Optimiser steps.
-        stopped: Where the run stands if it has not come to its end, in one sentence; else empty.
-        data: The images that it was trained on.
-        scores: By the names of `metrics.csv`.
-        latents: By falling KL.
-        advice: What the numbers say, and what to change.
-    """
+    """Facts about a run or model folder; of a run that has no model yet, all from `bytes` on is empty."""
 
     path: str
     model: str | None
@@ -53,17 +36,17 @@ class RunFacts:
     width: int
     likelihood: str
     objective: str
-    weights: str
-    beta: float | None
-    normalised_beta: float | None
-    settings: dict[str, Any]
+    weights: str  # what presses on the code, in words
+    beta: float | None  # the weight of the KL that the objective amounts to, where there is such a number
+    normalised_beta: float | None  # the same times latents over pixel values
+    settings: dict[str, Any]  # the settings that are not the defaults, by dotted name
     parameters: int
-    bytes: int | None = None
+    bytes: int | None = None  # size of the weights on disk
     step: int = 0
-    stopped: str = ""
+    stopped: str = ""  # where the run stands if it has not come to its end, in one sentence; else empty
     data: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
-    latents: tuple[LatentFact, ...] = ()
+    latents: tuple[LatentFact, ...] = ()  # by falling KL
     advice: tuple[Finding, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
 

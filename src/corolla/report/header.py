@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ _SUBJECTS = {"florets": "drawn flowers", "flowers102": "photos of flowers"}
 _SHORT = {"hours": "h", "minutes": "min", "seconds": "s"}
 
 
-@dataclass(frozen=True)
-class Fact:
+class Fact(NamedTuple):
     """A number to remember."""
 
     name: str
@@ -28,58 +27,27 @@ class Fact:
     unit: str = ""
 
 
-@dataclass(frozen=True)
-class Header:
-    """What the head of the page says and shows.
-
-    Attributes:
-        title: The headline.
-        subject: The run.
-        objective: Its kind, with an article.
-        weights: What presses on the code, in words.
-        parameters: How many numbers were trained.
-        duration: How long that took, in words; empty if that is not known.
-        psnr_db: The median over the held-out images.
-        baseline_db: The same with the average training image in place of each reconstruction.
-        rate_bits: What a code says about its image; None where that means nothing or is not known.
-        facts: The few numbers to remember.
-        walk: A closed path through latent space.
-    """
-
-    title: str
-    subject: Subject
-    objective: str
-    weights: str
-    parameters: int
-    duration: str
-    psnr_db: float
-    baseline_db: float
-    rate_bits: float | None
-    facts: list[Fact]
-    walk: Picture
-
-
-def header(subject: Subject) -> Header:
-    """The head of the page about a run."""
+def header(subject: Subject) -> dict[str, Any]:
+    """What the template of the head shows; `duration` is empty, and `rate_bits` None, where there is no such thing."""
     model, config = subject.model, subject.model.config
     objective = config.objective.title
     images = _SUBJECTS.get(config.data.source.partition(":")[0], "images")
     rate_nats = np.nan if subject.has_points else model.card.scores.get("kl", np.nan)
     rate_bits = rate_nats / BIT_NATS if np.isfinite(rate_nats) else None
     psnr_db, duration = float(np.median(subject.returned.psnr_db)), _duration(subject)
-    return Header(
-        title=f"What {objective} learnt from {len(subject.training):,} {images}",
-        subject=subject,
-        objective=objective,
-        weights=config.objective.describe(config.objective.effective_beta(subject.rows)),
-        parameters=parameter_count(config),
-        duration=duration,
-        psnr_db=psnr_db,
-        baseline_db=_baseline_db(subject),
-        rate_bits=rate_bits,
-        facts=_facts(subject, psnr_db, rate_bits, duration),
-        walk=_walk(subject),
-    )
+    return {
+        "title": f"What {objective} learnt from {len(subject.training):,} {images}",
+        "subject": subject,
+        "objective": objective,
+        "weights": config.objective.describe(config.objective.effective_beta(subject.rows)),
+        "parameters": parameter_count(config),
+        "duration": duration,
+        "psnr_db": psnr_db,
+        "baseline_db": _baseline_db(subject),
+        "rate_bits": rate_bits,
+        "facts": _facts(subject, psnr_db, rate_bits, duration),
+        "walk": _walk(subject),
+    }
 
 
 def _facts(subject: Subject, psnr_db: float, rate_bits: float | None, duration: str) -> list[Fact]:

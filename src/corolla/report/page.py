@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Protocol
 
-from jinja2 import Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from corolla import __version__
 from corolla.data import ImageCache
-from corolla.files import write_file
+from corolla.files import write_text
 from corolla.progress import OnProgress, steps_of
 from corolla.report.header import header
-from corolla.report.rendering import environment
 from corolla.report.sections.curves import curves
 from corolla.report.sections.factors import factors
 from corolla.report.sections.findings import findings
@@ -23,25 +24,8 @@ from corolla.report.sections.reproduction import reproduction
 from corolla.report.sections.samples import samples
 from corolla.report.sections.scores import scores
 from corolla.report.sections.traversals import traversals
-from corolla.report.subject import Subject, examine
+from corolla.report.subject import Section, Subject, examine
 from corolla.trained.run_folder import RunFolder
-
-
-class Section(Protocol):
-    """The values of a section, and how they are shown."""
-
-    @property
-    def anchor(self) -> str:
-        """The name that links point to."""
-
-    @property
-    def title(self) -> str:
-        """The heading."""
-
-    @property
-    def template(self) -> str | Template:
-        """A file among the templates, or `environment().from_string(...)`; it sees the values as `section`."""
-
 
 SectionMaker = Callable[[Subject], Section | None]
 
@@ -58,6 +42,22 @@ SECTIONS: Sequence[SectionMaker] = (
 )
 """In their order; one that has nothing to show for a run gives None."""
 
+_SETTING = re.compile(r"\b(?:data|network|likelihood|objective|training)\.[a-z_]+(?:=[\w.]*\w)?")
+
+
+@cache
+def environment() -> Environment:
+    """Finds the templates, and escapes every text; a value that a template needs and does not get is an error."""
+    made = Environment(
+        loader=PackageLoader("corolla.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["mark_settings"] = lambda text: Markup(_SETTING.sub(r"<code>\g<0></code>", str(escape(text))))
+    return made
+
 
 def write_report(
     run: Path | str,
@@ -70,23 +70,10 @@ def write_report(
     progress: OnProgress | None = None,
     sections: Sequence[SectionMaker] = SECTIONS,
 ) -> Path:
-    """Write the report of a run, with the scores of `corolla evaluate` if there are any; returns the file.
+    """Write the report of a run or model folder, with the scores of `corolla evaluate` if there are any.
 
-    Args:
-        run: The run folder, or a model folder.
-        output: The HTML file; by default `report.html` in the run folder.
-        images: The model's own images, where they are at hand; otherwise they are found by its configuration.
-        source: Where the images are now, if they have moved.
-        mirror: Folder or URL that holds the files of the source.
-        seed: Fixes what is drawn.
-        progress: Called while images are read and sections made.
-        sections: What the page shows, in order; to add a section, give `[*SECTIONS, yours]`.
-
-    Raises:
-        ModelError: there is no model, or something in the folder is damaged.
-        DataError: the model's images are not there, or have changed.
-        UsageError: there is no such source.
-        WriteError: the file cannot be written.
+    Returns the file, which is `report.html` in the folder unless `output` says otherwise. To add a section, give
+    `[*SECTIONS, yours]`. The rest is as for `examine`, with its errors; also raises WriteError.
     """
     subject = examine(Path(run), images=images, source=source, mirror=mirror, seed=seed, progress=progress)
     file = RunFolder(subject.path).report if output is None else Path(output)
@@ -101,5 +88,5 @@ def write_report(
         sections=[section for section in made if section is not None],
         version=__version__,
     )
-    write_file(file, text.encode())
+    write_text(file, text)
     return file

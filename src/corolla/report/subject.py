@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jinja2 import Template
 from numpy.typing import NDArray
 
 from corolla.data import ImageCache, select_rows, spread_rows
@@ -22,36 +23,33 @@ MOST_IMAGES = 512
 """At most so many held-out images are looked at, evenly spread over all."""
 
 
+class Section(NamedTuple):
+    """A part of the page: the name that links point to, its heading, and values for a template.
+
+    The template is a file of this package, or `environment().from_string(...)`; it sees the values as `section`.
+    """
+
+    anchor: str
+    title: str
+    template: str | Template
+    values: Mapping[str, Any]
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """All that the sections of a report draw from.
-
-    Attributes:
-        path: the run folder or model folder.
-        model: its model.
-        rows: of `metrics.csv`, oldest first; none for a model folder.
-        facts: what the run recorded beside its configuration.
-        cache: the model's own images.
-        training: rows of the cache that were trained on.
-        held_out: rows of the cache that the report looks at, N.
-        codes: their codes, N×latent_dim: the means of q(z|x).
-        returned: them through the model and back, N of each.
-        scores: what `corolla evaluate` found for these weights, if it was run.
-        stale: whether there are scores, but of other weights.
-        seed: fixes what is drawn.
-    """
+    """All that the sections of a report draw from."""
 
     path: Path
     model: TrainedModel
-    rows: Sequence[Mapping[str, str]]
-    facts: Mapping[str, Any]
+    rows: Sequence[Mapping[str, str]]  # of `metrics.csv`, oldest first; none for a model folder
+    facts: Mapping[str, Any]  # what the run recorded beside its configuration
     cache: ImageCache
-    training: NDArray[np.int64]
-    held_out: NDArray[np.int64]
-    codes: NDArray[np.float32]
-    returned: Reconstruction
-    scores: Scores | None
-    stale: bool
+    training: NDArray[np.int64]  # rows of the cache that were trained on
+    held_out: NDArray[np.int64]  # rows of the cache that the report looks at, N
+    codes: NDArray[np.float32]  # their means of q(z|x), N×latent_dim
+    returned: Reconstruction  # them through the model and back, N of each
+    scores: Scores | None  # what `corolla evaluate` found for these weights, if it was run
+    stale: bool  # whether there are scores, but of other weights
     seed: int
 
     @property
@@ -69,12 +67,9 @@ def examine(
     seed: int = 0,
     progress: OnProgress | None = None,
 ) -> Subject:
-    """Gather what the report shows.
+    """Gather what the report shows of a run or model folder; the seed fixes what is drawn.
 
-    Raises:
-        ModelError: there is no model, or something in the folder is damaged.
-        DataError: its images are not there, or have changed.
-        UsageError: there is no such source.
+    Source, mirror and errors are those of `load` and `own_images`, which gives the images unless they are at hand.
     """
     model = load(path)
     assert model.folder is not None

@@ -4,6 +4,7 @@ A folder holds what was asked for, a run folder for each point, and the results.
 other, as a training uses all cores. Whatever a kill leaves, the same call goes on with: finished runs are kept.
 """
 
-from corolla.sweeps.runner import RECORD, Result, Sweep, read_sweep, sweep, train_run
+from corolla.sweeps.results import Result
+from corolla.sweeps.runner import RECORD, Sweep, read_sweep, sweep, train_run
 
 __all__ = ["RECORD", "Result", "Sweep", "read_sweep", "sweep", "train_run"]

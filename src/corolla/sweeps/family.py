@@ -59,15 +59,12 @@ def train_family(
     """Train the three with each seed, or go on with that; returns the runs by objective.
 
     Args:
-        base: all settings but the objective and the seed; if it is a beta_vae, its β is that of the third.
-        seeds: of which each gives one run of all three.
-        folder: where the run folders go.
-        progress: that of `training.fit`, for each run.
+        base: All settings but the objective and the seed; if it is a beta_vae, its β is that of the third.
+        seeds: Of which each gives one run of all three.
+        folder: Where the run folders go.
+        progress: That of `training.fit`, for each run.
 
-    Raises:
-        UsageError: an impossible setting, or a run in the folder has other settings.
-        TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
-        CorollaError: as `training.fit`.
+    Raises as `training.fit`, and UsageError if a run in the folder has other settings.
     """
     beta = base.flat()["objective.beta"] if base.objective.name == "beta_vae" else BETA
     configs = {}

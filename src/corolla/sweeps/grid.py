@@ -78,9 +78,7 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 def expand(base: Config, axes: Mapping[str, Sequence[Any]]) -> list[Point]:
     """All combinations of the axes' values, the last axis changing fastest, each checked as far as it can be.
 
-    Raises:
-        UsageError: an axis is empty or has a value twice, there is no such setting, a combination is impossible, or
-            two combinations would be the same run.
+    Raises UsageError if an axis is empty or has a value twice, or there is no such setting; else as `configured`.
     """
     if not axes or all(len(values) < 2 for values in axes.values()):
         raise UsageError("a grid needs a setting with several values, such as objective.beta with 0.5, 1, 2, 4 and 8")
@@ -103,18 +101,15 @@ def expand(base: Config, axes: Mapping[str, Sequence[Any]]) -> list[Point]:
 def configured(base: Config, changes: Mapping[str, Any]) -> Config:
     """The base with some settings changed, and what it leaves open decided; on one device, as this process trains all.
 
-    Raises:
-        UsageError: the message names the change that is impossible, or says that there are several devices.
+    Raises UsageError, which names the change that is impossible, or says that there are several devices.
     """
     try:
         config = base.updated(changes)
         training = config.training
         if training.devices not in ("auto", 1) or training.num_nodes > 1:
-            raise UsageError(
-                f"devices {training.devices}, num_nodes {training.num_nodes}: many runs are trained on one device; "
-                "leave both out",
-                setting="training.devices",
-            )
+            given = f"devices {training.devices}, num_nodes {training.num_nodes}"
+            problem = f"{given}: many runs are trained on one device; leave both out"
+            raise UsageError(problem, setting="training.devices")
         return resolve(config.updated({"training.devices": 1}))
     except UsageError as error:
         if error.setting in changes:

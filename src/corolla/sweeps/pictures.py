@@ -67,9 +67,7 @@ def reconstructions(results: Sequence[Result]) -> Image.Image:
 
 
 def _name(result: Result) -> str:
-    label = result.point.label
-    seed = f"seed {result.point.values[SEED]}" if SEED in result.point.values else ""
-    return label or seed
+    return result.point.label or f"seed {result.point.values[SEED]}"
 
 
 def _resized(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -92,19 +90,11 @@ def curve(results: Sequence[Result]) -> Image.Image:
     axes = figure.add_subplot()
     for number, (name, line) in enumerate(lines.items()):
         colour = _COLOURS[number % len(_COLOURS)]
-        middles = sorted(_place(group) for group in line)
-        axes.plot(
-            [x for x, _ in middles],
-            [y for _, y in middles],
-            color=colour,
-            marker="o",
-            markersize=7,
-            linewidth=1.8,
-            label=name,
-        )
-        seeds = [(r.scores["kl"], r.scores["reconstruction"]) for group in line if len(group) > 1 for r in group]
-        if seeds:
-            axes.scatter([x for x, _ in seeds], [y for _, y in seeds], color=colour, alpha=0.3, s=18, linewidths=0)
+        rates, distortions = zip(*sorted(map(_place, line)), strict=True)
+        axes.plot(rates, distortions, color=colour, marker="o", markersize=7, linewidth=1.8, label=name)
+        for group in line:
+            for place in [_place([result]) for result in group if len(group) > 1]:
+                axes.scatter(*place, color=colour, alpha=0.3, s=18, linewidths=0)
     _dress(axes, legend=len(lines) > 1)
     _annotate(axes, canvas, groups)
     content = io.BytesIO()
@@ -189,9 +179,8 @@ def _box(
     text = TextArea(label, textprops={"color": _INK, "fontsize": 8.5})
     content: Any = text
     if images is not None:
-        tiles: list[Artist] = [
-            OffsetImage(tile, zoom=_EXAMPLE_PX / max(tile.shape[:2]), interpolation="bicubic") for tile in images
-        ]
+        zoom = _EXAMPLE_PX / max(images.shape[1:3])
+        tiles: list[Artist] = [OffsetImage(tile, zoom=zoom, interpolation="bicubic") for tile in images]
         content = VPacker(children=[HPacker(children=tiles, pad=0, sep=2), text], align="center", pad=0, sep=2)
     box = AnnotationBbox(
         content,

@@ -11,7 +11,7 @@ import yaml
 
 from corolla.config import Config, read_yaml
 from corolla.errors import UsageError
-from corolla.files import is_empty, write_file, writing
+from corolla.files import is_empty, write_text, writing
 from corolla.sweeps.grid import value_text
 from corolla.trained.run_folder import LOCK_NAME, RunFolder, versions
 
@@ -25,12 +25,9 @@ def elsewhere(problem: str) -> UsageError:
 
 @contextmanager
 def held(folder: Path, record: str) -> Iterator[None]:
-    """Make a folder if it is missing, and hold it for this process.
+    """Make a folder if it is missing, and hold it for this process, as `RunFolder.held`.
 
-    Raises:
-        UsageError: it holds something else than what `record`, the name of its file, would tell of.
-        TrainingError: another process holds it.
-        WriteError: it cannot be made or written.
+    Raises UsageError if it holds something else than what `record`, the name of its file, would tell of.
     """
     if folder.exists() and not folder.is_dir():
         raise elsewhere(f"{folder}: is a file")
@@ -55,32 +52,22 @@ def read_record(file: Path) -> tuple[Config, dict[str, Any]]:
 def write_record(file: Path, base: Config, asked: Mapping[str, Any]) -> None:
     """Write the file that `read_record` reads. Raises WriteError."""
     tree = {**asked, "base": base.model_dump(mode="json"), "versions": versions()}
-    write_file(file, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
+    write_text(file, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
 
 
 def refuse_other_base(folder: Path, before: Config, now: Config, apart: Collection[str]) -> None:
     """Raise UsageError if two bases differ in more than the settings of which each run has its own value."""
-    theirs, ours = before.flat(), now.flat()
-    changed = [name for name in theirs if name not in apart and theirs[name] != ours[name]]
-    if changed:
-        was = ", ".join(f"{name} was {value_text(theirs[name])} and is {value_text(ours[name])}" for name in changed)
-        raise elsewhere(f"{folder}: was begun with other settings: {was}")
+    if changed := _changed(before, now, apart):
+        raise elsewhere(f"{folder}: was begun with {changed}")
 
 
 def refuse_other_run(run: Path, config: Config) -> None:
     """Raise UsageError if a run is there, and with other settings than these, which are resolved."""
-    if not RunFolder(run).exists:
-        return
-    before, wanted = RunFolder(run).config().flat(), config.flat()
-    differing = [name for name in wanted if before.get(name) != wanted[name]]
-    if differing:
-        was = ", ".join(f"{name} {before.get(name)} and not {wanted[name]}" for name in differing)
-        raise elsewhere(f"{run}: was trained with {was}")
+    if RunFolder(run).exists and (changed := _changed(RunFolder(run).config(), config)):
+        raise elsewhere(f"{run}: was trained with {changed}")
 
 
-def free_folder(stem: str) -> Path:
-    """The first of `runs/STEM-1`, `runs/STEM-2` … that is not there."""
-    number = 1
-    while (path := Path("runs") / f"{stem}-{number}").exists():
-        number += 1
-    return path
+def _changed(before: Config, now: Config, apart: Collection[str] = ()) -> str:
+    theirs, ours = before.flat(), now.flat()
+    names = [name for name in theirs | ours if name not in apart and theirs.get(name) != ours.get(name)]
+    return ", ".join(f"{name} {value_text(theirs.get(name))} and not {value_text(ours.get(name))}" for name in names)

@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from corolla.sweeps.grid import Point, value_text
 from corolla.trained.model_folder import ModelFolder
+from corolla.trained.run_folder import csv_text
 from corolla.training.advice import EARLY_STEPS, Finding, advise
 
 BETA = "objective.beta"
+_SENTENCES = {
+    "collapsed": "The code has collapsed at beta {}: too large here, or in need of a warm-up.",
+    "all latents needed": "All latents are needed at beta {}: more of them may help there.",
+    "overfitting": "The training images are learnt by heart at beta {}.",
+}
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its folder, and the numbers of the model that it kept, on the evaluation split.
-
-    Attributes:
-        point: what the run was given.
-        path: the run folder.
-        scores: of the model, by the names of `metrics.csv`, and its `step`.
-        beta: the weight of the KL that the objective amounts to, where there is such a number.
-        normalised_beta: the same times latents over pixel values.
-        findings: what `guidance` says of the run.
-        seconds: time spent in training steps.
-    """
+    """A finished run: its folder, and the numbers of the model that it kept, on the evaluation split."""
 
     point: Point
     path: Path
     scores: Mapping[str, float]
+    """By the names of `metrics.csv`, and its `step`."""
     beta: float | None
+    """The weight of the KL that the objective amounts to, where there is such a number."""
     normalised_beta: float | None
+    """The same times latents over pixel values."""
     findings: tuple[Finding, ...]
     seconds: float
+    """Spent in training steps."""
 
 
 def read_result(point: Point, path: Path) -> Result:
@@ -54,16 +51,6 @@ def read_result(point: Point, path: Path) -> Result:
         advise(card.config, card.scores, card.latent_kl_nats, rows, step=card.step or None),
         float(rows[-1]["train_seconds"]) if rows else 0.0,
     )
-
-
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a CSV file; a column that only some of them have is empty in the others."""
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def table(results: Sequence[Result]) -> str:
@@ -124,26 +111,17 @@ def _of_series(groups: Sequence[Sequence[Result]]) -> str:
     if any("too early" in kinds(group) for group in groups):
         return f"With fewer than {EARLY_STEPS} steps it is too early to say anything of beta. Train for some thousands."
     sentences = []
-    collapsed = _betas(groups, "collapsed")
-    needed = _betas(groups, "all latents needed")
-    overfitted = _betas(groups, "overfitting")
-    if collapsed:
-        sentences.append(
-            f"The code has collapsed at beta {_listed(collapsed)}: too large here, or in need of a warm-up."
-        )
-    if needed:
-        sentences.append(f"All latents are needed at beta {_listed(needed)}: more of them may help there.")
-    if overfitted:
-        sentences.append(f"The training images are learnt by heart at beta {_listed(overfitted)}.")
+    for kind, sentence in _SENTENCES.items():
+        if betas := [value_text(_beta(group)) for group in groups if kind in kinds(group)]:
+            sentences.append(sentence.format(" and ".join(filter(None, [", ".join(betas[:-1]), betas[-1]]))))
     useful = [group for group in groups if not {"collapsed", "overfitting"} & set(kinds(group))]
     if not useful:
         return " ".join([*sentences, "No beta of these can be recommended."])
-    best = min(useful, key=lambda group: median(r.scores["reconstruction"] + r.scores["kl"] for r in group))
-    bound = median(r.scores["reconstruction"] + r.scores["kl"] for r in best)
+    best = min(useful, key=_bound_nats)
     most = _beta(useful[-1])
     sentences.append(
         f"For faithful images and samples the numbers suggest beta {value_text(_beta(best))}: there a new image "
-        f"costs least, distortion + rate = {bound:.1f} nats."
+        f"costs least, distortion + rate = {_bound_nats(best):.1f} nats."
     )
     if best is groups[0] or best is groups[-1]:
         sentences.append(f"A {'smaller' if best is groups[0] else 'larger'} one may be better still.")
@@ -155,13 +133,9 @@ def _of_series(groups: Sequence[Sequence[Result]]) -> str:
     return " ".join(sentences)
 
 
+def _bound_nats(group: Sequence[Result]) -> float:
+    return median(result.scores["reconstruction"] + result.scores["kl"] for result in group)
+
+
 def _beta(group: Sequence[Result]) -> float:
     return float(group[0].point.values[BETA])
-
-
-def _betas(groups: Sequence[Sequence[Result]], kind: str) -> list[str]:
-    return [value_text(_beta(group)) for group in groups if kind in kinds(group)]
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

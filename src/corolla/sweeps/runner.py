@@ -9,19 +9,17 @@ from typing import Any
 
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError, WriteError, command
-from corolla.files import write_file
+from corolla.files import write_text
 from corolla.pictures.files import save_picture
-from corolla.progress import Progress, Silence
+from corolla.progress import Progress
 from corolla.sweeps.grid import Point, axes_of, expand, value_text
 from corolla.sweeps.pictures import curve, reconstructions
-from corolla.sweeps.record import elsewhere, free_folder, held, read_record, refuse_other_base, write_record
+from corolla.sweeps.record import elsewhere, held, read_record, refuse_other_base, write_record
 from corolla.sweeps.results import Result, read_result, table
-from corolla.trained.run_folder import RunFolder
+from corolla.trained.run_folder import RunFolder, new_folder
 from corolla.training import StopRule, TrainingInterrupted, fit, resume
 
 RECORD = "sweep.yaml"
-
-__all__ = ["RECORD", "Result", "Sweep", "read_sweep", "sweep", "train_run"]
 
 
 @dataclass(frozen=True)
@@ -48,26 +46,23 @@ def sweep(
     others.
 
     Args:
-        config: the settings that all runs share.
-        axes: the values of each other setting by its dotted name, such as {"objective.beta": [1, 4], "seed": [1, 2]}.
-        output: the folder; by default a new one under `runs/`.
-        progress: that of `training.fit`, for each run.
+        config: The settings that all runs share.
+        axes: The values of each other setting by its dotted name, such as {"objective.beta": [1, 4], "seed": [1, 2]}.
+        output: The folder; by default a new one under `runs/`.
+        progress: That of `training.fit`, for each run.
 
     Raises:
-        UsageError: an impossible value or combination, before anything is trained; or the folder is of another grid.
-        DataError: the images cannot be used.
-        TrainingError: another process trains in the folder.
-        WriteError: it cannot be written.
-        TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
+        UsageError: An impossible value or combination, before anything is trained; or the folder is of another grid.
+        CorollaError: As `training.fit`, but that a run that fails does not end the others.
     """
-    points, say = expand(config, axes), (progress or Silence()).line
-    folder = Path(output) if output is not None else free_folder("sweep")
+    points, progress = expand(config, axes), progress or Progress()
+    folder = Path(output or new_folder("sweep"))
     with held(folder, RECORD):
         _record(folder, config, points)
         results: list[Result] = []
         failures: dict[str, str] = {}
         for number, point in enumerate(points, start=1):
-            say(f"run {number} of {len(points)}: {point.name}")
+            progress.line(f"run {number} of {len(points)}: {point.name}")
             try:
                 again = command("sweep", "--resume", folder)
                 train_run(point.config, folder / point.name, go_on=again, progress=progress)
@@ -76,9 +71,9 @@ def sweep(
                 raise
             except (TrainingError, ModelError, WriteError) as error:
                 failures[point.name] = str(error)
-                say(f"{point.name} failed: {error}")
+                progress.line(f"{point.name} failed: {error}")
                 continue
-            write_file(folder / "sweep.csv", table(results).encode())
+            write_text(folder / "sweep.csv", table(results))
         if results:
             save_picture(folder / "reconstructions.png", reconstructions(results))
             save_picture(folder / "rate-distortion.png", curve(results))
@@ -99,9 +94,7 @@ def train_run(
 ) -> None:
     """Train a run, or go on with it; a finished one is left as it is.
 
-    Raises:
-        TrainingInterrupted: Ctrl-C or SIGTERM; the message names the command `go_on`.
-        CorollaError: as `training.fit` and `training.resume`.
+    Raises as `training.fit` and `training.resume`; the message of an interrupt names the command `go_on`.
     """
     try:
         if RunFolder(run).exists:
@@ -122,14 +115,13 @@ def _record(folder: Path, config: Config, points: Sequence[Point]) -> None:
         before, there = read_sweep(folder)
         refuse_other_base(folder, before, config, axes)
         if there.keys() != axes.keys():
-            raise elsewhere(
-                f"{folder}: was begun with a grid over {', '.join(there)}, and this one is over {', '.join(axes)}"
-            )
+            then, now = ", ".join(there), ", ".join(axes)
+            raise elsewhere(f"{folder}: was begun with a grid over {then}, and this one is over {now}")
         for name, values in there.items():
-            texts = [value_text(value) for value in values]
-            missing = [text for text in texts if text not in {value_text(value) for value in axes[name]}]
+            texts, given = list(map(value_text, values)), list(map(value_text, axes[name]))
+            missing = [text for text in texts if text not in given]
             if missing:
-                all_values = ",".join([*texts, *(t for t in map(value_text, axes[name]) if t not in texts)])
+                all_values = ",".join(dict.fromkeys(texts + given))
                 raise UsageError(
                     f"{folder}: has runs of {name}={','.join(missing)}, too; values can be added",
                     path=folder,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -18,14 +18,13 @@ import numpy as np
 from corolla.config import Config
 from corolla.config.registry import find
 from corolla.errors import ModelError, TrainingError, UsageError, WriteError, command, missing_extra
-from corolla.files import write_file, writing
-from corolla.progress import Progress, Silence
+from corolla.files import write_file, write_text, writing
+from corolla.progress import Progress
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
-from corolla.sweeps.record import elsewhere, free_folder, held, read_record, refuse_other_base, write_record
-from corolla.sweeps.results import csv_text
+from corolla.sweeps.record import elsewhere, held, read_record, refuse_other_base, write_record
 from corolla.trained.model_folder import ModelFolder
-from corolla.trained.run_folder import RunFolder
+from corolla.trained.run_folder import RunFolder, csv_text, new_folder
 from corolla.training import TrainingInterrupted
 
 RECORD = "tune.yaml"
@@ -62,19 +61,14 @@ Space: TypeAlias = Mapping[str, Range | Sequence[Any]]
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a search. A pruned one was ended early; a failed one has no value.
-
-    Attributes:
-        path: the run folder.
-        values: what was tried, by dotted name.
-        state: complete, pruned or failed.
-        value: the goal, of the model that the run kept.
-    """
+    """One run of a search. A pruned one was ended early; a failed one has no value."""
 
     path: Path
     values: Mapping[str, Any]
+    """What was tried, by dotted name."""
     state: State
     value: float | None
+    """The goal, of the model that the run kept."""
 
 
 @dataclass(frozen=True)
@@ -102,28 +96,25 @@ def tune(
     trials. `config.seed` fixes the proposals, and is the seed of every run.
 
     Args:
-        config: the settings that all runs share.
-        space: what may be tried, such as {"objective.beta": Range(0.5, 16, log=True), "network.latent_dim": [16, 32]}.
-        output: the folder; by default a new one under `runs/`.
-        trials: how many runs there are in the end.
+        config: The settings that all runs share.
+        space: What may be tried, such as {"objective.beta": Range(0.5, 16, log=True), "network.latent_dim": [16, 32]}.
+        output: The folder; by default a new one under `runs/`.
+        trials: How many runs there are in the end.
         goal: elbo makes distortion + rate small, which compares runs of different β; psnr_db makes PSNR large; loss
             makes the loss small, and is for searches that leave the objective as it is. All on the evaluation split.
-        progress: that of `training.fit`, for each run.
+        progress: That of `training.fit`, for each run.
 
     Raises:
-        UsageError: the extra is missing, a setting, range or goal is impossible, or the folder is of another search.
-        DataError: the images cannot be used.
-        ModelError: the journal is damaged.
-        TrainingError: another process trains in the folder.
-        WriteError: it cannot be written.
-        TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
+        UsageError: The extra is missing, a setting, range or goal is impossible, or the folder is of another search.
+        ModelError: The journal is damaged.
+        CorollaError: As `training.fit`, but that a trial that fails does not end the others.
     """
     optuna = _optuna()
     if trials < 1:
         raise UsageError(f"{trials} trials: give at least 1")
     _check_goal(config, space, goal)
     suggestions = {name: _suggestion(config, name, tried) for name, tried in space.items()}
-    folder = Path(output) if output is not None else free_folder("tune")
+    folder = Path(output or new_folder("tune"))
     with held(folder, RECORD):
         _record(folder, config, space, trials, goal)
         storage, study = _study(optuna, folder, goal)
@@ -137,7 +128,7 @@ def tune(
                 trial = study.ask()
             if _VALUES not in trial.user_attrs:
                 trial.set_user_attr(_VALUES, {name: suggest(trial) for name, suggest in suggestions.items()})
-            _run_trial(optuna, study, trial, folder, config, goal, progress)
+            _run_trial(optuna, study, trial, folder, config, goal, progress or Progress())
             _write_trials(folder, study, goal)
         done = _write_trials(folder, study, goal)  # a kill may have come before that of the last trial
     complete = [trial for trial in done if trial.state == "complete" and trial.value is not None]
@@ -168,9 +159,7 @@ def _optuna() -> Any:
 
 def _check_goal(config: Config, space: Space, goal: Goal) -> None:
     if not space:
-        raise UsageError(
-            "nothing to search", remedy="name a setting and its range, such as objective.beta from 0.5 to 16"
-        )
+        raise UsageError("nothing to search; name a setting and its range, such as objective.beta from 0.5 to 16")
     if goal not in _NOT_COMPARABLE:
         raise UsageError(f"goal {goal}: give {', '.join(_NOT_COMPARABLE)}")
     for name in space:
@@ -223,10 +212,7 @@ def _is_whole(config: Config, name: str) -> bool:
 
 
 def _record(folder: Path, config: Config, space: Space, trials: int, goal: Goal) -> None:
-    plain = {
-        name: {"low": tried.low, "high": tried.high, "log": tried.log} if isinstance(tried, Range) else list(tried)
-        for name, tried in space.items()
-    }
+    plain = {name: asdict(tried) if isinstance(tried, Range) else list(tried) for name, tried in space.items()}
     if (folder / RECORD).is_file():
         before, there, _, their_goal = read_tune(folder)
         refuse_other_base(folder, before, config, plain)
@@ -247,9 +233,8 @@ def _study(optuna: Any, folder: Path, goal: Goal) -> tuple[Any, Any]:
             if file.exists() and not (content := file.read_bytes()).endswith(b"\n"):  # killed while it wrote
                 write_file(file, content[: content.rfind(b"\n") + 1])
             Path(f"{file}.lock").unlink(missing_ok=True)  # of a process that was killed: this one holds the folder
-            storage = journal.JournalStorage(
-                journal.JournalFileBackend(str(file), journal.JournalFileOpenLock(str(file)))
-            )
+            backend = journal.JournalFileBackend(str(file), journal.JournalFileOpenLock(str(file)))
+            storage = journal.JournalStorage(backend)
             study = optuna.create_study(
                 storage=storage,
                 study_name=_STUDY,
@@ -263,12 +248,12 @@ def _study(optuna: Any, folder: Path, goal: Goal) -> tuple[Any, Any]:
 
 
 def _run_trial(
-    optuna: Any, study: Any, trial: Any, folder: Path, config: Config, goal: Goal, progress: Progress | None
+    optuna: Any, study: Any, trial: Any, folder: Path, config: Config, goal: Goal, progress: Progress
 ) -> None:
     """Train one trial to its end, or until the pruner ends it, and tell the study."""
     number, values = trial.number, trial.user_attrs[_VALUES]
-    run, say = _run_of(folder, number), (progress or Silence()).line
-    say(f"trial {number}: {', '.join(f'{name}={value_text(value)}' for name, value in values.items())}")
+    run = _run_of(folder, number)
+    progress.line(f"trial {number}: {', '.join(f'{name}={value_text(value)}' for name, value in values.items())}")
     reported = set(study.trials[number].intermediate_values)
     pruned = False
 
@@ -285,7 +270,7 @@ def _run_trial(
     try:
         settings = configured(config, values)
     except UsageError as error:  # each value is possible, but not with the others
-        say(f"trial {number} cannot be: {error}")
+        progress.line(f"trial {number} cannot be: {error}")
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
     try:
@@ -297,12 +282,12 @@ def _run_trial(
     except TrainingInterrupted:
         raise
     except (TrainingError, ModelError, WriteError) as error:
-        say(f"trial {number} failed: {error}")
+        progress.line(f"trial {number} failed: {error}")
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
     trial.set_user_attr(_KEPT, value)
     if pruned:
-        say(f"trial {number} ended early: it lagged behind the others")
+        progress.line(f"trial {number} ended early: it lagged behind the others")
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     else:
         study.tell(trial, value)
@@ -310,10 +295,9 @@ def _run_trial(
 
 def _at_end(config: Config, row: Mapping[str, Any]) -> bool:
     """Whether a row of `metrics.csv` is that of the last step, at which nothing is left to be ended."""
-    training = config.training
-    if training.max_steps is not None:
-        return int(row["step"]) >= training.max_steps
-    return float(row["epoch"]) >= training.epochs
+    if config.training.max_steps is not None:
+        return int(row["step"]) >= config.training.max_steps
+    return float(row["epoch"]) >= config.training.epochs
 
 
 def _sampler_seed(seed: int, number: int) -> int:
@@ -327,11 +311,6 @@ def _goal_of(scores: Mapping[str, Any], goal: Goal) -> float:
     return float(scores[goal])
 
 
-def _row(trial: Trial, goal: Goal) -> dict[str, Any]:
-    values = {name: "" if value is None else value for name, value in trial.values.items()}
-    return {"run": trial.path.name, "state": trial.state, goal: trial.value, **values}
-
-
 def _run_of(folder: Path, number: int) -> RunFolder:
     return RunFolder(folder / f"trial-{number:03d}")
 
@@ -339,15 +318,12 @@ def _run_of(folder: Path, number: int) -> RunFolder:
 def _write_trials(folder: Path, study: Any, goal: Goal) -> tuple[Trial, ...]:
     """Write the table of the finished trials, and return these, in their order."""
     states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
-    trials = tuple(
-        Trial(
-            _run_of(folder, trial.number).path,
-            trial.user_attrs[_VALUES],
-            states[trial.state.name],
-            trial.user_attrs.get(_KEPT),
-        )
-        for trial in study.trials
-        if trial.state.is_finished()
-    )
-    write_file(folder / TRIALS, csv_text([_row(trial, goal) for trial in trials]).encode())
-    return trials
+    trials, rows = [], []
+    for told in study.trials:
+        if told.state.is_finished():
+            path, values = _run_of(folder, told.number).path, told.user_attrs[_VALUES]
+            trial = Trial(path, values, states[told.state.name], told.user_attrs.get(_KEPT))
+            trials.append(trial)
+            rows.append({"run": path.name, "state": trial.state, goal: trial.value, **values})
+    write_text(folder / TRIALS, csv_text(rows))
+    return tuple(trials)

@@ -30,26 +30,22 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Artefact(Generic[Card]):
-    """A kind of thing that is made for a model.
-
-    Attributes:
-        title: What it is, in a word; in a file of tensors the key of its card.
-        file_name: Of its file, `.safetensors`, or `.json` if there are no tensors; may hold `{name}`.
-        card: Its card: a dataclass with the field `weights_sha256`.
-        again: The words of the command that makes it again; may hold `{folder}` and `{name}`. Without a command it is
-            made again when it is missing.
-        in_run: Whether it belongs into the run folder, where there is one, and not into the model folder.
-        plain: Whether the file's metadata are the fields of the card, all texts.
-        error: What is raised where the file is damaged.
-    """
+    """A kind of thing that is made for a model."""
 
     title: str
+    """What it is, in a word; in a file of tensors the key of its card."""
     file_name: str
+    """A name in `.safetensors`, or in `.json` if there are no tensors; may hold `{name}`."""
     card: type[Card]
+    """A dataclass with the field `weights_sha256`."""
     again: tuple[str, ...] = ()
+    """The command that makes it again; may hold `{folder}` and `{name}`. Without one, it is made when it is missing."""
     in_run: bool = False
+    """Whether it belongs into the run folder, where there is one, and not into the model folder."""
     plain: bool = False
+    """Whether the file's metadata are the fields of the card, all texts."""
     error: type[CorollaError] = ModelError
+    """What is raised where the file is damaged."""
 
     def remedy(self, file: Path, name: str = "", make: str = "make it again") -> str:
         """What to do about a file that cannot be used."""
@@ -73,16 +69,11 @@ class Artefact(Generic[Card]):
     def read(
         self, file: Path, *, name: str = "", weights_sha256: str | None = None
     ) -> tuple[Card, dict[str, NDArray[Any]], dict[str, str]]:
-        """The card, the tensors and all metadata of a file.
-
-        Args:
-            file: It must be there.
-            name: That of the thing, for messages.
-            weights_sha256: Of the model's weights now; None if it does not matter whether the thing is stale.
+        """The card, the tensors and all metadata of a file that is there; `name` is for messages.
 
         Raises:
             CorollaError: of the kind's own type: the file is damaged, cannot be read, or holds something else.
-            StaleError: it was made with other weights.
+            StaleError: it was made with other weights than `weights_sha256`, if these are given.
         """
         remedy = self.remedy(file, name)
 
@@ -117,14 +108,7 @@ class Artefact(Generic[Card]):
 
 
 def check_weights(what: Path | str, made_with: str, weights_sha256: str, remedy: str) -> None:
-    """Raise StaleError if something was made with other weights than a model has now.
-
-    Args:
-        what: The file, or what else it is called.
-        made_with: The SHA-256 of the weights that it was made with.
-        weights_sha256: Of the model's weights now.
-        remedy: What to do about it.
-    """
+    """Raise StaleError if something, a file or what it is called, was not made with the weights of a model now."""
     if made_with != weights_sha256:
         path = what if isinstance(what, Path) else None
         raise StaleError(f"{what}: made with other weights than the model has now", path=path, remedy=remedy)

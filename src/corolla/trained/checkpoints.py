@@ -23,14 +23,9 @@ def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
-    """What `write_checkpoint` wrote.
+    """What `write_checkpoint` wrote; with `mmap`, the tensors stay in the file until they are used.
 
-    Args:
-        path: The file.
-        mmap: Whether to leave the tensors in the file until they are used.
-
-    Raises:
-        ModelError: It is damaged, or not a checkpoint of a run.
+    Raises ModelError if it is damaged, or not a checkpoint of a run.
     """
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)

@@ -31,14 +31,7 @@ _BATCH_PIXELS = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The codes of some images, in their order.
-
-    Attributes:
-        paths: Name of each image.
-        means: float32, N×latent_dim.
-        variances: Likewise, or None if they were not asked for.
-        faults: Of the images that cannot be read, and so have no row: a line about each.
-    """
+    """The codes of some images by their names, N×latent_dim, and a line about each image that cannot be read."""
 
     paths: tuple[str, ...]
     means: NDArray[np.float32]
@@ -60,13 +53,10 @@ def embed(
         model: What to encode with. Images become pixels by its recipe, at its size.
         paths: As `corolla.data.listing.list_images` takes them.
         variance: Give the variances of q(z|x) too.
-        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
+        on_error: Whether an image that cannot be read is left out with a warning, or stops the work.
         workers: Threads that read, decode and encode; default: one for each core.
 
-    Raises:
-        UsageError: workers is less than 1.
-        DataError: An image cannot be read, and on_error is "refuse".
-        ModelError: The codes are not finite.
+    Raises UsageError if workers is less than 1, DataError as `on_error` says, and ModelError if codes are not finite.
     """
     for block in encoded(model, list_images(paths), variance=variance, on_error=on_error, workers=workers):
         warn(block.faults)
@@ -109,17 +99,10 @@ def read_pixels(
     of_each: int | None = None,
     on_error: OnError = "skip",
 ) -> NDArray[np.uint8]:
-    """Images as the model sees them, uint8 N×H×W×3, in memory.
+    """Images as the model sees them, uint8 N×H×W×3, in memory: at most `count`, evenly spread over all.
 
-    Args:
-        model: Its recipe and size are used.
-        paths: As `corolla.data.listing.list_images` takes them.
-        count: At most so many images, evenly spread over all.
-        of_each: At most so many of what one path names, evenly spread over it.
-        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
-
-    Raises:
-        DataError: No image can be read, or one cannot and on_error is "refuse".
+    `paths` and `on_error` are those of `embed`; of what one path names at most `of_each` are taken, spread likewise.
+    Raises DataError if no image can be read, or if one cannot and on_error is "refuse".
     """
     entries = list_some(paths, count, of_each=of_each)
     return read_all(entries, recipe_named(model.config.data.recipe), model.height, model.width, on_error=on_error)

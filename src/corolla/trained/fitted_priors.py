@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from corolla.config.choosing import make
+from corolla.config.registry import find
 from corolla.data import select_rows
-from corolla.distributions import FITTED_PRIORS, Prior, check_prior_name
+from corolla.distributions import LatentDistribution
 from corolla.errors import UsageError
+from corolla.models.priors import fitted_prior_names
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import BATCH_SIZE, TrainedModel, seeded_generator
 from corolla.trained.own_images import own_images
@@ -27,7 +30,7 @@ MOST_DRAWS = 10
 class FittedPrior:
     """A prior, what is known about it, and the file it was saved to, if it was."""
 
-    prior: Prior
+    prior: LatentDistribution
     card: PriorCard
     file: Path | None
 
@@ -36,16 +39,13 @@ def fit_prior(
     model: TrainedModel,
     name: str,
     *,
-    components: int | None = None,
-    covariance: Literal["full", "diagonal"] | None = None,
-    flow: Literal["nsf", "maf"] | None = None,
-    transforms: int | None = None,
     seed: int = 0,
     draws: int | None = None,
     source: str | None = None,
     mirror: str | None = None,
     save: bool = True,
     progress: OnProgress | None = None,
+    **settings: Any,
 ) -> FittedPrior:
     """Fit a prior to the aggregated posterior of the training images, and keep it with the model.
 
@@ -56,30 +56,23 @@ def fit_prior(
     Args:
         model: the prior is for this model alone; what else is trained with its configuration has other codes.
         name: gaussian, gmm or flow.
-        components: gmm: how many (10).
-        covariance: gmm: full or diagonal, of each component (full).
-        flow: flow: nsf, splines, or maf, affine maps (nsf).
-        transforms: flow: how many maps follow one another (3).
         seed: fixes all that is drawn.
         draws: codes drawn for each training image; by default as many as give ENOUGH_CODES, at most MOST_DRAWS.
         source: where the images are now, if they have moved.
         mirror: folder or URL that holds the files of a downloaded source.
         save: write `prior-NAME.safetensors` into the model folder, in place of an earlier one.
         progress: called while images are read and encoded, and while the prior is fitted.
+        settings: those of the prior, such as `components=20`; `corolla settings prior` lists them.
 
     Raises:
         UsageError: no such prior or option; more components than codes; an extra is not installed.
         DataError: the images are not there, or have changed.
         WriteError: the prior cannot be saved.
     """
-    if check_prior_name(name) not in FITTED_PRIORS:
-        raise UsageError(f"prior {name}: needs no fitting; those that are fitted are {', '.join(FITTED_PRIORS)}")
-    options = {"components": components, "covariance": covariance, "flow": flow, "transforms": transforms}
-    given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
-    kind = FITTED_PRIORS[name]
-    for option in sorted(given.keys() - set(kind.OPTIONS)):
-        raise UsageError(f"{option}: not an option of the prior {name}, which has {', '.join(kind.OPTIONS) or 'none'}")
-    kind(model.latent_dim, **given)  # says what is wrong before anything takes long
+    if not find("prior", name).fitted:
+        raise UsageError(f"prior {name}: needs no fitting; those that are fitted are {', '.join(fitted_prior_names())}")
+    choice = make("prior", name, **settings)
+    choice.build(model.latent_dim)  # says what is not installed before anything takes long
     if draws is not None and draws < 1:
         raise UsageError(f"{draws} draws: give at least 1 for each image")
     generator = seeded_generator(seed)
@@ -91,16 +84,12 @@ def fit_prior(
         draws = 1
     elif draws is None:
         draws = min(MOST_DRAWS, -(-ENOUGH_CODES // len(train_rows)))
-    if components is not None and components > draws * len(train_rows):
-        raise UsageError(
-            f"{components} components for {draws * len(train_rows)} codes: a mixture needs at least one code for each; "
-            "take fewer components, or more draws or images"
-        )
+    choice.check(draws * len(train_rows))
     codes = _codes(model, cache.images, train_rows, draws, generator, progress)
     fit_seed = int(torch.randint(2**32, (), generator=generator))
     title = f"fitting {name}, rounds"
     told = None if progress is None else lambda done, total, _note: progress(title, done, total)
-    prior: Prior = kind.fit(codes, seed=fit_seed, progress=told, **given)
+    prior: LatentDistribution = choice.fit(codes, seed=fit_seed, progress=told)
     test = _codes(model, cache.images, eval_rows, 1, generator)[:, 0]
     with torch.no_grad():
         reached, standard = (float(p.log_prob(test).mean()) for p in (prior, model.prior("standard")))

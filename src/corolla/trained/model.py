@@ -12,10 +12,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from corolla.config.registry import find
 from corolla.data.images import open_image, upright_rgb
 from corolla.data.recipes import recipe_named
-from corolla.distributions import DiagonalGaussian, Prior, check_prior_name, sample_prior
-from corolla.distributions.priors import StandardPrior
+from corolla.distributions import DiagonalGaussian, LatentDistribution, sample_prior
 from corolla.errors import ModelError, UsageError
 from corolla.models.vae import VAE, parameter_count
 from corolla.trained.model_folder import ModelCard, ModelFolder
@@ -23,6 +23,8 @@ from corolla.trained.prior_file import PRIOR, load_prior
 
 Picture: TypeAlias = Image.Image | Path | str
 Images: TypeAlias = Picture | NDArray[Any] | torch.Tensor | Sequence[Picture | NDArray[Any] | torch.Tensor]
+
+Drawn: TypeAlias = str | LatentDistribution
 
 BATCH_SIZE = 256
 LARGEST_SEED = 2**64 - 1
@@ -33,8 +35,7 @@ _LOG = logging.getLogger("corolla")
 def seeded_generator(seed: int | None) -> torch.Generator:
     """A source of random numbers on the CPU that the seed fixes; None gives another one each time.
 
-    Raises:
-        UsageError: the seed is below 0 or does not fit into 64 bits.
+    Raises UsageError if the seed is below 0 or does not fit into 64 bits.
     """
     generator = torch.Generator()
     if seed is None:
@@ -45,14 +46,14 @@ def seeded_generator(seed: int | None) -> torch.Generator:
     return generator.manual_seed(int(seed))
 
 
-def load(path: Path | str, *, device: str | torch.device = "cpu") -> TrainedModel:
+def load(path: Path | str, *, device: str | torch.device = "cpu", vae: VAE | None = None) -> TrainedModel:
     """Load a model from its run folder or model folder. Of a run that was stopped, a warning says so.
 
-    Raises:
-        ModelError: there is no model, or it is damaged; the message names the file and the tensor.
+    `vae` are the networks, where they were made by hand; the saved weights are put into them. Raises ModelError, which
+    names the file and the tensor, if there is no model or it is damaged.
     """
     folder = ModelFolder.find(path)
-    vae, card = folder.load()
+    vae, card = folder.load(vae)
     model = TrainedModel(vae, card, device=device, folder=folder)
     if model.stopped:
         _LOG.warning("%s", model.stopped, extra={"once": True})
@@ -77,7 +78,7 @@ class TrainedModel:
         self.device = torch.device(device)
         self.vae = vae.to(self.device).eval()
         self.card = card
-        self.fitted_priors: dict[str, Prior] = {}
+        self.fitted_priors: dict[str, LatentDistribution] = {}
         """Those that were fitted or loaded so far, by name; see `prior`."""
         self.config = card.config
         self.height, self.width = card.config.data.size
@@ -114,10 +115,8 @@ class TrainedModel:
 
     def decode(self, latents: ArrayLike | torch.Tensor) -> NDArray[np.uint8]:
         """The mean of p(x|z) for latents N×latent_dim (or one vector), as images."""
-        if isinstance(latents, torch.Tensor):
-            z = latents.detach().to("cpu", torch.float32)
-        else:
-            z = torch.as_tensor(np.asarray(latents, dtype=np.float32))
+        plain = latents if isinstance(latents, torch.Tensor) else torch.as_tensor(np.asarray(latents, np.float32))
+        z = plain.detach().to("cpu", torch.float32)
         if z.ndim == 1:
             z = z[None]
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
@@ -138,43 +137,44 @@ class TrainedModel:
         return self.decode(q.mean + q.stddev * noise)
 
     def sample(
-        self, count: int = 1, *, seed: int | None = None, temperature: float = 1.0, prior: str | Prior = "standard"
+        self,
+        count: int = 1,
+        *,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        prior: str | LatentDistribution = "standard",
     ) -> NDArray[np.uint8]:
         """New images, decoded from draws from a prior; see `sample_latents`."""
         return self.decode(self.sample_latents(count, seed=seed, temperature=temperature, prior=prior))
 
     def sample_latents(
-        self, count: int = 1, *, seed: int | None = None, temperature: float = 1.0, prior: str | Prior = "standard"
+        self,
+        count: int = 1,
+        *,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        prior: str | LatentDistribution = "standard",
     ) -> NDArray[np.float32]:
         """Draws from a prior, count×latent_dim; by default z ~ N(0, temperature²·I).
 
-        Args:
-            count: how many.
-            seed: fixes the draws.
-            temperature: scales the prior's standard deviation: below 1 images are plainer and safer, above 1 wilder.
-            prior: the prior, or the name of one, as `prior` takes it.
-
-        Raises:
-            UsageError: a count, seed or temperature that cannot be, or no such prior.
-            ModelError: the prior is not fitted yet, or was fitted to other weights.
+        The temperature scales the prior's standard deviation: below 1 images are plainer and safer, above 1 wilder.
+        Raises UsageError on a count, seed or temperature that cannot be; of a prior's name, as `prior`.
         """
         if count < 1:
             raise UsageError(f"count {count}: give at least 1")
         if not 0 <= temperature < float("inf"):
             raise UsageError(f"temperature {temperature}: give a number from 0 up; 1 is the prior itself")
         generator = seeded_generator(seed)
-        drawn = (self.prior(prior) if isinstance(prior, str) else prior).sample(count, generator, temperature)
-        return drawn.numpy()
+        return (self.prior(prior) if isinstance(prior, str) else prior).sample(count, generator, temperature).numpy()
 
-    def prior(self, name: str = "standard") -> Prior:
+    def prior(self, name: str = "standard") -> LatentDistribution:
         """The standard normal, or a prior that was fitted to the model's codes (`trained.fitted_priors.fit_prior`).
 
-        Raises:
-            UsageError: no such prior, or an extra that it needs is not installed.
-            ModelError: it is not fitted yet, damaged, or was fitted to other weights.
+        Raises UsageError if there is no such prior, ModelError if it is not fitted yet; else as `load_prior`.
         """
-        if check_prior_name(name) == "standard":
-            return StandardPrior(self.latent_dim)
+        choice = find("prior", name)
+        if not choice.fitted:
+            return choice().build(self.latent_dim)  # type: ignore[no-any-return]
         if name not in self.fitted_priors:
             if self.folder is None:
                 raise ModelError(f"prior {name}: not fitted yet; do so with corolla.trained.fitted_priors.fit_prior")
@@ -183,16 +183,14 @@ class TrainedModel:
 
     def has_prior(self, name: str) -> bool:
         """Whether `prior` finds one by that name, fit for use or not. Raises UsageError if there can be none."""
-        if check_prior_name(name) == "standard" or name in self.fitted_priors:
+        if not find("prior", name).fitted or name in self.fitted_priors:
             return True
         return self.folder is not None and self.folder.file(PRIOR, name).is_file()
 
     def pixels(self, images: Images) -> NDArray[np.uint8] | NDArray[np.float32]:
         """Images as the model sees them: N×height×width×3, uint8, or float32 in [0, 1] where floats came in.
 
-        Raises:
-            UsageError: an array's shape, type or range is not that of images.
-            DataError: a file is not a readable image.
+        Raises UsageError if an array's shape, type or range is not that of images, DataError of an unreadable file.
         """
         if isinstance(images, str | Path | Image.Image):
             return self._picture(images)[None]
@@ -208,13 +206,17 @@ class TrainedModel:
         joined: NDArray[Any] = np.concatenate(parts)
         return joined
 
+    def levels(self, images: Images) -> NDArray[np.uint8]:
+        """As `pixels`, rounded to 8 bits where floats came in."""
+        pixels = self.pixels(images)
+        return (pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255)).astype(np.uint8, copy=False)
+
     def _picture(self, picture: Picture) -> NDArray[np.uint8]:
         recipe = recipe_named(self.config.data.recipe)
-        if isinstance(picture, str | Path):
-            at_least_px = recipe.decode_at_least_px(self.height, self.width)
-            picture = open_image(picture, at_least_px=at_least_px)
-        else:
+        if isinstance(picture, Image.Image):
             picture = upright_rgb(picture)
+        else:
+            picture = open_image(picture, at_least_px=recipe.decode_at_least_px(self.height, self.width))
         return recipe.apply(picture, self.height, self.width)
 
     def _array(self, images: NDArray[Any]) -> NDArray[np.uint8] | NDArray[np.float32]:

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from corolla.config import Config, describe_faults
+from corolla.config.registry import needs_plugins
 from corolla.errors import ModelError, UsageError, command
 from corolla.files import write_file
 from corolla.models.vae import VAE, build_model
@@ -53,10 +54,12 @@ class ModelCard:
     def to_json(self) -> str:
         """The text of `config.json`."""
         values = asdict(self) | {"config": self.config.model_dump(mode="json")}
+        if self.config.plugins:
+            values["plugins"] = self.config.plugins
         return json.dumps({"format": FORMAT} | values, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, *, where: str) -> ModelCard:
+    def from_json(cls, text: str | bytes, *, where: str) -> ModelCard:
         """Read the text of `config.json`. Raises ModelError that says what is wrong with it."""
         try:
             values = json.loads(text)
@@ -66,17 +69,16 @@ class ModelCard:
             raise ModelError(f"{where}: not a Corolla model: it has no `config`")
         if values.pop("format", None) != FORMAT:
             raise ModelError(f"{where}: not of model format {FORMAT}; load it with the Corolla that wrote it")
+        plugins = values.pop("plugins", ())
         try:
             card = _CARD.validate_python(values | {"config": Config.from_dict(values["config"], where=where)})
         except UsageError as error:
-            raise ModelError(str(error)) from None
+            raise ModelError(f"{error}{needs_plugins(plugins)}") from None
         except ValidationError as error:
             raise ModelError(f"{where}: {describe_faults(error)}") from None
-        if len(card.latent_kl_nats) not in (0, card.config.network.latent_dim):
-            raise ModelError(
-                f"{where}: latent_kl_nats has {len(card.latent_kl_nats)} numbers for "
-                f"{card.config.network.latent_dim} latents"
-            )
+        numbers, latents = len(card.latent_kl_nats), card.config.network.latent_dim
+        if numbers not in (0, latents):
+            raise ModelError(f"{where}: latent_kl_nats has {numbers} numbers for {latents} latents")
         return card
 
 
@@ -106,8 +108,7 @@ class ModelFolder:
     def find(cls, path: Path | str) -> ModelFolder:
         """The model at a path: a model folder, or a run folder with one inside. Both ways lead to the same value.
 
-        Raises:
-            ModelError: there is none.
+        Raises ModelError if there is none.
         """
         path = Path(path)
         if not path.is_dir():
@@ -131,8 +132,7 @@ class ModelFolder:
     @property
     def card(self) -> ModelCard:
         """What the folder says of its model, without the weights. Raises ModelError."""
-        file = self.path / CARD_NAME
-        return _read_card(_read(file), file)
+        return ModelCard.from_json(_read(self.path / CARD_NAME), where=str(self.path / CARD_NAME))
 
     @property
     def rows(self) -> list[dict[str, str]]:
@@ -157,17 +157,15 @@ class ModelFolder:
                 return f"{self.run.path}: stopped at {where}, if it is not in training now; go on with `{resume}`"
         return ""
 
-    def load(self) -> tuple[VAE, ModelCard]:
-        """Model and card, on the CPU in evaluation mode. Raises ModelError."""
-        return unpack_model({name: _read(self.path / name) for name in (CARD_NAME, WEIGHTS_NAME)}, self.path)
+    def load(self, vae: VAE | None = None) -> tuple[VAE, ModelCard]:
+        """Model and card, in evaluation mode; a new model on the CPU, or the one that is given. Raises ModelError."""
+        return unpack_model({name: _read(self.path / name) for name in (CARD_NAME, WEIGHTS_NAME)}, self.path, vae)
 
     def save(self, vae: VAE, card: ModelCard) -> None:
         """Write the model. Each file is replaced at once; a kill between the two is noticed by `load`.
 
         Whatever else is in the folder stays; what belongs to other weights shows it by the card's `weights_sha256`.
-
-        Raises:
-            WriteError: a file cannot be written.
+        Raises WriteError.
         """
         for name, content in pack_model(vae, card).items():
             write_file(self.path / name, content)
@@ -177,15 +175,9 @@ class ModelFolder:
         return (self.home if kind.in_run else self.path) / kind.file_name.format(name=name)
 
     def read(self, kind: Artefact[Card], weights_sha256: str, name: str = "") -> tuple[Card, dict[str, NDArray[Any]]]:
-        """The card and the tensors of an artefact.
+        """The card and the tensors of an artefact; of the model's weights now, and by its name where it has one.
 
-        Args:
-            kind: Which.
-            weights_sha256: Of the model's weights.
-            name: Which of this kind, where there are several.
-
-        Raises:
-            ModelError: it is not there, or damaged; or (StaleError) it was made with other weights.
+        Raises ModelError if it is not there; else as `Artefact.read`.
         """
         file = self.file(kind, name)
         if not file.is_file():
@@ -194,16 +186,17 @@ class ModelFolder:
         return card, arrays
 
 
-def unpack_model(files: Mapping[str, bytes], folder: Path) -> tuple[VAE, ModelCard]:
+def unpack_model(files: Mapping[str, bytes], folder: Path, vae: VAE | None = None) -> tuple[VAE, ModelCard]:
     """Model and card from the files of a model folder, which messages name. Raises ModelError."""
-    card = _read_card(files[CARD_NAME], folder / CARD_NAME)
+    card = ModelCard.from_json(files[CARD_NAME], where=str(folder / CARD_NAME))
     weights, file = files[WEIGHTS_NAME], folder / WEIGHTS_NAME
     try:
         tensors = load(weights)
     except SafetensorError as error:
         raise ModelError(f"{file}: damaged or not readable: {error}") from None
-    with torch.random.fork_rng(devices=[]):
-        vae = build_model(card.config)
+    if vae is None:
+        with torch.random.fork_rng(devices=[]):
+            vae = build_model(card.config)
     remedy = "go on with the run by `corolla train --resume`, or bring back both files"
     check_tensors(file, "model", tensors, vae.state_dict(), remedy)
     if hashlib.sha256(weights).hexdigest() != card.weights_sha256:
@@ -222,14 +215,6 @@ def _read(file: Path) -> bytes:
         raise ModelError(f"{file}: damaged or not readable: {error.strerror}") from None
 
 
-def _read_card(content: bytes, file: Path) -> ModelCard:
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{file}: not JSON: {error}") from None
-    return ModelCard.from_json(text, where=str(file))
-
-
 def _total_steps(card: ModelCard, step: float = 0, epoch: float = 0) -> int | None:
     """The steps of the whole run, which had done so many at this epoch; None where the card does not tell."""
     training, images = card.config.training, card.data.get("training_images")
@@ -241,30 +226,19 @@ def _total_steps(card: ModelCard, step: float = 0, epoch: float = 0) -> int | No
 
 
 def check_tensors(
-    file: Path,
-    what: str,
-    tensors: Mapping[str, torch.Tensor],
-    expected: Mapping[str, torch.Tensor],
-    remedy: str,
+    file: Path, what: str, tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], remedy: str
 ) -> None:
     """Raise ModelError, which names the tensor, if one is missing, not expected, of another shape, or not finite.
 
-    Args:
-        file: Where they were read.
-        what: What they make up, in a word.
-        tensors: By name.
-        expected: Tensors of the shapes and types that they should have.
-        remedy: What to do about it.
+    `what` says in a word what they make up; `expected` has tensors of the shapes and types that they should have.
     """
     problems = [f"{name} is missing" for name in sorted(expected.keys() - tensors.keys())]
     problems += [f"{name} is not part of this {what}" for name in sorted(tensors.keys() - expected.keys())]
     for name in tensors.keys() & expected.keys():
         tensor, needed = tensors[name], expected[name]
         if tensor.shape != needed.shape or tensor.dtype != needed.dtype:
-            problems.append(
-                f"{name} is {tuple(tensor.shape)} {tensor.dtype}, but this {what} needs {tuple(needed.shape)} "
-                f"{needed.dtype}"
-            )
+            shapes = [f"{tuple(one.shape)} {one.dtype}" for one in (tensor, needed)]
+            problems.append(f"{name} is {shapes[0]}, but this {what} needs {shapes[1]}")
         elif not torch.isfinite(tensor).all():
             problems.append(f"{name} holds values that are not finite")
     if problems:

@@ -18,9 +18,7 @@ from corolla.trained import TrainedModel
 def open_images(data: DataConfig, *, progress: OnProgress | None = None) -> ImageCache:
     """The images of a configuration as pixels, downloaded and decoded if they are not yet.
 
-    Raises:
-        UsageError: there is no such source.
-        DataError: the images cannot be used.
+    Raises UsageError if there is no such source, and DataError if the images cannot be used.
     """
     source = open_source(data.source, mirror=data.mirror, progress=progress)
     return open_cache(source, recipe_named(data.recipe), *data.size, on_error=data.on_error, progress=progress)
@@ -32,31 +30,33 @@ def own_images(
     """A model's own images, or those of another source, by the model's recipe and size.
 
     Args:
-        model: whose images.
-        source: where they are now, if they have moved, as `corolla.data.open_source` takes it. Then it is not
+        model: Whose images.
+        source: Where they are now, if they have moved, as `corolla.data.open_source` takes it. Then it is not
             checked that they are the same.
-        mirror: folder or URL that holds the files of a downloaded source.
-        progress: called while they are downloaded or decoded.
+        mirror: Folder or URL that holds the files of a downloaded source.
+        progress: Called while they are downloaded or decoded.
 
-    Raises:
-        DataError: they are not there, have changed, or cannot be used; the message says what to do.
-        UsageError: there is no such source as the one given.
+    Raises DataError if they are not there, have changed, or cannot be used; of a given source, as `open_images`.
     """
     data = model.config.data
     if source is not None:
         return open_images(data.model_copy(update={"source": source, "mirror": mirror}), progress=progress)
     if mirror is not None:
         data = data.model_copy(update={"mirror": mirror})
-    remedy = "name their place with --source, if need be with --mirror (in Python: source=, mirror=)"
     try:
         cache = open_images(data, progress=progress)
     except (DataError, UsageError) as error:
-        raise DataError(f"the model's own images are needed: {error}; put them back, or {remedy}") from None
+        raise DataError(
+            f"the model's own images are needed: {error}",
+            remedy="put them back, or name their place with {source}, if need be with {mirror}",
+            arguments=("source", "mirror"),
+        ) from None
     known = model.card.data.get("fingerprint")
     if known is not None and cache.manifest["fingerprint"] != known:
         raise DataError(
-            f"{data.source}: its images have changed since the model was trained; put them back, or take them as they "
-            f"are with --source {shlex.quote(data.source)} (in Python: source=)"
+            f"{data.source}: its images have changed since the model was trained",
+            remedy=f"put them back, or take them as they are with {{source}} {shlex.quote(data.source)}",
+            arguments=("source",),
         )
     return cache
 

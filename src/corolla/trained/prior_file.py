@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 import torch
 from pydantic import ConfigDict
 
-from corolla.distributions import FITTED_PRIORS, Prior
+from corolla.config.choosing import make
+from corolla.config.registry import find
+from corolla.distributions import LatentDistribution
 from corolla.errors import ModelError, UsageError
 from corolla.trained.artefacts import Artefact
 from corolla.trained.model_folder import ModelCard, ModelFolder, check_tensors
@@ -22,9 +24,9 @@ class PriorCard:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: str
-    """Which of FITTED_PRIORS."""
+    """Which prior."""
     options: dict[str, Any]
-    """What its constructor takes beside the number of latents."""
+    """Its settings."""
     weights_sha256: str
     """The card's of the model to whose codes it was fitted."""
     codes: int
@@ -43,13 +45,13 @@ class PriorCard:
 PRIOR = Artefact("prior", "prior-{name}.safetensors", PriorCard, again=("fit-prior", "{folder}", "{name}"))
 
 
-def save_prior(folder: ModelFolder, prior: Prior, card: PriorCard) -> Path:
+def save_prior(folder: ModelFolder, prior: LatentDistribution, card: PriorCard) -> Path:
     """Write a fitted prior into a model folder, whole or not at all; returns the file. Raises WriteError."""
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in prior.tensors().items()}
     return PRIOR.write(folder.file(PRIOR, card.name), card, arrays)
 
 
-def load_prior(folder: ModelFolder, name: str, model: ModelCard) -> tuple[Prior, PriorCard]:
+def load_prior(folder: ModelFolder, name: str, model: ModelCard) -> tuple[LatentDistribution, PriorCard]:
     """A fitted prior of a model folder, bit for bit as it was saved.
 
     Raises:
@@ -61,13 +63,15 @@ def load_prior(folder: ModelFolder, name: str, model: ModelCard) -> tuple[Prior,
     remedy = PRIOR.remedy(file, name)
     if card.name != name:
         raise ModelError(f"{file}: holds the prior {card.name}, not {name}", path=file, remedy=remedy)
+    find("prior", name)  # says which plugin is missing
     try:
-        prior = FITTED_PRIORS[name](model.config.network.latent_dim, **card.options)
+        choice = make("prior", name, **card.options)
     except UsageError as error:
+        raise ModelError(f"{file}: {error}", path=file, remedy=remedy) from None
+    try:
+        prior: LatentDistribution = choice.build(model.config.network.latent_dim)
+    except UsageError as error:  # an extra is missing
         raise UsageError(f"{file}: {error}") from None
-    except (TypeError, RuntimeError):
-        problem = f"{file}: options {card.options} are not those of the prior {name}"
-        raise ModelError(problem, path=file, remedy=remedy) from None
     tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
     check_tensors(file, "prior", tensors, prior.tensors(), remedy)
     try:

@@ -11,10 +11,11 @@ import csv
 import io
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ import yaml
 from filelock import FileLock, Timeout
 
 from corolla.config import Config, read_yaml
+from corolla.config.registry import needs_plugins
 from corolla.errors import ModelError, TrainingError, UsageError, command
-from corolla.files import is_empty, write_file, writing
+from corolla.files import is_empty, write_text, writing
 
 LOCK_NAME = ".lock"
+_ELSEWHERE = "choose another folder ({run})"
 
 
 @dataclass(frozen=True)
@@ -73,33 +76,25 @@ class RunFolder:
     def held(self) -> Iterator[None]:
         """Hold the run, so that no other process trains in it; a process that is killed lets go of it.
 
-        Raises:
-            TrainingError: another process holds it.
-            WriteError: the folder cannot be written.
+        Raises TrainingError if another process holds it, and WriteError.
         """
         lock = FileLock(self.path / LOCK_NAME)
         try:
             with _writing(self.path):
                 lock.acquire(timeout=0)
         except Timeout:
-            raise TrainingError(
-                f"{self.path}: another process is training there",
-                path=self.path,
-                remedy="wait until it ends, or choose another folder ({run})",
-                arguments=("run",),
-            ) from None
+            problem, remedy = f"{self.path}: another process is training there", f"wait until it ends, or {_ELSEWHERE}"
+            raise TrainingError(problem, path=self.path, remedy=remedy, arguments=("run",)) from None
         try:
             yield
         finally:
             lock.release()
 
     def checkpoint_state(self) -> dict[str, Any] | None:
-        """What the last checkpoint records of training itself, `finished` among it; None before the first one.
+        """What the last checkpoint records: `finished`, `step`, `settings` and more; None before the first one.
 
         Nothing of the file is kept: a system that forbids to replace a file in use must let training do so.
-
-        Raises:
-            ModelError: the checkpoint is damaged.
+        Raises ModelError if it is damaged.
         """
         path = self.last_checkpoint
         if not path.is_file():
@@ -107,11 +102,18 @@ class RunFolder:
         from corolla.trained.checkpoints import read_checkpoint  # brings torch, and whoever asks has a model
 
         checkpoint = read_checkpoint(path, mmap=True)
-        return {**checkpoint["record"], "step": int(checkpoint["step"])}
+        return {**checkpoint["record"], "step": int(checkpoint["step"]), "settings": checkpoint["settings"]}
 
     def config(self) -> Config:
         """The configuration of the run. Raises UsageError if it is not a run folder."""
-        return Config.from_dict(self._settings()[0], where=str(self.config_file))
+        values, facts = self._settings()
+        try:
+            return Config.from_dict(values, where=str(self.config_file))
+        except UsageError as error:
+            hint = needs_plugins(facts.get("plugins"))
+            if not hint:
+                raise
+            raise UsageError(f"{error}{hint}", path=self.config_file) from None
 
     def facts(self) -> dict[str, Any]:
         """What was recorded beside the configuration: data fingerprint, versions."""
@@ -127,7 +129,7 @@ class RunFolder:
     def write_config(self, config: Config, facts: Mapping[str, Any]) -> None:
         """Write `config.yaml`; `corolla train --config` takes the file as it is."""
         text = config.to_yaml() + yaml.safe_dump({"run": dict(facts)}, sort_keys=False)
-        write_file(self.config_file, text.encode())
+        write_text(self.config_file, text)
 
     def rows(self) -> list[dict[str, str]]:
         """The rows of `metrics.csv`, oldest first. Raises ModelError if the file is damaged."""
@@ -137,49 +139,43 @@ class RunFolder:
             with self.metrics_file.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
             for row in rows:
-                for name, value in row.items():
-                    if name is None or value is None:
-                        raise ValueError("a row is longer or shorter than the first")
-                    if value:
-                        float(value)
+                if None in row or None in row.values():
+                    raise ValueError("a row is longer or shorter than the first")
+                for value in filter(None, row.values()):
+                    float(value)
         except (OSError, ValueError, csv.Error) as error:
-            remedy = (
-                f"go on with `{command('train', '--resume', self.path)}` if the run had not ended, or remove the file"
-            )
+            resume = command("train", "--resume", self.path)
+            remedy = f"go on with `{resume}` if the run had not ended, or remove the file"
             raise ModelError(f"{self.metrics_file}: damaged: {error}", path=self.metrics_file, remedy=remedy) from None
         return rows
 
     def write_rows(self, rows: list[dict[str, Any]]) -> None:
         """Replace `metrics.csv`."""
-        text = io.StringIO()
-        if rows:
-            writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        write_file(self.metrics_file, text.getvalue().encode())
+        write_text(self.metrics_file, csv_text(rows))
 
 
-def new_run_path(config: Config) -> Path:
-    """Make an empty folder for a run under `runs/`, named after the images and the objective, that nobody else has.
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a CSV file; a column that only some of them have is empty in the others."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    if rows:
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
 
-    Raises:
-        WriteError: the folder cannot be made.
-    """
-    source = config.data.source.split(":")[0]
-    number = 1
-    while True:
-        path = Path("runs") / f"{source}-{config.objective.name}-{number}"
-        try:
-            path.mkdir(parents=True)  # making it is what claims the name
-            return path
-        except FileExistsError:
-            if not path.exists():  # it is `runs` that is there, and no folder
-                with _writing(path):
+
+def new_folder(stem: str) -> Path:
+    """Make an empty folder under `runs/` that nobody else has, STEM-1, STEM-2 … Raises WriteError."""
+    for number in count(1):
+        path = Path("runs") / f"{stem}-{number}"
+        with _writing(path):
+            try:
+                path.mkdir(parents=True)  # making it is what claims the name
+                break
+            except FileExistsError:
+                if not path.exists():  # it is `runs` that is there, and no folder
                     raise
-            number += 1
-        except OSError:
-            with _writing(path):
-                raise
+    return path
 
 
 def check_run(path: Path, *, force: bool = False) -> None:
@@ -188,28 +184,21 @@ def check_run(path: Path, *, force: bool = False) -> None:
     What a process left that was killed while it made the folder counts as nothing.
     """
     run = RunFolder(path)
-    elsewhere = "choose another folder ({run})"
     with _writing(path):
         if path.exists() and not path.is_dir():
-            raise UsageError(f"{path}: is a file", path=path, remedy=elsewhere, arguments=("run",))
+            raise UsageError(f"{path}: is a file", path=path, remedy=_ELSEWHERE, arguments=("run",))
         if not path.is_dir() or is_empty(path, but_for=(LOCK_NAME,)):
             return
     if not run.exists:
-        raise UsageError(f"{path}: exists and is not a run folder", path=path, remedy=elsewhere, arguments=("run",))
+        raise UsageError(f"{path}: exists and is not a run folder", path=path, remedy=_ELSEWHERE, arguments=("run",))
     if not force:
-        remedy = f"{elsewhere}, replace it ({{force}}), or go on with `{command('train', '--resume', path)}`"
+        remedy = f"{_ELSEWHERE}, replace it ({{force}}), or go on with `{command('train', '--resume', path)}`"
         raise UsageError(f"{path}: exists", path=path, remedy=remedy, arguments=("run", "force"))
 
 
 @contextmanager
 def create_run(path: Path, *, force: bool = False) -> Iterator[RunFolder]:
-    """Make an empty run folder and hold it for this process.
-
-    Raises:
-        UsageError: the folder exists and is not empty; with `force`, only if it is not a run folder.
-        TrainingError: another process trains in the folder.
-        WriteError: it cannot be made or written.
-    """
+    """Make an empty run folder where `check_run` allows it, and hold it. Raises as that, and as `RunFolder.held`."""
     run = RunFolder(path)
     check_run(path, force=force)
     with _writing(path):
@@ -232,7 +221,7 @@ def _clear(run: RunFolder) -> None:
 
 
 def _writing(path: Path) -> AbstractContextManager[None]:
-    return writing(path, "make room, or choose another folder ({run})", ("run",))
+    return writing(path, f"make room, or {_ELSEWHERE}", ("run",))
 
 
 def versions() -> dict[str, str]:

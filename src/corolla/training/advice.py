@@ -55,11 +55,11 @@ def advise(
     """What the numbers of a finished or running run say, and what to change; alarms first.
 
     Args:
-        config: what was trained.
-        scores: of the evaluation: `kl`, `reconstruction`, `active_latents`; what is missing is not judged.
+        config: What was trained.
+        scores: Of the evaluation, by the names of `metrics.csv`; without `kl`, the code is not judged.
         latent_kl_nats: KL of each latent, averaged over the evaluation split.
-        rows: of `metrics.csv`, oldest first, for what only training can show.
-        step: optimiser steps so far, where there are no rows.
+        rows: Of `metrics.csv`, oldest first, for what only training can show.
+        step: Optimiser steps so far, where there are no rows.
     """
     history = [_numbers(row) for row in rows]
     done = history[-1].get("step") if history else step
@@ -91,10 +91,7 @@ def _warming_up(objective: Objective, done: float | None) -> Iterator[Finding]:
 
 
 def _code(
-    config: Config,
-    scores: Mapping[str, float],
-    latent_kl_nats: Sequence[float],
-    history: Sequence[Mapping[str, float]],
+    config: Config, scores: Mapping[str, float], latent_kl_nats: Sequence[float], history: Sequence[Mapping[str, float]]
 ) -> Iterator[Finding]:
     """Whether the code says too little, too much, or what was asked for."""
     objective, rate = config.objective, scores.get("kl")
@@ -113,11 +110,10 @@ def _code(
     dead = int((~active_latents(latent_kl_nats)).sum())
     free = 2 * objective.free_nats_per_latent
     if 0 < dead < number:
-        fewer = f"network.latent_dim={number - dead} would do as well"
         yield Finding(
             f"{dead} dead",
-            f"{dead} of {number} latents are dead. That is normal and harmless: {fewer}; "
-            f"{objective.loosen()} would put more of them to use.",
+            f"{dead} of {number} latents are dead. That is normal and harmless: network.latent_dim={number - dead} "
+            f"would do as well; {objective.loosen()} would put more of them to use.",
             alarm=False,
         )
     elif latent_kl_nats and smallest > max(BIT_NATS, free):

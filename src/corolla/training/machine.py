@@ -22,11 +22,7 @@ _LOG = logging.getLogger("corolla")
 
 
 def connect(training: TrainingConfig) -> Fabric:
-    """The accelerator, the devices and the processes that a configuration asks for. Starts none.
-
-    Raises:
-        UsageError: They are not there.
-    """
+    """The accelerator, devices and processes that a configuration asks for. Starts none; raises UsageError."""
     try:
         with _silent_lightning(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"(?s).*precision='16-mixed'", UserWarning)  # said below
@@ -37,9 +33,8 @@ def connect(training: TrainingConfig) -> Fabric:
                 precision=training.precision,  # type: ignore[arg-type]
             )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"accelerator {training.accelerator}, devices {training.devices}: {' '.join(str(error).split())}"
-        ) from None
+        reason = " ".join(str(error).split())
+        raise UsageError(f"accelerator {training.accelerator}, devices {training.devices}: {reason}") from None
     if training.precision == "16-mixed" and fabric.device.type == "cpu" and fabric.is_global_zero:
         _LOG.warning("training.precision 16-mixed needs a GPU; this CPU computes in bf16-mixed instead")
     return fabric
@@ -85,9 +80,7 @@ def deterministic() -> Iterator[None]:
 
 @contextmanager
 def _silent_lightning() -> Iterator[None]:
-    chatter = [
-        logging.getLogger(f"lightning.{package}") for package in ("fabric", "pytorch")
-    ]  # one speaks by the other
+    chatter = [logging.getLogger(f"lightning.{name}") for name in ("fabric", "pytorch")]  # one speaks by the other
     levels = [logger.level for logger in chatter]
     for logger in chatter:
         logger.setLevel(logging.ERROR)

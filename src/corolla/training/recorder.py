@@ -50,15 +50,8 @@ class TrainingInterrupted(TrainingError):  # noqa: N818 - it is not a fault
 class Recorder:
     """Writes the run folder. Nothing waits for the device but evaluations, checkpoints and progress.
 
-    Args:
-        config: What is trained.
-        run: Where the first process writes; the others are told.
-        fabric: The processes that train together.
-        state: What moves.
-        data: Images to evaluate on and to show.
-        progress: Where to say how far training is.
-        logger: Takes the rows of `metrics.csv`, too.
-        stop_at: See `StopRule`.
+    The first process writes in `run`, and tells the others. `data` holds the images to evaluate on and to show;
+    `logger` takes the rows of `metrics.csv`, too.
     """
 
     def __init__(
@@ -119,12 +112,8 @@ class Recorder:
     def after_step(self, terms: Tensor) -> bool:
         """Record a step, and do what is due after it; returns whether training has come to its end.
 
-        Args:
-            terms: Loss, reconstruction and KL of the step, on their device.
-
-        Raises:
-            TrainingError: The loss or the weights are not finite.
-            TrainingInterrupted: A signal came; all is saved.
+        `terms` are loss, reconstruction and KL of the step, on their device. Raises TrainingError if the loss or the
+        weights are not finite, and TrainingInterrupted if a signal came; all is saved then.
         """
         state, training = self.state, self.config.training
         step = state.step
@@ -149,8 +138,9 @@ class Recorder:
             if training.patience and self.evaluations_since_best >= training.patience and not last:
                 last = checkpoint_due = True
                 self.progress.line(f"stopping early: no better model in {training.patience} evaluations")
-            if not last and self._told_to_stop():
-                last = checkpoint_due = True
+            if not last and self.stop_at is not None:  # the first process decides for all
+                last = bool(self.fabric.broadcast(self.fabric.is_global_zero and self.stop_at(self.rows[-1])))
+                checkpoint_due = checkpoint_due or last
         self.finished = last
         if checkpoint_due:
             self._save_checkpoint()
@@ -183,12 +173,6 @@ class Recorder:
         assert isinstance(reduced, Tensor)
         return reduced
 
-    def _told_to_stop(self) -> bool:
-        """Ask the rule that came with the call; the first process decides for all."""
-        if self.stop_at is None:
-            return False
-        return bool(self.fabric.broadcast(self.fabric.is_global_zero and self.stop_at(self.rows[-1])))
-
     def _checkpoint_due(self, evaluation_due: bool) -> bool:
         if self.config.training.checkpoint_every:
             return self.state.step % self.config.training.checkpoint_every == 0
@@ -206,15 +190,10 @@ class Recorder:
             return
         first = step - self.summed + finite + 1
         what = f"the loss is not finite at step {first}" if first <= step else f"step {step} left weights not finite"
-        saved = self.run.last_checkpoint.is_file()
-        remedy = (
-            f"try a smaller training.learning_rate than {self.config.training.learning_rate:g}, "
-            "or training.clip_norm 100"
-        )
-        raise TrainingError(
-            f"{what}; {self._complaint() or remedy}; "
-            + (f"the last good checkpoint stays in {self.run.last_checkpoint}" if saved else "nothing was saved yet")
-        )
+        rate, saved = self.config.training.learning_rate, self.run.last_checkpoint
+        remedy = self._complaint() or f"try a smaller training.learning_rate than {rate:g}, or training.clip_norm 100"
+        kept = f"the last good checkpoint stays in {saved}" if saved.is_file() else "nothing was saved yet"
+        raise TrainingError(f"{what}; {remedy}; {kept}")
 
     def _show(self, terms: Tensor, since: int) -> None:
         loss, _, kl = terms.tolist()
@@ -223,10 +202,8 @@ class Recorder:
             self._check_finite()
         images = (step - since) * self.config.training.batch_size * self.fabric.world_size
         evaluated = f"  evaluation {self.rows[-1]['loss']:.1f}" if self.rows else ""
-        self.progress.update(
-            step,
-            f"loss {loss:.1f}{evaluated}  rate {kl:.1f} nats  {images / max(1e-9, now - self._shown_at):.0f} images/s",
-        )
+        speed = images / max(1e-9, now - self._shown_at)
+        self.progress.update(step, f"loss {loss:.1f}{evaluated}  rate {kl:.1f} nats  {speed:.0f} images/s")
         self._shown_at, self._shown_step = now, step
 
     def _evaluate(self) -> None:
@@ -235,9 +212,8 @@ class Recorder:
         trained = self._of_all(self.sums / self.summed).tolist()
         improved = False
         if self.fabric.is_global_zero:
-            evaluation = evaluate(
-                state.best_weights, state.loss, self.data.images, self.eval_rows, seed=self.config.seed
-            )
+            images, seed = self.data.images, self.config.seed
+            evaluation = evaluate(state.best_weights, state.loss, images, self.eval_rows, seed=seed)
             state.vae.train()
             # Where losses of different steps cannot be compared, the latest model is the best.
             improved = evaluation.scores["loss"] < self.best_loss or not self.config.objective.stationary

@@ -6,6 +6,7 @@ So a run that was killed and resumed ends with the same weights, bit for bit, as
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 from contextlib import nullcontext
@@ -16,19 +17,19 @@ from lightning.fabric import Fabric
 from lightning.fabric.loggers.logger import Logger
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
-from corolla.config import Config
+from corolla.config import Config, Objective, register, registered
 from corolla.data import ImageCache, select_rows
 from corolla.data.batches import Batches
 from corolla.data.recipes import recipe_named
 from corolla.errors import ModelError, TrainingError, UsageError
 from corolla.models.lite0 import SMALLEST_PX
-from corolla.models.vae import build_model
+from corolla.models.networks import Handmade
+from corolla.models.vae import VAE, build_model
 from corolla.objectives.loss import build_loss
-from corolla.progress import Progress, Silence, shown_progress
+from corolla.progress import Progress
 from corolla.trained import TrainedModel, load
-from corolla.trained.checkpoints import read_checkpoint
 from corolla.trained.own_images import open_images
-from corolla.trained.run_folder import RunFolder, check_run, create_run, new_run_path, versions
+from corolla.trained.run_folder import RunFolder, check_run, create_run, new_folder, versions
 from corolla.training.loop import train
 from corolla.training.machine import connect, deterministic, multiplies_bfloat16
 from corolla.training.recorder import Recorder, StopRule
@@ -42,6 +43,8 @@ def fit(
     force: bool = False,
     stop_at: StopRule | None = None,
     progress: Progress | None = None,
+    vae: VAE | None = None,
+    objective: Objective | None = None,
 ) -> TrainedModel:
     """Train a model and leave a run folder; returns the best model.
 
@@ -52,6 +55,9 @@ def fit(
         stop_at: is given each new row of `metrics.csv` but the last, and says whether to end the training there; such
             a run is finished, as one that its patience has ended.
         progress: Where to say how far training is, such as `corolla.progress.ProgressDisplay("training")`.
+        vae: Networks made by hand, in place of `config.network`; they are trained as they are. What is saved can be
+            loaded with `corolla.load(run, vae=...)`.
+        objective: In place of `config.objective`; it is registered, if it is not yet.
 
     Raises:
         UsageError: an impossible setting, or the run folder exists.
@@ -59,73 +65,65 @@ def fit(
         TrainingError: the loss is not finite, another process trains in the folder, or a file cannot be written.
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
+    if objective is not None:
+        if objective.name not in registered("objective"):
+            register(type(objective))  # so that what is saved can be read again
+        config = config.model_copy(update={"objective": objective})
+    if vae is not None:
+        config = config.model_copy(update={"network": Handmade(latent_dim=_latent_dim(vae, config))})
     config = resolve(config)
     fabric = connect(config.training)
     if run is not None and fabric.is_global_zero:
         check_run(Path(run), force=force)  # before anything is downloaded or decoded
     data = prepare(config, progress)
     if not fabric.is_global_zero:  # the first process makes the folder, and tells the others (see Recorder)
-        return _train(config, data, RunFolder(Path(run or "runs")), fabric, stop_at)
-    with create_run(Path(run) if run is not None else new_run_path(config), force=force) as created:
+        return _train(config, data, RunFolder(Path(run or "runs")), fabric, stop_at, vae=vae)
+    path = Path(run or new_folder(f"{config.data.source.split(':')[0]}-{config.objective.name}"))
+    with create_run(path, force=force) as created:
         facts = {"versions": versions(), "data_fingerprint": data.manifest["fingerprint"], "images": len(data.images)}
+        if config.plugins:
+            facts["plugins"] = config.plugins
         created.write_config(config, facts)
-        return _train(config, data, created, fabric, stop_at, progress, logger=_logger(created))
+        return _train(config, data, created, fabric, stop_at, progress, logger=_logger(created), vae=vae)
 
 
 def fit_cache(config: Config, data: ImageCache, folder: Path, *, progress: Progress | None = None) -> TrainedModel:
-    """Train a model on images that are at hand already; returns the best model.
+    """As `fit`, on images that are at hand already, of which the configuration's size, splits and augmentation count.
 
-    What a run writes as it goes comes into the folder, but no `config.yaml`, as there is no source to
-    repeat it from.
-
-    Args:
-        config: what to train and how; of `config.data`, the size, the splits and the augmentation count.
-        data: the images, of that size.
-        folder: an empty folder.
-        progress: That of `fit`.
-
-    Raises:
-        UsageError, DataError, TrainingError, TrainingInterrupted: as `fit`.
+    What a run writes comes into the folder, which is empty, but no `config.yaml`: there is no source to repeat it from.
     """
     config = resolve(config)
     return _train(config, data, RunFolder(folder), connect(config.training), progress=progress)
 
 
-def resume(run: Path | str, *, stop_at: StopRule | None = None, progress: Progress | None = None) -> TrainedModel:
-    """Go on with a run that was stopped or killed; a finished one is only loaded.
+def resume(
+    run: Path | str, *, stop_at: StopRule | None = None, progress: Progress | None = None, vae: VAE | None = None
+) -> TrainedModel:
+    """Go on with a run that was stopped or killed, as `fit`; a finished one is only loaded.
 
-    Args:
-        run: The run folder.
-        stop_at: That of `fit`.
-        progress: That of `fit`.
-
-    Raises:
-        UsageError: it is not a run folder.
-        ModelError: the checkpoint is damaged, or of another configuration or other images.
-        TrainingError: as `fit`.
+    Raises UsageError if it is not a run folder, and ModelError if the checkpoint is damaged, or of another
+    configuration or other images.
     """
     folder = RunFolder(Path(run))
     config = folder.config()
     if _read_finished(folder, config):
-        return load(folder.path)
+        return load(folder.path, vae=vae)
     fabric = connect(config.training)
     with folder.held() if fabric.is_global_zero else nullcontext():
         finished = _read_finished(folder, config)  # as it is now that no other process changes it
         if finished:
-            return load(folder.path)
+            return load(folder.path, vae=vae)
         data = prepare(config, progress)
         if folder.facts().get("data_fingerprint") != data.manifest["fingerprint"]:
             raise ModelError(f"{run}: the images of {config.data.source} have changed since it began; train a new run")
         resumed = finished is not None
-        return _train(config, data, folder, fabric, stop_at, progress, logger=_logger(folder), resumed=resumed)
+        return _train(config, data, folder, fabric, stop_at, progress, logger=_logger(folder), resumed=resumed, vae=vae)
 
 
 def is_finished(run: Path | str) -> bool:
     """Whether a run has come to its end; also true of one whose checkpoint was removed, but not its model.
 
-    Raises:
-        UsageError: it is not a run folder.
-        ModelError: the checkpoint is damaged, or of another configuration.
+    Raises UsageError if it is not a run folder, and ModelError as `resume`.
     """
     folder = RunFolder(Path(run))
     finished = _read_finished(folder, folder.config())
@@ -138,8 +136,9 @@ def resolve(config: Config) -> Config:
     if config.training.precision == "auto":
         precision = "bf16-mixed" if multiplies_bfloat16(config.training.accelerator) else "32-true"
         config = config.updated({"training.precision": precision})
-    with torch.device("meta"):
-        build_model(config)
+    if not isinstance(config.network, Handmade):
+        with torch.device("meta"):
+            build_model(config)
     if config.objective.perceptual:
         build_loss(config.objective, config.network.latent_dim)  # says what is not installed
         height, width = config.data.size
@@ -151,9 +150,27 @@ def resolve(config: Config) -> Config:
     return config
 
 
+def _latent_dim(vae: VAE, config: Config) -> int:
+    """The latents of networks made by hand. Raises UsageError where they do not fit the images."""
+    x = torch.zeros(1, 3, *config.data.size, device=next(vae.parameters()).device)
+    training = vae.training
+    try:
+        with torch.inference_mode():
+            z = vae.eval().encode(x).mean
+            shape = tuple(vae.decode(z).mean.shape)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"the networks do not take images of {tuple(x.shape)}: {reason}; set data.size") from None
+    finally:
+        vae.train(training)
+    if z.ndim != 2 or shape != tuple(x.shape):
+        raise UsageError(f"the networks make codes {tuple(z.shape)} and images {shape} of images {tuple(x.shape)}")
+    return z.shape[1]
+
+
 def prepare(config: Config, progress: Progress | None = None) -> ImageCache:
     """The images of a configuration, decoded once. Raises DataError or UsageError where they cannot be used."""
-    with nullcontext() if progress is None else shown_progress() as shown:
+    with (progress or Progress()).pieces() as shown:
         cache = open_images(config.data, progress=shown)
     for expression in (config.data.train_split, config.data.eval_split):
         select_rows(cache.splits, expression)
@@ -163,22 +180,18 @@ def prepare(config: Config, progress: Progress | None = None) -> ImageCache:
 def _read_finished(run: RunFolder, config: Config) -> bool | None:
     """Whether the run had finished at its last checkpoint, or None before the first one.
 
-    Nothing of the file is kept: a system that forbids to replace a file in use must let training do so.
-
-    Raises:
-        ModelError: The checkpoint is damaged, or of another configuration.
+    Raises ModelError if the checkpoint is damaged, or of another configuration.
     """
-    path = run.last_checkpoint
-    if not path.is_file():
+    path, state = run.last_checkpoint, run.checkpoint_state()
+    if state is None:
         return None
-    checkpoint = read_checkpoint(path, mmap=True)
     # A setting that came later had its default.
-    theirs, ours = Config.from_flat(checkpoint["settings"], where=str(path)).flat(), config.flat()
+    theirs, ours = Config.from_flat(state["settings"], where=str(path)).flat(), config.flat()
     differing = [name for name in sorted(theirs | ours) if theirs.get(name) != ours.get(name)]
     if differing:
         was = ", ".join(f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}" for name in differing)
         raise ModelError(f"{path}: of another configuration than {run.config_file}: {was}; put it back, or train anew")
-    return bool(checkpoint["record"]["finished"])
+    return bool(state["finished"])
 
 
 def _train(
@@ -191,6 +204,7 @@ def _train(
     *,
     logger: Logger | None = None,
     resumed: bool = False,
+    vae: VAE | None = None,
 ) -> TrainedModel:
     training = config.training
     with deterministic():
@@ -207,8 +221,8 @@ def _train(
                 rank=fabric.global_rank,
                 world_size=fabric.world_size,
             )
-            state = TrainingState(config, batches.steps_per_epoch)
-            with (progress if fabric.is_global_zero else None) or Silence() as shown:
+            state = TrainingState(config, batches.steps_per_epoch, vae)
+            with (progress if fabric.is_global_zero else None) or Progress() as shown:
                 recorder = Recorder(config, run, fabric, state, data, progress=shown, logger=logger, stop_at=stop_at)
                 train(fabric, config, state, batches, recorder, resumed=resumed)
         except BrokenPipeError:
@@ -218,7 +232,7 @@ def _train(
         finally:
             if logger is not None:
                 logger.finalize("")
-    return load(recorder.run.path)
+    return load(recorder.run.path, vae=None if vae is None else copy.deepcopy(vae).cpu())
 
 
 def _unwritten(run: RunFolder, error: OSError) -> TrainingError:

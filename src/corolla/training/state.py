@@ -19,36 +19,24 @@ from corolla.objectives.loss import build_loss
 class TrainingState:
     """The model under training and all that moves with it; what a checkpoint holds, but for the record of the run.
 
-    Weights are drawn from torch's global generator.
-
-    Attributes:
-        step: Optimiser steps so far.
-        vae: The model that the optimiser moves.
-        average: The moving average of its weights, if the configuration asks for one.
-        loss: What is minimised, with its companion.
+    Weights are drawn from torch's global generator. `average` is the moving average of those of `vae`, if there is one.
     """
 
-    def __init__(self, config: Config, steps_per_epoch: int) -> None:
+    def __init__(self, config: Config, steps_per_epoch: int, vae: VAE | None = None) -> None:
         self.training = config.training
         self.steps_per_epoch = steps_per_epoch
         self.total_steps = config.training.max_steps or config.training.epochs * steps_per_epoch
         self.step = 0
-        self.vae = build_model(config)
+        self.vae = build_model(config) if vae is None else vae
         self.average = copy.deepcopy(self.vae).requires_grad_(False) if config.training.ema_decay else None
         self.loss = build_loss(config.objective, config.network.latent_dim)
         self.companion = self.loss.companion
         self.optimizer = build_optimizer(self.vae, config.training)
-        self._averaged = ([], []) if self.average is None else (_parameters(self.average), _parameters(self.vae))
 
     @property
     def best_weights(self) -> VAE:
         """The weights that are evaluated and saved: the moving average where there is one."""
         return self.vae if self.average is None else self.average
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return next(self.vae.parameters()).device
 
     def to(self, device: torch.device) -> None:
         """Move all but the model and its optimiser, which Fabric moves."""
@@ -76,7 +64,8 @@ class TrainingState:
             assert self.training.ema_decay is not None
             # A young average follows quickly, so that it does not remember the random start.
             decay = min(self.training.ema_decay, (1 + self.step) / (10 + self.step))
-            get_ema_multi_avg_fn(decay)(*self._averaged, None)  # type: ignore[no-untyped-call]
+            averaged = list(self.average.parameters())
+            get_ema_multi_avg_fn(decay)(averaged, list(self.vae.parameters()), None)  # type: ignore[no-untyped-call]
             for average, current in zip(self.average.buffers(), self.vae.buffers(), strict=True):
                 average.copy_(current)
         self.step += 1
@@ -98,10 +87,6 @@ class TrainingState:
             if part is not None:
                 part.load_state_dict(state[name])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def _parameters(module: nn.Module) -> list[Tensor]:
-    return list(module.parameters())
 
 
 def build_optimizer(vae: VAE, training: TrainingConfig) -> torch.optim.Optimizer:

@@ -14,8 +14,7 @@ from corolla.distributions import bits_per_dim
 from corolla.distributions.posterior import active_latents
 from corolla.models.vae import VAE
 from corolla.objectives.loss import Loss
-
-BATCH_SIZE = 256
+from corolla.trained import BATCH_SIZE
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,7 @@ def evaluate(vae: VAE, loss: Loss, images: NDArray[np.uint8], rows: NDArray[np.i
     """
     device, points = next(vae.parameters()).device, loss.objective.auto_encoder
     vae.eval()
-    totals: dict[str, torch.Tensor] = {}
-    latent_kl = torch.zeros((), dtype=torch.float64)
+    totals = latent_kl = torch.zeros((), dtype=torch.float64)
     generator = torch.Generator(device=device).manual_seed(zlib.crc32(f"evaluation {seed}".encode()))
     forked = [device] if device.type == "cuda" else []
     with torch.inference_mode(), torch.random.fork_rng(devices=forked):
@@ -52,16 +50,11 @@ def evaluate(vae: VAE, loss: Loss, images: NDArray[np.uint8], rows: NDArray[np.i
             terms = loss(x, q, z, p, None, len(rows))
             mean = p.mean if points else vae.decode(q.mean).mean
             psnr = -10 * torch.log10(((mean - x) ** 2).flatten(1).mean(1))
-            values = {
-                "loss": terms.total,
-                "reconstruction": terms.reconstruction,
-                "kl": terms.kl,
-                "psnr_db": psnr.mean(),
-            }
-            for name, value in values.items():
-                totals[name] = totals.get(name, torch.zeros_like(latent_kl)) + value.cpu().double() * len(x)
+            values = torch.stack([terms.total, terms.reconstruction, terms.kl, psnr.mean()])
+            totals = totals + values.cpu().double() * len(x)
             latent_kl = latent_kl + q.kl_per_latent().cpu().double().sum(0)
-    scores = {name: float(total) / len(rows) for name, total in totals.items()}
+    names = ("loss", "reconstruction", "kl", "psnr_db")
+    scores = {name: total / len(rows) for name, total in zip(names, totals.tolist(), strict=True)}
     if p.discrete and not points:  # an auto-encoder's terms bound no probability
         scores["bits_per_dim"] = bits_per_dim(scores["reconstruction"] + scores["kl"], x[0].numel())
     kl = (latent_kl / len(rows)).tolist()

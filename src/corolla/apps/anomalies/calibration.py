@@ -40,22 +40,15 @@ _LEAST_STDDEV = 0.05  # of log errors: where normal images hardly differ, no pix
 
 @dataclass(frozen=True)
 class CalibrationCard:
-    """What a calibration says of itself, apart from its numbers."""
+    """Its model, its scores, how many images say what is normal, how many were scored, and where they came from."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     weights_sha256: str
-    """Of the model that it belongs to."""
-    scores: Annotated[
-        tuple[ScoreName, ...], BeforeValidator(lambda names: [name for name in names if name not in _ENDED])
-    ]
-    """Those that were calibrated."""
+    scores: Annotated[tuple[ScoreName, ...], BeforeValidator(lambda names: [one for one in names if one not in _ENDED])]
     reference_images: int
-    """Images that say what is normal."""
     calibration_images: int
-    """Images whose scores are kept."""
     source: str
-    """Where the images came from; empty if they were given as an array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,26 +74,18 @@ def calibrate(
 ) -> Calibration:
     """Find out what is normal to a model, from its training images' codes and the images kept aside for evaluation.
 
-    Args:
-        model: the calibration is for this model alone.
-        images: normal images on which the model was not trained, N×H×W×3 at its size, in place of its own.
-        source: where the model's images are now, if they have moved.
-        mirror: folder or URL that holds the files of a downloaded source.
-        seed: which images tell what is normal, and which are scored.
-        progress: called while images are read, encoded and measured.
+    Instead of the latter, give normal images on which the model was not trained, N×H×W×3 at its size. The seed says
+    which images tell what is normal, and which are scored; see `own_images` for source and mirror.
 
-    Raises:
-        UsageError: there are too few images.
-        DataError: the model's images are not there, or have changed.
-        ModelError: what the model makes of images is not finite.
+    Raises UsageError if there are too few images; also as `own_images` and `measure`.
     """
     cache = own_images(model, source=source, mirror=mirror, progress=progress)
     data = model.config.data
     training = select_rows(cache.splits, data.train_split)
     generator = seeded_generator(seed)
     order = torch.randperm(len(training), generator=generator).numpy()[:MOST_TRAINING]
-    codes = _codes(model, cache.images, training[np.sort(order)], progress)
-    covariance = LedoitWolf().fit(codes)
+    batches = _batches(model, cache.images, training[np.sort(order)], "encoding images", progress)
+    covariance = LedoitWolf().fit(np.concatenate([model.encode(batch) for batch in batches]).astype(np.float64))
     if images is None:
         images, rows = cache.images, select_rows(cache.splits, data.eval_split)
     else:
@@ -110,8 +95,8 @@ def calibrate(
     rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
     count = min(MOST_REFERENCE, len(rows) // 3)
     reference = _reference(model, images, np.sort(rows[:count]), covariance, progress)
-    measured = _measured(model, images, np.sort(rows[count:]), "calibrating", progress)
-    parts = [reference.score(measures) for measures in measured]
+    batches = _batches(model, images, np.sort(rows[count:]), "calibrating", progress)
+    parts = [reference.score(measure(model, batch)) for batch in batches]
     normal = {name: np.sort(np.concatenate([part[name] for part in parts])) for name in SCORES if name in parts[0]}
     card = CalibrationCard(
         weights_sha256=model.card.weights_sha256,
@@ -131,9 +116,13 @@ def _reference(
     progress: OnProgress | None,
 ) -> Reference:
     """Two passes: the local score needs the typical errors of all images first, and the maps of all are not held."""
+
+    def measured() -> Iterator[Measures]:
+        return (measure(model, batch) for batch in _batches(model, images, rows, "measuring", progress))
+
     total = squares = np.zeros((model.height, model.width))
     columns, elbos, coded = [], [], []
-    for measures in _measured(model, images, rows, "measuring", progress):
+    for measures in measured():
         errors = measures.log_errors.astype(np.float64)
         total, squares = total + errors.sum(0), squares + np.square(errors).sum(0)
         distances = mahalanobis(measures.codes, codes.location_, codes.precision_)
@@ -142,10 +131,7 @@ def _reference(
         coded.append(measures.coded_nats)
     mean = total / len(rows)
     stddev = np.sqrt(np.maximum(squares / len(rows) - np.square(mean), _LEAST_STDDEV**2))
-    local = [
-        surprise(measures, mean, stddev).max((1, 2))
-        for measures in _measured(model, images, rows, "measuring", progress)
-    ]
+    local = [surprise(measures, mean, stddev).max((1, 2)) for measures in measured()]
     joined = np.c_[np.concatenate(columns), np.concatenate(local)]
     # The columns have different units, and a covariance is shrunk towards one in which all count alike.
     centre, scale = joined.mean(0), np.maximum(joined.std(0), 1e-6)
@@ -163,18 +149,7 @@ def _reference(
     )
 
 
-def _codes(
-    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], progress: OnProgress | None
-) -> NDArray[np.float64]:
-    parts = [model.encode(batch) for batch in _batches(model, images, rows, "encoding images", progress)]
-    return np.concatenate(parts).astype(np.float64)
-
-
-def _measured(
-    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str, progress: OnProgress | None
-) -> Iterator[Measures]:
-    for batch in _batches(model, images, rows, title, progress):
-        yield measure(model, batch)
+# --- the file ---------------------------------------------------------------------------------------------------------
 
 
 def _batches(
@@ -205,9 +180,7 @@ def calibration_file(model: TrainedModel) -> Path | None:
 def save_calibration(model: TrainedModel, calibration: Calibration) -> Path:
     """Write a calibration into the model's folder, in place of an earlier one; whole or not at all. Returns the file.
 
-    Raises:
-        ModelError: the model has no folder.
-        WriteError: the file cannot be written.
+    Raises ModelError if the model has no folder, and WriteError.
     """
     file = calibration_file(model)
     if file is None:
@@ -220,8 +193,7 @@ def save_calibration(model: TrainedModel, calibration: Calibration) -> Path:
 def load_calibration(model: TrainedModel) -> Calibration:
     """The calibration in the model's folder, bit for bit as it was saved.
 
-    Raises:
-        ModelError: there is none; it is damaged; or (StaleError) it was made with other weights than there are now.
+    Raises ModelError if there is none, or a damaged one; StaleError if it was made with other weights.
     """
     file = calibration_file(model)
     if model.folder is None or file is None or not file.is_file():

@@ -21,25 +21,16 @@ _WINDOWS = 8  # a window's side is about this part of the image's longer side
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """Of N images: numbers for each, and a map of H×W.
+    """Of N images: numbers for each, and a map of H×W."""
 
-    Attributes:
-        codes: The mean of q(z|x), N×latent_dim.
-        rate_nats: KL(q(z|x) ‖ N(0, I)), N; None of an auto-encoder, which has no q.
-        distortion_nats: -log p(x|z) at the mean of q(z|x), so that the same image always has the same, N.
-        error: Mean squared error of the reconstruction, pixels in [0, 1], N.
-        coded_nats: `complexity_nats` of the differences between the channels, N.
-        plain_nats: The same of the channels as they are, N.
-        log_errors: Logarithm of the squared error, averaged over the channels and a window about each pixel; float32,
-            N×H×W.
-    """
-
-    codes: NDArray[np.float64]
-    rate_nats: NDArray[np.float64] | None
+    codes: NDArray[np.float64]  # the mean of q(z|x), N×latent_dim
+    rate_nats: NDArray[np.float64] | None  # KL(q(z|x) ‖ N(0, I)), N; None of an auto-encoder, which has no q
+    # -log p(x|z) at the mean of q(z|x), so that the same image always has the same, N
     distortion_nats: NDArray[np.float64]
-    error: NDArray[np.float64]
-    coded_nats: NDArray[np.float64]
-    plain_nats: NDArray[np.float64]
+    error: NDArray[np.float64]  # mean squared error of the reconstruction, pixels in [0, 1], N
+    coded_nats: NDArray[np.float64]  # `complexity_nats` of the differences between the channels, N
+    plain_nats: NDArray[np.float64]  # the same of the channels as they are, N
+    # logarithm of the squared error, averaged over the channels and a window about each pixel; float32, N×H×W
     log_errors: NDArray[np.float32]
 
     @property
@@ -60,9 +51,7 @@ class Measures:
 def measure(model: TrainedModel, images: NDArray[np.uint8]) -> Measures:
     """What a model makes of images N×H×W×3, uint8, at its own size.
 
-    Raises:
-        UsageError: the images are of another size or type.
-        ModelError: what it makes of them is not finite.
+    Raises UsageError for images of another size or type, ModelError if what it makes of them is not finite.
     """
     if images.dtype != np.uint8 or images.shape[1:] != (model.height, model.width, 3):
         raise UsageError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -22,25 +22,15 @@ Scores: TypeAlias = dict[ScoreName, NDArray[np.float64]]
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What is known about normal images.
+    """What is known about normal images."""
 
-    Attributes:
-        code_mean: Of the training images' codes, latent_dim.
-        code_precision: The inverse of their covariance, latent_dim×latent_dim.
-        log_error_mean: Of each pixel's log error, H×W.
-        log_error_stddev: Likewise.
-        joint_mean: Of the columns of measures and the largest surprise, K.
-        joint_precision: The inverse of their covariance, K×K.
-        parts: Mean and standard deviation of the score `joint`, and of `excess`: 2×2.
-    """
-
-    code_mean: NDArray[np.float64]
-    code_precision: NDArray[np.float64]
-    log_error_mean: NDArray[np.float64]
-    log_error_stddev: NDArray[np.float64]
-    joint_mean: NDArray[np.float64]
-    joint_precision: NDArray[np.float64]
-    parts: NDArray[np.float64]
+    code_mean: NDArray[np.float64]  # of the training images' codes, latent_dim
+    code_precision: NDArray[np.float64]  # the inverse of their covariance, latent_dim×latent_dim
+    log_error_mean: NDArray[np.float64]  # of each pixel's log error, H×W
+    log_error_stddev: NDArray[np.float64]  # likewise
+    joint_mean: NDArray[np.float64]  # of the columns of measures and the largest surprise, K
+    joint_precision: NDArray[np.float64]  # the inverse of their covariance, K×K
+    parts: NDArray[np.float64]  # mean and standard deviation of the score `joint`, and of `excess`: 2×2
 
     def maps(self, measures: Measures) -> NDArray[np.float32]:
         """The surprise at each pixel: its log error in standard deviations above the normal one's mean, N×H×W."""
@@ -79,12 +69,8 @@ def mahalanobis(
     return np.asarray(np.sqrt(np.maximum(squares, 0)))
 
 
-def check_score(name: str, known: Mapping[ScoreName, object] | tuple[ScoreName, ...]) -> ScoreName:
-    """The name of a score that is known here.
-
-    Raises:
-        UsageError: it is not one, or the model cannot give it; the message says why.
-    """
+def check_score(name: str, known: Iterable[ScoreName]) -> ScoreName:
+    """The name of a score that is known here. Raises UsageError if it is not one, or the model cannot give it."""
     for score in known:
         if name == score:
             return score
@@ -97,11 +83,7 @@ def p_values(normal: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArra
     """How rare scores as large are among normal images: (1 + how many of n are as large) / (n + 1), N.
 
     If an image is exchangeable with the n, then P(p ≤ α) ≤ α for each α, whatever the score's distribution (conformal
-    prediction: Vovk et al. 2005; Laxhammar & Falkman 2010 for anomalies).
-
-    Args:
-        normal: Scores of n normal images, ascending.
-        scores: Scores of N images.
+    prediction: Vovk et al. 2005; Laxhammar & Falkman 2010 for anomalies). The normal scores ascend.
     """
     as_large = len(normal) - np.searchsorted(normal, scores, side="left")
     return np.asarray((1 + as_large) / (len(normal) + 1))

@@ -22,25 +22,16 @@ from corolla.trained.encoding import in_threads, read_for
 
 @dataclass(frozen=True, eq=False)
 class Anomalies:
-    """Some images and how far they are from normal, in their order.
+    """Some images and how far they are from normal, in their order."""
 
-    Attributes:
-        paths: Name of each image; empty where images were given without.
-        images: uint8, N×H×W×3, as the model sees them.
-        scores: Each score by name, N; the larger, the less normal.
-        p_values: Of the score that was asked for: the share of normal images with one as large, N.
-        flagged: Whether that is at most the false-positive rate, N.
-        maps: How surprised the model is at each pixel, in standard deviations of normal images; float32, N×H×W.
-        faults: Of the images that cannot be read, and so are not among these: a line about each.
-    """
-
-    paths: tuple[str, ...]
-    images: NDArray[np.uint8]
-    scores: Scores
-    p_values: NDArray[np.float64]
-    flagged: NDArray[np.bool_]
+    paths: tuple[str, ...]  # name of each image; empty where images were given without
+    images: NDArray[np.uint8]  # uint8, N×H×W×3, as the model sees them
+    scores: Scores  # each score by name, N; the larger, the less normal
+    p_values: NDArray[np.float64]  # of the score that was asked for: the share of normal images with one as large, N
+    flagged: NDArray[np.bool_]  # whether that is at most the false-positive rate, N
+    # how surprised the model is at each pixel, in standard deviations of normal images; float32, N×H×W
     maps: NDArray[np.float32]
-    faults: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()  # of the images that cannot be read, and so are not among these: a line about each
 
 
 def anomaly_scores(
@@ -60,15 +51,11 @@ def anomaly_scores(
         score: What p-values are of; see `Reference.score`.
         fpr: Of normal images, at most this share is flagged on average.
 
-    Raises:
-        UsageError: no such score, a rate that the calibration cannot hold, or what are no images.
-        DataError: a file is not a readable image.
-        ModelError: the calibration was made for another model, or what the model makes of the images is not finite.
+    Raises UsageError for no such score, or a rate that the calibration cannot hold; StaleError if the calibration was
+    made for another model; also as `TrainedModel.pixels` and `measure`.
     """
     name = _check(model, calibration, score, fpr)
-    pixels = model.pixels(images)
-    eight_bit = pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255).astype(np.uint8)
-    return _scored(model, calibration, name, fpr, (), eight_bit.astype(np.uint8, copy=False), ())
+    return _scored(model, calibration, name, fpr, (), model.levels(images), ())
 
 
 def find_anomalies(
@@ -81,20 +68,10 @@ def find_anomalies(
     on_error: OnError = "skip",
     workers: int | None = None,
 ) -> Iterator[Anomalies]:
-    """Score any number of images, at most 256 at a time; memory does not grow with their number.
+    """As `anomaly_scores`, of any number of images, at most 256 at a time; memory does not grow with their number.
 
-    Args:
-        model: As for `anomaly_scores`, also calibration, score and fpr.
-        paths: As `corolla.data.listing.list_images` takes them.
-        calibration: What is normal.
-        score: What p-values are of.
-        fpr: Of normal images, at most this share is flagged on average.
-        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
-        workers: Threads that read and score; default: one for each core.
-
-    Raises:
-        UsageError, ModelError: as `anomaly_scores`; or workers is less than 1.
-        DataError: an image cannot be read, and on_error is "refuse".
+    They are read and scored in threads, one for each core unless `workers` says otherwise. An image that cannot be read
+    is left out with a warning, or is a DataError.
     """
     name = _check(model, calibration, score, fpr)
 

@@ -8,9 +8,9 @@ import io
 import re
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -68,26 +68,10 @@ def write_anomalies(
 
     The table has a row for each image, the least normal first: `path`, the scores by name, `p_value`, `flagged` (1 or
     0) and `map`, the file with the image beside its map. Images are held a few at a time, rows until they are sorted:
-    about 150 MB for a million images.
+    about 150 MB for a million images. The sheet shows `count` images at most; the rest is as for `find_anomalies`.
 
-    Args:
-        model: As for `find_anomalies`, also paths, calibration, score, fpr, on_error and workers.
-        paths: What to score.
-        folder: Where to write.
-        calibration: What is normal.
-        score: What images are ranked by.
-        fpr: Of normal images, at most this share is flagged on average.
-        count: How many images the sheet shows, at most.
-        maps: Of which images to draw the map.
-        on_error: What to do with an image that cannot be read.
-        workers: Threads that read and score.
-        progress: Called with the images that are done; they are counted first.
-
-    Raises:
-        UsageError: the folder is not empty, or as `find_anomalies`.
-        DataError: no image can be read, or one cannot and on_error is "refuse".
-        WriteError: the folder cannot be written to.
-        ModelError: as `find_anomalies`.
+    Raises as `find_anomalies`; UsageError if the folder is not empty, DataError if no image can be read, and
+    WriteError.
     """
     folder = Path(folder)
     check_new_folder(folder)
@@ -115,7 +99,7 @@ def _write(
     maps: Maps,
     told: Callable[[int], None],
 ) -> Written:
-    most = _Most(count)
+    kept: list[_Kept] = []
     done = flagged = left_out = 0
     lines: list[bytes] = []
     scores: list[NDArray[np.float64]] = []
@@ -123,12 +107,16 @@ def _write(
         for index, path in enumerate(block.paths):
             picture = ""
             if maps == "all" or (maps == "flagged" and block.flagged[index]):
-                picture = f"{MAPS_NAME}/{done + index + 1:06d}-{_file_name(path)}.png"
+                stem = re.sub(r"[^A-Za-z0-9._-]", "_", Path(path).stem)  # what every system allows in a name
+                picture = f"{MAPS_NAME}/{done + index + 1:06d}-{stem[:_NAME_LENGTH]}.png"
                 both = np.stack([block.images[index], heat(block.maps[index])])
                 save_picture(folder / picture, grid(both, columns=2))
-            lines.append(_line(block, index, picture))
+            numbers = [f"{values[index]:.6g}" for values in (*block.scores.values(), block.p_values)]
+            lines.append(_csv([block.paths[index], *numbers, str(int(block.flagged[index])), picture]))
         scores.append(block.scores[name])
-        most.add(block, name, done)
+        each = enumerate(zip(block.scores[name], block.images, block.maps, block.p_values, strict=True), done)
+        kept += [_Kept(float(x), -index, image.copy(), map_.copy(), p) for index, (x, image, map_, p) in each]
+        kept = heapq.nlargest(count, kept, key=lambda one: one[:2])
         done += len(block.paths)
         flagged += int(block.flagged.sum())
         left_out += len(block.faults)
@@ -141,7 +129,7 @@ def _write(
     with writing(folder), replacing(folder / TABLE_NAME) as temporary, temporary.open("wb") as file:
         file.write(_csv(["path", *calibration.card.scores, "p_value", "flagged", "map"]))
         file.writelines(lines[index] for index in ranked)
-    save_picture(folder / SHEET_NAME, most.sheet())
+    save_picture(folder / SHEET_NAME, _sheet(kept))
     return Written(done, flagged, left_out)
 
 
@@ -162,45 +150,28 @@ def heat(surprise: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.where(surprise[..., None] < 0, warm[..., ::-1], warm)
 
 
-@dataclass
-class _Most:
-    """The images with the largest scores so far, with what a sheet needs of them."""
+class _Kept(NamedTuple):
+    """What a sheet needs of an image; they are ranked by the first two, of equal scores the earlier first."""
 
-    count: int
-    kept: list[tuple[float, int, NDArray[np.uint8], NDArray[np.float32], float]] = field(default_factory=list)
-
-    def add(self, block: Anomalies, name: ScoreName, first: int) -> None:
-        for index in range(len(block.paths)):
-            order = (float(block.scores[name][index]), -(first + index))  # of equal scores the earlier image
-            if len(self.kept) == self.count and order < self.kept[0][:2]:
-                continue
-            one = (*order, block.images[index].copy(), block.maps[index].copy(), float(block.p_values[index]))
-            (heapq.heappushpop if len(self.kept) == self.count else heapq.heappush)(self.kept, one)
-
-    def sheet(self) -> Image.Image:
-        """Rows of images, each above their maps, in the order of the table."""
-        ranked = sorted(self.kept, key=lambda one: one[:2], reverse=True)
-        rows = []
-        for start in range(0, len(ranked), _COLUMNS):
-            part = ranked[start : start + _COLUMNS]
-            ranks = [f"{start + place + 1}: {one[0]:.3g}" for place, one in enumerate(part)]
-            rows.append(Row(np.stack([one[2] for one in part]), "rank: score", ranks))
-            rows.append(Row(heat(np.stack([one[3] for one in part])), "where", [f"p = {one[4]:.2g}" for one in part]))
-        return sheet(rows)
+    score: float
+    minus_index: int
+    image: NDArray[np.uint8]
+    map: NDArray[np.float32]
+    p_value: float
 
 
-def _line(block: Anomalies, index: int, picture: str) -> bytes:
-    scores = [f"{values[index]:.6g}" for values in block.scores.values()]
-    rare = f"{block.p_values[index]:.6g}"
-    return _csv([block.paths[index], *scores, rare, str(int(block.flagged[index])), picture])
+def _sheet(ranked: list[_Kept]) -> Image.Image:
+    """Rows of images, each above their maps, in the order of the table."""
+    rows = []
+    for start in range(0, len(ranked), _COLUMNS):
+        part = ranked[start : start + _COLUMNS]
+        ranks = [f"{rank}: {one.score:.3g}" for rank, one in enumerate(part, start + 1)]
+        rows.append(Row(np.stack([one.image for one in part]), "rank: score", ranks))
+        rows.append(Row(heat(np.stack([one.map for one in part])), "where", [f"p = {one.p_value:.2g}" for one in part]))
+    return sheet(rows)
 
 
 def _csv(cells: list[str]) -> bytes:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue().encode()
-
-
-def _file_name(path: str) -> str:
-    """A path's stem with _ for whatever not every system allows in a name."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", Path(path).stem)[:_NAME_LENGTH]
+    return line.getvalue().encode(errors="surrogateescape")

@@ -37,7 +37,7 @@ def encode_points(points: NDArray[np.int32], grid: Grid) -> bytes:
     for column, exponent in enumerate(grid.exponents):
         symbols = np.ascontiguousarray(points[:, column] + largest_point(exponent), dtype=np.int32)
         encoder.encode(symbols, _prior(exponent))
-    return _shortest(words_to_bytes(encoder.get_compressed()), points, grid)
+    return _shortest(encoder.get_compressed().astype(">u4").tobytes(), points, grid)
 
 
 def decode_points(content: bytes, count: int, grid: Grid) -> NDArray[np.int32]:
@@ -52,13 +52,8 @@ def decode_points(content: bytes, count: int, grid: Grid) -> NDArray[np.int32]:
     return points
 
 
-def words_to_bytes(words: NDArray[np.uint32]) -> bytes:
-    """The coder's words as bytes, high ones first."""
-    return words.astype(">u4").tobytes()
-
-
 def bytes_to_words(content: bytes) -> NDArray[np.uint32]:
-    """The inverse; what is missing of the last word is 0."""
+    """The coder's words, high bytes first; what is missing of the last word is 0."""
     padded = content + bytes(-len(content) % _WORD_BYTES)
     return np.frombuffer(padded, ">u4").astype(np.uint32)
 

@@ -41,12 +41,10 @@ _PIECE = 2**20
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says before its images."""
+    """What a file says before its images: the model that it needs, steps (2^(scale/8) times its own), and flags."""
 
     fingerprint: bytes
-    """Of the model that it needs."""
     scale: int
-    """Steps are 2^(scale/8) times the model's own."""
     lossless: bool = False
     named: bool = False
 

@@ -81,22 +81,19 @@ def compress(
     """Write images to a `.corolla` file; block by block, so that memory does not grow with their number.
 
     Args:
-        model: what to compress with; it is needed to decompress.
-        images: paths as `corolla.data.listing.list_images` takes them, and images as `TrainedModel` does, one after
+        model: What to compress with; it is needed to decompress.
+        images: Paths as `corolla.data.listing.list_images` takes them, and images as `TrainedModel` does, one after
             another; an iterator is read as the file grows.
-        output: the file, which is there whole or not at all, or an open binary file.
-        step: the grid's step in units of the posterior's standard deviation, rounded to a power of 2^(1/8): finer
+        output: The file, which is there whole or not at all, or an open binary file.
+        step: The grid's step in units of the posterior's standard deviation, rounded to a power of 2^(1/8): finer
             costs more bytes, coarser loses detail.
-        names: keep the files' names without their suffixes, cut to 200 bytes, with _ for what not every system can
+        names: Keep the files' names without their suffixes, cut to 200 bytes, with _ for what not every system can
             have in a name; images that are not files get an empty one.
-        on_error: what to do with an image that cannot be read: leave it out with a warning, or stop.
-        progress: called with the number of images done after each block; paths in a list are counted first.
+        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
+        progress: Called with the number of images done after each block; paths in a list are counted first.
 
-    Raises:
-        UsageError: there are no images, an array is not that of images, the step cannot be, or the extra is missing.
-        DataError: an image cannot be read.
-        ModelError: the model cannot compress: it has no prior, no record of its KL, or was never saved.
-        WriteError: the file cannot be written.
+    Raises UsageError if the step cannot be, or the extra is missing; ModelError as `fingerprint`; DataError if no image
+    can be read; WriteError; also as `TrainedModel.pixels`.
     """
     stream_coders()  # refuses a missing extra before anything is read or written
     total = None
@@ -140,7 +137,7 @@ def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[B
                 f"{name}: made with the model {header.fingerprint.hex()}, but {model.path or 'this one'} is "
                 f"{own.hex()}; give the model that it was made with"
             )
-        grid = _grid(model, header)
+        grid = grid_of(reference_exponents(model.card.latent_kl_nats), header.scale)
         draw = exact_pictures(model) if header.lossless else model.decode
         for number, (count, sections) in enumerate(reader.blocks(), start=1):
             try:
@@ -153,21 +150,16 @@ def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[B
 def fingerprint(card: ModelCard) -> bytes:
     """Eight bytes of a SHA-256 over what a file needs of its model: the weights, and the steps of its latents.
 
-    Raises:
-        ModelError: the model cannot compress; the message says why.
+    Raises ModelError if the model cannot compress: it has no prior, no record of its KL, or was never saved.
     """
-    objective = card.config.objective.name
-    if card.config.objective.auto_encoder:
-        raise ModelError(
-            f"a model of the objective {objective} has no prior to code under; train a VAE for compression"
-        )
+    objective = card.config.objective
+    if objective.auto_encoder:
+        raise ModelError(f"a model of the objective {objective.name} has no prior to code under; train a VAE for that")
     if not card.weights_sha256:
         raise ModelError("this model was never saved, so that a file could not say which one it needs; save it first")
     if not card.latent_kl_nats:
         raise ModelError("this model has no record of its latents' KL, which their steps follow; train it anew")
-    steps = ",".join(
-        "-" if exponent is None else str(exponent) for exponent in reference_exponents(card.latent_kl_nats)
-    )
+    steps = ",".join("-" if one is None else str(one) for one in reference_exponents(card.latent_kl_nats))
     return hashlib.sha256(f"{card.weights_sha256} {steps}".encode()).digest()[:FINGERPRINT_BYTES]
 
 
@@ -192,10 +184,6 @@ def exact_pictures(model: TrainedModel) -> Callable[[NDArray[np.float32]], NDArr
     return draw
 
 
-def _grid(model: TrainedModel, header: Header) -> Grid:
-    return grid_of(reference_exponents(model.card.latent_kl_nats), header.scale)
-
-
 def _write(
     model: TrainedModel,
     images: Images | Iterable[OneImage],
@@ -204,11 +192,14 @@ def _write(
     on_error: OnError,
     told: Callable[[int], None],
 ) -> Compressed:
-    grid = _grid(model, header)
+    grid = grid_of(reference_exponents(model.card.latent_kl_nats), header.scale)
     writer = Writer(file, header)
     skipped: list[str] = []
-    for pixels, names in _blocks(model, images, on_error, skipped):
-        codes = model.encode(pixels)
+    size = max(1, min(LARGEST_BLOCK, _BLOCK_PIXELS // (model.height * model.width)))
+    named = _named_pixels(model, images, on_error, skipped, size)
+    while block := list(islice(named, size)):
+        pixels, names = zip(*block, strict=True)
+        codes = model.encode(np.stack(pixels))
         if not np.isfinite(codes).all():
             raise ModelError("the model's codes of these images are not finite; its weights are damaged")
         points = grid.quantise(codes)
@@ -221,19 +212,6 @@ def _write(
         raise none_usable(len(skipped))
     writer.close()
     return Compressed(writer.images, writer.bytes, tuple(skipped))
-
-
-def _blocks(
-    model: TrainedModel,
-    images: Images | Iterable[OneImage],
-    on_error: OnError,
-    skipped: list[str],
-) -> Iterator[tuple[NDArray[np.uint8], list[str]]]:
-    """8-bit pixels and names, as many at a time as go into a block."""
-    size = max(1, min(LARGEST_BLOCK, _BLOCK_PIXELS // (model.height * model.width)))
-    named = _named_pixels(model, images, on_error, skipped, size)
-    while block := list(islice(named, size)):
-        yield np.stack([pixels for pixels, _ in block]), [name for _, name in block]
 
 
 def _named_pixels(
@@ -251,13 +229,13 @@ def _named_pixels(
             continue
         for image in run:
             try:
-                pixels = model.pixels(image)[0]
+                pixels = model.levels(image)[0]
             except DataError as error:
                 refuse([str(error)], on_error)
                 warn([str(error)])
                 skipped.append(str(error))
                 continue
-            yield (pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255).astype(np.uint8)), ""
+            yield pixels, ""
 
 
 def _safe(name: str) -> str:
@@ -266,9 +244,7 @@ def _safe(name: str) -> str:
     return content[:LONGEST_NAME_BYTES].decode("utf-8", "ignore")
 
 
-def _one_by_one(
-    images: Images | Iterable[OneImage],
-) -> Iterator[OneImage]:
+def _one_by_one(images: Images | Iterable[OneImage]) -> Iterator[OneImage]:
     if isinstance(images, str | Path | Image.Image) or (
         isinstance(images, np.ndarray | torch.Tensor) and images.ndim != 4
     ):
@@ -295,10 +271,8 @@ def _read_block(
     if header.lossless:
         check, content = sections[1][:_CRC_BYTES], sections[1][_CRC_BYTES:]
         if check != zlib.crc32(images.tobytes()).to_bytes(_CRC_BYTES, "little"):
-            raise DataError(
-                "this machine computes other pictures from its codes than the one that wrote it, so that its exact "
-                "pixels cannot be restored here; decompress it there"
-            )
+            problem = "this machine computes other pictures from its codes than the one that wrote it"
+            raise DataError(f"{problem}, so that its exact pixels cannot be restored here; decompress it there")
         images = decode_residual(content, images)
     return Block(images, codes, _read_names(sections[-1], count) if header.named else None)
 

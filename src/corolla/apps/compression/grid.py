@@ -45,13 +45,7 @@ def step_size(exponent: int) -> float:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where codes may lie: each latent that is coded on the multiples of its step, the others on 0.
-
-    Attributes:
-        latent_dim: Numbers in a code.
-        latents: Which of them are coded, L.
-        exponents: Their steps are 2^(exponent/8).
-    """
+    """Where codes may lie: each of the L latents that are coded on the multiples of its step, the others on 0."""
 
     latent_dim: int
     latents: tuple[int, ...]
@@ -59,8 +53,8 @@ class Grid:
 
     def quantise(self, codes: NDArray[np.floating]) -> NDArray[np.int32]:
         """The nearest points of the grid to codes N×latent_dim, in steps, N×L."""
-        steps, largest = self._steps(), self._largest()
-        scaled = np.rint(codes[:, list(self.latents)].astype(np.float64) / steps)
+        largest = np.array([largest_point(exponent) for exponent in self.exponents], dtype=np.int64)
+        scaled = np.rint(codes[:, list(self.latents)].astype(np.float64) / self._steps())
         return np.clip(scaled, -largest, largest).astype(np.int32)
 
     def codes(self, points: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -72,18 +66,12 @@ class Grid:
     def _steps(self) -> NDArray[np.float64]:
         return np.array([step_size(exponent) for exponent in self.exponents])
 
-    def _largest(self) -> NDArray[np.int64]:
-        return np.array([largest_point(exponent) for exponent in self.exponents], dtype=np.int64)
-
 
 def reference_exponents(kl_nats: Sequence[float]) -> tuple[int | None, ...]:
     """The step of each latent that is as long as its posterior is wide, as an exponent; None for dead ones.
 
     Where a latent's codes fill the prior, its KL is that of narrowing it from 1 to the posterior's standard deviation:
     E[μ²] + σ² = 1, so that KL = ½ E[μ² + σ² - 1 - log σ²] = -log σ. So a model's record of its KL gives the widths.
-
-    Args:
-        kl_nats: KL of each latent, averaged over images.
     """
     # The smallest and largest first: a product with an absurd KL could not be made an integer.
     limits = (FINEST - 4 * PER_OCTAVE * PER_OCTAVE, 0)
@@ -115,9 +103,8 @@ def point_probabilities(exponent: int) -> NDArray[np.float64]:
     A point stands for what lies nearer to it than to any other; the outermost two for the tails as well.
     """
     step, largest = step_size(exponent), largest_point(exponent)
-    upper = _mass_between_0_and(
-        (np.arange(largest, dtype=np.float64) + 0.5) * step
-    )  # upper edges of the points 0 to largest - 1
+    edges = (np.arange(largest, dtype=np.float64) + 0.5) * step  # upper ones, of the points 0 to largest - 1
+    upper = _mass_between_0_and(edges)
     right = np.concatenate([upper[1:], [0.5]]) - upper
     mass: NDArray[np.float64] = np.maximum(np.concatenate([right[::-1], [2 * upper[0]], right]), 0.0)
     mass.flags.writeable = False

@@ -27,15 +27,10 @@ from corolla.trained.encoding import Block, batch_length, encode_batch
 def encoded_by_ray(
     model: TrainedModel, runs: Sequence[Sequence[Entry]], *, variance: bool, on_error: OnError
 ) -> Generator[Block]:
-    """The blocks of runs of entries, in their order; each run is cut as `encoding.encoded` cuts a listing.
+    """The blocks of runs of entries, in their order; as `encoding.encoded` of each run, with its errors.
 
     They are made by the cluster that the program is connected to, else by that of the variable RAY_ADDRESS, and if
     there is none, by this machine alone.
-
-    Raises:
-        UsageError: The extra is missing.
-        DataError: An image cannot be read, and on_error is "refuse".
-        ModelError: The codes are not finite.
     """
     ray = check_ray()
     if not ray.is_initialized():

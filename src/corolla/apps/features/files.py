@@ -10,17 +10,18 @@ Values are float32. The fingerprint is the SHA-256 of the model's weights.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from corolla.data import npz
-from corolla.errors import DataError, UsageError, missing_extra
+from corolla.errors import DataError, missing_extra
+from corolla.pictures.files import check_name
 from corolla.trained.encoding import Block
 
 _FINGERPRINT = b"corolla_fingerprint"
@@ -42,17 +43,8 @@ class Features:
 
 
 def check_features_name(path: Path | str) -> str:
-    """The suffix of a file of features, in lower case.
-
-    Raises:
-        UsageError: There is no such kind, it is a folder, or the extra that the kind needs is missing.
-    """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in _JOIN:
-        raise UsageError(f"{path}: features are kept as {' or '.join(_JOIN)}; end the name in one of these")
-    if path.is_dir():
-        raise UsageError(f"{path}: is a folder; give the name of a file")
+    """The suffix of a file of features, in lower case. Raises UsageError for another kind, or a missing extra."""
+    suffix = check_name(path, [".parquet", ".npz"], "features")
     if suffix == ".parquet":
         _parquet()
     return suffix
@@ -60,25 +52,29 @@ def check_features_name(path: Path | str) -> str:
 
 def join(path: Path, suffix: str, parts: Parts, fingerprint: str) -> None:
     """Write a file from parts, which are gone through as often as it takes and hold a row at least. Raises OSError."""
-    _JOIN[suffix](path, parts, fingerprint)
+    (_join_parquet if suffix == ".parquet" else _join_npz)(path, parts, fingerprint)
 
 
 def read_features(path: Path | str) -> Features:
     """A whole file of features, in memory; `feature_blocks` gives the same some rows at a time.
 
-    Raises:
-        UsageError: There is no such kind, or the extra is missing.
-        DataError: The file cannot be read, or holds no features.
+    Raises UsageError for another kind of file, or a missing extra; DataError if it cannot be read or holds no features.
     """
     blocks = list(feature_blocks(path))
     if not blocks:
         raise DataError(f"{path}: holds no rows")
+    whole = joined(blocks)
+    return Features(whole.paths, whole.means, whole.variances, read_fingerprint(path))
+
+
+def joined(blocks: Sequence[Block]) -> Block:
+    """One block of several."""
     variances = [block.variances for block in blocks if block.variances is not None]
-    return Features(
-        tuple(name for block in blocks for name in block.paths),
+    return Block(
+        tuple(path for block in blocks for path in block.paths),
         np.concatenate([block.means for block in blocks]),
         np.concatenate(variances) if variances else None,
-        read_fingerprint(path),
+        tuple(fault for block in blocks for fault in block.faults),
     )
 
 
@@ -96,9 +92,6 @@ def read_fingerprint(path: Path | str) -> str:
             raise DataError(f"{path}: does not say which model it is of; make it anew with `corolla embed`")
         return str(found.decode("ascii", "replace"))
     return str(npz.load(Path(path), "fingerprint")[0])
-
-
-# --- .npz -------------------------------------------------------------------------------------------------------------
 
 
 def _join_npz(path: Path, parts: Parts, fingerprint: str) -> None:
@@ -130,16 +123,12 @@ def _write_member(
     info = zipfile.ZipInfo(f"{name}.npy")
     info.compress_type = compression
     with archive.open(info, "w", force_zip64=True) as file:
-        header = {"descr": dtype, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+        np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
         for piece in pieces:
-            _write_rows(file, piece.astype(dtype, copy=False))
-
-
-def _write_rows(file: IO[bytes], rows: NDArray[Any]) -> None:
-    count = max(1, _WRITE_BYTES // max(1, rows.nbytes // max(1, len(rows))))
-    for start in range(0, len(rows), count):
-        file.write(rows[start : start + count].tobytes())
+            rows = piece.astype(dtype, copy=False)
+            count = max(1, _WRITE_BYTES // max(1, rows.nbytes // max(1, len(rows))))
+            for start in range(0, len(rows), count):
+                file.write(rows[start : start + count].tobytes())
 
 
 def _npz_blocks(path: Path) -> Iterator[Block]:
@@ -168,9 +157,6 @@ def _in_rows(pieces: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
         yield held[0]
 
 
-# --- .parquet ---------------------------------------------------------------------------------------------------------
-
-
 def _parquet() -> ModuleType:
     try:
         import pyarrow.parquet
@@ -193,15 +179,14 @@ def _join_parquet(path: Path, parts: Parts, fingerprint: str) -> None:
         for part in parts():
             # Arrow's text is UTF-8: of a name that is not, the odd bytes show as ?.
             names = [name.encode("utf-8", "replace").decode() for name in part.paths]
-            columns: dict[str, Sequence[Any] | NDArray[Any]] = {"path": names}
+            columns = {"path": pa.array(names, type=pa.string())}
             for kind, values in (("z", part.means), ("var", part.variances)):
                 if values is not None:
-                    columns |= dict(zip(_columns(kind, values.shape[1]), np.ascontiguousarray(values.T), strict=True))
-            types: Mapping[str, Any] = {name: pa.string() if name == "path" else pa.float32() for name in columns}
-            schema = pa.schema(list(types.items()), metadata={_FINGERPRINT: fingerprint.encode()})
-            writer = writer or parquet.ParquetWriter(path, schema)
-            arrays = [pa.array(values, type=types[name]) for name, values in columns.items()]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+                    arrays = [pa.array(column, type=pa.float32()) for column in np.ascontiguousarray(values.T)]
+                    columns |= dict(zip(_columns(kind, values.shape[1]), arrays, strict=True))
+            table = pa.table(columns, metadata={_FINGERPRINT: fingerprint.encode()})
+            writer = writer or parquet.ParquetWriter(path, table.schema)
+            writer.write_table(table)
     finally:
         if writer is not None:
             writer.close()
@@ -245,6 +230,3 @@ def _is_column(name: str, kind: str) -> bool:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-_JOIN: dict[str, Callable[[Path, Parts, str], None]] = {".parquet": _join_parquet, ".npz": _join_npz}

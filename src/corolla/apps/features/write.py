@@ -23,7 +23,7 @@ from typing import get_args
 import numpy as np
 
 from corolla.apps.features.cluster import check_ray, encoded_by_ray
-from corolla.apps.features.files import check_features_name, join
+from corolla.apps.features.files import check_features_name, join, joined
 from corolla.data.listing import Entry, count_images, list_images
 from corolla.data.recipes import recipe_named
 from corolla.data.stream import OnError, none_usable, refuse, warn
@@ -76,12 +76,9 @@ def write_features(
             rows are the same, and in the same order.
         progress: Called with the images that are done; they are counted first.
 
-    Raises:
-        UsageError: The name's ending is none of the two, an extra is missing, there is no such engine, workers is below
-            1 or given for Ray, or no images given.
-        DataError: An image cannot be read and on_error is "refuse", or none can be.
-        WriteError: The file cannot be written.
-        ModelError: The model was never saved, or its codes are not finite.
+    Raises as `embed`; UsageError for a name, engine or number of workers that cannot be, or a missing extra; DataError
+    if
+    no image can be read; ModelError if the model was never saved; and WriteError.
     """
     output = Path(output)
     suffix = check_features_name(output)
@@ -92,7 +89,7 @@ def write_features(
     try:
         with locked(partial / "parts"):
             paths = paths if progress is None else list(paths)
-            told = None if progress is None else steps_of(progress, "embedding", count_images(paths))
+            told = steps_of(progress, "embedding", None if progress is None else count_images(paths))
             work = _Work(model, partial, variance, on_error, workers, engine, told)
             names, written = work.make_parts(list_images(paths))
             if not written.rows:
@@ -114,7 +111,7 @@ class _Work:
     on_error: OnError
     workers: int | None
     engine: Engine
-    progress: Callable[[int], None] | None
+    told: Callable[[int], None]
 
     def make_parts(self, entries: Iterator[Entry]) -> tuple[list[str], Written]:
         """Make the parts that are not there yet, and return the names of all in their order."""
@@ -133,7 +130,7 @@ class _Work:
             names.append(name)
             rows += len(part.paths)
             left_out += len(part.faults)
-            self._show(rows + left_out)
+            self.told(rows + left_out)
         return names, Written(rows, left_out, found)
 
     def parts(self, names: Sequence[str]) -> Iterator[Block]:
@@ -151,14 +148,8 @@ class _Work:
             warn(block.faults)
             blocks.append(block)
             done += len(block.paths) + len(block.faults)
-            self._show(done)
-        variances = [block.variances for block in blocks if block.variances is not None]
-        part = Block(
-            tuple(path for block in blocks for path in block.paths),
-            np.concatenate([block.means for block in blocks]),
-            np.concatenate(variances) if self.variance else None,
-            tuple(fault for block in blocks for fault in block.faults),
-        )
+            self.told(done)
+        part = joined(blocks)
         with writing(self.partial), replacing(self.partial / name) as temporary, temporary.open("wb") as file:
             arrays = {"paths": np.array(part.paths, np.str_), "faults": np.array(part.faults, np.str_)}
             values = {"means": part.means} | ({} if part.variances is None else {"variances": part.variances})
@@ -199,19 +190,13 @@ class _Work:
             digest.update(f"{facts!r}\n".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:32]
 
-    def _show(self, done: int) -> None:
-        if self.progress is not None:
-            self.progress(done)
-
 
 def _check_engine(engine: str, workers: int | None) -> None:
     if engine not in get_args(Engine):
         raise UsageError(f"engine {engine!r}: give {' or '.join(get_args(Engine))}")
     if engine == "ray":
         if workers is not None:
-            raise UsageError(
-                f"{workers} workers: these are threads, and Ray shares out the work by itself; leave it out"
-            )
+            raise UsageError(f"{workers} workers: these are threads, and Ray shares out its work; leave it out")
         check_ray()
 
 

@@ -8,14 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from corolla.apps.restoration.decoding import (
-    decoded_means,
-    eight_bit,
-    observed_pixels,
-)
+from corolla.apps.restoration.latents import decoded_means, eight_bit
 from corolla.apps.restoration.membrane import membrane
 from corolla.apps.restoration.noise import Noise, check_noises, impulses, jpeg_sigma, unclipped
-from corolla.apps.restoration.residuals import ResidualPrior, residual_prior
+from corolla.apps.restoration.residuals import Array, ResidualPrior, residual_prior
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
@@ -27,20 +23,13 @@ _HELD_OUT = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Denoised:
-    """What came of noisy images.
+    """What came of noisy images."""
 
-    Attributes:
-        observed: the noisy images at the model's size, uint8 N×H×W×3.
-        images: the clean ones, uint8 N×H×W×3.
-        sigma: the standard deviation of the noise that was given or estimated, in levels of 255, N; not a number for
-            salt and pepper.
-        stddev: of each channel of each pixel, the standard deviation of the error to be expected, in levels of 255,
-            float32 N×H×W×3, if it was asked for.
-    """
-
-    observed: NDArray[np.uint8]
-    images: NDArray[np.uint8]
+    observed: NDArray[np.uint8]  # the noisy images at the model's size, uint8 N×H×W×3
+    images: NDArray[np.uint8]  # the clean ones, uint8 N×H×W×3
+    # the standard deviation of the noise that was given or estimated, in levels of 255, N; NaN for salt and pepper
     sigma: NDArray[np.float64]
+    # the standard deviation of the error to be expected, in levels of 255, float32 N×H×W×3, if asked for
     stddev: NDArray[np.float32] | None = None
 
 
@@ -63,23 +52,20 @@ def denoise(
     as they are.
 
     Args:
-        model: of any objective.
-        images: noisy, as `TrainedModel` takes images; those of another size are fitted by the model's recipe first.
-        noise: a kind with its level, as `parse_noise` reads it; Gaussian noise without a level is estimated for each
+        model: Of any objective.
+        images: Noisy, as `TrainedModel` takes images; those of another size are fitted by the model's recipe first.
+        noise: A kind with its level, as `parse_noise` reads it; Gaussian noise without a level is estimated for each
             image, and salt and pepper needs none.
-        residuals: of the model; by default the one in its folder, fitted on first use to its own training images.
-        trust: work out `stddev` too: from the residual's posterior and a few draws of the latents; under salt and
+        residuals: Of the model; by default as `residual_prior` gives it, with its errors.
+        trust: Work out `stddev` too: from the residual's posterior and a few draws of the latents; under salt and
             pepper, where a pixel was filled, the error that the same filling makes at pixels which are known, else 0.
-        seed: fixes what is drawn for `stddev`.
-        progress: called with the images that are done.
+        seed: Fixes what is drawn for `stddev`.
+        progress: Called with the images that are done.
 
-    Raises:
-        UsageError: the noise is not known, or JPEG's quality is missing; no image, or arrays that are none.
-        DataError: a file is not a readable image; or the model's own images are needed and are not there.
-        ModelError: the residual prior in the model's folder is damaged, or cannot be written there.
+    Raises UsageError if the noise is not known, or JPEG's quality is missing; also as `TrainedModel.pixels`.
     """
     noise, _ = check_noises(noise, None)
-    observed = observed_pixels(model, images)
+    observed = model.levels(images)
     if residuals is None and noise.kind != "salt_pepper":
         residuals, _ = residual_prior(model)
     generator = seeded_generator(seed)
@@ -92,15 +78,10 @@ def denoise(
             parts.append(_without_noise(model, batch, noise, residuals, trust, generator))
         steps_of(progress, "denoising", len(observed))(start + len(batch))
     clean, sigma, stddev = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Denoised(
-        observed,
-        eight_bit(clean),
-        255 * sigma,
-        (255 * stddev).astype(np.float32) if trust else None,
-    )
+    return Denoised(observed, eight_bit(clean), 255 * sigma, (255 * stddev).astype(np.float32) if trust else None)
 
 
-_Part = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+_Part = tuple[Array, Array, Array]
 
 
 def _without_noise(
@@ -115,13 +96,9 @@ def _without_noise(
     y = observed / 255.0
     q = model.posterior(observed)
     decoded = decoded_means(model, q.mean)
-    sigma = np.array(
-        [_sigma(noise, image, y[index] - decoded[index], residuals) for index, image in enumerate(observed)]
-    )
+    sigma = np.array([_sigma(noise, *each, residuals) for each in zip(observed, y - decoded, strict=True)])
 
-    def restored(
-        means: NDArray[np.float64], index: int, variance: bool
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def restored(means: Array, index: int, variance: bool) -> tuple[Array, Array]:
         mean, square = residuals.posterior(y[index] - means[index], float(sigma[index]), variance=variance)
         mean += means[index]
         clean = unclipped(mean, float(sigma[index])) if noise.kind == "gaussian" else mean
@@ -141,7 +118,7 @@ def _without_noise(
     return clean, sigma, stddev
 
 
-def _sigma(noise: Noise, image: NDArray[np.uint8], residual: NDArray[np.float64], residuals: ResidualPrior) -> float:
+def _sigma(noise: Noise, image: NDArray[np.uint8], residual: Array, residuals: ResidualPrior) -> float:
     if noise.kind == "jpeg":
         assert noise.level is not None
         return max(SMALLEST_SIGMA, jpeg_sigma(image, round(noise.level)))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from corolla.apps.restoration.denoising import BATCH_SIZE, Denoised, denoise
-from corolla.apps.restoration.inpainting import Method, check_completions, check_prior, inpaint
+from corolla.apps.restoration.inpainting import check_completions, check_prior, inpaint
 from corolla.apps.restoration.masks import MaskOf, fitted_mask
 from corolla.apps.restoration.noise import Noise, check_noises, corrupt
 from corolla.apps.restoration.residuals import residual_prior
@@ -34,23 +34,14 @@ WHITE_STDDEV = 64
 
 @dataclass(frozen=True)
 class DenoisedFiles:
-    """What was written.
+    """What was written."""
 
-    Attributes:
-        images: How many clean images.
-        left_out: How many could not be read.
-        sigma: The mean standard deviation of the noise, given or estimated, in levels of 255; NaN without any.
-        psnr_db: The mean before and after, if noise was put on.
-        ssim: Likewise.
-        residuals_file: What the model leaves out of its training images, if that was written now.
-    """
-
-    images: int
-    left_out: int
-    sigma: float
-    psnr_db: tuple[float, float] | None = None
+    images: int  # how many clean images
+    left_out: int  # how many could not be read
+    sigma: float  # the mean standard deviation of the noise, given or estimated, in levels of 255; NaN without any
+    psnr_db: tuple[float, float] | None = None  # the mean before and after, if noise was put on; likewise `ssim`
     ssim: tuple[float, float] | None = None
-    residuals_file: Path | None = None
+    residuals_file: Path | None = None  # what the model leaves out of its training images, if that was written now
 
 
 @dataclass(frozen=True)
@@ -76,27 +67,15 @@ def denoise_files(
     on_error: OnError = "skip",
     progress: OnProgress | None = None,
 ) -> DenoisedFiles:
-    """Take noise off any number of images; memory does not grow with it.
+    """Take noise off any number of images, into a new or empty folder; memory does not grow with their number.
 
-    Args:
-        model: What to restore with.
-        paths: As `corolla.data.listing.list_images` takes them.
-        output: A new or empty folder.
-        noise: As for `denoise`; by default that of the corruption, else Gaussian noise of unknown strength.
-        corruption: Noise to put on first. An image's depends on the seed and the name of its result alone. The noisy
-            images are kept in the folder `noisy`.
-        trust: Write NAME-trust.png, black where a pixel is certain and white from 64 levels on, and NAME-trust.npz
-            with the standard deviations in levels, too.
-        seed: Fixes the noise and what is drawn for trust.
-        source: Where the model's own images are now, if they have moved.
-        mirror: Folder or URL that holds the files of a downloaded source.
-        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
-        progress: Called with the number of images done.
+    The noise is as for `denoise`; by default that of the corruption, else Gaussian noise of unknown strength. A
+    corruption is noise to put on first: an image's depends on the seed and the name of its result alone, and the noisy
+    images are kept in the folder `noisy`. With trust, there is also NAME-trust.png, black where a pixel is certain and
+    white from 64 levels on, and NAME-trust.npz with the standard deviations in levels. Source and mirror say where the
+    model's own images are, as for `residual_prior`.
 
-    Raises:
-        UsageError: The folder is not empty, no image was given, or as `denoise`.
-        DataError: No image can be read, or one cannot and on_error is "refuse"; or as `denoise`.
-        ModelError, WriteError: As `denoise`, or a file cannot be written.
+    Raises as `denoise`; UsageError if the folder is not empty, DataError if no image can be read, and WriteError.
     """
     kind, damage = check_noises(noise, corruption)
     check_new_folder(output)
@@ -109,14 +88,9 @@ def denoise_files(
     worth: list[NDArray[np.float64]] = []
     sigmas: list[float] = []
     done = left_out = 0
-    batches = read_images(
-        _once(list_images(paths)),
-        recipe_named(model.config.data.recipe),
-        model.height,
-        model.width,
-        on_error="refuse" if total == 1 else on_error,
-        length=BATCH_SIZE,
-    )
+    entries, recipe = _once(list_images(paths)), recipe_named(model.config.data.recipe)
+    on_error = "refuse" if total == 1 else on_error
+    batches = read_images(entries, recipe, model.height, model.width, on_error=on_error, length=BATCH_SIZE)
     for number, batch in enumerate(batches):
         left_out += len(batch.faults)
         if not batch.entries:
@@ -124,9 +98,8 @@ def denoise_files(
         called = [names.of(entry) for entry in batch.entries]
         noisy = batch.pixels
         if damage is not None:
-            seeds = [_seed_of(seed, name) for name in called]
-            each = zip(batch.pixels, seeds, strict=True)
-            noisy = np.concatenate([corrupt(one[None], damage, seed=own) for one, own in each])
+            each = zip(batch.pixels, called, strict=True)
+            noisy = np.concatenate([corrupt(one[None], damage, seed=_seed_of(seed, name)) for one, name in each])
         drawn = (seed + number) % (LARGEST_SEED + 1)
         result = denoise(model, noisy, kind, residuals=residuals, trust=trust, seed=drawn)
         for index, name in enumerate(called):
@@ -151,35 +124,23 @@ def inpaint_files(
     output: Path,
     missing: MaskOf,
     *,
-    method: Method = "optimise",
     completions: int = 1,
     prior: str = "standard",
     seed: int = 0,
     on_error: OnError = "skip",
     progress: OnProgress | None = None,
 ) -> InpaintedFiles:
-    """Fill gaps in any number of images.
+    """Fill gaps in any number of images, into a new or empty folder.
 
-    Args:
-        model: As for `inpaint`, also method, completions and prior.
-        paths: As `corolla.data.listing.list_images` takes them.
-        output: A new or empty folder.
-        missing: Where the gaps of an image are, such as `mask_of` gives it.
-        method: optimise or gibbs.
-        completions: How many of each image; with more than one, they are NAME-1.png, NAME-2.png and so on.
-        prior: Of the latents.
-        seed: Fixes all that is drawn.
-        on_error: What to do with an image that cannot be used: leave it out with a warning, or stop.
-        progress: Called with the number of images done.
+    Where the gaps of an image are, `missing` says, such as `mask_of` gives it; the rest is as for `inpaint`. With more
+    than
+    one completion, they are NAME-1.png, NAME-2.png and so on.
 
-    Raises:
-        UsageError: The folder is not empty, no image was given, or as `inpaint`.
-        DataError: No image can be used, or one cannot and on_error is "refuse".
-        WriteError: A file cannot be written.
+    Raises as `inpaint`; UsageError if the folder is not empty, DataError if no image can be used, and WriteError.
     """
     check_new_folder(output)
     check_completions(model, completions)
-    check_prior(prior, method, completions)
+    check_prior(prior, completions)
     seeded_generator(seed)
     paths = list(paths)
     total = count_images(paths)
@@ -188,16 +149,10 @@ def inpaint_files(
     for number, entry in enumerate(_once(list_images(paths))):
         try:
             picture = open_entry(entry)
+            own = (seed + number) % (LARGEST_SEED + 1)
             try:
-                result = inpaint(
-                    model,
-                    picture,
-                    _gap(model, missing, picture),
-                    method=method,
-                    completions=completions,
-                    prior=prior,
-                    seed=(seed + number) % (LARGEST_SEED + 1),
-                )
+                gap = _gap(model, missing, picture)
+                result = inpaint(model, picture, gap, completions=completions, prior=prior, seed=own)
             except (DataError, UsageError) as error:
                 raise type(error)(f"{entry.name}: {error}", path=entry.name) from None
         except (DataError, UsageError) as error:
@@ -266,10 +221,7 @@ def _once(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 class _Names:
-    """A name for each image's results: the file's own without its suffix, with a number where that is taken.
-
-    No two results have one name, whichever of the suffixes stand after them.
-    """
+    """Names for images' results, none twice with any of the suffixes: the file's own stem, numbered where taken."""
 
     def __init__(self, suffixes: tuple[str, ...] = ("",)) -> None:
         self._suffixes = suffixes

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from corolla.apps.restoration.decoding import (
+from corolla.apps.restoration.latents import (
     decoded_means,
     decoder,
+    drawn_latents,
     eight_bit,
     latent_log_prior,
-    observed_pixels,
-    to_tensor,
+    log_posterior,
+    map_latents,
 )
-from corolla.apps.restoration.latents import drawn_latents, log_posterior, map_latents
 from corolla.apps.restoration.membrane import membrane
-from corolla.distributions import check_prior_name, sample_prior
+from corolla.config.registry import find
 from corolla.distributions.gaussians import GaussianPrior
 from corolla.errors import UsageError
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
-Method = Literal["optimise", "gibbs"]
-
 MOST_COMPLETIONS = 256
 """Of one image: they are all in memory at once."""
 RESTARTS = 3
-SWEEPS = 30
 STEPS = 50
 VALUES_THAT_GO_TOGETHER = 1000
 """What a model misses is alike over many pixels and three channels: so many values count as one observation.
@@ -46,19 +42,12 @@ _SMALLEST_VARIANCE = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class Inpainted:
-    """What came of images with gaps.
+    """What came of images with gaps."""
 
-    Attributes:
-        observed: at the model's size, uint8 N×H×W×3; missing pixels as they came in.
-        known: N×H×W.
-        images: the completions, uint8 N×K×H×W×3. Known pixels are those of `observed`.
-        decoded: what the model alone makes of each, uint8 N×K×H×W×3.
-    """
-
-    observed: NDArray[np.uint8]
-    known: NDArray[np.bool_]
-    images: NDArray[np.uint8]
-    decoded: NDArray[np.uint8]
+    observed: NDArray[np.uint8]  # at the model's size, uint8 N×H×W×3; missing pixels as they came in
+    known: NDArray[np.bool_]  # n×H×W
+    images: NDArray[np.uint8]  # the completions, uint8 N×K×H×W×3. Known pixels are those of `observed`
+    decoded: NDArray[np.uint8]  # what the model alone makes of each, uint8 N×K×H×W×3
 
 
 def inpaint(
@@ -66,7 +55,6 @@ def inpaint(
     images: Images,
     missing: NDArray[np.bool_],
     *,
-    method: Method = "optimise",
     completions: int = 1,
     prior: str = "standard",
     seed: int = 0,
@@ -75,45 +63,34 @@ def inpaint(
 ) -> Inpainted:
     """Fill gaps.
 
-    By `optimise`, the first completion is the one of largest posterior density that is found from several starts, given
-    the known pixels and the prior; others are draws from that posterior (`drawn_latents`). By `gibbs`, each is the end
-    of a chain of its own: encode the completed image, draw z, and fill in the missing pixels, again and again (Rezende
-    et al. 2014, arXiv 1401.4082, appendix F; filled with the mean of p(x|z), not with a draw). Either way the model's
-    picture is joined to the known pixels by a membrane of what it misses them by.
+    The first completion is the one of largest posterior density that is found from several starts, given the known
+    pixels and the prior; others are draws from that posterior (`drawn_latents`). The model's picture is joined to the
+    known pixels by a membrane of what it misses them by.
 
     Args:
-        model: of any objective; an auto-encoder has no posterior to draw from, and so only one completion.
-        images: with gaps, as `TrainedModel` takes images; of the model's size, or `missing` must be of it all the same.
-        missing: where the gaps are, N×H×W at the model's size, or H×W for all images.
-        method: optimise or gibbs.
-        completions: how many for each image, K; at most MOST_COMPLETIONS.
-        prior: of the latents, for optimise: standard, or one that is fitted to the model's codes. Further completions
-            are drawn under standard and gaussian alone.
-        seed: fixes all that is drawn.
-        together: how many values count as one observation, for optimise; see VALUES_THAT_GO_TOGETHER.
-        progress: called with the images that are done.
+        model: Of any objective; an auto-encoder has no posterior to draw from, and so only one completion.
+        images: With gaps, as `TrainedModel` takes images; of the model's size, or `missing` must be of it all the same.
+        missing: Where the gaps are, N×H×W at the model's size, or H×W for all images.
+        completions: How many for each image, K; at most MOST_COMPLETIONS.
+        prior: Of the latents: standard, or one that is fitted to the model's codes. Further completions are drawn under
+            standard and gaussian alone.
+        seed: Fixes all that is drawn.
+        together: How many values count as one observation; see VALUES_THAT_GO_TOGETHER.
+        progress: Called with the images that are done.
 
-    Raises:
-        UsageError: masks that do not match the images, with nothing missing or nothing known; a count that cannot be;
-            more than one completion from an auto-encoder.
-        DataError: a file is not a readable image.
+    Raises UsageError for masks that do not match the images, with nothing missing or nothing known, and for a count
+    that cannot be; DataError for a file that is not a readable image.
     """
-    if method not in get_args(Method):
-        raise UsageError(f"method {method!r}: there are {', '.join(get_args(Method))}")
     if not 1 <= together < np.inf:
         raise UsageError(f"{together:g} values that count as one: give 1 or more")
     check_completions(model, completions)
-    check_prior(prior, method, completions)
-    observed = observed_pixels(model, images)
+    check_prior(prior, completions)
+    observed = model.levels(images)
     known = ~np.broadcast_to(_checked(missing, observed), observed.shape[:3])
     generator = seeded_generator(seed)
     whole, decoded = [], []
     for index, (image, mask) in enumerate(zip(observed / 255.0, known, strict=True)):
-        if method == "optimise":
-            z = _optimised(model, image, mask, completions, prior, together, generator)
-        else:
-            z = _by_gibbs(model, image, mask, completions, generator)
-        means = decoded_means(model, z)
+        means = decoded_means(model, _latents(model, image, mask, completions, prior, together, generator))
         joined = np.stack([mean + membrane(image - mean, mask) for mean in means])
         whole.append(np.where(mask[..., None], observed[index], eight_bit(joined)))
         decoded.append(eight_bit(means))
@@ -132,13 +109,9 @@ def check_completions(model: TrainedModel, completions: int) -> None:
         )
 
 
-def check_prior(prior: str, method: Method, completions: int) -> None:
-    """Raise UsageError if a prior is none, or cannot be used by a method, or for so many completions."""
-    if check_prior_name(prior) == "standard":
-        return
-    if method == "gibbs":
-        raise UsageError(f"prior {prior}: gibbs takes latents from q(z|x) alone; leave the prior out, or take optimise")
-    if completions > 1 and prior != "gaussian":
+def check_prior(prior: str, completions: int) -> None:
+    """Raise UsageError if a prior is none, or cannot be used for so many completions."""
+    if find("prior", prior).fitted and prior != "gaussian" and completions > 1:
         raise UsageError(
             f"{completions} completions under the prior {prior}: draws are made under standard and gaussian; take one "
             "of these, or ask for one completion"
@@ -160,7 +133,7 @@ def _checked(missing: NDArray[np.bool_], images: NDArray[np.uint8]) -> NDArray[n
     return missing
 
 
-def _optimised(
+def _latents(
     model: TrainedModel,
     image: NDArray[np.float64],
     known: NDArray[np.bool_],
@@ -171,11 +144,11 @@ def _optimised(
 ) -> Tensor:
     """Latents K×latent_dim: the best that several starts lead to, then draws."""
     count = max(RESTARTS, completions)
-    first = _filled(image, known)
+    first = membrane(image, known).clip(0, 1)
     others = model.decode(model.prior(prior).sample(count - 1, generator)) / 255.0
     fills = np.where(known[..., None], image, np.concatenate([first[None], others]))
     start = model.posterior(fills.astype(np.float32)).mean
-    y = to_tensor(image[None])
+    y = torch.from_numpy(image[None]).float().permute(0, 3, 1, 2)
     missed = (decoded_means(model, start[:1])[0] - image)[known]
     variance = max(float((missed**2).mean()), _SMALLEST_VARIANCE)
     precision = torch.from_numpy(known)[None, None].float() / (variance * together)
@@ -198,25 +171,3 @@ def _optimised(
         steps=STEPS,
     )
     return torch.cat([found[best : best + 1], drawn])
-
-
-def _by_gibbs(
-    model: TrainedModel,
-    image: NDArray[np.float64],
-    known: NDArray[np.bool_],
-    completions: int,
-    generator: torch.Generator,
-) -> Tensor:
-    """Latents K×latent_dim: where chains end."""
-    draws = not model.config.objective.auto_encoder
-    fills = np.repeat(_filled(image, known)[None], completions, axis=0)
-    for _ in range(SWEEPS):
-        q = model.posterior(fills.astype(np.float32))
-        z = q.mean + q.stddev * sample_prior(completions, model.latent_dim, generator) if draws else q.mean
-        fills = np.where(known[..., None], image, decoded_means(model, z))
-    return z
-
-
-def _filled(image: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The image with a membrane across its gaps: what to begin with."""
-    return membrane(image, known).clip(0, 1)

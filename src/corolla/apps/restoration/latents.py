@@ -9,11 +9,15 @@ where nothing is known. With z ~ N(0, I) the posterior's logarithm is, up to a c
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from corolla.distributions.gaussians import GaussianPrior
+from corolla.trained import TrainedModel
 
 Decoder = Callable[[Tensor], Tensor]
 """Latents N×latent_dim to the means of p(x|z), N×C×H×W."""
@@ -22,6 +26,32 @@ LogPrior = Callable[[Tensor], Tensor]
 
 STEPS = 60
 LEARNING_RATE = 0.05
+
+
+def eight_bit(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pixels on the [0, 1] scale, rounded and cut off, as uint8."""
+    return np.asarray(np.rint(images * 255).clip(0, 255).astype(np.uint8))
+
+
+def decoder(model: TrainedModel) -> Decoder:
+    """Latents on the CPU to the means of p(x|z) on the CPU; gradients pass."""
+    return lambda z: model.vae.decode(z.to(model.device)).mean.cpu()
+
+
+def decoded_means(model: TrainedModel, z: Tensor) -> NDArray[np.float64]:
+    """The means of p(x|z) on the [0, 1] scale, N×H×W×3."""
+    with torch.no_grad():
+        return decoder(model)(z).permute(0, 2, 3, 1).double().numpy()
+
+
+def latent_log_prior(model: TrainedModel, name: str = "standard") -> LogPrior:
+    """The log-density of a model's latents, for `map_latents`; without a prior, of an auto-encoder, 0."""
+    if model.config.objective.auto_encoder and name == "standard":
+        return lambda z: torch.zeros(len(z))
+    if name == "standard":
+        return standard_log_prior
+    fitted = model.prior(name)
+    return lambda z: fitted.log_prob(z).to(z.dtype)
 
 
 def standard_log_prior(z: Tensor) -> Tensor:
@@ -47,16 +77,17 @@ def map_latents(
 ) -> Tensor:
     """The latents of largest posterior density that Adam finds from a start, N×latent_dim.
 
-    Each image keeps the best latents that were met on the way, so that none ends below its start.
+    Each image keeps the best latents that were met on the way, so that none ends below its start. Adam's rate falls
+    linearly to 0 over the steps.
 
     Args:
-        decode: the decoder's mean.
-        y: what was observed, N×C×H×W.
-        precision: of each value, N×C×H×W or what spreads to it; 0 where nothing is known.
+        decode: The decoder's mean.
+        y: What was observed, N×C×H×W.
+        precision: Of each value, N×C×H×W or what spreads to it; 0 where nothing is known.
         start: N×latent_dim.
-        log_prior: the log-density of latents.
-        steps: of Adam, whose rate falls linearly to 0.
-        learning_rate: the first.
+        log_prior: The log-density of latents.
+        steps: Of Adam.
+        learning_rate: The first.
     """
     z = start.detach().clone().requires_grad_()
     best, best_value = start.detach().clone(), torch.full((len(start),), -torch.inf)

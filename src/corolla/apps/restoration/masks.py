@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
+from scipy.ndimage import binary_dilation
 
 from corolla.data.images import open_image
 from corolla.data.recipes import recipe_named
@@ -38,9 +39,7 @@ def mask_of(
 ) -> MaskOf:
     """What is missing from an image of any size, said in one of four ways; each way has its function below.
 
-    Raises:
-        UsageError: none or several are given, or a colour or box that can be none.
-        DataError: a file cannot be read.
+    Raises UsageError if none or several are given, or a colour or box that can be none; DataError for a file.
     """
     ways = {"mask": mask, "mask_colour": mask_colour, "box": box, "brush": brush}
     if sum(way is not None for way in ways.values()) != 1:
@@ -53,7 +52,7 @@ def mask_of(
         colour_mask(mask_colour, blank)
         return partial(colour_mask, mask_colour)
     if box is not None:
-        box_numbers(box)
+        _box_numbers(box)
         return partial(box_mask, box)
     assert brush is not None
     brush_mask(brush, blank)
@@ -81,7 +80,7 @@ def colour_mask(colour: str, image: Image.Image) -> Mask:
     return np.asarray((away <= COLOUR_TOLERANCE).all(-1))
 
 
-def box_numbers(box: str) -> tuple[int, int, int, int]:
+def _box_numbers(box: str) -> tuple[int, int, int, int]:
     """`x,y,w,h` as numbers. Raises UsageError if it is not four whole ones, the last two above 0."""
     try:
         x, y, width, height = (int(part) for part in box.split(","))
@@ -94,7 +93,7 @@ def box_numbers(box: str) -> tuple[int, int, int, int]:
 
 def box_mask(box: str, image: Image.Image) -> Mask:
     """`x,y,w,h` in the image's pixels, from the top left corner, is missing; what lies outside does not matter."""
-    x, y, width, height = box_numbers(box)
+    x, y, width, height = _box_numbers(box)
     mask = np.zeros((image.height, image.width), bool)
     if x + width <= 0 or y + height <= 0 or x >= image.width or y >= image.height:
         raise UsageError(f"box {box!r}: not inside the image of {image.width} pixels across and {image.height} down")
@@ -106,10 +105,7 @@ def brush_mask(file: Path | str, image: Image.Image) -> Mask:
     """What a brush went over is missing.
 
     The file is JSON: a list of strokes, each with a `radius` in pixels and `points`, a list of [x, y] that the round
-    brush goes through in straight lines.
-
-    Raises:
-        DataError: the file is not there, or holds something else, such as a radius that is not above 0.
+    brush goes through in straight lines. Raises DataError if it is not there, or holds something else.
     """
     such_as = 'such as [{"radius": 4, "points": [[10, 10], [30, 12]]}]'
     try:
@@ -146,8 +142,6 @@ def fitted_mask(model: TrainedModel, mask: Mask) -> Mask:
     """
     if mask.shape == (model.height, model.width) and model.config.data.recipe == "fit":
         return mask
-    from scipy.ndimage import binary_dilation
-
     # Not on black: bicubic weights below 0 would be cut off there, and what they carry not be seen.
     picture = Image.fromarray(np.where(mask, 255, _GROUND).astype(np.uint8)).convert("RGB")
     for step in recipe_named(model.config.data.recipe).steps:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import splu
 
 from corolla.errors import UsageError
 
@@ -11,21 +13,11 @@ _STEPS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 def membrane(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Fill an array H×W×C where it is not known; what is known stays as it is.
+    """Fill an array H×W×C where it is not known (H×W); what is known stays as it is. Raises UsageError if nothing is.
 
     Solves Laplace's equation Δv = 0, in five-point differences, with the known pixels as the boundary and no flow over
     the edge of the image, as in Pérez et al. (2003), "Poisson image editing".
-
-    Args:
-        values: H×W×C; what stands at unknown pixels does not matter.
-        known: H×W.
-
-    Raises:
-        UsageError: no pixel is known.
     """
-    from scipy import sparse
-    from scipy.sparse.linalg import splu
-
     if not known.any():
         raise UsageError("no pixel is known; leave some outside of the mask")
     result = np.array(values, dtype=np.float64)

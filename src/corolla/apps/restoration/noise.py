@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import convolve
+from scipy.special import ndtr
 
 from corolla.errors import UsageError
 
@@ -30,32 +32,27 @@ class Noise:
 
 
 def parse_noise(text: str) -> Noise:
-    """Read `gaussian:25`, `salt_pepper:0.1` or `jpeg:10`; without the number the level is not known.
-
-    Raises:
-        UsageError: no such kind, or a level that cannot be.
-    """
+    """Read `gaussian:25`, `salt_pepper:0.1` or `jpeg:10`; without the number the level is not known."""
     name, colon, number = text.partition(":")
-    for kind, (meaning, low, high) in _MEANINGS.items():
-        if name.replace("-", "_") != kind:
-            continue
-        if not colon:
-            return Noise(kind)
-        try:
-            level = float(number)
-        except ValueError:
-            level = np.nan
-        if not low <= level <= high:
-            raise UsageError(f"noise {text!r}: after the colon comes {meaning}, from {low:g} to {high:g}")
-        return Noise(kind, level)
-    raise UsageError(f"noise {text!r}: no such kind; there are {', '.join(_MEANINGS)}, as in gaussian:25")
+    kind = next((kind for kind in _MEANINGS if kind == name.replace("-", "_")), None)
+    if kind is None:
+        raise UsageError(f"noise {text!r}: no such kind; there are {', '.join(_MEANINGS)}, as in gaussian:25")
+    if not colon:
+        return Noise(kind)
+    meaning, low, high = _MEANINGS[kind]
+    try:
+        level = float(number)
+    except ValueError:
+        level = np.nan
+    if not low <= level <= high:
+        raise UsageError(f"noise {text!r}: after the colon comes {meaning}, from {low:g} to {high:g}")
+    return Noise(kind, level)
 
 
 def check_noises(noise: Noise | str | None, corruption: Noise | str | None) -> tuple[Noise, Noise | None]:
     """The noise to take off, by default that of the corruption, else Gaussian of unknown level; and the corruption.
 
-    Raises:
-        UsageError: no such kind, or a level that is needed is not given.
+    Raises UsageError for no such kind, or a level that is needed and not given.
     """
     damage = parse_noise(corruption) if isinstance(corruption, str) else corruption
     if damage is not None:
@@ -68,13 +65,10 @@ def check_noises(noise: Noise | str | None, corruption: Noise | str | None) -> t
 
 
 def corrupt(images: NDArray[np.uint8], noise: Noise, *, seed: int = 0) -> NDArray[np.uint8]:
-    """Damage images N×H×W×3; the seed fixes how.
+    """Damage images N×H×W×3; the seed fixes how. Raises UsageError if the noise's level is not given.
 
     Gaussian noise is added to each channel, rounded and cut off at black and white, as a file would hold it. Salt and
     pepper makes whole pixels black or white, with even odds. JPEG compresses and decodes by Pillow.
-
-    Raises:
-        UsageError: the noise's level is not given.
     """
     if noise.level is None:
         raise UsageError(f"noise {noise.kind!r}: how strong? Say so after a colon, as in gaussian:25")
@@ -119,15 +113,11 @@ def clipped_mean(pixels: NDArray[np.float64], sigma: float) -> NDArray[np.float6
 
 def _tail_integral(u: NDArray[np.float64]) -> NDArray[np.float64]:
     """The integral of the standard normal's distribution function from -∞ to u: u·Φ(u) + φ(u)."""
-    from scipy.special import ndtr
-
     return np.asarray(u * ndtr(u) + np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi))
 
 
 def impulses(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Pixels that salt and pepper may have hit, H×W: black or white, and of their neighbours at most half are alike."""
-    from scipy.ndimage import convolve
-
     found = np.zeros(image.shape[:2], bool)
     around = np.ones((3, 3))
     around[1, 1] = 0

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 
 from corolla.data import select_rows
 from corolla.errors import ModelError, StaleError
@@ -39,27 +40,17 @@ _SHAPE_ITERATIONS, _WEIGHT_ITERATIONS = 3, 50
 
 @dataclass(frozen=True, eq=False)
 class ResidualPrior:
-    """A scale mixture over patches of PATCH_PX×PATCH_PX pixels of 3 channels, values on the [0, 1] pixel scale.
+    """A scale mixture over patches of PATCH_PX×PATCH_PX pixels of 3 channels, values on the [0, 1] pixel scale."""
 
-    Attributes:
-        directions: eigenvectors of C in columns, 108×108; the values of a patch are in the order channel, row, column.
-        variances: eigenvalues of C, 108.
-        weights: how often each of SCALES is met; they sum to 1.
-    """
-
+    # eigenvectors of C in columns, 108×108; the values of a patch are in the order channel, row, column
     directions: Array
-    variances: Array
-    weights: Array
+    variances: Array  # eigenvalues of C, 108
+    weights: Array  # how often each of SCALES is met; they sum to 1
 
     def posterior(self, y: Array, sigma: float, *, variance: bool = False) -> tuple[Array, Array | None]:
-        """Mean, and on request variance, of an image's residual that was seen as y under noise; H×W×3 each.
+        """Mean, and on request variance, of an image's residual that was seen as y under noise of σ > 0; H×W×3 each.
 
         The variance of a pixel is the average over the patches that hold it.
-
-        Args:
-            y: the image less the model's, H×W×3.
-            sigma: the noise's standard deviation, above 0.
-            variance: work it out too.
         """
         patches = _patches(y)
         seen = patches.reshape(-1, patches.shape[-1]) @ self.directions
@@ -79,8 +70,6 @@ class ResidualPrior:
 
     def estimate_sigma(self, y: Array) -> float:
         """The noise's standard deviation that explains a residual H×W×3 best, from half a level to 128 levels."""
-        from scipy.optimize import minimize_scalar
-
         patches = _patches(y)[::2, ::2]
         seen = patches.reshape(-1, patches.shape[-1]) @ self.directions
         found = minimize_scalar(
@@ -104,10 +93,9 @@ class ResidualPrior:
 
 @dataclass(frozen=True)
 class ResidualCard:
-    """What the file of a residual prior says of it."""
+    """What the file of a residual prior says of it: which model it belongs to."""
 
     weights_sha256: str
-    """Of the model that it belongs to."""
 
 
 RESIDUALS = Artefact("residual prior", "residuals.safetensors", ResidualCard, plain=True)
@@ -151,24 +139,10 @@ def residual_prior(
     seed: int = 0,
     progress: OnProgress | None = None,
 ) -> tuple[ResidualPrior, Path | None]:
-    """A model's residual prior: the one that lies in its folder, or one that is fitted and put there.
+    """A model's residual prior, from its folder, or fitted and put there; and the file if it was written now.
 
-    It is fitted to the model's residuals on up to MOST_IMAGES of its own training images.
-
-    Args:
-        model: whose.
-        source: where its images are now, if they have moved.
-        mirror: folder or URL that holds the files of a downloaded source.
-        seed: chooses images and patches.
-        progress: called while its images are downloaded or decoded.
-
-    Returns:
-        The prior, and the file if it was written now.
-
-    Raises:
-        DataError: the images are not there, or have changed.
-        ModelError: the file is damaged.
-        WriteError: it cannot be written.
+    It is fitted to the model's residuals on up to MOST_IMAGES of its own training images, chosen by the seed; see
+    `own_images` for source and mirror, and for errors. Raises ModelError if the file is damaged, and WriteError.
     """
     file = None if model.folder is None else model.folder.file(RESIDUALS)
     if file is not None and file.is_file():
@@ -188,12 +162,10 @@ def _load(file: Path, weights_sha256: str) -> ResidualPrior:
     _, arrays, _ = RESIDUALS.read(file, weights_sha256=weights_sha256)
     size = 3 * PATCH_PX**2
     shapes = {"directions": (size, size), "variances": (size,), "weights": SCALES.shape}
-    if {name: array.shape for name, array in arrays.items()} != shapes:
+    fits = {name: array.shape for name, array in arrays.items()} == shapes
+    if not (fits and arrays["variances"].min() > 0 and arrays["weights"].min() > 0):
         raise ModelError(f"{file}: holds no residual prior", path=file, remedy=RESIDUALS.remedy(file))
-    prior = ResidualPrior(**arrays)
-    if not (prior.variances.min() > 0 and prior.weights.min() > 0):
-        raise ModelError(f"{file}: holds no residual prior", path=file, remedy=RESIDUALS.remedy(file))
-    return prior
+    return ResidualPrior(**arrays)
 
 
 def _patches(image: Array) -> Array:

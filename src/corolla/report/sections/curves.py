@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
 
 from corolla.metrics.names import TRAINING_SCORES
-from corolla.report.charts import Chart, line_chart
-from corolla.report.subject import Subject
+from corolla.report.charts import line_chart
+from corolla.report.subject import Section, Subject
 
 CURVES = ("loss", "reconstruction", "kl")
 """Columns of `metrics.csv`; those of the training images begin with `train_`."""
 ENOUGH_ROWS, EARLY_SHARE = 12, 0.05
 
 
-@dataclass(frozen=True)
-class Curves:
-    """The charts; whether the first steps are left out of them; whether there is nothing but a loss."""
-
-    anchor: ClassVar[str] = "curves"
-    title: ClassVar[str] = "How it learnt"
-    template: ClassVar[str] = "curves.html.j2"
-    charts: tuple[Chart, ...]
-    without_early: bool
-    loss_alone: bool
-
-
-def curves(subject: Subject) -> Curves | None:
-    """The charts; None if there are fewer than two evaluations."""
+def curves(subject: Subject) -> Section | None:
+    """The charts, of many rows without the first steps; None if there are fewer than two evaluations."""
     rows = subject.rows
     without_early = len(rows) >= ENOUGH_ROWS
     if without_early:
@@ -41,7 +27,10 @@ def curves(subject: Subject) -> Curves | None:
         if min(map(len, lines.values())) >= 2:
             kind = TRAINING_SCORES[column]
             charts.append(line_chart(lines, title=kind.label, x_label="step", y_label=f"{kind.unit} per image"))
-    return Curves(tuple(charts), without_early, subject.has_points) if charts else None
+    if not charts:
+        return None
+    values = {"charts": charts, "without_early": without_early, "loss_alone": subject.has_points}
+    return Section("curves", "How it learnt", "curves.html.j2", values)
 
 
 def _points(rows: Sequence[Mapping[str, str]], column: str) -> list[tuple[float, float]]:

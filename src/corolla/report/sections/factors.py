@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,37 +10,26 @@ from numpy.typing import NDArray
 from corolla.errors import ModelError
 from corolla.evaluation.record import FILE_NAME
 from corolla.gallery.generation import latents_by_kl
-from corolla.report.subject import Subject
+from corolla.report.subject import Section, Subject
 
 FOLLOWS = 0.1
 """The share of a factor's entropy from which on a latent is said to follow it."""
 
 
-@dataclass(frozen=True)
-class Factors:
-    """The names of the factors, and for each latent the share of each factor that it holds, in the order of the KL."""
-
-    anchor: ClassVar[str] = "factors"
-    title: ClassVar[str] = "Which latent follows which factor"
-    template: ClassVar[str] = "factors.html.j2"
-    names: list[str]
-    shares: dict[int, list[float]]
-
-
-def factors(subject: Subject) -> Factors | None:
-    """Latents against factors; None if the factors are not known."""
+def factors(subject: Subject) -> Section | None:
+    """The share of each factor that each latent holds, in the order of the KL; None if the factors are not known."""
     details = factor_details(subject)
     if details is None:
         return None
     names, shares = details
-    return Factors(names, {int(latent): shares[latent].tolist() for latent in latents_by_kl(subject.model)})
+    values = {"names": names, "shares": {int(latent): shares[latent] for latent in latents_by_kl(subject.model)}}
+    return Section("factors", "Which latent follows which factor", "factors.html.j2", values)
 
 
 def factor_details(subject: Subject) -> tuple[list[str], NDArray[np.float64]] | None:
     """The names of the factors, and the share of each that each latent holds, latents×factors; None if unknown.
 
-    Raises:
-        ModelError: `scores.json` does not hold them as `corolla evaluate` writes them.
+    Raises ModelError if `scores.json` does not hold them as `corolla evaluate` writes them.
     """
     details: Any = subject.scores.details.get("disentanglement") if subject.scores else None
     if not isinstance(details, dict):

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
-from corolla.report.subject import Subject
+from corolla.report.subject import Section, Subject
 from corolla.training.advice import Finding, advise
 
 
-@dataclass(frozen=True)
-class Findings:
-    """Findings, alarms first."""
-
-    anchor: ClassVar[str] = "findings"
-    title: ClassVar[str] = "What the numbers say"
-    template: ClassVar[str] = "findings.html.j2"
-    findings: tuple[Finding, ...]
-
-
-def findings(subject: Subject) -> Findings:
-    """What the advice says of the numbers, or what was looked for in vain."""
+def findings(subject: Subject) -> Section:
+    """What the advice says of the numbers, alarms first, or what was looked for in vain."""
     card = subject.model.card
     found = advise(card.config, card.scores, card.latent_kl_nats, subject.rows, step=card.step)
     if not any(finding.alarm or finding.kind == "too early" for finding in found):
         faults = "overfitting" if subject.has_points else "a code that is ignored, a missed target, and overfitting"
         text = f"Checked for {faults}, without a finding. How good the pictures are is for you to judge, below."
         found = (Finding("no warnings", text, alarm=False), *found)
-    return Findings(found)
+    return Section("findings", "What the numbers say", "findings.html.j2", {"findings": found})

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import ClassVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.report.embedding import Picture, still
-from corolla.report.subject import Subject
+from corolla.report.embedding import still
+from corolla.report.subject import Section, Subject
 
 COLUMNS, COLUMNS_ON_PHONES = 20, 11
 TILE_PX = 48
@@ -22,30 +21,8 @@ COLOURS = ("#e0559a", "#2f9e8a", "#e08a1e", "#5b7fe0", "#b8b000", "#9b59d0", "#c
 """Of the labels with most images, in the middle of lightness, so that they show on white and on black."""
 
 
-@dataclass(frozen=True)
-class LatentMap:
-    """A fine map, a coarse one for narrow screens, how the codes came there, and the labels by colour.
-
-    Attributes:
-        fine: For wide screens.
-        coarse: For narrow ones.
-        projection: How the codes came onto a plane, in words.
-        legend: Labels and their colours.
-        unmarked_labels: How many labels have no colour.
-    """
-
-    anchor: ClassVar[str] = "map"
-    title: ClassVar[str] = "A map of the codes"
-    template: ClassVar[str] = "map.html.j2"
-    fine: Picture
-    coarse: Picture
-    projection: str
-    legend: list[tuple[str, str]]
-    unmarked_labels: int
-
-
-def latent_map(subject: Subject) -> LatentMap | None:
-    """The maps; None if there are fewer than three codes."""
+def latent_map(subject: Subject) -> Section | None:
+    """A fine map, a coarse one for narrow screens, and a legend; None if there are fewer than three codes."""
     if len(subject.codes) < 3:
         return None
     projection = project(subject.codes, seed=subject.seed)
@@ -59,7 +36,14 @@ def latent_map(subject: Subject) -> LatentMap | None:
         rows = max(2, round(0.7 * columns * width / height))
         picture = draw(settle(projection.points, columns, rows), images, colours)
         drawn.append(still(picture, "A map of codes: images with similar codes are close to each other"))
-    return LatentMap(drawn[0], drawn[1], projection.text, legend, unmarked)
+    values = {
+        "fine": drawn[0],
+        "coarse": drawn[1],
+        "projection": projection.text,
+        "legend": legend,
+        "unmarked_labels": unmarked,
+    }
+    return Section("map", "A map of the codes", "map.html.j2", values)
 
 
 def _colours(subject: Subject) -> tuple[list[str | None], list[tuple[str, str]], int]:
@@ -78,8 +62,7 @@ def _colours(subject: Subject) -> tuple[list[str | None], list[tuple[str, str]],
     return [by_label.get(int(label)) for label in labels], legend, len(present) - len(frequent)
 
 
-@dataclass(frozen=True, eq=False)
-class Projection:
+class Projection(NamedTuple):
     """Codes on a plane, N×2, and how they came there, in words."""
 
     points: NDArray[np.float64]

@@ -2,49 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 from corolla.evaluation.reconstructions import Returned, extremes
-from corolla.report.embedding import Picture, image
-from corolla.report.subject import Subject
+from corolla.report.embedding import image
+from corolla.report.subject import Section, Subject
 
 SHOWN = 6
 
 
-@dataclass(frozen=True)
-class Pair:
-    """An image, what came back, and how close the two are."""
-
-    original: Picture
-    returned: Picture
-    psnr_db: float
-
-
-@dataclass(frozen=True)
-class Reconstructions:
-    """Pairs by state: best, typical and worst; and how many images they were chosen from."""
-
-    anchor: ClassVar[str] = "reconstructions"
-    title: ClassVar[str] = "Through the model and back"
-    template: ClassVar[str] = "reconstructions.html.j2"
-    pairs: dict[str, list[Pair]]
-    images: int
-
-
-def reconstructions(subject: Subject) -> Reconstructions:
-    """The pairs of each state."""
+def reconstructions(subject: Subject) -> Section:
+    """Images beside what came back, by state: best, typical and worst."""
     shown = subject.returned
+
+    def pair(state: str, number: int, index: int) -> dict[str, Any]:
+        return {
+            "original": image(shown.originals[index], f"{state} {number}, the original"),
+            "returned": image(shown.images[index], f"{state} {number}, through the model"),
+            "psnr_db": shown.psnr_db[index],
+        }
+
     chosen = extremes(Returned(shown.images, {"psnr_db": shown.psnr_db}), SHOWN)
-    pairs = {
-        state: [
-            Pair(
-                image(shown.originals[index], f"{state} {number}, the original"),
-                image(shown.images[index], f"{state} {number}, through the model"),
-                float(shown.psnr_db[index]),
-            )
-            for number, index in enumerate(indices, 1)
-        ]
-        for state, indices in chosen.items()
-    }
-    return Reconstructions(pairs, len(shown.images))
+    pairs = {state: [pair(state, *one) for one in enumerate(indices, 1)] for state, indices in chosen.items()}
+    values = {"pairs": pairs, "images": len(shown.images)}
+    return Section("reconstructions", "Through the model and back", "reconstructions.html.j2", values)

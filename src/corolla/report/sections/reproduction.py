@@ -3,23 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
-from corolla.report.subject import Subject
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """Commands by their purpose, what fixes the numbers, and the whole configuration as YAML."""
-
-    anchor: ClassVar[str] = "repeat"
-    title: ClassVar[str] = "How to reproduce it"
-    template: ClassVar[str] = "reproduction.html.j2"
-    commands: dict[str, str]
-    record: dict[str, str]
-    configuration: str
+from corolla.report.subject import Section, Subject
 
 
 def shown_path(path: Path) -> str:
@@ -30,15 +16,14 @@ def shown_path(path: Path) -> str:
     return shlex.quote(text if text != "." else absolute.name)
 
 
-def reproduction(subject: Subject) -> Reproduction:
+def reproduction(subject: Subject) -> Section:
     """The commands and the record of a run; a model folder alone cannot be trained again by one command."""
     folder, config = shown_path(subject.path), subject.model.config
-    again = {
-        "train it again, to the same bits on the same kind of machine": (
-            f"corolla train --config {folder}/config.yaml --run again"
-        )
-    }
-    commands = {
+    commands = {}
+    if subject.facts:
+        purpose = "train it again, to the same bits on the same kind of machine"
+        commands[purpose] = f"corolla train --config {folder}/config.yaml --run again"
+    commands |= {
         "score it in full, and write this page again": f"corolla evaluate {folder}",
         "this page alone": f"corolla report {folder}",
         "more samples": f"corolla sample {folder} --count 100 --temperature 0.8 -o samples.png",
@@ -55,9 +40,10 @@ def reproduction(subject: Subject) -> Reproduction:
         "weights": subject.model.card.weights_sha256,
         "versions": ", ".join(f"{name} {version}" for name, version in dict(versions).items()),
     }
-    return Reproduction(
-        commands=(again if subject.facts else {}) | commands,
-        record={name: value for name, value in record.items() if value},
+    values = {
+        "commands": commands,
+        "record": {name: value for name, value in record.items() if value},
         # Where one machine keeps its files says nothing to another.
-        configuration=config.updated({"data.mirror": None}).to_yaml(),
-    )
+        "configuration": config.updated({"data.mirror": None}).to_yaml(),
+    }
+    return Section("repeat", "How to reproduce it", "reproduction.html.j2", values)

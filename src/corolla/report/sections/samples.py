@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from corolla.distributions import FITTED_PRIORS
 from corolla.metrics import nearest
-from corolla.report.embedding import Picture, image
-from corolla.report.subject import Subject
+from corolla.models.priors import fitted_prior_names
+from corolla.report.embedding import image
+from corolla.report.subject import Section, Subject
 
 SAMPLES, SAMPLES_OF_FITTED = 12, 6
 NEIGHBOURS = 3
@@ -21,47 +20,33 @@ _COMPARED_PX = 16
 _CHUNK = 1024
 
 
-@dataclass(frozen=True)
-class Sample:
-    """An image that the model made, and the training images closest to it."""
-
-    picture: Picture
-    closest: list[Picture]
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Samples by prior; how long a code is, and whether codes are points without a prior to follow."""
-
-    anchor: ClassVar[str] = "samples"
-    title: ClassVar[str] = "New images, and the closest it has seen"
-    template: ClassVar[str] = "samples.html.j2"
-    by_prior: dict[str, list[Sample]]
-    latent_dim: int
-    has_points: bool
-
-
-def samples(subject: Subject) -> Samples:
-    """Samples from each prior that the model has."""
-    by_prior = {}
-    for prior in _priors(subject):
-        count = SAMPLES if prior == "standard" else SAMPLES_OF_FITTED
-        drawn = subject.model.sample(count, seed=subject.seed, prior=prior)
-        by_prior[prior] = [
-            Sample(
-                image(sample, f"sample {number}"),
-                [image(other, f"training image close to sample {number}") for other in near],
-            )
-            for number, (sample, near) in enumerate(zip(drawn, closest_training(subject, drawn), strict=True), 1)
-        ]
-    return Samples(by_prior, subject.model.latent_dim, subject.has_points)
+def samples(subject: Subject) -> Section:
+    """Samples from each prior that the model has, each with the training images closest to it."""
+    values = {
+        "by_prior": {prior: _drawn(subject, prior) for prior in _priors(subject)},
+        "latent_dim": subject.model.latent_dim,
+        "has_points": subject.has_points,
+    }
+    return Section("samples", "New images, and the closest it has seen", "samples.html.j2", values)
 
 
 def _priors(subject: Subject) -> Iterator[str]:
     yield "standard"
-    for name in FITTED_PRIORS:
+    for name in fitted_prior_names():
         if subject.model.has_prior(name) and (name != "flow" or find_spec("zuko") is not None):
             yield name
+
+
+def _drawn(subject: Subject, prior: str) -> list[dict[str, Any]]:
+    count = SAMPLES if prior == "standard" else SAMPLES_OF_FITTED
+    drawn = subject.model.sample(count, seed=subject.seed, prior=prior)
+    return [
+        {
+            "picture": image(sample, f"sample {number}"),
+            "closest": [image(other, f"training image close to sample {number}") for other in near],
+        }
+        for number, (sample, near) in enumerate(zip(drawn, closest_training(subject, drawn), strict=True), 1)
+    ]
 
 
 def closest_training(subject: Subject, images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import NamedTuple
 
 from corolla.evaluation.record import Scores
 from corolla.evaluation.tables import formatted, in_order, interval
 from corolla.metrics.names import GROUPS, TRAINING_SCORES, parse_key
 from corolla.report.sections.reproduction import shown_path
-from corolla.report.subject import Subject
+from corolla.report.subject import Section, Subject
 
 _MEASURED_IN_FULL = {"reconstruction", "kl", "psnr_db"}
 _WITHOUT_MEANING = {"kl", "bits_per_dim", "active_latents"}
 """For codes that are points."""
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """A value of a score, formatted; its variant, unit and interval, where it has them."""
 
     variant: str
@@ -26,8 +24,7 @@ class Value:
     interval: str
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A kind of score: its label, which way is better, what it means, and its values."""
 
     label: str
@@ -36,33 +33,18 @@ class Row:
     values: list[Value]
 
 
-@dataclass(frozen=True)
-class ScoreTables:
-    """Tables by title, what was measured, and how to measure it where it was not.
-
-    Attributes:
-        tables: Rows by the title of their table.
-        measured: The record of `corolla evaluate` for these weights, if there is one.
-        stale: Whether there is a record, but of other weights.
-        command: What adds the scores.
-    """
-
-    anchor: ClassVar[str] = "scores"
-    title: ClassVar[str] = "How good it is"
-    template: ClassVar[str] = "scores.html.j2"
-    tables: dict[str, list[Row]]
-    measured: Scores | None
-    stale: bool
-    command: str
-
-
-def scores(subject: Subject) -> ScoreTables:
+def scores(subject: Subject) -> Section:
     """The scores of `corolla evaluate` by group, and what training measured at its end."""
     measured = subject.scores
     tables: dict[str, list[Row]] = {group: _rows(measured, group) for group in GROUPS} if measured else {}
     tables["at the end of training"] = _rows_of_training(subject)
-    command = f"corolla evaluate {shown_path(subject.path)}"
-    return ScoreTables({title: rows for title, rows in tables.items() if rows}, measured, subject.stale, command)
+    values = {
+        "tables": {title: rows for title, rows in tables.items() if rows},
+        "measured": measured,
+        "stale": subject.stale,
+        "command": f"corolla evaluate {shown_path(subject.path)}",
+    }
+    return Section("scores", "How good it is", "scores.html.j2", values)
 
 
 def _rows(measured: Scores, group: str) -> list[Row]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from corolla.gallery.generation import traversal
-from corolla.report.embedding import Picture, animation, strip
+from corolla.report.embedding import animation, strip
 from corolla.report.sections.factors import followed_factors
-from corolla.report.subject import Subject
+from corolla.report.subject import Section, Subject
 
 LATENTS = 10
 LEAST_SHARE = 0.03
@@ -23,59 +22,37 @@ REACH_OF_POINTS = 2.0
 """The same for auto-encoders, in standard deviations of their codes."""
 
 
-@dataclass(frozen=True)
-class MovedLatent:
-    """A latent, its weight as a share of the heaviest, its effect in words, and what it does to an image."""
-
-    number: int
-    share: float
-    effect: str
-    moving: Picture
-    still: Picture
-
-
-@dataclass(frozen=True)
-class Traversals:
-    """The latents that matter, heaviest first; how many others there are; and how far each was moved."""
-
-    anchor: ClassVar[str] = "latents"
-    title: ClassVar[str] = "What the latents mean"
-    template: ClassVar[str] = "traversals.html.j2"
-    latents: list[MovedLatent]
-    others: int
-    reach: float
-    has_points: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Moved:
-    """Latents k, moved one at a time: weights, effects in words, stills k×S×H×W×3 and frames k×M×H×W×3."""
+class Moved(NamedTuple):
+    """Latents k, moved one at a time; weights are shares of the first one's, stills k×S×H×W×3, frames k×M×H×W×3."""
 
     latents: NDArray[np.int64]
-    weights: NDArray[np.float64]
+    shares: NDArray[np.float64]
     effects: list[str]
     stills: NDArray[np.uint8]
     frames: NDArray[np.uint8]
 
 
-def traversals(subject: Subject) -> Traversals:
+def traversals(subject: Subject) -> Section:
     """The latents that matter as a strip and an animation each, with the factor that each follows, if known."""
-    reach = REACH_OF_POINTS if subject.has_points else REACH
     moved = _moved_points(subject) if subject.has_points else _moved(subject)
-    if moved is None:
-        return Traversals([], subject.model.latent_dim, reach, subject.has_points)
-    factors = followed_factors(subject)
+    factors = followed_factors(subject) if moved else {}
     latents = [
-        MovedLatent(
-            int(latent),
-            float(moved.weights[index] / moved.weights[0]),
-            " · ".join(filter(None, [moved.effects[index], factors.get(int(latent), "")])),
-            animation(moved.frames[index], f"latent {latent} moving"),
-            strip(moved.stills[index], f"latent {latent} from low to high"),
-        )
-        for index, latent in enumerate(moved.latents)
+        {
+            "number": latent,
+            "share": share,
+            "effect": " · ".join(filter(None, [effect, factors.get(int(latent))])),
+            "moving": animation(frames, f"latent {latent} moving"),
+            "still": strip(stills, f"latent {latent} from low to high"),
+        }
+        for latent, share, effect, stills, frames in (zip(*moved, strict=True) if moved else ())
     ]
-    return Traversals(latents, subject.model.latent_dim - len(latents), reach, subject.has_points)
+    values = {
+        "latents": latents,
+        "others": subject.model.latent_dim - len(latents),
+        "reach": REACH_OF_POINTS if subject.has_points else REACH,
+        "has_points": subject.has_points,
+    }
+    return Section("latents", "What the latents mean", "traversals.html.j2", values)
 
 
 def _swing(reach: float) -> NDArray[np.float32]:
@@ -92,7 +69,7 @@ def _moved(subject: Subject) -> Moved | None:
         return None
     frames = traversal(subject.model, latents=LATENTS, values=_swing(REACH)).images
     effects = ["" if np.isnan(kl) else f"{kl:.2f} nats" for kl in still.kl_nats[shown]]
-    return Moved(still.latents[shown], weights[shown], effects, still.images[shown], frames[shown])
+    return Moved(still.latents[shown], weights[shown] / weights[shown][0], effects, still.images[shown], frames[shown])
 
 
 def _moved_points(subject: Subject) -> Moved | None:
@@ -116,4 +93,4 @@ def _moved_points(subject: Subject) -> Moved | None:
         return None
     effects = [f"changes pixels by {value / 2.55:.1f} %" for value in change[chosen]]
     stills = decoded(chosen, np.linspace(-REACH_OF_POINTS, REACH_OF_POINTS, STEPS, dtype=np.float32))
-    return Moved(chosen, change[chosen], effects, stills, decoded(chosen, _swing(REACH_OF_POINTS)))
+    return Moved(chosen, change[chosen] / change[chosen[0]], effects, stills, decoded(chosen, _swing(REACH_OF_POINTS)))

@@ -1,0 +1,103 @@
+"""The kinds of sources that a configuration can name, as `KIND` or `KIND:ARGUMENT`: an open table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from corolla.config.registry import find, register, registered
+from corolla.errors import UsageError, suggestion
+
+if TYPE_CHECKING:
+    from corolla.data.sources import Source
+    from corolla.progress import OnProgress
+
+Opener = Callable[[str, str | None, Path, "OnProgress | None"], "Source | None"]
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """Where images come from.
+
+    Attributes:
+        name: What stands before the colon.
+        usage: How it is written, such as "folder:PATH".
+        open: From what stands after the colon (empty without one), a mirror, the folder for downloads and `progress` to
+            the images; None where the argument cannot be.
+        downloaded: It is downloaded, so that it can have a mirror: a folder or URL that holds its files.
+    """
+
+    kind: ClassVar[str] = "source"
+
+    name: str
+    usage: str
+    open: Opener
+    downloaded: bool = False
+
+
+def open_named(spec: str, *, mirror: str | None, home: Path, progress: OnProgress | None) -> Source:
+    """Open a source as the configuration names it; see `corolla.data.open_source`."""
+    name, _, argument = spec.partition(":")
+    try:
+        kind: SourceKind = find("source", name)
+    except UsageError:
+        kinds = registered("source")
+        hint = suggestion(name, kinds)
+        if Path(spec).expanduser().exists():
+            hint = f" (did you mean {'factors' if spec.lower().endswith('.npz') else 'folder'}:{spec}?)"
+        raise UsageError(
+            f"{spec!r}: no such source{hint}; there are {', '.join(kind.usage for kind in kinds.values())}"
+        ) from None
+    if mirror is not None and not kind.downloaded:
+        raise UsageError(f"mirror {mirror}: only what is downloaded has mirrors, not {spec}; leave the mirror out")
+    source = kind.open(argument, mirror, home, progress)
+    if source is None:
+        raise UsageError(f"{spec!r}: no such source; write {kind.usage}")
+    return source
+
+
+def _florets(argument: str, *_: object) -> Source | None:
+    from corolla.data.florets import Florets
+
+    if not argument:
+        return Florets()
+    return Florets(int(argument)) if argument.isascii() and argument.isdigit() else None
+
+
+def _flowers102(argument: str, mirror: str | None, home: Path, progress: OnProgress | None) -> Source | None:
+    from corolla.data.flowers102 import open_flowers102
+
+    return None if argument else open_flowers102(mirror, home=home, progress=progress)
+
+
+def _folder(argument: str, *_: object) -> Source | None:
+    from corolla.data.folder import open_folder
+
+    return open_folder(argument) if argument else None
+
+
+def _factors(argument: str, *_: object) -> Source | None:
+    from corolla.data.factor_file import open_factors
+
+    return open_factors(argument) if argument else None
+
+
+def _published(name: str) -> Opener:
+    def open_(argument: str, mirror: str | None, home: Path, progress: OnProgress | None) -> Source | None:
+        from corolla.data.factor_sets import open_factor_set, parse_factor_set
+
+        parsed = parse_factor_set(f"{name}:{argument}".removesuffix(":"))
+        return None if parsed is None else open_factor_set(*parsed, mirror=mirror, home=home, progress=progress)
+
+    return open_
+
+
+register(SourceKind("florets", "florets[:COUNT]", _florets))
+register(SourceKind("flowers102", "flowers102", _flowers102, downloaded=True))
+register(SourceKind("folder", "folder:PATH", _folder))
+register(SourceKind("factors", "factors:FILE.npz", _factors))
+for _name in ("dsprites", "shapes3d", "cars3d", "smallnorb"):
+    register(SourceKind(_name, f"{_name}[:COUNT]", _published(_name), downloaded=True))
+register(SourceKind("mpi3d", "mpi3d[:toy|realistic|real][:COUNT]", _published("mpi3d"), downloaded=True))
