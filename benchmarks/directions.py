@@ -80,7 +80,7 @@ def directions(name: str, model: TrainedModel, cache: ImageCache) -> tuple[list[
             distances.append(found.card.distance)
             if kind.startswith("PCA"):
                 continue
-            moved = move(model, found, starts, steps=3, extent=EXTENT)
+            moved = move(model, found, starts, steps=3, span=EXTENT)
             places = found.positions(model.encode(moved.images.reshape(-1, *moved.images.shape[2:])))
             arrived.append(float(np.ptp(places.reshape(MOVED, 3)[:, ::2], axis=1).mean() / (2 * EXTENT)))
         rows.append([kind, str(len(areas)), quartiles(areas), quartiles(distances)])

@@ -72,13 +72,13 @@ embed npz           |             | embed runs/main images --variance -o kept/co
 embed parquet       |             | embed runs/main images -o kept/codes.parquet
 search npz          | numbers old | search runs/main {rose} --in kept/codes.npz
 search parquet      | numbers old | search runs/main {rose} --in kept/codes.parquet -k 3 -o out/search.png
-anomalies           | old         | anomalies images --against runs/main --maps all -o out/anomalies
+anomalies           | old         | anomalies runs/main images --maps all -o out/anomalies
 denoise             | numbers     | denoise runs/main {roses} --corrupt gaussian:25 --trust -o out/denoise
 inpaint             |             | inpaint runs/main {roses} --box 8,8,16,12 --completions 2 -o out/inpaint
 direction           | numbers     | direction runs/main {kinds} --save kept/daisy.safetensors -o out/direction.png
 use direction       | old         | direction runs/main --use kept/daisy.safetensors -o out/moved.png --count 2
 compress            |             | compress runs/main {roses} --names -o kept/rose.corolla
-decompress          | old         | decompress kept/rose.corolla --model runs/main -o out/rose
+decompress          | old         | decompress runs/main kept/rose.corolla -o out/rose
 data preview        |             | data preview folder:images/rose --recipe enhance -o out/preview.png
 data info           |             | data info folder:images
 info                | old         | info runs/main --json
@@ -133,7 +133,7 @@ def digest(value: NDArray[Any] | bytes | list[Any]) -> str:
 
 def numbers(value: Any, name: str) -> Items:
     """The numbers of a JSON value by their path; a list is one hash. Text, times and versions are no results."""
-    if "seconds" in name or "versions" in name:
+    if any(part in name for part in ("seconds", "versions", ".wrote")):
         return {}
     if isinstance(value, dict):
         return {key: item for part in value for key, item in numbers(value[part], f"{name}.{part}").items()}

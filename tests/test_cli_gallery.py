@@ -61,7 +61,7 @@ def test_direction_finds_saves_and_is_used_again(cli: Cli, model: Path, photos: 
     told = r"light: 12 images against 12; AUROC [01]\.\d{3}, \d\.\d\d sd apart \(cross-validated in 5 parts\)"
     assert re.fullmatch(told, first)
     assert wrote[:2] == ["wrote a.safetensors (direction)", "wrote direction.png (6 images, 3 steps)"]
-    images = ["--images", photos / "dark", photos / "light" / "1.png", "--count", 2]
+    images = ["--images", photos / "dark", "--images", photos / "light" / "1.png", "--count", 2]
     code, out, _ = cli("direction", model, "--use", "a.safetensors", *images, "-o", "b.png", "--npz", "b.npz")
     assert code == 0
     assert out.splitlines()[:2] == [first, "wrote b.png (3 images, 9 steps)"]
@@ -81,7 +81,23 @@ def test_direction_by_label(cli: Cli, model: Path) -> None:
 def test_sample_draws_around_a_theme(cli: Cli, model: Path, photos: Path) -> None:
     trained = load(model)
     images = [photos / "light" / "1.png", photos / "light" / "3.png"]
-    assert cli("sample", model, "--like", *images, "--count", 3, "--temperature", 0.5, "--npz", "a.npz")[0] == 0
+    assert (
+        cli(
+            "sample",
+            model,
+            "--like",
+            images[0],
+            "--like",
+            images[1],
+            "--count",
+            3,
+            "--temperature",
+            0.5,
+            "--npz",
+            "a.npz",
+        )[0]
+        == 0
+    )
     wanted = trained.sample_latents(3, seed=0, temperature=0.5, prior=theme(trained, images))
     with np.load("a.npz") as found:
         np.testing.assert_array_equal(found["latents"], wanted)

@@ -32,8 +32,8 @@ SETTINGS = ["--source", "florets:400", "--size", "16", "--max-steps", "4", "--la
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr("corolla.cli.scores.SAMPLES", 20)  # where no number is given
-    monkeypatch.setattr("corolla.cli.scores.IMAGES", 20)
+    monkeypatch.setattr("corolla.evaluation.folders.SAMPLES", 20)  # where no number is given
+    monkeypatch.setattr("corolla.evaluation.folders.IMAGES", 20)
     monkeypatch.setattr("corolla.evaluation.material.MOST_FACTOR_ROWS", 400)
 
 
@@ -85,7 +85,9 @@ def test_scores_are_shown_though_the_report_cannot_be_written(cli: Cli) -> None:
 def test_evaluate_as_json_is_the_file(cli: Cli) -> None:
     code, out, _ = cli("evaluate", make("model"), "--only", "images", "--json", "-o", "elsewhere")
     assert code == 0
-    assert json.loads(out) == json.loads(Path("elsewhere/scores.json").read_text(encoding="utf-8"))
+    facts = json.loads(out)
+    assert facts.pop("wrote")[0] == "elsewhere/scores.json"
+    assert facts == json.loads(Path("elsewhere/scores.json").read_text(encoding="utf-8"))
     assert not Path("model/scores.json").exists()
 
 

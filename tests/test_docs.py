@@ -270,8 +270,8 @@ def _shorten_demo(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _shorten_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("corolla.cli.scores.SAMPLES", 40)
-    monkeypatch.setattr("corolla.cli.scores.IMAGES", 40)
+    monkeypatch.setattr("corolla.evaluation.folders.SAMPLES", 40)
+    monkeypatch.setattr("corolla.evaluation.folders.IMAGES", 40)
     monkeypatch.setattr("corolla.evaluation.material.MOST_FACTOR_ROWS", 400)
 
 

@@ -448,7 +448,7 @@ def test_the_command_calibrates_once_and_writes(
 ) -> None:
     make(tmp_path / "run")
     monkeypatch.chdir(tmp_path)
-    words = ["anomalies", "photos", "--against", "run", "--fpr", "0.1", "-o"]
+    words = ["anomalies", "run", "photos", "--fpr", "0.1", "-o"]
     assert cli.run([*words, "first"]) == 0
     out, err = capsys.readouterr()
     kept = Path("run", "model", "anomalies.safetensors")
@@ -460,7 +460,7 @@ def test_the_command_calibrates_once_and_writes(
     assert "calibrated" not in capsys.readouterr().out
     assert len(list(Path("second/maps").iterdir())) == 6
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"photos/plain.png\n")))
-    assert cli.run(["anomalies", "-", "--against", "run", "--fpr", "0.1", "--recalibrate", "-o", "third"]) == 0
+    assert cli.run(["anomalies", "run", "-", "--fpr", "0.1", "--recalibrate", "-o", "third"]) == 0
     assert kept.read_bytes() == before
     assert "(1 image; " in capsys.readouterr().out
 
@@ -479,9 +479,10 @@ def test_the_command_tells_in_one_line_what_is_wrong(
         ([], 2, "no images given"),
         (["photos", "-o", "photos"], 2, "photos: is not empty"),
         (["photos", "--source", "folder:nowhere", "--recalibrate"], 2, "no such folder"),
-        (["photos", "--against", "photos"], 1, "holds no model"),
+        (["photos", "--against", "photos"], 1, "holds no model"),  # the order of the release before
     ):
-        rest = [*([] if "--against" in words else ["--against", "run"]), *([] if "-o" in words else ["-o", "out"])]
+        words = words if "--against" in words else ["run", *words]
+        rest = [*([] if "-o" in words else ["-o", "out"])]
         assert cli.run(["anomalies", *words, *rest]) == code, words
         last = capsys.readouterr().err.splitlines()[-1]
         assert message in last, words
@@ -507,6 +508,6 @@ def test_wrong_numbers_are_refused_before_the_calibration(
     message: str,
 ) -> None:
     monkeypatch.setattr("corolla.apps.anomalies.calibrate", lambda *_, **__: pytest.fail("calibrated first"))
-    assert cli.run(["anomalies", str(photos), "--against", str(model.path), "-o", str(tmp_path / "odd"), *more]) == 2
+    assert cli.run(["anomalies", str(model.path), str(photos), "-o", str(tmp_path / "odd"), *more]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line

@@ -427,7 +427,7 @@ def test_the_commands_go_from_files_to_files(images: Bytes, tmp_path: Path, caps
     assert f"5 images, 1 left out, {file.stat().st_size} bytes: {file.stat().st_size / 5:.1f} an image" in said.out
     assert "a-damaged.png" in said.err
 
-    assert cli.run(["decompress", str(file), "--model", place, "-o", str(out)]) == 0
+    assert cli.run(["decompress", place, str(file), "-o", str(out)]) == 0
     assert sorted(path.name for path in out.glob("[!.]*")) == [f"00000{n + 1}-petal_{n}.png" for n in range(5)]
     expected = _decompressed(load(place), file.read_bytes())
     for number, image in enumerate(expected):
@@ -438,7 +438,7 @@ def test_the_commands_go_from_files_to_files(images: Bytes, tmp_path: Path, caps
     assert "a-damaged.png" in capsys.readouterr().err
     assert cli.run(["compress", place, str(folder), "-o", "x.zip"]) == 2
     assert cli.run(["compress", place, "-o", str(file)]) == 2
-    assert cli.run(["decompress", str(tmp_path / "none.corolla"), "--model", place, "-o", str(tmp_path / "new")]) == 1
-    assert cli.run(["decompress", str(file), "--model", place, "-o", str(out)]) == 2  # there are pictures in it
-    assert cli.run(["decompress", str(file), "--model", place, "-o", str(file)]) == 2
+    assert cli.run(["decompress", place, str(tmp_path / "none.corolla"), "-o", str(tmp_path / "new")]) == 1
+    assert cli.run(["decompress", place, str(file), "-o", str(out)]) == 2  # there are pictures in it
+    assert cli.run(["decompress", place, str(file), "-o", str(file)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 5

@@ -116,7 +116,7 @@ def test_moved_images_are_decoded_from_shifted_codes(
     model: TrainedModel, found: Direction, images: NDArray[np.uint8]
 ) -> None:
     starts = model.encode(images[:2])
-    moved = move(model, found, starts, steps=5, extent=2)
+    moved = move(model, found, starts, steps=5, span=2)
     np.testing.assert_allclose(moved.shifts, [-2, -1, 0, 1, 2])
     places = found.positions(moved.latents.reshape(10, -1)).reshape(2, 5)
     np.testing.assert_allclose(places - found.positions(starts)[:, None], np.tile(moved.shifts, (2, 1)), atol=1e-4)
@@ -125,7 +125,7 @@ def test_moved_images_are_decoded_from_shifted_codes(
     assert direction_sheet(moved).width > 5 * 96
     for steps, extent in ((1, 2.0), (5, 0.0), (5, float("nan"))):
         with pytest.raises(UsageError, match="at least 2 steps"):
-            move(model, found, starts, steps=steps, extent=extent)
+            move(model, found, starts, steps=steps, span=extent)
     with pytest.raises(UsageError, match="N×6"):
         move(model, found, starts[:, :3])
 

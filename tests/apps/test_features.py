@@ -488,11 +488,12 @@ def test_search_prints_and_draws(
     ]
     Path("photos/05.png").rename("query.png")
     assert cli.run(["search", "model", "query.png", "--in", "a.npz", "-k", "3", "-o", "sheet.png"]) == 0
-    first, *_, gone, last = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()
+    first, *_, last = said.out.splitlines()
     distance, path = first.split()
     assert float(distance) < 1e-4
     assert path == "photos/05.png"
-    assert gone == "photos/05.png: no readable file here; the sheet shows what its code decodes to"
+    assert said.err == "corolla: photos/05.png: no readable file here; the sheet shows what its code decodes to\n"
     assert last == "wrote sheet.png (3 images)"
     with Image.open("sheet.png") as image:
         assert image.width > 4 * 96

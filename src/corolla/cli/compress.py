@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from corolla.cli.inputs import counted, given_images
+from corolla.cli.output import out
 from corolla.errors import UsageError
 from corolla.files import check_new_folder
 
@@ -37,12 +38,11 @@ def compress(
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
     """
     from corolla.apps import compression
-    from corolla.progress import shown_progress
     from corolla.trained import load
 
     if output.suffix.lower() != SUFFIX:
         raise UsageError(f"{output}: compressed images are written as {SUFFIX}; end the name in that")
-    with given_images(images) as paths, shown_progress() as progress:
+    with given_images(images) as paths, out.progress() as progress:
         trained = load(model)
         result = compression.compress(
             trained,
@@ -56,15 +56,22 @@ def compress(
     each = result.bytes / result.images
     bits = 8 * each / (trained.height * trained.width)
     number = counted(result.images, len(result.skipped))
-    print(f"wrote {output} ({number}, {result.bytes} bytes: {each:.1f} an image, {bits:.3f} bits a pixel)")
+    out.wrote(
+        output,
+        note=f"{number}, {result.bytes} bytes: {each:.1f} an image, {bits:.3f} bits a pixel",
+        images=result.images,
+        left_out=len(result.skipped),
+        bytes=result.bytes,
+        bits_per_pixel=bits,
+    )
 
 
-def decompress(file: Path, /, *, model: Path, output: Output) -> None:
+def decompress(model: Path, file: Path, /, *, output: Output) -> None:
     """Get images back from a .corolla file, as PNG files in a folder. Needs the extra `codec`.
 
     Args:
+        model: Run folder or model folder of the model that the file was written with; any other is refused.
         file: What `corolla compress` wrote.
-        model: Run folder or model folder of the model that it was written with; any other is refused.
         output: The folder, new or empty: 000001.png and so on, with the images' names if the file
             has them.
     """
@@ -84,4 +91,4 @@ def decompress(file: Path, /, *, model: Path, output: Output) -> None:
             name = f"-{block.names[index]}" if block.names and block.names[index] else ""
             write_file(output / OUTPUT_MARK, b"")
             save_picture(output / f"{number:06d}{name}.png", Image.fromarray(image))
-    print(f"wrote {output} ({counted(number)})")
+    out.wrote(output, note=counted(number), images=number)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
 from corolla.cli.inputs import counted
+from corolla.cli.output import out
 from corolla.cli.use import Output, check_outputs
 from corolla.errors import DataError, UsageError
 
@@ -36,17 +37,20 @@ def list_() -> None:
 
     home = corolla_home()
     here = any((home / "flowers102").glob("*/complete.json"))
-    print("florets[:COUNT]  drawn flowers with seven known factors; nothing to download")
+    sources = {"florets[:COUNT]": "drawn flowers with seven known factors; nothing to download"}
     state = (
         f"in {home / 'flowers102'}" if here else "345 MB to download, at first use or by `corolla data get flowers102`"
     )
-    print(f"flowers102       8,189 photos of 102 kinds of flowers; {state}")
-    print("folder:PATH      your own images, in any tree of folders")
-    print("factors:FILE     your own images with known factors, as the arrays `images` and `factors` of an .npz file")
+    sources |= {
+        "flowers102": f"8,189 photos of 102 kinds of flowers; {state}",
+        "folder:PATH": "your own images, in any tree of folders",
+        "factors:FILE": "your own images with known factors, as the arrays `images` and `factors` of an .npz file",
+    }
     for name, known in SETS.items():
         prepared = any((home / "factors" / name.replace(":", "-")).glob("*/complete.json"))
         state = f"in {home / 'factors' / name.replace(':', '-')}" if prepared else "to download, at first use"
-        print(f"{name:16} {known.count:,} images with {len(known.factors)} known factors; [:COUNT] takes some; {state}")
+        sources[name] = f"{known.count:,} images with {len(known.factors)} known factors; [:COUNT] takes some; {state}"
+    out.lines((f"{name:16} {text}" for name, text in sources.items()), sources=sources)
 
 
 @data.command
@@ -60,7 +64,10 @@ def get(source: str, /, *, mirror: str | None = None, home: Path | None = None) 
     """
     opened = _open(source, mirror, home)
     root = getattr(opened, "root", None) or getattr(opened, "path", None)
-    print(f"{opened.name}: {len(opened.keys):,} images{f' in {root}' if root else ', drawn when they are needed'}")
+    where = f" in {root}" if root else ", drawn when they are needed"
+    out.done(
+        [f"{opened.name}: {len(opened.keys):,} images{where}"], source=opened.name, images=len(opened.keys), root=root
+    )
 
 
 @data.command
@@ -119,7 +126,8 @@ def preview(
     if not rows:
         raise none_usable(len(faults))
     save_picture(output, sheet(rows, header=header))
-    print(f"wrote {output} ({counted(len(rows), len(faults))}, {len(header) - 1} steps of `{recipe}`)")
+    note = f"{counted(len(rows), len(faults))}, {len(header) - 1} steps of `{recipe}`"
+    out.wrote(output, note=note, images=len(rows), left_out=len(faults))
 
 
 @data.command
@@ -134,34 +142,40 @@ def info(source: str, /, *, mirror: str | None = None, home: Path | None = None)
     import numpy as np
 
     opened = _open(source, mirror, home)
-    print(f"{opened.name}: {len(opened.keys):,} images")
-    print(f"  splits      {', '.join(f'{name} {len(rows):,}' for name, rows in opened.splits.items())}")
+    facts: dict[str, Any] = {
+        "source": opened.name,
+        "images": len(opened.keys),
+        "splits": {name: len(rows) for name, rows in opened.splits.items()},
+    }
+    lines = [
+        f"{opened.name}: {len(opened.keys):,} images",
+        f"  splits      {', '.join(f'{name} {count:,}' for name, count in facts['splits'].items())}",
+    ]
     if opened.labels is not None:
-        names = list(opened.label_names)
-        shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-        print(f"  labels      {len(names)}: {shown}")
+        facts["labels"] = names = list(opened.label_names)
+        lines.append(f"  labels      {len(names)}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}")
     if opened.factors is not None:
         from corolla.data.factors import is_full_grid
 
         values = [len(np.unique(column)) for column in opened.factors.T]
-        each = ", ".join(f"{name} {many:,}" for name, many in zip(opened.factor_names, values, strict=True))
-        print(f"  factors     {len(values)}, with the number of values of each: {each}")
+        facts["factors"] = dict(zip(opened.factor_names, values, strict=True))
+        facts["categorical_factors"] = list(opened.categorical_factors)
+        facts["grid"] = is_full_grid(opened.factors)
+        each = ", ".join(f"{name} {many:,}" for name, many in facts["factors"].items())
+        lines.append(f"  factors     {len(values)}, with the number of values of each: {each}")
         if opened.categorical_factors:
-            print(f"  no order in {', '.join(opened.categorical_factors)}")
-        print(f"  grid        {'every combination of these values once' if is_full_grid(opened.factors) else 'no'}")
-    print(f"  fingerprint {opened.fingerprint}")
-    caches = _caches(opened, home)
-    for line in caches:
-        print(f"  decoded     {line}")
-    if not caches:
-        print("  decoded     not yet; the first run does it")
+            lines.append(f"  no order in {', '.join(opened.categorical_factors)}")
+        lines.append(f"  grid        {'every combination of these values once' if facts['grid'] else 'no'}")
+    facts |= {"fingerprint": opened.fingerprint, "decoded": _caches(opened, home)}
+    lines.append(f"  fingerprint {opened.fingerprint}")
+    lines += [f"  decoded     {line}" for line in facts["decoded"] or ["not yet; the first run does it"]]
+    out.lines(lines, **facts)
 
 
 def _open(source: str, mirror: str | None, home: Path | None) -> Source:
     from corolla.data import open_source
-    from corolla.progress import shown_progress
 
-    with shown_progress() as progress:
+    with out.progress() as progress:
         return open_source(source, mirror=mirror, home=home, progress=progress)
 
 

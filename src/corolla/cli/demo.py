@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from corolla.cli.output import out
 from corolla.errors import UsageError, command
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ def demo(
         raise UsageError(f"{output}: holds {there[0]}, but no demo; choose another folder with --output")
     from corolla.config import preset
     from corolla.files import write_file
-    from corolla.progress import ProgressDisplay
     from corolla.report import write_report
     from corolla.training import fit
 
@@ -59,14 +59,14 @@ def demo(
     if quick:
         config = config.updated({"training.max_steps": QUICK_STEPS})
     _refuse_other_run(run, config)
-    model = fit(config, run, force=True, progress=ProgressDisplay("training"))
+    model = fit(config, run, force=True, progress=out.training())
     images = _held_out(config)
     _write_pictures(output, model, images)
     if not quick:
         _score(run, model)
     write_file(page, write_report(run).read_bytes())
-    print(f"the model is in {run}; `{command('info', run)}` describes it")
-    print(f"open this page: {page.resolve()}")
+    lines = [f"the model is in {run}; `{command('info', run)}` describes it", f"open this page: {page.resolve()}"]
+    out.done(lines, run=run, page=page.resolve())
 
 
 def _refuse_other_run(run: Path, config: Config) -> None:
@@ -83,9 +83,8 @@ def _refuse_other_run(run: Path, config: Config) -> None:
 
 def _score(run: Path, model: TrainedModel) -> None:
     from corolla.evaluation import FILE_NAME, evaluate, save_scores
-    from corolla.progress import shown_progress
 
-    with shown_progress() as progress:
+    with out.progress() as progress:
         save_scores(run / FILE_NAME, evaluate(model, progress=progress).scores)
 
 

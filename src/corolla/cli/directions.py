@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from corolla.cli.output import out
 from corolla.cli.use import (
     Output,
     Paths,
@@ -14,7 +16,6 @@ from corolla.cli.use import (
     image_pixels,
     load_model,
     refuse_without_label,
-    report,
     save_arrays,
 )
 from corolla.errors import UsageError, plural
@@ -33,7 +34,7 @@ def direction(
     images: Paths = (),
     count: int = 6,
     steps: int = 9,
-    extent: float = 3.0,
+    span: float = 3.0,
     seed: int = 0,
     temperature: float = 1.0,
     npz: Path | None = None,
@@ -57,7 +58,7 @@ def direction(
         images: Move these images, named as for `corolla reconstruct`; by default random ones.
         count: How many random images; of a folder, at most so many images, spread over it.
         steps: Positions along the direction.
-        extent: How far to go to either side, in standard deviations of the codes along the direction.
+        span: How far to go to either side, in standard deviations of the codes along the direction.
         seed: Fixes the random images.
         temperature: Scale of the prior's standard deviation that random images are drawn with.
         npz: Write the arrays `images`, `latents`, `shifts` and `axis` to this file as well.
@@ -75,7 +76,6 @@ def direction(
     )
     from corolla.gallery.sheets import direction_sheet
     from corolla.pictures.files import check_name, save_picture
-    from corolla.progress import shown_progress
 
     check_outputs(output, npz)
     if save is not None:
@@ -93,23 +93,24 @@ def direction(
     if use is not None:
         found = load_direction(use, trained)
     elif label is not None:
-        with shown_progress() as progress:
+        with out.progress() as progress:
             found = label_direction(trained, label, source=source, mirror=mirror, progress=progress)
     else:
         name = target[0].stem if len(target) == 1 else "direction"
         sets = image_pixels(trained, others, strict), image_pixels(trained, target, strict)
         found = image_direction(trained, *sets, name=name)
-    moved = move(trained, found, starts, steps=steps, extent=extent)
+    moved = move(trained, found, starts, steps=steps, span=span)
     card = found.card
-    print(
+    line = (
         f"{card.name}: {card.target_images} images against {card.other_images}; AUROC {card.auroc:.3f}, "
         f"{card.distance:.2f} sd apart ({card.held_out})"
     )
+    out.lines([line], direction=asdict(card))
     if save is not None:
         save_direction(save, found)
-        report(save, "direction")
+        out.wrote(save, note="direction")
     save_picture(output, direction_sheet(moved))
-    report(output, f"{plural(len(starts), 'image')}, {steps} steps")
+    out.wrote(output, note=f"{plural(len(starts), 'image')}, {steps} steps", images=len(starts), steps=steps)
     save_arrays(npz, images=moved.images, latents=moved.latents, shifts=moved.shifts, axis=found.axis)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
+from corolla.cli.output import out
 from corolla.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ def estimate(
     importance_samples: int = 100,
     count: int | None = None,
     seed: int = 0,
-    json_: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Estimate the likelihood of images, and what the latents know about them and about each other.
 
@@ -42,14 +39,12 @@ def estimate(
         importance_samples: Draws for each image: more give a tighter bound on the likelihood, and take longer.
         count: At most so many images, spread over the split.
         seed: Fixes the draws.
-        json_: Print one JSON object, for programs.
     """
     if importance_samples < 1:
         raise UsageError(f"--importance-samples {importance_samples}: give at least 1")
     if count is not None and count < 2:
         raise UsageError(f"--count {count}: give at least 2; averages need them")
     from corolla.evaluation import estimates
-    from corolla.progress import shown_progress
     from corolla.trained import load
 
     trained = load(model)
@@ -60,7 +55,7 @@ def estimate(
             "estimate; train with another objective, such as vae"
         )
     split = split or config.data.eval_split
-    with shown_progress() as progress:
+    with out.progress() as progress:
         images, rows = _images(config, split, count, progress)
         found = estimates.estimate(
             trained.vae,
@@ -70,17 +65,12 @@ def estimate(
             seed=seed,
             progress=progress,
         )
-    if json_:
-        print(json.dumps(_facts(model, split, seed, config, found), indent=2))
-        return
     noun = f"{found.images} images of {split} ({config.data.source}), {importance_samples} draws each, seed {seed}"
-    print(f"{model}: {noun}")
-    for line in _lines(config, found):
-        print(line)
+    out.lines([f"{model}: {noun}", *_lines(config, found)], **_facts(model, split, seed, config, found))
 
 
 def _images(
-    config: Config, split: str, count: int | None, progress: OnProgress
+    config: Config, split: str, count: int | None, progress: OnProgress | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The images that a model was made for, and the rows of a split, or of `count` spread over it."""
     from corolla.data import select_rows, spread_rows

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from corolla.cli.inputs import counted, given_images
+from corolla.cli.output import out
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 
@@ -36,13 +37,12 @@ def embed(
     """
     from corolla.apps.features import write_features
     from corolla.apps.features.files import check_features_name
-    from corolla.progress import shown_progress
     from corolla.trained import load
 
     check_features_name(output)
     with given_images(images) as paths:
         trained = load(model)
-        with shown_progress() as progress:
+        with out.progress() as progress:
             written = write_features(
                 trained,
                 paths,
@@ -54,7 +54,8 @@ def embed(
                 progress=progress,
             )
     before = f", {written.found} of them done before" if written.found else ""
-    print(f"wrote {output} ({counted(written.rows, written.left_out)}{before}, {trained.latent_dim} latents)")
+    note = f"{counted(written.rows, written.left_out)}{before}, {trained.latent_dim} latents"
+    out.wrote(output, note=note, images=written.rows, left_out=written.left_out, latents=trained.latent_dim)
 
 
 def search(
@@ -83,12 +84,12 @@ def search(
         check_name(output, list(STILL_SUFFIXES))
     trained = load(model)
     found = nearest_images(trained, image, features, count)
-    for one in found:
-        print(f"{one.distance:8.4f}  {one.path}")
+    nearest = [{"path": str(one.path), "distance": float(one.distance)} for one in found]
+    out.lines((f"{one.distance:8.4f}  {one.path}" for one in found), nearest=nearest)
     if output is None:
         return
     picture, decoded = search_sheet(trained, image, found)
     save_picture(output, picture)
     for path in decoded:
-        print(f"{path}: no readable file here; the sheet shows what its code decodes to")
-    print(f"wrote {output} ({len(found)} image{'s' if len(found) != 1 else ''})")
+        out.note(f"{path}: no readable file here; the sheet shows what its code decodes to")
+    out.wrote(output, note=counted(len(found)))

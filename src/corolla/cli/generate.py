@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from corolla.cli.output import out
 from corolla.cli.use import (
     FPS,
     MOVING_STEPS_BETWEEN,
@@ -14,7 +15,6 @@ from corolla.cli.use import (
     find_prior,
     image_pixels,
     load_model,
-    report,
     save_arrays,
 )
 from corolla.errors import UsageError, plural
@@ -92,7 +92,10 @@ def loop(
     else:
         save_picture(output, interpolation_sheet(result))
     seconds = f", {len(result.images) / fps:.1f} seconds" if moves else ""
-    report(output, f"{len(result.images)} images past {len(waypoints)} points{seconds}")
+    number = len(result.images)
+    out.wrote(
+        output, note=f"{number} images past {len(waypoints)} points{seconds}", images=number, points=len(waypoints)
+    )
     save_arrays(npz, images=result.images, latents=result.latents)
 
 
@@ -132,7 +135,6 @@ def poster(
         mirror: With --label: folder or URL that holds the files of a downloaded source.
     """
     from corolla.gallery.poster import check_poster, parse_size, write_poster
-    from corolla.progress import shown_progress
 
     width, height = parse_size(size)
     check_poster(output, width, height)
@@ -141,7 +143,7 @@ def poster(
     trained = load_model(model)
     trained.sample_latents(1, seed=seed, temperature=temperature)  # wrong values are refused before a fit
     chosen = find_prior(trained, prior, label, like, strict, source=source, mirror=mirror)
-    with shown_progress() as progress:
+    with out.progress() as progress:
         layout = write_poster(
             trained,
             output,
@@ -154,7 +156,5 @@ def poster(
             progress=progress,
         )
     number = layout.columns * layout.rows
-    report(
-        output,
-        f"{width} pixels wide, {height} high; {plural(number, 'image')} in {plural(layout.columns, 'column')}",
-    )
+    note = f"{width} pixels wide, {height} high; {plural(number, 'image')} in {plural(layout.columns, 'column')}"
+    out.wrote(output, note=note, images=number, columns=layout.columns, width=width, height=height)

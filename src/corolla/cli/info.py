@@ -6,10 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
+from corolla.cli.output import out
 from corolla.errors import command
 
 if TYPE_CHECKING:
@@ -19,25 +18,20 @@ _BAR = 24
 _SHOWN_LATENTS = 16
 
 
-def info(path: Path, /, *, json_: Annotated[bool, Parameter(name="--json")] = False) -> None:
+def info(path: Path, /) -> None:
     """Show a run or model: configuration, size, data, scores, latents.
 
     Args:
         path: Run folder or model folder.
-        json_: Print one JSON object, for programs.
     """
     from corolla.report.facts import describe
 
     facts = describe(path)
-    print(json.dumps(asdict(facts), indent=2) if json_ else "\n".join(_lines(facts)))
+    out.lines(_lines(facts), **asdict(facts))
 
 
-def presets(*, json_: Annotated[bool, Parameter(name="--json")] = False) -> None:
-    """List the presets that `corolla train --preset` knows.
-
-    Args:
-        json_: Print one JSON object, for programs.
-    """
+def presets() -> None:
+    """List the presets that `corolla train --preset` knows."""
     from importlib import resources
 
     from corolla.config import preset_names
@@ -48,7 +42,7 @@ def presets(*, json_: Annotated[bool, Parameter(name="--json")] = False) -> None
         for name in preset_names()
     }
     width = max(map(len, lines))
-    print(json.dumps(lines, indent=2) if json_ else "\n".join(f"{name:<{width}}  {lines[name]}" for name in lines))
+    out.lines((f"{name:<{width}}  {lines[name]}" for name in lines), **lines)
 
 
 def summary_lines(facts: RunFacts) -> list[str]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from corolla.errors import plural
+from corolla.errors import UsageError, plural
+
+Value = TypeVar("Value", int, str)
 
 STANDARD_INPUT = "@-"
 """The list on standard input; on the command line, a single - means it too."""
@@ -31,6 +34,17 @@ def given_images(images: Sequence[Path]) -> Iterator[list[Path]]:
         paths = [Path(f"{LIST}{spool}") if piped and str(image) == STANDARD_INPUT else image for image in images]
         check_paths(paths)
         yield paths
+
+
+def listed(text: str, flag: str, kind: Callable[[str], Value]) -> list[Value]:
+    """The values of a flag, joined by commas. Raises UsageError where one is of another kind, or twice there."""
+    try:
+        values = [kind(part.strip()) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{flag} {text}: give whole numbers with commas between them, such as 1,2,3") from None
+    if len(set(values)) < len(values):
+        raise UsageError(f"{flag} {text}: has {max(values, key=values.count)} twice")
+    return values
 
 
 def counted(images: int, left_out: int = 0) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from corolla.cli.output import out
 from corolla.cli.wording import split_setting
 
 if TYPE_CHECKING:
@@ -45,7 +47,6 @@ def fit_prior(
             folder:PATH, factors:FILE.npz or a set such as dsprites[:COUNT].
         mirror: Folder or URL that holds the files of a downloaded source.
     """
-    from corolla.progress import shown_progress
     from corolla.trained import load
     from corolla.trained.fitted_priors import fit_prior as fit
 
@@ -56,7 +57,7 @@ def fit_prior(
         "transforms": transforms,
     }
     settings |= dict(split_setting(change) for change in set_)
-    with shown_progress() as progress:
+    with out.progress() as progress:
         fitted = fit(
             load(model),
             prior,
@@ -74,10 +75,9 @@ def fit_if_missing(trained: TrainedModel, prior: str, *, source: str | None = No
     """Fit a prior with the defaults, and say so, if the model has none by that name."""
     if trained.has_prior(prior):
         return
-    from corolla.progress import shown_progress
     from corolla.trained.fitted_priors import fit_prior as fit
 
-    with shown_progress() as progress:
+    with out.progress() as progress:
         fitted = fit(trained, prior, source=source, mirror=mirror, progress=progress)
     _report(fitted, "fitted first, with the defaults, ")
 
@@ -85,4 +85,6 @@ def fit_if_missing(trained: TrainedModel, prior: str, *, source: str | None = No
 def _report(fitted: FittedPrior, how: str = "fitted ") -> None:
     card = fitted.card
     scores = f"log p(z) of evaluation images {card.log_prob_nats:.2f} nats, standard {card.standard_log_prob_nats:.2f}"
-    print(f"wrote {fitted.file} ({how}to {card.codes:,} codes of {card.images:,} images; {scores})")
+    note = f"{how}to {card.codes:,} codes of {card.images:,} images; {scores}"
+    assert fitted.file is not None  # it was kept in the model folder
+    out.wrote(fitted.file, note=note, prior=asdict(card))

@@ -17,6 +17,8 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from corolla import __version__
 from corolla.cli.inputs import STANDARD_INPUT
+from corolla.cli.output import out
+from corolla.cli.spelling import in_todays_spelling
 from corolla.cli.table import COMMANDS, GROUPS
 from corolla.errors import CorollaError, UsageError
 
@@ -36,14 +38,15 @@ _WARNINGS.setFormatter(logging.Formatter("corolla: %(message)s"))
 
 app = App(
     name="corolla",
-    help=(
-        "Train β-VAEs on image collections, and make the trained model useful. Begin with `corolla demo`. "
-        "Every command takes --plugin MODULE or --plugin FILE.py, for objectives, networks and the like of your own."
+    help="Train β-VAEs on image collections, and make the trained model useful. Begin with `corolla demo`.",
+    help_epilogue=(
+        "Every command also takes --json (print one JSON object in place of text), --quiet (no progress, no notes, "
+        "no lines about what was written) and --plugin MODULE or FILE.py (objectives, networks and the like of yours)."
     ),
     version=__version__,
     help_format="plaintext",
     version_format="plaintext",
-    default_parameter=Parameter(negative=""),
+    default_parameter=Parameter(negative="", show_default=lambda value: None if value in ((), False) else value),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
@@ -77,8 +80,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
-        rest = _load_plugins(arguments)
-        app(rest, print_error=False, exit_on_error=False)
+        rest = _take_global_options(arguments)
+        try:
+            app(in_todays_spelling(rest, out.note), print_error=False, exit_on_error=False)
+        finally:
+            out.end()
     except (CorollaError, CycloptsError) as error:
         wrong_use = isinstance(error, UsageError | CycloptsError)
         text = " ".join((error.message(_flag) if isinstance(error, CorollaError) else str(error)).split())
@@ -96,30 +102,34 @@ def _flag(argument: str) -> str:
     return f"--{argument.replace('_', '-')}"
 
 
-def _load_plugins(arguments: list[str]) -> list[str]:
-    """Load what each `--plugin MODULE` or `--plugin FILE.py` names; returns the other arguments."""
+def _take_global_options(arguments: list[str]) -> list[str]:
+    """Heed --json, --quiet and each `--plugin MODULE` or `--plugin FILE.py`; returns the other arguments."""
     rest: list[str] = []
-    names: list[str] = []
+    plugins: list[str] = []
+    flags = {"--json": False, "--quiet": False}
     waiting = iter(arguments)
     for argument in waiting:
         if argument == "--":
             rest += [argument, *waiting]
+        elif argument in flags:
+            flags[argument] = True
         elif argument == "--plugin":
             name = next(waiting, None)
             if name is None:
                 raise UsageError("--plugin: name a module, or a Python file")
-            names.append(name)
+            plugins.append(name)
         elif argument.startswith("--plugin="):
-            names.append(argument.partition("=")[2])
+            plugins.append(argument.partition("=")[2])
         else:
             rest.append(argument)
-    if names:
+    out.begin(json_=flags["--json"], quiet=flags["--quiet"])
+    if plugins:
         from corolla.config.registry import PLUGINS_VARIABLE, load_plugin
 
-        for name in names:
+        for name in plugins:
             load_plugin(name)
         before = os.environ.get(PLUGINS_VARIABLE, "").split(os.pathsep)
-        os.environ[PLUGINS_VARIABLE] = os.pathsep.join(dict.fromkeys(filter(None, [*before, *names])))
+        os.environ[PLUGINS_VARIABLE] = os.pathsep.join(dict.fromkeys(filter(None, [*before, *plugins])))
     return rest
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from corolla.cli.output import out
 from corolla.errors import CorollaError, UsageError, command
 
 _LOG = logging.getLogger("corolla")
@@ -37,21 +38,19 @@ def report(
         raise UsageError(f"{output}: the report is a page; end the name in .html")
     if output is not None and output.is_dir():
         raise UsageError(f"{output}: is a folder; give the name of a file")
-    from corolla.progress import shown_progress
     from corolla.report import write_report
 
-    with shown_progress() as progress:
+    with out.progress() as progress:
         file = write_report(run, output=output, source=source, mirror=mirror, seed=seed, progress=progress)
-    print(f"wrote {file}")
+    out.wrote(file)
 
 
 def write_or_warn(run: Path) -> None:
     """Write the page about a finished run; a fault is a warning, since the run itself is safe."""
-    from corolla.progress import shown_progress
     from corolla.report import write_report
 
     try:
-        with shown_progress() as progress:
+        with out.progress() as progress:
             write_report(run, progress=progress)
     except (CorollaError, MemoryError, RuntimeError) as error:  # the last is also PyTorch's for a full memory
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from corolla.cli.inputs import counted, given_images
+from corolla.cli.output import out
 from corolla.cli.priors import fit_if_missing
 from corolla.errors import UsageError
 from corolla.files import check_new_folder
@@ -47,12 +48,11 @@ def denoise(
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
     """
     from corolla.apps import restoration
-    from corolla.progress import shown_progress
     from corolla.trained import load
 
     check_new_folder(output)
     kind, damage = restoration.check_noises(noise, corrupt)
-    with given_images(images) as paths, shown_progress() as progress:
+    with given_images(images) as paths, out.progress() as progress:
         trained = load(model)
         result = restoration.denoise_files(
             trained,
@@ -68,16 +68,18 @@ def denoise(
             progress=progress,
         )
     if result.residuals_file is not None:
-        print(f"wrote {result.residuals_file} (what the model leaves out of its training images; made once)")
+        out.wrote(result.residuals_file, note="what the model leaves out of its training images; made once")
     strength = f", noise of {result.sigma:.1f} levels" if kind.kind == "gaussian" and kind.level is None else ""
     size = f"of {trained.height}x{trained.width} pixels by the recipe `{trained.config.data.recipe}`"
     left_out = f", {result.left_out} left out" if result.left_out else ""
-    print(f"wrote {output} ({counted(result.images)} {size}{left_out}{strength})")
+    note = f"{counted(result.images)} {size}{left_out}{strength}"
+    out.wrote(output, note=note, images=result.images, left_out=result.left_out, sigma=result.sigma)
     if result.psnr_db is not None and result.ssim is not None:
-        print(
+        line = (
             f"PSNR {result.psnr_db[0]:.2f} dB before, {result.psnr_db[1]:.2f} dB after; "
             f"SSIM {result.ssim[0]:.3f} before, {result.ssim[1]:.3f} after"
         )
+        out.lines([line], psnr_db=result.psnr_db, ssim=result.ssim)
 
 
 def inpaint(
@@ -114,7 +116,6 @@ def inpaint(
         strict: Stop at an image that cannot be used; otherwise it is left out with a warning.
     """
     from corolla.apps import restoration
-    from corolla.progress import shown_progress
     from corolla.trained import load
 
     check_new_folder(output)
@@ -123,7 +124,7 @@ def inpaint(
     if sum(way is not None for way in (mask, mask_colour, box, brush)) != 1:
         raise UsageError("say what is missing by one of --mask, --mask-colour, --box and --brush")
     missing = restoration.mask_of(mask=mask, mask_colour=mask_colour, box=box, brush=brush)
-    with given_images(images) as paths, shown_progress() as progress:
+    with given_images(images) as paths, out.progress() as progress:
         trained = load(model)
         restoration.check_completions(trained, completions)
         restoration.check_prior(prior, completions)
@@ -142,4 +143,5 @@ def inpaint(
     size = f"{trained.height}x{trained.width} pixels"
     recipe = trained.config.data.recipe
     fitted = f"; {result.scaled} brought to {size} by the recipe `{recipe}`" if result.scaled else ""
-    print(f"wrote {output} ({counted(result.images, result.left_out)}{fitted})")
+    note = f"{counted(result.images, result.left_out)}{fitted}"
+    out.wrote(output, note=note, images=result.images, left_out=result.left_out)

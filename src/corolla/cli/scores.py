@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from corolla.cli.inputs import listed
+from corolla.cli.output import out
 from corolla.cli.train import Flags, build_config
-from corolla.errors import CorollaError, StaleError, UsageError, command
+from corolla.errors import CorollaError, UsageError, command
 
 if TYPE_CHECKING:
-    from corolla.evaluation import Evaluated, Group, Material
-    from corolla.evaluation.comparison import Entry
+    from corolla.evaluation import Group
 
-PICTURES = "scores"
+_LOG = logging.getLogger("corolla")
+
 SAMPLES, IMAGES = 1024, 2048
 _LEAST = 16
 _GROUPS: dict[str, Group] = {
@@ -41,7 +44,6 @@ def evaluate(
     source: str | None = None,
     mirror: str | None = None,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    json_: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Score a model: reconstructions, samples, codes, and disentanglement where the factors are known.
 
@@ -61,64 +63,45 @@ def evaluate(
         source: Where the images are now, if they have moved.
         mirror: Folder or URL that holds the files of the source.
         output: The folder to write into; by default that of the run or model.
-        json_: Print what scores.json holds, in place of the table.
     """
     groups = _groups(only)
     _check_counts(samples, images)
-    from corolla.evaluation import SCORES, gather
-    from corolla.evaluation import evaluate as score
-    from corolla.evaluation.samples import check_features
+    names = None if priors is None else listed(priors, "--priors", str)
+    from corolla.evaluation import SCORES
+    from corolla.evaluation.folders import evaluate_folder
     from corolla.evaluation.tables import score_lines
-    from corolla.progress import say, shown_progress
     from corolla.report import write_report
-    from corolla.trained import load
     from corolla.trained.model_folder import ModelFolder
     from corolla.trained.run_folder import RunFolder
 
-    trained = load(model)
-    home = ModelFolder.find(model).home
-    names = None if priors is None else [name.strip() for name in priors.split(",")]
-    for name in names or ():
-        trained.prior(name)  # says what is missing before images are drawn
-    if features is not None:
-        check_features(features)
-    with shown_progress() as progress:
-        material = gather(
-            trained,
+    with out.progress() as progress:
+        found, written = evaluate_folder(
+            model,
+            output=output,
             split=split,
-            most=images,
-            factors=groups is None or "disentanglement" in groups,
-            source=source,
-            mirror=mirror,
-            progress=progress,
-        )
-        found = score(
-            trained,
-            material,
             groups=groups,
             priors=names,
             features=features,
             samples=samples,
+            images=images,
             seed=seed,
+            source=source,
+            mirror=mirror,
             progress=progress,
         )
-    written = _write(output or home, material, found)
+    home = ModelFolder.find(model).home
     if output is None and RunFolder(home).exists:
         try:
-            with shown_progress() as progress:
+            with out.progress() as progress:
                 written.append(write_report(home, source=source, mirror=mirror, progress=progress))
         except CorollaError as error:  # the scores took long, and are to be seen
             reason = error.message("--{}".format)
-            say(f"warning: {reason}; the report stays as it was, `{command('report', home)}` makes up for it")
-    if json_:
-        print(SCORES.to_json(found.scores), end="")
-        return
+            _LOG.warning("%s; the report stays as it was, `%s` makes up for it", reason, command("report", home))
     noun = f"{found.scores.images:,} images of {found.scores.split} ({found.scores.data['source']})"
     drawn = f", {found.scores.samples:,} samples from each prior" if found.scores.samples else ""
-    print(f"{model}: {noun}{drawn}, seed {seed}; with 95% intervals where there are any")
-    for line in score_lines(found.scores):
-        print(line)
-    print(f"wrote {', '.join(map(str, written))}")
+    title = f"{model}: {noun}{drawn}, seed {seed}; with 95% intervals where there are any"
+    out.lines([title, *score_lines(found.scores)], **json.loads(SCORES.to_json(found.scores)))
+    out.wrote(*written)
 
 
 def _check_counts(samples: int | None, images: int | None) -> None:
@@ -130,21 +113,11 @@ def _check_counts(samples: int | None, images: int | None) -> None:
 def _groups(only: str | None) -> list[Group] | None:
     if only is None:
         return None
-    names = [name.strip() for name in only.split(",")]
+    names = listed(only, "--only", str)
     for name in names:
         if name not in _GROUPS:
             raise UsageError(f"--only {only}: {name!r} is no group of scores; there are {', '.join(_GROUPS)}")
     return [_GROUPS[name] for name in names]
-
-
-def _write(folder: Path, material: Material, found: Evaluated) -> list[Path]:
-    from corolla.evaluation import FILE_NAME, save_scores
-    from corolla.evaluation.figures import write_pictures
-
-    first = next(iter(found.samples.values()), None)
-    pictures = write_pictures(folder / PICTURES, material, found.returned, first, found.neighbours)
-    save_scores(folder / FILE_NAME, found.scores)
-    return [folder / FILE_NAME, *pictures]
 
 
 def compare(  # noqa: D417, the flags describe themselves
@@ -159,7 +132,6 @@ def compare(  # noqa: D417, the flags describe themselves
     config: Path | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    json_: Annotated[bool, Parameter(name="--json")] = False,
     flags: Flags | None = None,
 ) -> None:
     """Put scored models side by side: the median over seeds and the spread, and what differs in their configurations.
@@ -183,7 +155,6 @@ def compare(  # noqa: D417, the flags describe themselves
         set_: With --family, change any setting.
         output: A folder for the table as comparison.md and comparison.json, and for pictures of the same images through
             each model, and of samples; with --family also for the runs, and runs/family by default.
-        json_: Print one JSON object in place of the table.
     """
     flags = flags or Flags()
     moved = {} if family else {name: flags.given().get(name) for name in ("source", "mirror")}
@@ -198,18 +169,21 @@ def compare(  # noqa: D417, the flags describe themselves
     _check_counts(samples, images)
     paths = list(runs)
     if family:
-        from corolla.progress import ProgressDisplay
         from corolla.sweeps.family import train_family
 
         output = output or Path("runs") / "family"
         base = build_config(preset, config, flags, set_)
-        trained = train_family(base, _seeds(seeds), output, progress=ProgressDisplay("training"))
+        trained = train_family(base, listed(seeds, "--seeds", int), output, progress=out.training())
         paths = [*(run for runs_of_one in trained.values() for run in runs_of_one), *paths]
     from corolla.evaluation.comparison import compare as compared
     from corolla.evaluation.comparison import comparison_lines
     from corolla.evaluation.comparison_files import with_agreement, write_comparison
+    from corolla.evaluation.folders import scored
 
-    entries = [_entry(path, groups=groups, wanted_samples=samples, wanted_images=images, **moved) for path in paths]
+    with out.progress() as progress:
+        entries = [
+            scored(path, groups=groups, samples=samples, images=images, progress=progress, **moved) for path in paths
+        ]
     places = {entry.name: Path(entry.name) for entry in entries}
     if len(places) < len(paths):
         raise UsageError("a run is named twice; name each once")
@@ -223,63 +197,5 @@ def compare(  # noqa: D417, the flags describe themselves
             names = {entry.name: entry.config.objective.name for entry in entries}
             notes = in_words([names[column.members[0]] for column in result.columns])
         written = write_comparison(output, result, places, notes, **moved)
-    if json_:
-        print(json.dumps(asdict(result), indent=2))
-        return
-    for line in comparison_lines(result):
-        print(line)
-    if written:
-        print(f"wrote {', '.join(map(str, written))}")
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--seeds {text}: give whole numbers with commas between them, such as 1,2,3") from None
-    if len(set(seeds)) < len(seeds):
-        raise UsageError(f"--seeds {text}: has a seed twice")
-    return seeds
-
-
-def _entry(
-    path: Path,
-    *,
-    groups: list[Group] | None,
-    wanted_samples: int | None,
-    wanted_images: int | None,
-    source: str | None = None,
-    mirror: str | None = None,
-) -> Entry:
-    """A run with its scores, which are made if they are missing or those of other weights."""
-    from corolla.evaluation import SCORES, gather
-    from corolla.evaluation import evaluate as score
-    from corolla.evaluation.comparison import Entry
-    from corolla.progress import say, shown_progress
-    from corolla.trained import load
-    from corolla.trained.model_folder import ModelFolder
-
-    trained, folder = load(path), ModelFolder.find(path)
-    split, images, samples = None, IMAGES, SAMPLES
-    if folder.file(SCORES).is_file():
-        try:
-            scores, _ = folder.read(SCORES, trained.card.weights_sha256)
-            return Entry(str(folder.home), trained.config, scores)
-        except StaleError as error:
-            say(f"{error.problem}; scoring again")
-        # As before, or the run could not be compared with those that it was scored with.
-        scores = SCORES.read(folder.file(SCORES))[0]
-        split, images, samples = scores.split or None, scores.images or IMAGES, scores.samples or SAMPLES
-    with shown_progress() as progress:
-        material = gather(
-            trained,
-            split=split,
-            most=wanted_images or images,
-            factors=groups is None or "disentanglement" in groups,
-            source=source,
-            mirror=mirror,
-            progress=progress,
-        )
-        found = score(trained, material, groups=groups, samples=wanted_samples or samples, progress=progress)
-    _write(folder.home, material, found)
-    return Entry(str(folder.home), trained.config, found.scores)
+    out.lines(comparison_lines(result), **asdict(result))
+    out.wrote(*written)

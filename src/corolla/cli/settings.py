@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
+from corolla.cli.output import out
+
+if TYPE_CHECKING:
+    from corolla.config.describing import Group
 
 
 def settings(
@@ -14,33 +17,29 @@ def settings(
     /,
     *,
     markdown: bool = False,
-    json_: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """List the settings of a run, with their defaults: all that `corolla train --set` and a YAML file take.
 
     Args:
         about: Only those of a section (data, training), a kind (network, likelihood, objective) or a choice (beta_vae).
         markdown: Write tables in Markdown.
-        json_: Print one JSON object, for programs.
     """
     from corolla.config.describing import groups
 
     found = groups(about)
-    if json_:
-        print(json.dumps({group.title: asdict(group) for group in found}, indent=2))
-        return
-    for number, group in enumerate(found):
-        print(
-            "\n" * (number > 0)
-            + (f"## {group.title}\n\n{group.summary}\n" if markdown else f"{group.title}: {group.summary}")
-        )
-        if markdown and group.settings:
-            print("| setting | default | what it is |\n|---|---|---|")
-        for setting in group.settings:
-            default = json.dumps(setting.default)
-            description = setting.description.replace("|", "\\|")
-            print(
-                f"| `{setting.name}` | `{default}` | {description} |"
-                if markdown
-                else f"  {setting.name} ({default}): {setting.description}"
-            )
+    lines = [line for group in found for line in (_markdown(group) if markdown else _plain(group))]
+    out.lines(lines[:-1], **{group.title: asdict(group) for group in found})
+
+
+def _plain(group: Group) -> list[str]:
+    lines = [f"  {each.name} ({json.dumps(each.default)}): {each.description}" for each in group.settings]
+    return [f"{group.title}: {group.summary}", *lines, ""]
+
+
+def _markdown(group: Group) -> list[str]:
+    lines = [f"## {group.title}\n\n{group.summary}\n"]
+    lines += ["| setting | default | what it is |\n|---|---|---|"] if group.settings else []
+    for each in group.settings:
+        description = each.description.replace("|", "\\|")
+        lines.append(f"| `{each.name}` | `{json.dumps(each.default)}` | {description} |")
+    return [*lines, ""]

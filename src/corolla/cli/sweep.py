@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hi
 
 from cyclopts import Parameter
 
+from corolla.cli.output import out
 from corolla.cli.train import SETTINGS, Flags, build_config
 from corolla.errors import TrainingError, UsageError, command
 
@@ -81,13 +82,14 @@ def sweep(  # noqa: D417, the flags describe themselves
     if dry_run:
         from corolla.sweeps.grid import expand
 
-        for point in expand(base, axes):
-            print(f"{point.name}{' (finished)' if output is not None and _is_finished(output / point.name) else ''}")
+        finished = {
+            point.name: output is not None and _is_finished(output / point.name) for point in expand(base, axes)
+        }
+        out.lines((f"{name}{' (finished)' * done}" for name, done in finished.items()), runs=finished)
         return
-    from corolla.progress import ProgressDisplay
     from corolla.sweeps import sweep as train_grid
 
-    _report(train_grid(base, axes, output, progress=ProgressDisplay("training")))
+    _report(train_grid(base, axes, output, progress=out.training()))
 
 
 def tune(  # noqa: D417
@@ -119,11 +121,10 @@ def tune(  # noqa: D417
         resume: Go on with the search in this folder, which was stopped or killed; with --trials, to so many.
         set_: Change any setting, e.g. --set training.ema_decay=0.99; can be given several times.
     """
-    from corolla.progress import ProgressDisplay
     from corolla.sweeps.tuning import read_tune
     from corolla.sweeps.tuning import tune as search
 
-    flags, progress = flags or Flags(), ProgressDisplay("training")
+    flags, progress = flags or Flags(), out.training()
     if resume is not None:
         others = {"preset": preset, "config": config, "output": output, "set": set_}
         _refuse_beside_resume(flags, range=range_, choice=choice, goal=goal, **others)
@@ -214,12 +215,13 @@ def _report(done: Sweep) -> None:
 
     groups = grouped(done.results)
     if groups:
-        _print_table(groups)
-        for paragraph in in_words(done.results):
-            print(paragraph)
-        print(f"results: {done.path / 'sweep.csv'}")
-        for name in ("rate-distortion.png", "reconstructions.png"):
-            print(f"picture: {done.path / name}")
+        if not out.json:
+            _print_table(groups)
+        words = in_words(done.results)
+        runs = [{"run": result.path, **result.scores} for result in done.results]
+        out.lines(words, runs=runs, findings=words)
+        for name in ("sweep.csv", "rate-distortion.png", "reconstructions.png"):
+            out.wrote(done.path / name)
     if done.failures:
         names = "; ".join(f"{name} ({why})" for name, why in done.failures.items())
         raise TrainingError(f"{len(done.failures)} of {len(done.failures) + len(done.results)} runs failed: {names}")
@@ -272,11 +274,10 @@ def _report_search(found: Tuning, goal: str) -> None:
 
     states = [trial.state for trial in found.trials]
     counts = [f"{states.count(state)} {state}" for state in ("complete", "pruned", "failed") if state in states]
-    print(f"trials: {len(states)} ({', '.join(counts)}), in {found.path / TRIALS}")
+    out.done([f"trials: {len(states)} ({', '.join(counts)}), in {found.path / TRIALS}"], trials=len(states))
     if found.best is None:
         raise TrainingError(f"{found.path}: no trial came to its end, so there is no best one")
-    print(f"best: {found.best.path}, {goal} {found.best.value:.4g}")
-    for name, value in found.best.values.items():
-        print(f"  {name}: {value_text(value)}")
-    print("next:")
-    print(f"  {command('info', found.best.path)}")
+    lines = [f"best: {found.best.path}, {goal} {found.best.value:.4g}"]
+    lines += [f"  {name}: {value_text(value)}" for name, value in found.best.values.items()]
+    out.lines(lines, best={"run": found.best.path, goal: found.best.value, "settings": found.best.values})
+    out.done(["next:", f"  {command('info', found.best.path)}"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from corolla.cli.output import out
 from corolla.cli.wording import parse_value, sentence, split_setting
 from corolla.config.describing import describe_setting
 from corolla.errors import UsageError, command
@@ -121,10 +122,9 @@ def train(  # noqa: D417, the flags describe themselves
     if resume is not None:
         others = {"preset": preset, "config": config, "run": run, "force": force, "dry_run": dry_run, "set": set_}
         _refuse_beside_resume(flags.given() | {name: value for name, value in others.items() if value})
-        from corolla.progress import ProgressDisplay
         from corolla.training import resume as resume_run
 
-        resume_run(resume, progress=ProgressDisplay("training"))
+        resume_run(resume, progress=out.training())
         _finish(resume, report)
         return
     if preset is not None and config is not None:
@@ -137,12 +137,11 @@ def train(  # noqa: D417, the flags describe themselves
         from corolla.models.vae import parameter_count
 
         resolved = resolve(resolved)
-        print(f"# {parameter_count(resolved):,} parameters; nothing was trained")
-        print(resolved.to_yaml(), end="")
+        parameters = parameter_count(resolved)
+        lines = [f"# {parameters:,} parameters; nothing was trained", resolved.to_yaml().rstrip("\n")]
+        out.lines(lines, parameters=parameters, config=resolved.model_dump(mode="json"))
         return
-    from corolla.progress import ProgressDisplay
-
-    model = fit(resolved, run, force=force, progress=ProgressDisplay("training"))
+    model = fit(resolved, run, force=force, progress=out.training())
     assert model.path is not None
     _finish(model.path, report)
 
@@ -182,9 +181,7 @@ def _finish(run: Path, report: bool) -> None:
     if report and not RunFolder(run).report.is_file():
         write_or_warn(run)
 
-    print(f"trained: {run}")
-    for line in summary_lines(describe(run)):
-        print(f"  {line}")
-    print("next:")
-    for name in ("info", "sample", "reconstruct", "traverse", "interpolate"):
-        print(f"  {command(name, run)}")
+    facts = describe(run)
+    uses = ("info", "sample", "reconstruct", "traverse", "interpolate")
+    lines = [f"trained: {run}", *(f"  {line}" for line in summary_lines(facts))]
+    out.done([*lines, "next:", *(f"  {command(name, run)}" for name in uses)], **asdict(facts))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from corolla.cli.inputs import counted, given_images
+from corolla.cli.inputs import counted, given_images, listed
+from corolla.cli.output import out
 from corolla.cli.priors import fit_if_missing
-from corolla.errors import UsageError
+from corolla.errors import UsageError, plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from corolla.distributions import LatentDistribution
     from corolla.trained import TrainedModel
 
-Paths = Annotated[tuple[Path, ...], Parameter(consume_multiple=True)]
+Paths = tuple[Path, ...]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 
 STILL_STEPS = 9
@@ -71,7 +72,7 @@ def sample(
     latents = trained.sample_latents(count, seed=seed, temperature=temperature, prior=chosen)
     images = trained.decode(latents)
     save_picture(output, grid(images, columns))
-    report(output, counted(count))
+    out.wrote(output, note=counted(count), images=count)
     save_arrays(npz, images=images, latents=latents)
 
 
@@ -100,7 +101,6 @@ def reconstruct(
     from corolla.evaluation.reconstructions import reconstruction
     from corolla.gallery.sheets import reconstruction_sheet
     from corolla.pictures.files import save_picture
-    from corolla.progress import shown_progress
     from corolla.trained.own_images import evaluation_images
 
     check_outputs(output, npz)
@@ -110,11 +110,14 @@ def reconstruct(
     if images:
         chosen = image_pixels(trained, images, strict, count=count)
     else:
-        with shown_progress() as progress:
+        with out.progress() as progress:
             chosen = evaluation_images(trained, count, progress=progress)
     result = reconstruction(trained, chosen, seed=seed)
     save_picture(output, reconstruction_sheet(result))
-    report(output, f"{counted(len(result.images))}, PSNR {result.psnr_db.mean():.2f} dB")
+    psnr_db = float(result.psnr_db.mean())
+    out.wrote(
+        output, note=f"{counted(len(result.images))}, PSNR {psnr_db:.2f} dB", images=len(result.images), psnr_db=psnr_db
+    )
     if npz is not None:
         latents = trained.encode(result.originals)
         save_arrays(npz, originals=result.originals, images=result.images, latents=latents, psnr_db=result.psnr_db)
@@ -127,7 +130,7 @@ def traverse(
     output: Output = Path("traversal.png"),
     image: Path | None = None,
     latents: int = 10,
-    latent: tuple[int, ...] = (),
+    latent: str | None = None,
     steps: int | None = None,
     span: float = 3.0,
     seed: int | None = None,
@@ -142,7 +145,7 @@ def traverse(
         output: A sheet (.png, .jpg), or an animation with a tile for each latent (.gif, .webp, .mp4).
         image: Start from this image; by default from the middle of latent space.
         latents: How many latents, those with the largest KL first.
-        latent: Show this latent; can be given several times, and replaces --latents.
+        latent: Show these latents, joined by commas, in place of --latents.
         steps: Positions along each latent; by default 9 in a sheet, 48 in an animation.
         span: How far to go to either side, in standard deviations of the prior.
         seed: Start from a random point: a draw from q(z|x) of the image, or from the prior.
@@ -161,15 +164,21 @@ def traverse(
     if moves and count > 0:  # out to one side and the other, and back, slower at the ends
         values = (span * np.sin(2 * np.pi * np.arange(count) / count)).astype(np.float32)
     result = traversal(
-        trained, image=image, latents=latent or latents, steps=count, span=span, values=values, seed=seed
+        trained,
+        image=image,
+        latents=latents if latent is None else listed(latent, "--latent", int),
+        steps=count,
+        span=span,
+        values=values,
+        seed=seed,
     )
     if moves:
         save_animation(output, traversal_frames(result), fps=FPS)
     else:
         save_picture(output, traversal_sheet(result))
     dead = int(result.dead.sum())
-    number = len(result.latents)
-    report(output, f"{number} latent{'s' if number > 1 else ''}{f', {dead} dead' if dead else ''}, {count} steps")
+    note = f"{plural(len(result.latents), 'latent')}{f', {dead} dead' if dead else ''}, {count} steps"
+    out.wrote(output, note=note, shown=result.latents, kl_nats=result.kl_nats, dead=dead, steps=count)
     fields = {name: getattr(result, name) for name in ("images", "latents", "values", "base", "kl_nats")}
     save_arrays(npz, **fields)
 
@@ -219,7 +228,8 @@ def interpolate(
         save_animation(output, interpolation_frames(result), fps=FPS)
     else:
         save_picture(output, interpolation_sheet(result))
-    report(output, f"{len(result.images)} images between {len(endpoints)} points")
+    number = len(result.images)
+    out.wrote(output, note=f"{number} images between {len(endpoints)} points", images=number, points=len(endpoints))
     save_arrays(npz, images=result.images, latents=result.latents)
 
 
@@ -261,9 +271,8 @@ def find_prior(
         refuse_without_label(source, mirror)
     if label is not None:
         from corolla.gallery.themes import label_theme
-        from corolla.progress import shown_progress
 
-        with shown_progress() as progress:
+        with out.progress() as progress:
             return label_theme(trained, label, source=source, mirror=mirror, progress=progress)
     if like:
         from corolla.gallery.themes import theme
@@ -301,9 +310,4 @@ def save_arrays(npz: Path | None, **arrays: NDArray[Any]) -> None:
     if npz is None:
         return
     save_npz(npz, **arrays)
-    report(npz, ", ".join(f"{name} {'×'.join(map(str, array.shape))}" for name, array in arrays.items()))
-
-
-def report(path: Path, what: str) -> None:
-    """Say what was written."""
-    print(f"wrote {path} ({what})")
+    out.wrote(npz, note=", ".join(f"{name} {'×'.join(map(str, array.shape))}" for name, array in arrays.items()))

@@ -221,7 +221,7 @@ def image_direction(model: TrainedModel, others: Images, target: Images, *, name
 
 
 def move(
-    model: TrainedModel, direction: Direction, latents: NDArray[np.float32], *, steps: int = 9, extent: float = 3.0
+    model: TrainedModel, direction: Direction, latents: NDArray[np.float32], *, steps: int = 9, span: float = 3.0
 ) -> Moved:
     """Move codes N×latent_dim along a direction to both sides, and decode them.
 
@@ -230,17 +230,17 @@ def move(
         direction: From `find_direction` and the like.
         latents: Where to start.
         steps: How many positions, evenly spaced; an odd number has the start in the middle.
-        extent: How far to go to either side, in spreads of the direction.
+        span: How far to go to either side, in spreads of the direction.
 
     Raises UsageError for values that cannot be, StaleError if the direction is another model's.
     """
-    if steps < 2 or not 0 < extent < float("inf"):
-        raise UsageError(f"{steps} steps to an extent of {extent:g}: give at least 2 steps, and an extent above 0")
+    if steps < 2 or not 0 < span < float("inf"):
+        raise UsageError(f"{steps} steps over a span of {span:g}: give at least 2 steps, and a span above 0")
     starts = np.asarray(latents, np.float32)
     if starts.ndim != 2 or starts.shape[1] != model.latent_dim or not len(starts):
         raise UsageError(f"latents of shape {starts.shape}: give N×{model.latent_dim}")
     check_direction(model, direction)
-    shifts = np.linspace(-extent, extent, steps)
+    shifts = np.linspace(-span, span, steps)
     moved = starts[:, None] + shifts[:, None] * direction.card.spread * direction.axis
     points = moved.astype(np.float32)
     images = model.decode(points.reshape(-1, model.latent_dim))

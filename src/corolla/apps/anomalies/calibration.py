@@ -168,7 +168,7 @@ CALIBRATION = Artefact(
     "calibration",
     "anomalies.safetensors",
     CalibrationCard,
-    again=("anomalies", "--recalibrate", "--against", "{folder}"),
+    again=("anomalies", "{folder}", "--recalibrate"),
 )
 
 

@@ -78,7 +78,7 @@ def denoise(
             parts.append(_without_noise(model, batch, noise, residuals, trust, generator))
         steps_of(progress, "denoising", len(observed))(start + len(batch))
     clean, sigma, stddev = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Denoised(observed(clean), 255 * sigma, (255 * stddev).astype(np.float32) if trust else None)
+    return Denoised(observed, to_uint8(clean), 255 * sigma, (255 * stddev).astype(np.float32) if trust else None)
 
 
 _Part = tuple[Array, Array, Array]
