@@ -221,6 +221,22 @@ def test_the_family_is_trained_once_and_put_into_words(cli: Cli) -> None:
     assert "choose another folder with --output" in err
 
 
+def test_compare_scores_again_as_before_but_for_what_it_is_told(cli: Cli) -> None:
+    for name, seed in (("model", 1), ("second", 2)):
+        assert cli("evaluate", make(name, seed), *QUICK, "--seed", 3)[0] == 0
+    file = Path("model/scores.json")
+    save_scores(file, replace(load_scores(file), weights_sha256="other"))
+    assert cli("compare", "model", "second")[0] == 0
+    again = load_scores(file)
+    assert (again.seed, again.samples, again.images) == (3, 40, 40)
+    assert {"kid_pca4/standard", "psnr_db"} <= set(again.scores)
+    before = file.read_bytes()
+    assert cli("compare", "model", "second", "--only", "images", "--samples", 40)[0] == 0
+    assert file.read_bytes() == before  # there is what is asked for
+    assert cli("compare", "model", "second", "--samples", 24)[0] == 0
+    assert [load_scores(Path(name) / "scores.json").samples for name in ("model", "second")] == [24, 24]
+
+
 def test_scores_of_other_weights_are_made_anew(cli: Cli) -> None:
     path = make("model")
     make("second", 2)

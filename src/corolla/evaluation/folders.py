@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from corolla.errors import StaleError
 from corolla.evaluation.comparison import Entry
 from corolla.evaluation.figures import write_pictures
 from corolla.evaluation.material import gather
-from corolla.evaluation.record import FILE_NAME, SCORES, save_scores
-from corolla.evaluation.samples import check_features
+from corolla.evaluation.record import FILE_NAME, SCORES, Scores, save_scores
+from corolla.evaluation.samples import TRAINING, check_features
 from corolla.evaluation.scoring import Evaluated, evaluate
-from corolla.metrics.names import Group
+from corolla.metrics.names import Group, parse_key
 from corolla.progress import OnProgress
 from corolla.trained import load
 from corolla.trained.model_folder import ModelFolder
@@ -99,25 +100,66 @@ def scored(
     mirror: str | None = None,
     progress: OnProgress | None = None,
 ) -> Entry:
-    """A run or model with its scores, made by `evaluate_folder` if they are missing or those of other weights."""
-    model, folder, split = load(path), ModelFolder.find(path), None
+    """A run or model with its scores, made by `evaluate_folder` where they are missing or not those that are asked for.
+
+    What is not asked for is as in the scores that are there, or the run could not be compared with those that it was
+    scored with.
+    """
+    model, folder = load(path), ModelFolder.find(path)
+    before = _Before()
     if folder.file(SCORES).is_file():
+        scores = SCORES.read(folder.file(SCORES))[0]
+        before = _Before.of(scores)
         try:
-            scores, _ = folder.read(SCORES, model.card.weights_sha256)
-            return Entry(str(folder.home), model.config, scores)
+            folder.read(SCORES, model.card.weights_sha256)
+            if before.suffices(groups, samples, images, model.card.data.get("evaluation_images")):
+                return Entry(str(folder.home), model.config, scores)
         except StaleError as error:
             _LOG.warning("%s; scoring again", error.problem)
-        # As before, or the run could not be compared with those that it was scored with.
-        scores = SCORES.read(folder.file(SCORES))[0]
-        split, images, samples = scores.split or None, images or scores.images, samples or scores.samples
     found, _ = evaluate_folder(
         path,
-        split=split,
+        split=before.split,
         groups=groups,
-        samples=samples,
-        images=images,
+        priors=[name for name in before.priors if model.has_prior(name)] or None,
+        features=before.features,
+        samples=samples or before.samples,
+        images=images or before.images,
+        seed=before.seed,
         source=source,
         mirror=mirror,
         progress=progress,
     )
     return Entry(str(folder.home), model.config, found.scores)
+
+
+@dataclass(frozen=True)
+class _Before:
+    """How a model was scored."""
+
+    split: str | None = None
+    groups: frozenset[str] = frozenset()
+    priors: tuple[str, ...] = ()
+    features: str | None = None
+    samples: int | None = None
+    images: int | None = None
+    seed: int = 0
+
+    @classmethod
+    def of(cls, scores: Scores) -> _Before:
+        names = [name for name in map(parse_key, scores.scores) if name is not None]
+        drawn = [name for name in names if name.name == "kid"]
+        return cls(
+            scores.split or None,
+            frozenset(name.kind.group for name in names),
+            tuple(dict.fromkeys(name.variant for name in drawn if name.variant != TRAINING)),
+            next((name.features for name in drawn), None),
+            scores.samples or None,
+            scores.images or None,
+            scores.seed,
+        )
+
+    def suffices(self, groups: Sequence[Group] | None, samples: int | None, images: int | None, there: object) -> bool:
+        """Whether these scores hold what is asked for; of `there` images, no more can be scored."""
+        all_of_them = images is not None and self.images == there and (self.images or 0) <= images
+        enough = images in (None, self.images) or all_of_them
+        return self.groups.issuperset(groups or ()) and samples in (None, self.samples) and enough
