@@ -21,7 +21,7 @@ class StudentT(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, latent_dim: int, degrees: float) -> None:
+    def __init__(self, latent_dim: int, degrees: int) -> None:
         super().__init__()
         self.degrees = degrees
         self.register_buffer("mean", torch.zeros(latent_dim, dtype=torch.float64))
@@ -33,11 +33,10 @@ class StudentT(nn.Module):
         return {"degrees": self.degrees}
 
     def sample(self, count: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
-        """A Gaussian draw over the root of a χ² draw."""
-        normal = torch.randn(count, len(self.mean), generator=generator, dtype=torch.float64)
-        shape = torch.full((count, len(self.mean)), self.degrees / 2, dtype=torch.float64)
-        gamma = torch._standard_gamma(shape, generator=generator) * 2 / self.degrees
-        return (self.mean + temperature * self.scale * normal / gamma.sqrt()).float()
+        """A Gaussian draw over the root of the mean square of ν others."""
+        normal = torch.randn(count, len(self.mean), 1 + self.degrees, generator=generator, dtype=torch.float64)
+        spread = (normal[..., 1:] ** 2).mean(-1).sqrt()
+        return (self.mean + temperature * self.scale * normal[..., 0] / spread).float()
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density in nats."""
@@ -59,7 +58,7 @@ class Student(corolla.Prior):
     title: ClassVar[str] = "independent Student-t distributions"
 
     name: Literal["student"] = "student"
-    degrees: float = Field(5.0, gt=2.0, description="degrees of freedom")
+    degrees: int = Field(5, ge=3, description="degrees of freedom")
 
     def build(self, latent_dim: int) -> StudentT:
         """Of mean 0 and scale 1."""

@@ -383,7 +383,7 @@ def test_auto_encoders_are_marked_and_vae_is_beta_one() -> None:
     [
         ({"objective.name": "dae", "objective.noise": 0}, "dae needs noise or mask"),
         ({"objective.name": "factor_vae", "objective.gamma": -1}, "objective.gamma = -1"),
-        ({"objective.name": "vae", "objective.beta": 4}, "vae has no such setting; it is one of beta_tcvae, beta_vae"),
+        ({"objective.name": "vae", "objective.beta": 4}, "vae has no such setting; beta_tcvae and beta_vae have it"),
         ({"objective.name": "ae", "objective.warmup_steps": 5}, "warmup_steps means nothing for ae"),
         ({"objective.betta": 2}, "did you mean 'beta'?"),
         ({"objective.mask_patch_px": 4}, "nothing is hidden"),

@@ -280,9 +280,9 @@ def test_a_failed_write_leaves_the_former_prior(model: TrainedModel, monkeypatch
         (
             "gmm",
             {"transforms": 2},
-            "transforms: gmm has no such setting; it is one of flow; it has comp",
+            "transforms: gmm has no such setting; flow has it; gmm has comp",
         ),
-        ("gaussian", {"components": 2}, "components: gaussian has no such setting; it is one of gmm; it has none"),
+        ("gaussian", {"components": 2}, "components: gaussian has no such setting; gmm has it; gaussian has none"),
         ("flow", {"flow": "planar"}, "planar"),
         ("flow", {"transforms": 0}, "transforms = 0"),
         ("gaussian", {"draws": 0}, "0 draws"),

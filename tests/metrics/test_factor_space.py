@@ -1,4 +1,4 @@
-"""Grids and tables of factors: rows and values both ways, and draws that share a value."""
+"""Tables of factors: rows and values both ways, and draws that share a value."""
 
 from __future__ import annotations
 
@@ -6,38 +6,25 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from corolla.errors import UsageError
-from corolla.metrics import FactorGrid, FactorSpace, FactorTable
+from corolla.metrics import FactorTable
 
-_SIZES = (3, 2, 4)
 _PRODUCT = list(itertools.product(range(3), range(2), range(4)))
-_SPACES: list[FactorSpace] = [
-    FactorGrid(_SIZES),
+_SPACES = [
     FactorTable(_PRODUCT),
     FactorTable([row for row in _PRODUCT if sum(row) % 3]),  # not a full grid
 ]
 
 
-def test_a_grid_counts_with_the_last_factor_fastest() -> None:
-    grid = FactorGrid(_SIZES)
-    assert len(grid) == 24
-    assert grid.factors(np.arange(24)).tolist() == [list(row) for row in _PRODUCT]
-    assert FactorTable(_PRODUCT).factors(np.arange(24)).tolist() == [list(row) for row in _PRODUCT]
+def test_a_table_holds_its_rows() -> None:
+    table = FactorTable(_PRODUCT)
+    assert len(table) == 24
+    assert table.factors(np.arange(24)).tolist() == [list(row) for row in _PRODUCT]
 
 
-@given(st.lists(st.integers(2, 50), min_size=1, max_size=8), st.integers(0, 2**32 - 1))
-def test_rows_of_a_grid_are_the_mixed_radix_numbers_of_their_values(sizes: list[int], seed: int) -> None:
-    grid = FactorGrid(sizes)
-    rows = grid.sample(20, np.random.default_rng(seed))
-    values = grid.factors(rows)
-    assert np.ravel_multi_index(tuple(values.T), sizes).tolist() == rows.tolist()
-
-
-@pytest.mark.parametrize("space", _SPACES, ids=["grid", "table", "part"])
-def test_rows_share_the_value_of_one_factor_and_no_other(space: FactorSpace) -> None:
+@pytest.mark.parametrize("space", _SPACES, ids=["table", "part"])
+def test_rows_share_the_value_of_one_factor_and_no_other(space: FactorTable) -> None:
     rng = np.random.default_rng(1)
     shared = rng.integers(3, size=300)
     rows = space.sample_sharing(shared, 40, rng)
@@ -75,12 +62,6 @@ def test_real_factors_are_cut() -> None:
 
 
 def test_what_is_no_space_is_refused() -> None:
-    with pytest.raises(UsageError, match="factor 1 has 1 values, so it never varies"):
-        FactorGrid([3, 1])
-    with pytest.raises(UsageError, match="no factors"):
-        FactorGrid([])
-    with pytest.raises(UsageError, match="FactorTable"):
-        FactorGrid([1000] * 7)
     with pytest.raises(UsageError, match="factor 1 never varies among 4 samples"):
         FactorTable([[0, 3], [1, 3], [0, 3], [1, 3]])
     with pytest.raises(UsageError, match="shape"):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from corolla.errors import UsageError
 from corolla.metrics import kid as kid_of
-from corolla.metrics.kid import _CHUNK_ROWS, kid
+from corolla.metrics.generation import _CHUNK_ROWS, kid
 
 
 def _pair_by_pair(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

@@ -175,10 +175,9 @@ def compare(  # noqa: D417, the flags describe themselves
         base = build_config(preset, config, flags, set_)
         trained = train_family(base, listed(seeds, "--seeds", int), output, progress=out.training())
         paths = [*(run for runs_of_one in trained.values() for run in runs_of_one), *paths]
-    from corolla.evaluation.agreement import with_agreement
     from corolla.evaluation.comparison import compare as compared
     from corolla.evaluation.comparison import comparison_lines
-    from corolla.evaluation.comparison_files import write_comparison
+    from corolla.evaluation.comparison_files import with_agreement, write_comparison
     from corolla.evaluation.folders import scored
 
     with out.progress() as progress:

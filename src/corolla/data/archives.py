@@ -34,13 +34,7 @@ class Member:
 
 
 def members(archive: Path) -> Iterator[Member]:
-    """The plain files of a `.tar` in their order, one after another; links, folders and devices are passed over.
-
-    Memory does not grow with their number.
-
-    Raises:
-        DataError: The archive cannot be read, is compressed, or damaged from here on.
-    """
+    """The plain files of a `.tar` in their order, one after another; links, folders and devices are passed over."""
     try:
         with archive.open("rb") as raw:
             bounded = _Bounded(raw, sys.maxsize)
@@ -100,16 +94,8 @@ def extract(
     """Unpack a `.tar` or `.tar.gz` of plain files into a new folder: all of it, or nothing.
 
     Members are checked here and not by tarfile's filters, which early releases of Python 3.11 lack and which allow
-    links. Permissions, owners and times are not taken over.
-
-    Args:
-        archive: The archive.
-        folder: Where to put its files; must not exist yet.
-        expected: The names of all files that the archive should hold; None accepts any.
-        max_files: The most members to accept.
-        max_bytes: The most bytes to accept in all, headers included.
-        max_file_bytes: The most bytes to accept in one file.
-        progress: Called with the compressed bytes read, and the size of the archive.
+    links. Permissions, owners and times are not taken over. `expected` names all files that the archive should hold;
+    `progress` gets the compressed bytes read, and the size of the archive.
 
     Raises:
         DataError: The archive is damaged, holds anything but files and folders below its root, expands beyond a

@@ -22,12 +22,9 @@ _IMAGES, _SLACK = 1024, 1e-6
 class ArrayLayout:
     """Which numbers of an array are which pixels, and what they mean.
 
-    Attributes:
-        shape: of one item of the array: (H, W), (H, W, C), or (numbers,) for flat rows.
-        image_shape: of one image, (H, W), (H, W, 1) or (H, W, 3).
-        limits: what black and white are; None: 0 and 255 in uint8, 0 and 1 in floats.
-        clip: whether numbers beyond the limits are moved to them, or refused.
-        dtype: of the arrays on the way back.
+    `shape` is that of one item of the array: (H, W), (H, W, C), or (numbers,) for flat rows; `image_shape` that of one
+    image, (H, W), (H, W, 1) or (H, W, 3). The limits are black and white, None: 0 and 255 in uint8, 0 and 1 in floats.
+    Numbers beyond them are clipped, or refused. `dtype` is that of the arrays on the way back.
     """
 
     shape: tuple[int, ...]
@@ -42,11 +39,7 @@ class ArrayLayout:
         return self.image_shape[0], self.image_shape[1]
 
     def to_pixels(self, array: NDArray[Any]) -> NDArray[np.uint8]:
-        """N items as uint8 N×H×W×3. Grey becomes three equal channels; numbers are rounded to 8 bits.
-
-        Raises:
-            UsageError: numbers beyond the limits, or of a type that has none.
-        """
+        """N items as uint8 N×H×W×3. Grey becomes three equal channels; numbers are rounded to 8 bits."""
         rows = array.reshape(len(array), -1)
         values = np.zeros((len(rows), math.prod(self.image_shape)), np.uint8)  # a table may leave pixels over
         for start in range(0, len(rows), _IMAGES):
@@ -103,9 +96,6 @@ def layout_of(
             numbers of a row are no image, and are laid out line by line in a square of multiples of 8 pixels.
         value_range: what black and white are; "data": the smallest and the largest number of this array, and numbers
             of other arrays beyond them are clipped.
-
-    Raises:
-        UsageError: what was asked for is not possible, or does not fit the array.
     """
     shape = array.shape[1:]
     if isinstance(image_shape, str):

@@ -49,10 +49,6 @@ class Batches:
 
     Attributes:
         steps_per_epoch: Batches in an epoch, the smaller last one included unless dropped.
-
-    Raises:
-        DataError: There are no rows, or with drop_last not one whole batch.
-        UsageError: A batch size, rank or row that cannot be.
     """
 
     def __init__(
@@ -181,19 +177,17 @@ def to_float(batch: Tensor) -> Tensor:
     return batch.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
+def to_batch(images: NDArray[np.uint8] | NDArray[np.float32], device: torch.device | str = "cpu") -> Tensor:
+    """Images N×H×W×C, uint8 or float32, as networks take them: float32 N×C×H×W in [0, 1], on a device."""
+    batch = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2)
+    return to_float(batch) if batch.dtype == torch.uint8 else batch
+
+
 def corrupt(x: Tensor, noise: float, mask: float, mask_patch_px: int) -> Tensor:
     """Damage images as the encoder of a denoising auto-encoder sees them (Vincent et al. 2008 and 2010).
 
-    Draws from torch's global generator.
-
-    Args:
-        x: floats in [0, 1], B×C×H×W.
-        noise: standard deviation of the Gaussian noise that is added; the sum is kept in [0, 1].
-        mask: the share of the squares that are set to 0, in all channels.
-        mask_patch_px: side of the squares, in pixels.
-
-    Returns:
-        New images, or the given ones if there is nothing to do.
+    Gaussian noise of standard deviation `noise` is added to x, floats in [0, 1], and kept there; then a share `mask` of
+    the squares of mask_patch_px is set to 0, in all channels. Draws from torch's global generator.
     """
     if noise > 0:
         x = (x + noise * torch.randn_like(x)).clamp(0, 1)

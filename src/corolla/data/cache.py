@@ -15,9 +15,8 @@ import os
 import re
 import shutil
 import threading
-import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -93,15 +92,7 @@ def open_cache(
 ) -> ImageCache:
     """The images of a source as pixels; decoded now if no run has done so before.
 
-    Args:
-        source: Where the images come from.
-        recipe: What is done to them.
-        height: Of the result, in pixels.
-        width: Of the result, in pixels.
-        home: Folder of Corolla's files; default: $COROLLA_HOME, or the user's cache folder.
-        workers: Images decoded at a time; default: one per core.
-        on_error: Whether images that cannot be used are left out, and named in the log and the manifest, or refused.
-        progress: Called from time to time while building.
+    Images that cannot be used are left out, and named in the log and the manifest, or refused, as on_error says.
 
     Raises:
         UsageError: The recipe cannot make this size, or workers is less than 1.
@@ -222,7 +213,7 @@ def _build(
         skipped: list[tuple[int, Skipped]] = []
         with _writing(folder.parent, size):
             file = (unfinished / "images.npy").open("wb")
-        with file, _warnings_off(), closing(_read_chunks(source, recipe, height, width, workers)) as chunks:
+        with file, closing(_read_chunks(source, recipe, height, width, workers)) as chunks:
             _write_header(file, (total, height, width, 3))
             done = 0
             for pixels, faults in chunks:
@@ -254,18 +245,6 @@ def _build(
     warn(fault.reason for _, fault in skipped[:_NAMED])
     if len(skipped) > _NAMED:
         _LOG.warning("%d more images left out; all are named in %s", len(skipped) - _NAMED, folder / "manifest.json")
-
-
-@contextmanager
-def _warnings_off() -> Iterator[None]:
-    """Keep the filters of warnings as they are for all others.
-
-    Opening an image turns Pillow's warnings off for a moment. Among threads, the moments overlap and the filters may be
-    put back in the wrong order; here they are put back for good.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:

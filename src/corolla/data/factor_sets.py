@@ -86,6 +86,17 @@ class FactorSet:
 
 
 _NORB = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/smallnorb-5x"
+_NORB_FILES = tuple(
+    OfficialFile(f"{_NORB}{instances}x9x18x6x2x96x96-{part}.mat.gz", sha256=sha256, size=size)
+    for instances, part, sha256, size in (
+        ("46789", "training-dat", "5ffd6272a07d32695ee1082a26a41a93a37aab8c28da047f8c34ed348d214873", 131_896_188),
+        ("46789", "training-cat", "2784e542c1922060691090952b6cd6278879a216c90f81476f0f00256d42cdaa", 348),
+        ("46789", "training-info", "de7eb932ebe7a4ee16217fead60660d0eb3d23632c2f4d1c51f88c501c17bf32", 71_052),
+        ("01235", "testing-dat", "cf7104eed3e51174d2f65b66d1e5878b9da233b886f161b0d88f4510ba2c7474", 130_799_817),
+        ("01235", "testing-cat", "ecaf6d5bb8c3bc5eab9cf0258f6d2198dd474e016e374836fc097f2e5ff509ff", 347),
+        ("01235", "testing-info", "16adf314226327ee006d1a44db8cfef52773c06c829951d5653a9f6f310248a2", 10_428),
+    )
+)
 
 
 def _mpi3d(name: str, md5: str) -> FactorSet:
@@ -160,38 +171,7 @@ SETS: Mapping[str, FactorSet] = MappingProxyType(
             categorical=("car",),
         ),
         "smallnorb": FactorSet(
-            files=(
-                OfficialFile(
-                    f"{_NORB}46789x9x18x6x2x96x96-training-dat.mat.gz",
-                    sha256="5ffd6272a07d32695ee1082a26a41a93a37aab8c28da047f8c34ed348d214873",
-                    size=131_896_188,
-                ),
-                OfficialFile(
-                    f"{_NORB}46789x9x18x6x2x96x96-training-cat.mat.gz",
-                    sha256="2784e542c1922060691090952b6cd6278879a216c90f81476f0f00256d42cdaa",
-                    size=348,
-                ),
-                OfficialFile(
-                    f"{_NORB}46789x9x18x6x2x96x96-training-info.mat.gz",
-                    sha256="de7eb932ebe7a4ee16217fead60660d0eb3d23632c2f4d1c51f88c501c17bf32",
-                    size=71_052,
-                ),
-                OfficialFile(
-                    f"{_NORB}01235x9x18x6x2x96x96-testing-dat.mat.gz",
-                    sha256="cf7104eed3e51174d2f65b66d1e5878b9da233b886f161b0d88f4510ba2c7474",
-                    size=130_799_817,
-                ),
-                OfficialFile(
-                    f"{_NORB}01235x9x18x6x2x96x96-testing-cat.mat.gz",
-                    sha256="ecaf6d5bb8c3bc5eab9cf0258f6d2198dd474e016e374836fc097f2e5ff509ff",
-                    size=347,
-                ),
-                OfficialFile(
-                    f"{_NORB}01235x9x18x6x2x96x96-testing-info.mat.gz",
-                    sha256="16adf314226327ee006d1a44db8cfef52773c06c829951d5653a9f6f310248a2",
-                    size=10_428,
-                ),
-            ),
+            files=_NORB_FILES,
             factors={"category": 5, "instance": 10, "elevation": 9, "azimuth": 18, "lighting": 6},
             shape=(96, 96),
             label="category",
@@ -220,21 +200,12 @@ def parse_factor_set(spec: str) -> tuple[str, int | None] | None:
 
 
 def open_factor_set(
-    name: str,
-    count: int | None = None,
-    *,
-    mirror: str | None = None,
-    home: Path,
-    progress: OnProgress | None = None,
+    name: str, count: int | None = None, *, mirror: str | None = None, home: Path, progress: OnProgress | None = None
 ) -> FactorSource:
     """Open a published set; download its files and prepare its images below `home` the first time.
 
-    Args:
-        name: A key of `SETS`.
-        count: How many images to take, always the same ones, and fewer are among more; None takes all.
-        mirror: A folder or URL that holds the official files, byte for byte; None is where their authors publish them.
-        home: Where downloads and prepared images are kept.
-        progress: Called while it is downloaded and unpacked; see `corolla.progress`.
+    Of `count` images, fewer are among more, always the same. A mirror is a folder or URL that holds the official files,
+    byte for byte.
 
     Raises:
         UsageError: count is out of range, the mirror is no folder and no URL, or an extra is missing.

@@ -30,19 +30,8 @@ class FactorSource:
 
     Splits go by a hash of each image's number: about 80% train, 10% val, 10% test. The last digit would be a factor
     itself where the images form a grid. How many images there are decides nothing, so a longer array or a larger subset
-    moves no image.
-
-    Attributes:
-        name: What it is called in reports.
-        path: An `.npy` file, or the array `images` of an `.npz` file: N×H×W, N×H×W×1 or N×H×W×3, uint8 or bool.
-        indices: The number of each image in the whole set, N, ascending.
-        size: Height and width of the images, in pixels.
-        factors: N×F.
-        factor_names: F of them.
-        labels: 0-based label of each image, or None.
-        label_names: What the labels are called.
-        fingerprint: Hexadecimal SHA-256 over everything that decides the pixels.
-        categorical_factors: Names of the factors whose values have no order.
+    moves no image. The path is an `.npy` file, or an `.npz` file with the array `images`: N×H×W, N×H×W×1 or N×H×W×3,
+    uint8 or bool; `indices` are the images' numbers in the whole set, ascending, and `size` their height and width.
     """
 
     name: str
@@ -69,12 +58,7 @@ class FactorSource:
         return {name: np.flatnonzero(rows).astype(np.int64) for name, rows in chosen.items()}
 
     def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
-        """One image, height×width×3; by `fit` at the images' own size, it is the very pixels.
-
-        Raises:
-            UsageError: The index is out of range, or the recipe cannot make this size.
-            DataError: The file has changed or cannot be read, or the recipe cannot use the image.
-        """
+        """One image, height×width×3; by `fit` at the images' own size, it is the very pixels."""
         return recipe.apply(Image.fromarray(self._rgb([index])[0]), height, width)
 
     def read_many(self, indices: ArrayLike, height: int, width: int) -> NDArray[np.uint8]:

@@ -52,17 +52,8 @@ def download(
 
     What has come so far lies in `<path>.part` and is continued only if the server says that the file is still the
     same one. A file already at `path` is verified, and kept if it is right. `pooch` downloads too, but cannot resume;
-    its hashing and its own dependency `requests` are used here.
-
-    Args:
-        url: An http or https address.
-        path: Where to put the file.
-        size: Its size in bytes, if known.
-        md5: Its MD5, if known.
-        sha256: Its SHA-256, if known.
-        attempts: How often to try in a row without receiving anything new.
-        pause_seconds: The pause before the second attempt; each further pause is twice as long.
-        progress: Called with the bytes that have come, and the bytes in all if the server told.
+    its hashing and its own dependency `requests` are used here. It gives up after so many attempts in a row that bring
+    nothing new, between which the pauses double. `progress` gets the bytes that have come, and those in all if known.
 
     Raises:
         DataError: The server refuses or cannot be reached, the file has the wrong size or checksum (it is then

@@ -66,13 +66,8 @@ _HIGH = np.array([factor.high for factor in FACTORS])
 def sample_factors(count: int, rng: np.random.Generator, *, grid: bool = False) -> NDArray[np.float32]:
     """Draw independent, uniform factors: count×7, columns in the order of `FACTORS`.
 
-    Args:
-        count: how many rows to draw.
-        rng: where the randomness comes from; n rows take the same draws whether alone or as the first of many.
-        grid: draw from each factor's grid instead of its whole interval (`petal_count` is an integer either way).
-
-    Raises:
-        UsageError: if count is negative.
+    Rows take the same draws whether alone or as the first of many. With `grid`, each factor is on its grid instead of
+    anywhere in its interval; `petal_count` is an integer either way.
     """
     if count < 0:
         raise UsageError(f"count = {count}: cannot draw a negative number of florets; ask for 0 or more")
@@ -89,9 +84,6 @@ def render(factors: ArrayLike, height: int = 64, width: int = 64) -> NDArray[np.
 
     One flower is drawn at a time, so a picture is the same, bit for bit, whichever others are asked for with it, and
     memory beyond the result does not grow with N.
-
-    Raises:
-        UsageError: if the shape is not N×7, a factor lies outside its interval, or a side is not 8 to 4096 pixels.
     """
     blooms = _blooms(factors)
     _check_sides(height, width)
@@ -132,9 +124,6 @@ class Florets:
     """The florets as a source of images: image i is the same whatever the count, so 100 are the first 100 of 6000.
 
     Splits go by the last digit of the index: 0 to 7 train, 8 val, 9 test. Labels are the petal counts.
-
-    Raises:
-        UsageError: if count is not from 1 to 1,000,000.
     """
 
     count: int = 6000
@@ -194,9 +183,6 @@ class Florets:
         """One image, height×width×3.
 
         `fit` draws it at this very size; any other recipe is applied to a square picture of 512 pixels a side.
-
-        Raises:
-            UsageError: if the index or the size is out of range, or the recipe cannot make this size.
         """
         if recipe.name == "fit":
             return cast("NDArray[np.uint8]", self.read_many([index], height, width)[0])
@@ -204,11 +190,7 @@ class Florets:
         return recipe.apply(Image.fromarray(picture), height, width)
 
     def read_many(self, indices: ArrayLike, height: int, width: int) -> NDArray[np.uint8]:
-        """Many images as `fit` gives them, N×height×width×3.
-
-        Raises:
-            UsageError: if an index or the size is out of range.
-        """
+        """Many images as `fit` gives them, N×height×width×3."""
         rows = np.asarray(indices, dtype=np.int64).reshape(-1)
         outside = (rows < 0) | (rows >= self.count)
         if outside.any():

@@ -86,9 +86,6 @@ def images_below(root: Path, own: list[Path]) -> Iterator[tuple[str, int, int, s
 
     Each folder's images come in the order of their names, then those of the folders in it; what links lead to comes
     last. So each real folder comes once, and under its real place. Folders that Corolla wrote are added to `own`.
-
-    Raises:
-        DataError: The root cannot be listed, or is a folder of Corolla's own.
     """
     visited: set[tuple[int, int]] = set()
     waiting: list[tuple[Path, str]] = [(root, "")]

@@ -136,11 +136,7 @@ def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None =
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """A picture that is open already, as `open_image` gives it: 8-bit RGB over white, turned as its EXIF data say.
-
-    Raises:
-        DataError: Its pixels cannot be decoded, or which of its grey values is white is unknown.
-    """
+    """A picture that is open already, as `open_image` gives it: 8-bit RGB over white, turned as its EXIF data say."""
     try:
         with _PILLOW_QUIET:
             return _upright_rgb(image)

@@ -34,15 +34,10 @@ _LARGEST_MEMBER_BYTES = 256 * 1024**2
 
 @dataclass(frozen=True)
 class Entry:
-    """An image that can be read, or the reason why there is none.
+    """An image that can be read, or the reason (`fault`) why there is none.
 
-    Attributes:
-        key: Its name: the path, with forward slashes; of a member of a `.tar`, the member's.
-        place: The file to read, or the `.tar` that it is in.
-        size: In bytes.
-        changed_ns: When the file was changed, in ns; with the size this tells whether it is still the same.
-        offset: Where in the `.tar` its bytes begin; None if it is a file.
-        fault: Why it cannot be read, if that is known already.
+    The key is its path with forward slashes, or its name in the `.tar`; the place is the file to read, or that `.tar`,
+    in which its bytes begin at the offset. Size and time of change tell whether it is still the same.
     """
 
     key: str
@@ -61,11 +56,10 @@ class Entry:
 def list_images(paths: Iterable[Path | str], *, own: list[Path] | None = None) -> Iterator[Entry]:
     """The images that paths name, in that order; nothing is opened but folders, archives and lists.
 
-    Args:
-        paths: Files; folders, whose images are taken, at any depth, as `open_folder` takes them; `.tar` files, whose
-            members are; globs, where `**` matches folders at any depth; and `@FILE`, a list of such paths, one a line.
-            What is there under its name is never taken for a glob or a list.
-        own: Folders that Corolla wrote are left out and added to this list; if there is none, the log says so once.
+    A path is a file; a folder, whose images are taken at any depth, as by `open_folder`; a `.tar` file, whose members
+    are; a glob, where `**` matches folders at any depth; or `@FILE`, a list of such paths, one a line. What is there
+    under its name is never taken for a glob or a list. Folders that Corolla wrote are left out and added to `own`; if
+    there is none, the log says so once.
     """
     found: list[Path] = [] if own is None else own
     for path in paths:
@@ -88,12 +82,7 @@ def list_some(paths: Iterable[Path | str], count: int | None = None, *, of_each:
 
 
 def check_paths(paths: Iterable[Path | str]) -> None:
-    """Refuse what names nothing, before any work is done; what a list names is met when it is read.
-
-    Raises:
-        UsageError: There are no paths.
-        DataError: There is no such file, it is none that can be read, or a glob matches nothing.
-    """
+    """Refuse what names nothing, before any work is done; what a list names is met when it is read."""
     if not (paths := list(paths)):
         raise UsageError("no images given; name image files, folders of them, .tar files, globs or lists")
     for path in paths:

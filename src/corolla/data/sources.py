@@ -90,11 +90,7 @@ class FileSource:
     categorical_factors: tuple[str, ...] = ()
 
     def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
-        """One image's pixels, H×W×3 uint8.
-
-        Raises:
-            DataError: The file cannot be read, or the recipe cannot use it. The message names the file.
-        """
+        """One image's pixels, H×W×3 uint8."""
         path = self.root / self.keys[index]
         image = open_image(path, at_least_px=recipe.decode_at_least_px(height, width))
         try:

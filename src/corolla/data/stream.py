@@ -46,13 +46,7 @@ MadeOfImages = TypeVar("MadeOfImages", bound=Faulty)
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some images in their order.
-
-    Attributes:
-        entries: Of those that can be read.
-        pixels: uint8, N×H×W×3.
-        faults: A line about each other one.
-    """
+    """Those of some images that can be read, in their order, their pixels N×H×W×3, and a line about each other one."""
 
     entries: tuple[Entry, ...]
     pixels: NDArray[np.uint8]
@@ -69,21 +63,7 @@ def read_images(
     workers: int | None = None,
     length: int = _BATCH_IMAGES,
 ) -> Generator[Batch]:
-    """The pixels of many images, in their order.
-
-    Args:
-        entries: What to read, as `corolla.data.listing.list_images` gives it.
-        recipe: What is done to each image.
-        height: Of the result, in pixels.
-        width: Of the result, in pixels.
-        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
-        workers: Threads that read; default: one for each core.
-        length: Entries of a batch, readable or not.
-
-    Raises:
-        UsageError: workers is less than 1.
-        DataError: An image cannot be read, and on_error is "refuse".
-    """
+    """The pixels of many images, in their order."""
 
     def read(batch: list[Entry], stop: threading.Event) -> Batch:
         return read_batch(batch, recipe, height, width, stop)
@@ -132,17 +112,9 @@ def made_ahead(
     """What `make` gives for each `length` items, in their order, made ahead in threads.
 
     Threads do: Pillow and NumPy let go of the interpreter while they decode, resize and draw. Against processes,
-    nothing is started or sent, and a script needs no `if __name__ == "__main__"`.
-
-    Args:
-        items: Taken one after another by the calling thread.
-        make: The event that it gets tells it that its result is not wanted any more.
-        length: Items that are handed over at a time.
-        workers: Threads; default: one for each core.
-        prepare: Called by each thread first.
-
-    Raises:
-        UsageError: workers is less than 1.
+    nothing is started or sent, and a script needs no `if __name__ == "__main__"`. Items are taken by the calling
+    thread; `make` gets an event that is set once its result is not wanted any more, and `prepare` is called by each
+    thread first.
     """
     workers = usable_cores() if workers is None else workers
     if workers < 1:

@@ -55,9 +55,6 @@ def log_importance_weights(
     A batch as large as the data set is taken for the data set: its stratified weights are 1/batch_size, and
     the weighted ones 1/batch_size². A batch of one image cannot stand for others; its stratified weight is 1, so that
     its mutual information and total correlation are zero.
-
-    Raises:
-        UsageError: a size below 1, or an unknown estimator.
     """
     if batch_size < 1 or data_size < 1:
         raise UsageError(f"a batch of {batch_size} from {data_size} images cannot be; both must be at least 1")
@@ -114,12 +111,8 @@ def kl_terms(
 ) -> KLTerms:
     """The KL in three parts (Chen et al. 2018, eq. 2); their sum is log q(z|x) - log p(z) of each draw.
 
-    Args:
-        q: The posteriors that the rows of z, B×latent_dim, were drawn from.
-        z: One draw for each.
-        log_weights: B×N, from `log_importance_weights`.
-        posteriors: The N posteriors that q(z) is mixed from, if they are not those of q.
-        log_prior: log p(z) of each draw in nats, B; by default of the standard normal.
+    z, B×latent_dim, holds one draw from each posterior of q. q(z) is mixed from the N `posteriors`, by default those of
+    q, and log p(z), B, is by default the standard normal's.
     """
     log_joint, log_product = log_aggregate(q if posteriors is None else posteriors, z, log_weights)
     if log_prior is None:

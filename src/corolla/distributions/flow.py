@@ -32,11 +32,8 @@ class FlowPrior(nn.Module):
     def __init__(self, latent_dim: int, flow: Literal["nsf", "maf"] = "nsf", transforms: int = TRANSFORMS) -> None:
         """Build the identity: before it is fitted, the flow is the standard normal.
 
-        Args:
-            latent_dim: number of latents.
-            flow: "nsf", splines (Durkan et al. 2019, arXiv 1906.04032), or "maf", affine maps (Papamakarios et al.
-                2017, arXiv 1705.07057); both autoregressive.
-            transforms: how many maps follow one another.
+        A flow is "nsf", splines (Durkan et al. 2019, arXiv 1906.04032), or "maf", affine maps (Papamakarios et al.
+        2017, arXiv 1705.07057); both are autoregressive, with `transforms` maps one after another.
         """
         super().__init__()
         try:
@@ -81,9 +78,6 @@ class FlowPrior(nn.Module):
             progress: told of epochs.
             flow: see the constructor.
             transforms: see the constructor.
-
-        Raises:
-            UsageError: fewer than FEWEST_IMAGES images; codes that are not finite or do not differ; no extra `flows`.
         """
         code_rows(codes)  # refuses what cannot be fitted
         if len(codes) < FEWEST_IMAGES:

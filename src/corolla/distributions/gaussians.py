@@ -29,11 +29,7 @@ _LOG = logging.getLogger("corolla")
 
 
 def code_rows(codes: Tensor) -> Tensor:
-    """Codes N×latent_dim or images×draws×latent_dim as rows, in double precision.
-
-    Raises:
-        UsageError: codes of another shape, values that are not finite, or nothing in which they differ.
-    """
+    """Codes N×latent_dim or images×draws×latent_dim as rows, in double precision."""
     if codes.ndim not in (2, 3) or codes.shape[-1] < 1:
         raise UsageError(f"codes of shape {tuple(codes.shape)}: give N×latent_dim, or images×draws×latent_dim")
     z = codes.detach().cpu().double().flatten(0, -2)
@@ -69,16 +65,7 @@ class GaussianPrior(nn.Module):
 
     @classmethod
     def fit(cls, codes: Tensor, *, seed: int = 0, progress: FitProgress | None = None) -> GaussianPrior:  # noqa: ARG003
-        """The Gaussian of largest likelihood: mean and covariance (divided by N) of the codes, plus `ridge`.
-
-        Args:
-            codes: N×latent_dim, or images×draws×latent_dim.
-            seed: nothing is drawn.
-            progress: the fit takes no time worth showing.
-
-        Raises:
-            UsageError: the codes are not finite or do not differ.
-        """
+        """The Gaussian of largest likelihood: mean and covariance (divided by N) of the codes, plus `ridge`."""
         z = code_rows(codes)
         prior = cls(z.shape[1])
         centred = z - z.mean(0)
@@ -165,17 +152,6 @@ class MixturePrior(nn.Module):
 
         `ridge` is added to every variance. Ten components with full covariances are what Ghosh et al. 2020
         (arXiv 1903.12436, section 4) fit to the codes of auto-encoders.
-
-        Args:
-            codes: N×latent_dim, or images×draws×latent_dim.
-            seed: fixes where the components start.
-            progress: told of iterations.
-            components: how many; by default COMPONENTS, or as many as there are codes where those are fewer.
-            covariance: of each component.
-
-        Raises:
-            UsageError: more components than codes; codes that are not finite or do not differ; a component that shrank
-                to nothing.
         """
         z = code_rows(codes)
         prior = cls(z.shape[1], min(COMPONENTS, len(z)) if components is None else components, covariance)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from corolla.errors import UsageError
 from corolla.metrics import pixels
 from corolla.metrics.features import fit_pca
+from corolla.pixels import to_uint8
 from corolla.trained import seeded_generator
 
 
@@ -52,8 +53,7 @@ class PrincipalComponents:
     def decode(self, latents: NDArray[np.float32], /) -> NDArray[np.uint8]:
         """Images of codes, N×H×W×3."""
         restored = self._pca.inverse_transform(np.asarray(latents, np.float32) * self.stddevs)
-        images: NDArray[np.uint8] = np.rint(np.clip(restored, 0, 1) * 255).astype(np.uint8)
-        return images.reshape(-1, *self._shape)
+        return to_uint8(restored).reshape(-1, *self._shape)
 
     def sample(self, count: int, *, seed: int, prior: str = "standard") -> NDArray[np.uint8]:
         """New images, from the standard normal. Raises UsageError for another prior."""

@@ -41,10 +41,7 @@ def code_scores(
         "continuity": continuity(images, codes, seed=seed),
     }
     if codes.shape[1] > 1:
-        values |= {
-            "correlation": related.mean_absolute,
-            "mutual_information_score": mutual_information_score(codes),
-        }
+        values |= {"correlation": related.mean_absolute, "mutual_information_score": mutual_information_score(codes)}
         dependent = gaussian_total_correlation(codes)
         if math.isfinite(dependent):  # it is not where a latent is a linear function of others
             values["gaussian_total_correlation_nats"] = dependent

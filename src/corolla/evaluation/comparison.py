@@ -48,14 +48,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Column:
-    """Models that differ in nothing but their seed.
-
-    Attributes:
-        name: of the model, or what tells the group from the others.
-        members: names of its models.
-        scores: by key.
-        settings: those that differ between the columns, by dotted name.
-    """
+    """Models that differ in nothing but their seed; `settings` are those that differ between the columns."""
 
     name: str
     members: tuple[str, ...]
@@ -78,9 +71,7 @@ class Comparison:
 def compare(entries: Sequence[Entry], *, force: bool = False) -> Comparison:
     """Put scored models side by side; those that differ in their seed alone share a column.
 
-    Args:
-        entries: the models.
-        force: compare them although their images, splits, or numbers of images or samples differ.
+    With `force`, they may differ in images, splits, and numbers of images or samples.
 
     Raises:
         UsageError: fewer than two models, or models that were scored on different images, or on more of them.

@@ -1,24 +1,57 @@
-"""A comparison -> files: the table as Markdown and JSON, and pictures of the same images through each model."""
+"""A comparison and its models -> whether seeds found the same latents, and files: tables and pictures of all models."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from corolla.data import select_rows, spread_rows
-from corolla.evaluation.comparison import Comparison, comparison_table
+from corolla.evaluation.comparison import Column, Comparison, Spread, comparison_table
 from corolla.evaluation.reconstructions import reconstruction
+from corolla.evaluation.tables import in_order
 from corolla.files import write_text
+from corolla.metrics import udr
 from corolla.pictures.files import save_picture
 from corolla.pictures.grids import Row, sheet
 from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import own_images
 
 SHOWN = 8
+IMAGES, LEAST_IMAGES = 1024, 3
+
+
+def with_agreement(
+    found: Comparison, paths: Mapping[str, Path], *, source: str | None = None, mirror: str | None = None
+) -> Comparison:
+    """The comparison with UDR (Duan et al. 2020) for each column of several seeds; others are left as they are.
+
+    Auto-encoders have no KL by which it tells latents that matter from those that do not, so they get none; nor does it
+    say anything of fewer than three images.
+    """
+    columns = tuple(_with_agreement(column, paths, source, mirror) for column in found.columns)
+    present = {key for column in columns for key in column.scores}
+    return replace(found, columns=columns, keys=tuple(in_order(sorted(present))))
+
+
+def _with_agreement(column: Column, paths: Mapping[str, Path], source: str | None, mirror: str | None) -> Column:
+    if len(column.members) < 2:
+        return column
+    models = [load(paths[name]) for name in column.members]
+    config = models[0].config
+    if config.objective.auto_encoder:
+        return column
+    cache = own_images(models[0], source=source, mirror=mirror)
+    images = np.asarray(cache.images[spread_rows(select_rows(cache.splits, config.data.eval_split), IMAGES)])
+    if len(images) < LEAST_IMAGES:
+        return column
+    posteriors = [model.posterior(images) for model in models]
+    values = udr([q.mean.numpy() for q in posteriors], [q.kl_per_latent().mean(0).numpy() for q in posteriors]).values
+    agreement = Spread(float(np.median(values)), float(values.min()), float(values.max()), len(values))
+    return replace(column, scores={**column.scores, "udr": agreement})
 
 
 def write_comparison(
@@ -32,17 +65,7 @@ def write_comparison(
 ) -> list[Path]:
     """Write `comparison.md`, `comparison.json`, `reconstructions.png` and `samples.png`; returns the files.
 
-    Args:
-        folder: where to.
-        found: the comparison.
-        paths: the model of each member, by its name.
-        notes: more rows for the Markdown table, above the scores: a text for each column.
-        source: where the images are now, if they have moved.
-        mirror: folder or URL that holds the files of the source.
-
-    Raises:
-        DataError: the images are not there, or have changed.
-        WriteError: a file cannot be written.
+    `paths` are the models by name; `notes` are more rows for the Markdown table, above the scores: a text a column.
     """
     files = [folder / name for name in ("comparison.md", "comparison.json", "reconstructions.png", "samples.png")]
     write_text(files[0], markdown(found, notes or {}))

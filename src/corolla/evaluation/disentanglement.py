@@ -22,13 +22,7 @@ LEAST_SPREAD = 0.05
 
 @dataclass(frozen=True)
 class Disentanglement:
-    """What was found.
-
-    Attributes:
-        scores: by key.
-        details: the matrices latents × factors behind them, of those that there are.
-        left_out: why a score is not there, by its key.
-    """
+    """Scores by key, the matrices latents × factors behind them, and why a score is not there, by its key."""
 
     scores: dict[str, Score]
     details: dict[str, Any]
@@ -36,16 +30,9 @@ class Disentanglement:
 
 
 def disentanglement(codec: Codec, known: KnownFactors, *, normal: bool = True, seed: int = 0) -> Disentanglement:
-    """Every score that the images, latents and factors suffice for.
+    """Every score that the images, latents and factors suffice for; UsageError if that is none.
 
-    Args:
-        codec: what is scored.
-        known: images with their factors.
-        normal: whether the codes have a standard normal prior, beside which a latent that hardly varies is dead.
-        seed: fixes what is drawn.
-
-    Raises:
-        UsageError: they suffice for none; the message says what the first one needs.
+    `normal` codes have a standard normal prior, beside which a latent that hardly varies is dead.
     """
     space = known.space
     factors = space.factors(np.arange(len(space)))

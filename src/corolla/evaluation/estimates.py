@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from corolla.data import spread_rows
-from corolla.data.batches import to_float
+from corolla.data.batches import to_batch
 from corolla.distributions import DiagonalGaussian, bits_per_dim, kl_terms, log_importance_weights
 from corolla.distributions.posterior import active_latents
 from corolla.errors import ModelError, UsageError
 from corolla.models.vae import VAE
-from corolla.progress import OnProgress
+from corolla.progress import OnProgress, steps_of
 
 ACTIVE_VARIANCE = 0.01
 """Burda's criterion: a latent is active if the posterior's mean varies more than this over the images."""
@@ -108,16 +108,9 @@ def estimate(
 ) -> Estimates:
     """Estimate the likelihood of images and the information in their latents; the model is left in evaluation mode.
 
-    Memory does not grow with K; time does, with N·K decoded images, and for the parts of the KL with N².
-
-    Args:
-        vae: The model.
-        images: N×H×W×C, uint8, or float32 as the model takes them.
-        rows: Which of the images; by default all.
-        importance_samples: Draws from q(z|x) for each image, K.
-        seed: Fixes the draws.
-        log_prior: Log p(z) in nats of latents B×latent_dim, B; by default the standard normal's.
-        progress: Called with the images that each piece of work is done for.
+    K = importance_samples are drawn from q(z|x) for each image. `log_prior` gives log p(z) in nats of latents, by
+    default the standard normal's. Memory does not grow with K; time does, with N·K decoded images, and for the parts of
+    the KL with N².
 
     Raises:
         UsageError: fewer than two images, or fewer than one draw.
@@ -128,7 +121,6 @@ def estimate(
         raise UsageError(f"{importance_samples} importance samples: give at least 1")
     if len(rows) < 2:
         raise UsageError(f"{len(rows)} images: averages over images need at least 2")
-    report = progress or _silent
     device = next(vae.parameters()).device
     vae.eval()
     generator = torch.Generator(device=device).manual_seed(zlib.crc32(f"estimates {seed}".encode()))
@@ -138,13 +130,13 @@ def estimate(
     parts = []
     with torch.inference_mode():
         for start in range(0, len(rows), batch_size):
-            x = _as_batch(images[rows[start : start + batch_size]], device)
+            x = to_batch(images[rows[start : start + batch_size]], device)
             parts.append(_weigh(vae, x, importance_samples, decodes // batch_size, generator, log_prior))
-            report("likelihood", start + len(x), len(rows))
+            steps_of(progress, "likelihood", len(rows))(start + len(x))
         joined = _Weighed(*(torch.cat(pieces) for pieces in zip(*(vars(p).values() for p in parts), strict=True)))
-        split = _split(joined, log_prior, report)
+        split = _split(joined, log_prior, progress)
         chosen = spread_rows(np.arange(len(rows)), WITHOUT_IMAGES)
-        bought = _without_each(vae, images[rows[chosen]], joined.z[torch.from_numpy(chosen)], batch_size, report)
+        bought = _without_each(vae, images[rows[chosen]], joined.z[torch.from_numpy(chosen)], batch_size, progress)
         discrete = vae.decode(joined.z[:1]).discrete
     q = DiagonalGaussian(joined.mean, joined.logvar)
     elbo = -joined.distortion - joined.rate
@@ -219,7 +211,7 @@ def _weigh(
     )
 
 
-def _split(weighed: _Weighed, log_prior: LogPrior | None, report: OnProgress) -> tuple[Tensor, Tensor, Tensor]:
+def _split(weighed: _Weighed, log_prior: LogPrior | None, progress: OnProgress | None) -> tuple[Tensor, Tensor, Tensor]:
     """The three parts of the KL for one draw of each image, against the mixture of all posteriors; some at a time."""
     everyone = DiagonalGaussian(weighed.mean, weighed.logvar)
     count, latent_dim = weighed.mean.shape
@@ -236,24 +228,24 @@ def _split(weighed: _Weighed, log_prior: LogPrior | None, report: OnProgress) ->
             log_prior=_log_prior(z, log_prior),
         )
         parts.append(torch.stack([terms.mutual_information, terms.total_correlation, terms.dimension_wise]).double())
-        report("mutual information", start + len(z), count)
+        steps_of(progress, "mutual information", count)(start + len(z))
     mutual_information, total_correlation, dimension_wise = torch.cat(parts, dim=1)
     return mutual_information, total_correlation, dimension_wise
 
 
-def _without_each(vae: VAE, images: NDArray[Any], z: Tensor, at_a_time: int, report: OnProgress) -> Tensor:
+def _without_each(vae: VAE, images: NDArray[Any], z: Tensor, at_a_time: int, progress: OnProgress | None) -> Tensor:
     """The mean rise of -log p(x|z) where each latent in turn is 0, for one draw of each image: latent_dim."""
     count, latent_dim = z.shape
     rise = torch.zeros(latent_dim, dtype=torch.float64, device=z.device)
     for start in range(0, count, at_a_time):
         some = slice(start, start + at_a_time)
-        x = _as_batch(images[some], z.device)
+        x = to_batch(images[some], z.device)
         whole = vae.decode(z[some]).log_prob(x).double()
         for latent in range(latent_dim):
             without = z[some].clone()
             without[:, latent] = 0
             rise[latent] += (whole - vae.decode(without).log_prob(x).double()).sum()
-        report("distortion without each latent", start + len(x), count)
+        steps_of(progress, "distortion without each latent", count)(start + len(x))
     return rise / count
 
 
@@ -264,14 +256,5 @@ def _log_prior(z: Tensor, log_prior: LogPrior | None) -> Tensor:
     return DiagonalGaussian(standard, standard).log_prob(z).double()
 
 
-def _as_batch(images: NDArray[Any], device: torch.device) -> Tensor:
-    batch = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).to(device)
-    return to_float(batch) if batch.dtype == torch.uint8 else batch
-
-
 def _average(values: Tensor) -> Average:
     return Average(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
-
-
-def _silent(title: str, done: int, total: int | None) -> None:
-    """Show nothing."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from corolla.errors import StaleError
 from corolla.evaluation.comparison import Entry
-from corolla.evaluation.feature_networks import check_features
 from corolla.evaluation.figures import write_pictures
 from corolla.evaluation.material import gather
 from corolla.evaluation.record import FILE_NAME, SCORES, save_scores
+from corolla.evaluation.samples import check_features
 from corolla.evaluation.scoring import Evaluated, evaluate
 from corolla.metrics.names import Group
 from corolla.progress import OnProgress

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from corolla.config import DataConfig
 from corolla.data import FACTORS, ImageCache, render, select_rows, spread_rows
 from corolla.errors import UsageError
-from corolla.metrics import FactorGrid, FactorTable
+from corolla.metrics import FactorTable
 from corolla.metrics.samples import discretise
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
@@ -56,16 +57,9 @@ class KnownFactors:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What models of the same images are scored on.
+    """What models of the same images are scored on: images of a split that was not trained on, and some that were.
 
-    Attributes:
-        evaluation: images that the model was not trained on.
-        training: images that it was trained on, at most MOST_TRAINING.
-        label_names: what the labels are called; empty without labels.
-        factors: of the whole data set, where they are known and asked for.
-        data: source, fingerprint, size and recipe.
-        split: of which the evaluation images are.
-        too_few: why factors that are known cannot be used, or nothing.
+    `too_few` says why factors that are known cannot be used, or nothing.
     """
 
     evaluation: Part
@@ -87,16 +81,7 @@ def gather(
     mirror: str | None = None,
     progress: OnProgress | None = None,
 ) -> Material:
-    """The images to score a model on.
-
-    Args:
-        model: whose images.
-        split: which were not trained on; by default the model's evaluation split.
-        most: at most so many images of the split, spread over it.
-        factors: gather images with known factors too, which have to be drawn for florets.
-        source: where the images are now, if they have moved.
-        mirror: folder or URL that holds the files of the source.
-        progress: called while images are read or drawn.
+    """The images to score a model on: at most so many of a split, and those with known factors, if asked for.
 
     Raises:
         UsageError: there is no such split, or it holds images that were trained on.
@@ -145,15 +130,13 @@ def known_factors(cache: ImageCache, data: DataConfig, *, progress: OnProgress |
     between. Of other data sets at most MOST_FACTOR_ROWS are taken, of all splits, as by those who published the scores:
     which latent holds a factor is asked of the whole set. A factor with an order and more values than one for every ten
     images is a real number, and cut into FACTOR_BINS equal-width bins.
-
-    Raises:
-        UsageError: a factor never varies, or there are too few images for the values that it has.
     """
     rng = np.random.default_rng(_SEED)
     if data.source.partition(":")[0] == "florets" and data.recipe == "fit":
         grids = [np.asarray(factor.grid, np.float32) for factor in FACTORS]
-        grid = FactorGrid([len(values) for values in grids])
-        places = grid.factors(np.unique(grid.sample(MOST_FACTOR_ROWS, rng)))
+        sizes = [len(values) for values in grids]
+        rows = np.unique(rng.integers(math.prod(sizes), size=MOST_FACTOR_ROWS))
+        places = np.stack(np.unravel_index(rows, sizes), axis=1)
         values = np.stack([axis[places[:, k]] for k, axis in enumerate(grids)], axis=1)
         images = _drawn(values, *data.size, progress)
         return KnownFactors(FactorTable(places), tuple(factor.name for factor in FACTORS), images)

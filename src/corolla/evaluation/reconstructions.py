@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from corolla.data.batches import to_batch
 from corolla.evaluation.codec import Codec
 from corolla.metrics import psnr, ssim
 from corolla.metrics.images import SSIM_WINDOW_PX
 from corolla.models.lite0 import SMALLEST_PX, PerceptualDistance
+from corolla.pixels import to_uint8
 from corolla.trained import Images, TrainedModel
 
 BATCH_SIZE = 64
@@ -33,19 +35,10 @@ class Reconstruction:
 
 
 def reconstruction(model: TrainedModel, images: Images, *, seed: int | None = None) -> Reconstruction:
-    """Images through the model and back: from the mean of q(z|x), or with a seed from a draw.
-
-    Raises:
-        UsageError: an array's shape, type or range is not that of images.
-        DataError: a file is not a readable image.
-    """
+    """Images through the model and back: from the mean of q(z|x), or with a seed from a draw."""
     pixels = model.pixels(images)
-    originals = (pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255)).astype(np.uint8)
-    returned = model.reconstruct(pixels, seed=seed)
-    error = ((originals / 255.0 - returned / 255.0) ** 2).mean(axis=(1, 2, 3))
-    with np.errstate(divide="ignore"):
-        psnr_db = -10 * np.log10(error)
-    return Reconstruction(originals, returned, psnr_db)
+    originals, returned = to_uint8(pixels), model.reconstruct(pixels, seed=seed)
+    return Reconstruction(originals, returned, psnr(originals, returned))
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +66,7 @@ def perceptual_distances(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[
     parts = []
     with torch.inference_mode():
         for start in range(0, len(a), BATCH_SIZE):
-            x, y = (
-                torch.from_numpy(np.array(images[start : start + BATCH_SIZE])).permute(0, 3, 1, 2).float() / 255
-                for images in (a, b)
-            )
+            x, y = (to_batch(images[start : start + BATCH_SIZE]) for images in (a, b))
             parts.append(distance(x, y).double().numpy())
     return np.concatenate(parts)
 

@@ -24,18 +24,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Scores:
-    """What `evaluate` found.
+    """What `evaluate` found: scores by key, which `corolla.metrics.names` explains, and what they are of.
 
-    Attributes:
-        scores: by key; `corolla.metrics.names` says what each is.
-        details: what does not fit one number, ready for JSON: factor names, matrices, the worst and best images.
-        split: which of the model's images were used.
-        images: how many.
-        samples: how many were drawn from each prior.
-        seed: fixes all that was drawn.
-        data: source, size and recipe of the images, and their fingerprint.
-        weights_sha256: which weights they belong to; empty if it was not a Corolla model.
-        versions: of the software.
+    `details` holds what does not fit one number, ready for JSON: factor names, matrices, the worst and best images.
+    `samples` were drawn from each prior; `data` is source, size, recipe and fingerprint of the images.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")

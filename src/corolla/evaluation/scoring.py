@@ -14,11 +14,10 @@ from corolla.errors import UsageError
 from corolla.evaluation.codec import Codec
 from corolla.evaluation.codes import code_scores, label_scores, rate_scores
 from corolla.evaluation.disentanglement import disentanglement
-from corolla.evaluation.feature_networks import best_features, build_features
 from corolla.evaluation.material import Material, gather
 from corolla.evaluation.reconstructions import Returned, extremes, through_and_back
 from corolla.evaluation.record import Score, Scores
-from corolla.evaluation.samples import TRAINING, TrainingNeighbours, compare_with_real
+from corolla.evaluation.samples import TRAINING, TrainingNeighbours, best_features, build_features, compare_with_real
 from corolla.metrics import bootstrap
 from corolla.metrics.names import GROUPS, KINDS, Group, ScoreKind
 from corolla.models.priors import fitted_prior_names
@@ -39,11 +38,7 @@ _LEAST_FOR_INTERVAL = 4
 class Evaluated:
     """Scores, and the images behind them, for pictures; empty where a group was left out.
 
-    Attributes:
-        scores: what `scores.json` holds.
-        returned: the evaluation images through the model and back.
-        samples: images from each prior by its name.
-        neighbours: of the first samples of the first prior, the training images closest to each, n×k×H×W×3.
+    `neighbours` are of the first samples of the first prior the training images closest to each, n×k×H×W×3.
     """
 
     scores: Scores

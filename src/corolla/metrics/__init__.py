@@ -1,68 +1,39 @@
-"""Scores: pure functions over arrays, which never see a model."""
+"""Scores: pure functions over arrays, which never see a model.
+
+Codes are N×D, usually the means of q(z|x). Factors are N×K; every distinct value of a factor is a class, and
+`factor_bins` cuts factors with more values than that into so many equal-width bins. Features are rows N×D, images
+N×H×W×C. `seed` fixes all that is drawn. Every score raises UsageError on arrays that do not fit together, on too few
+rows, latents or factors, on factors that never vary, and on values that are not finite.
+"""
 
 from corolla.metrics.complexity import complexity_nats
-from corolla.metrics.dci import Dci, ImportanceEntropies, dci, importance_entropies
-from corolla.metrics.factor_space import FactorGrid, FactorSpace, FactorTable
+from corolla.metrics.dci import dci, importance_entropies
 from corolla.metrics.features import FeatureFunction, named_features, pca, pixels
 from corolla.metrics.generation import (
-    DensityCoverage,
-    GenerationIntervals,
-    PrecisionRecall,
+    KernelDistance,
     density_coverage,
     frechet_distance,
     generation_intervals,
+    kid,
     precision_recall,
 )
 from corolla.metrics.images import psnr, ssim
-from corolla.metrics.information import (
-    InformationGap,
-    Modularity,
-    mig,
-    modularity,
-    modularity_of,
-    mutual_information_score,
-)
+from corolla.metrics.information import mig, modularity, modularity_of, mutual_information_score
 from corolla.metrics.intervals import Interval, bootstrap, normal_interval
-from corolla.metrics.interventions import InterventionalRobustness, irs
-from corolla.metrics.kid import KernelDistance, kid
-from corolla.metrics.latent_space import (
-    Accuracy,
-    Correlation,
-    continuity,
-    correlation,
-    knn_accuracy,
-    linear_probe,
-    trustworthiness,
-)
-from corolla.metrics.neighbours import DataCopying, Neighbours, data_copying, nearest
-from corolla.metrics.predictors import AttributePredictability, Explicitness, explicitness, sap
-from corolla.metrics.unsupervised import SeedAgreement, gaussian_total_correlation, udr
-from corolla.metrics.votes import PairScore, VoteScore, beta_vae_score, factor_vae_score
+from corolla.metrics.interventions import irs
+from corolla.metrics.latent_space import continuity, correlation, knn_accuracy, linear_probe, trustworthiness
+from corolla.metrics.neighbours import Neighbours, data_copying, nearest
+from corolla.metrics.predictors import explicitness, sap
+from corolla.metrics.samples import FactorTable
+from corolla.metrics.unsupervised import gaussian_total_correlation, udr
+from corolla.metrics.votes import beta_vae_score, factor_vae_score
 
 __all__ = [
-    "Accuracy",
-    "AttributePredictability",
-    "Correlation",
-    "DataCopying",
-    "Dci",
-    "DensityCoverage",
-    "Explicitness",
-    "FactorGrid",
-    "FactorSpace",
     "FactorTable",
     "FeatureFunction",
-    "GenerationIntervals",
-    "ImportanceEntropies",
-    "InformationGap",
     "Interval",
-    "InterventionalRobustness",
     "KernelDistance",
-    "Modularity",
     "Neighbours",
-    "PairScore",
-    "PrecisionRecall",
-    "SeedAgreement",
-    "VoteScore",
     "beta_vae_score",
     "bootstrap",
     "complexity_nats",

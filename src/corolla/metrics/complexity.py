@@ -15,16 +15,8 @@ def complexity_nats(images: NDArray[np.uint8], *, differences: bool = True) -> N
 
     Each value is predicted from its neighbours at the left, above, and above left by the median of left, above and
     left + above - above left (the predictor of LOCO-I, Weinberger et al. 2000); the entropy of the errors modulo 256
-    is that of their histogram in the image and channel, as if that were known. Other than with a real file, the number
-    does not depend on a version of a library.
-
-    Args:
-        images: uint8, N×H×W×3.
-        differences: Code green, red - green and blue - green, so that a grey image costs one channel; else all three
-            as they are.
-
-    Raises:
-        UsageError: the array is not one of images.
+    is that of their histogram in the image and channel, as if that were known. With `differences`,
+    green, red − green and blue − green are coded, so that a grey image costs one channel.
     """
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise UsageError(f"images are {images.dtype} of shape {images.shape}: complexity needs uint8, N×H×W×3")

@@ -50,17 +50,6 @@ def dci(codes: ArrayLike, factors: ArrayLike, *, factor_bins: int | None = None,
     latents: the mean decrease in Gini impurity, of sum 1 over the latents. Every split looks at every latent, as
     otherwise latents that tell nothing would be used where the one that does is not on offer. Three rows in four
     train it. The forest rather than gradient boosting is chosen for its speed: the latter needs a tree for each class.
-
-    Args:
-        codes: N×D, usually the means of q(z|x).
-        factors: N×K; every distinct value is a class.
-        factor_bins: cuts factors with more distinct values than this into so many equal-width bins.
-        trees: in the forest of each factor.
-        seed: fixes split and forests, whatever the number of processors.
-
-    Raises:
-        UsageError: fewer than two latents or factors, factors that never vary, too few samples, or values that are
-            not finite.
     """
     values = checked_codes(codes, rows=_LEAST_ROWS, latents=2)
     classes = factor_classes(checked_factors(factors, len(values), least=2), factor_bins)
@@ -98,9 +87,6 @@ def importance_entropies(importance: ArrayLike) -> ImportanceEntropies:
     With rows p and columns q of the matrix, each as shares of its sum: a latent's disentanglement is 1 − H(p) / log K,
     a factor's completeness 1 − H(q) / log D, and the whole is their mean, weighted by the rows' and the columns' sums:
     Eastwood & Williams 2018, section 2. What has no importance weighs nothing; where nothing has any, both are 0.
-
-    Raises:
-        UsageError: fewer than two latents or factors, or values that are negative or not finite.
     """
     matrix = np.asarray(importance, dtype=np.float64)
     if matrix.ndim != 2 or min(matrix.shape) < 2:

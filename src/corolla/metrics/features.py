@@ -14,27 +14,20 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 
 from corolla.errors import UsageError
+from corolla.pixels import to_float
 
 FeatureFunction = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
 
 def pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The pixels themselves in [0, 1], N×(H·W·C).
-
-    Raises:
-        UsageError: the images are not uint8, N×H×W×C.
-    """
+    """The pixels themselves in [0, 1], N×(H·W·C)."""
     if images.ndim != 4 or images.dtype != np.uint8:
         raise UsageError(f"images are {images.dtype} of shape {images.shape}: features need uint8, N×H×W×C")
-    return np.asarray(images.reshape(len(images), -1).astype(np.float32) / np.float32(255))
+    return to_float(images.reshape(len(images), -1), np.float32)
 
 
 def pca(reference: NDArray[np.uint8], dim: int) -> FeatureFunction:
-    """The first principal components of reference images as features of others, N×dim; the same at every call.
-
-    Raises:
-        UsageError: fewer than one component, or more than the images or their pixels can have.
-    """
+    """The first principal components of reference images as features of others, N×dim; the same at every call."""
     fitted = fit_pca(pixels(reference), dim)
 
     def components(images: NDArray[np.uint8]) -> NDArray[np.floating]:
@@ -49,15 +42,7 @@ def pca(reference: NDArray[np.uint8], dim: int) -> FeatureFunction:
 
 
 def named_features(name: str, reference: NDArray[np.uint8]) -> FeatureFunction:
-    """The feature function of a name: `pixels`, or `pca` with a number of components, as `pca64`.
-
-    Args:
-        name: the name.
-        reference: the images that principal components are fitted on.
-
-    Raises:
-        UsageError: the name is unknown, or the components are too many.
-    """
+    """The feature function of a name: `pixels`, or `pca` with a number of components, as `pca64`."""
     if name == "pixels":
         return pixels
     if match := re.fullmatch(r"pca(\d+)", name):
@@ -66,11 +51,7 @@ def named_features(name: str, reference: NDArray[np.uint8]) -> FeatureFunction:
 
 
 def fit_pca(rows: NDArray[np.floating], dim: int) -> PCA:
-    """The first principal components of rows N×D; exactly, and the same every time.
-
-    Raises:
-        UsageError: fewer than one component, or as many as rows, or more than columns.
-    """
+    """The first principal components of rows N×D; exactly, and the same every time."""
     most = min(len(rows) - 1, rows.shape[1])
     if not 1 <= dim <= most:
         raise UsageError(
@@ -82,11 +63,7 @@ def fit_pca(rows: NDArray[np.floating], dim: int) -> PCA:
 
 
 def checked_features(features: ArrayLike, least: int) -> NDArray[np.float64]:
-    """Features as float64, N×D.
-
-    Raises:
-        UsageError: fewer rows than `least`, no columns, or values that are not finite.
-    """
+    """Features as float64, N×D."""
     values = np.asarray(features, dtype=np.float64)
     if values.ndim != 2 or len(values) < least or values.shape[1] == 0:
         raise UsageError(f"features of shape {values.shape}: give N×D with at least {least} rows")
@@ -96,11 +73,7 @@ def checked_features(features: ArrayLike, least: int) -> NDArray[np.float64]:
 
 
 def checked_pair(x: ArrayLike, y: ArrayLike, least: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Two sets of features as float64, M×D and N×D.
-
-    Raises:
-        UsageError: either is not one (`checked_features`), or they have rows of different length.
-    """
+    """Two sets of features as float64, M×D and N×D."""
     pair = checked_features(x, least), checked_features(y, least)
     if pair[0].shape[1] != pair[1].shape[1]:
         raise UsageError(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from corolla.errors import UsageError
+from corolla.pixels import to_float
 
 SSIM_WINDOW_PX = 11
 """Side of SSIM's window, and so of the smallest image that it can compare."""
@@ -24,21 +25,13 @@ def psnr(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 
     The error is over the pixels and channels of an image, and the peak is white: 255 or 1. The PSNR of two identical
     images is infinite, and so is any mean that it takes part in: sum up many by their median.
-
-    Args:
-        a: images, N×H×W×C, uint8, or float in [0, 1].
-        b: as many of the same size.
-
-    Raises:
-        UsageError: the shapes differ, or are not those of images, or pixels are not in [0, 1] or finite.
     """
     a, b = _checked(a, b)
     errors = np.empty(len(a))
     for rows, x, y in _in_chunks(a, b):
         errors[rows] = np.square(x - y).mean((1, 2, 3))
     with np.errstate(divide="ignore"):
-        decibels: NDArray[np.float64] = -10 * np.log10(errors)
-    return decibels
+        return np.asarray(-10 * np.log10(errors))
 
 
 def ssim(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
@@ -46,15 +39,7 @@ def ssim(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 
     SSIM = (2·μ_a·μ_b + C1)(2·σ_ab + C2) / ((μ_a² + μ_b² + C1)(σ_a² + σ_b² + C2)) in a Gaussian window of 11×11 pixels
     with σ = 1.5, C1 = 0.01² and C2 = 0.03² for pixels in [0, 1] (Wang et al. 2004, IEEE TIP 13(4), eq. 13 to 17). It is
-    averaged over all places where the window lies inside the image, and over channels.
-
-    Args:
-        a: images, N×H×W×C, uint8, or float in [0, 1], of at least 11×11 pixels.
-        b: as many of the same size.
-
-    Raises:
-        UsageError: the shapes differ, or are not those of images, or they are smaller than the window, or pixels are
-            not in [0, 1] or finite.
+    averaged over all places where the window lies inside the image, and over channels; smaller images are refused.
     """
     a, b = _checked(a, b)
     if min(a.shape[1:3]) < SSIM_WINDOW_PX:
@@ -95,11 +80,7 @@ def _in_chunks(
     count = max(1, _CHUNK_NUMBERS // a[0].size)
     for start in range(0, len(a), count):
         rows = slice(start, start + count)
-        yield rows, _as_float(a[rows]), _as_float(b[rows])
-
-
-def _as_float(images: NDArray[np.generic]) -> NDArray[np.float64]:
-    return images.astype(np.float64) / (255 if images.dtype == np.uint8 else 1)
+        yield rows, to_float(a[rows]), to_float(b[rows])
 
 
 def _local_mean(x: NDArray[np.float64]) -> NDArray[np.float64]:

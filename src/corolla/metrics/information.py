@@ -42,15 +42,6 @@ def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: 
 
     MIG = mean over k of (I(z_a; v_k) − I(z_b; v_k)) / H(v_k), a and b being the two latents that tell most of factor
     k: Chen et al. 2018 (arXiv 1802.04942, section 4), on latents in `bins` equal-width bins.
-
-    Args:
-        codes: N×D, usually the means of q(z|x).
-        factors: N×K; every distinct value is a class.
-        bins: for each latent.
-        factor_bins: cuts factors with more distinct values than this into so many equal-width bins.
-
-    Raises:
-        UsageError: fewer than two latents, factors that never vary, too few samples, or values that are not finite.
     """
     values = checked_codes(codes, latents=2)
     classes = factor_classes(checked_factors(factors, len(values)), factor_bins)
@@ -64,8 +55,7 @@ def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: 
 def modularity(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: int | None = None) -> Modularity:
     """Whether each latent tells of one factor only, whichever others tell of it too.
 
-    See `modularity_of` for the equation, and `mig` for the arguments. Raises UsageError on fewer than two factors,
-    factors that never vary, too few samples, or values that are not finite.
+    See `modularity_of` for the equation.
     """
     values = checked_codes(codes)
     classes = factor_classes(checked_factors(factors, len(values), least=2), factor_bins)
@@ -78,9 +68,6 @@ def modularity_of(information_nats: ArrayLike) -> Modularity:
     1 − Σ_k (m_ik − t_ik)² / (θ_i²·(K − 1)) for latent i, where θ_i is its largest information and t_ik is θ_i at that
     factor and 0 elsewhere: Ridgeway & Mozer 2018 (arXiv 1802.05312, section 3). A latent without any information is
     left out of the mean, being neither; Locatello et al. count it as 0. Where no latent has any, the value is 0.
-
-    Raises:
-        UsageError: not D×K with at least two factors, or values below zero or not finite.
     """
     information = np.asarray(information_nats, dtype=np.float64)
     if information.ndim != 2 or information.shape[1] < 2:
@@ -99,8 +86,8 @@ def modularity_of(information_nats: ArrayLike) -> Modularity:
 def mutual_information_score(codes: ArrayLike, *, bins: int = BINS) -> float:
     """The mean mutual information of two different latents, in nats: 0 where they are independent in pairs.
 
-    Locatello et al. 2019 (arXiv 1811.12359, appendix), on latents in `bins` equal-width bins. It has no upper limit but
-    log(bins). Raises UsageError on fewer than two latents or samples, or on values that are not finite.
+    Locatello et al. 2019 (arXiv 1811.12359, appendix), on latents in `bins` equal-width bins.
+    It has no upper limit but log(bins).
     """
     values = discretise(checked_codes(codes, latents=2), bins)
     information = mutual_information(values, values)

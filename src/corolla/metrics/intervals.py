@@ -46,17 +46,8 @@ def bootstrap(statistic: Callable[..., float], *samples: ArrayLike, repeats: int
     of 1 may be, the interval is a point, which is too little; where two distributions are equal, that of their kernel
     distance is too wide. The relative error of the standard error itself is about 1/√(2·repeats).
 
-    To spare work, samples can be row numbers, and the statistic can look up what was computed once for all rows.
-
-    Args:
-        statistic: takes as many arrays as there are samples, with fewer rows, and gives a number.
-        samples: arrays of at least four rows, drawn from independently.
-        repeats: how many halves of each.
-        seed: fixes the halves.
-
-    Raises:
-        UsageError: a sample has fewer than four rows, there are fewer than two repeats, or the statistic is not finite;
-            and whatever the statistic raises for half of the rows.
+    Samples have at least four rows each, and are drawn from independently. To spare work, they can be row numbers, and
+    the statistic can look up what was computed once for all rows.
     """
     arrays = [np.asarray(sample) for sample in samples]
     halves = half_samples([len(array) for array in arrays], repeats, seed)
@@ -66,11 +57,7 @@ def bootstrap(statistic: Callable[..., float], *samples: ArrayLike, repeats: int
 
 
 def half_samples(sizes: Sequence[int], repeats: int, seed: int) -> Iterator[list[NDArray[np.int64]]]:
-    """The rows of random halves of samples, without replacement; of an odd number of rows, the smaller half.
-
-    Raises:
-        UsageError: a sample has fewer than four rows, or there are fewer than two repeats.
-    """
+    """The rows of random halves of samples, without replacement; of an odd number of rows, the smaller half."""
     if not sizes or min(sizes) < 4:
         raise UsageError(f"samples of {', '.join(map(str, sizes)) or 'no'} rows: an interval needs at least 4 of each")
     if repeats < 2:
@@ -80,11 +67,7 @@ def half_samples(sizes: Sequence[int], repeats: int, seed: int) -> Iterator[list
 
 
 def interval_of_halves(value: float, draws: Sequence[float]) -> Interval:
-    """The interval of a statistic, from its values on `half_samples`.
-
-    Raises:
-        UsageError: a value is not finite.
-    """
+    """The interval of a statistic, from its values on `half_samples`."""
     if not (math.isfinite(value) and np.isfinite(draws).all()):
         raise UsageError(f"a statistic of {value} that is not finite on all halves has no interval")
     return normal_interval(value, float(np.std(draws, ddof=1)))

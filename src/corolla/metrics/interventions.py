@@ -37,15 +37,6 @@ def irs(
     paper's maximum (1.0) hangs on a single row. Give a hundred rows or more for each value, as fewer make noise look
     robust. Noise does not score 0, but one minus its 0.99-quantile over its maximum; and a latent on a larger scale
     weighs more.
-
-    Args:
-        codes: N×D, usually the means of q(z|x).
-        factors: N×K; every distinct value is a class.
-        quantile: 0 to 1.
-        factor_bins: cuts factors with more distinct values than this into so many equal-width bins.
-
-    Raises:
-        UsageError: factors that never vary, too few samples, a quantile out of range, or values that are not finite.
     """
     if not 0 < quantile <= 1:
         raise UsageError(f"quantile = {quantile:g}: give more than 0 and at most 1")

@@ -45,11 +45,7 @@ class Accuracy:
 
 
 def correlation(codes: ArrayLike) -> Correlation:
-    """The correlations of latents, and their mean size.
-
-    Raises:
-        UsageError: fewer than two rows, or values that are not finite.
-    """
+    """The correlations of latents, and their mean size."""
     values = checked_features(codes, 2)
     mean = values.mean(0)
     deviations = values - mean
@@ -68,17 +64,6 @@ def trustworthiness(images: ArrayLike, codes: ArrayLike, *, k: int = 10, most: i
     T = 1 − 2/(N·k·(2N − 3k − 1)) Σ_i Σ_j (r(i, j) − k), over those j among the k nearest of i in the codes that have a
     rank r(i, j) above k in the images (Venna & Kaski 2001, ICANN, section 2.1). Distances are Euclidean. Of more than
     `most` rows, that many are drawn, as time and memory grow with their square.
-
-    Args:
-        images: N×H×W×C or any other N×… that the codes stand for.
-        codes: N×D.
-        k: neighbours of each; less than half of the rows.
-        most: the number of rows to draw.
-        seed: fixes the draw.
-
-    Raises:
-        UsageError: k is not from 1 to less than half of the rows, the two have different numbers of rows, or values are
-            not finite.
     """
     images, codes = _drawn(images, codes, k, most, seed)
     return float(_trustworthiness(images, codes, n_neighbors=k))
@@ -88,16 +73,6 @@ def continuity(images: ArrayLike, codes: ArrayLike, *, k: int = 10, most: int = 
     """How far neighbours among the images are neighbours in the codes: `trustworthiness` with the two changed over.
 
     In [0, 1], and 1 where no neighbours are torn apart (Venna & Kaski 2001, ICANN, section 2.1).
-
-    Args:
-        images: N×H×W×C or any other N×… that the codes stand for.
-        codes: N×D.
-        k: neighbours of each; less than half of the rows.
-        most: the number of rows to draw.
-        seed: fixes the draw.
-
-    Raises:
-        UsageError: as for `trustworthiness`.
     """
     images, codes = _drawn(images, codes, k, most, seed)
     return float(_trustworthiness(codes, images, n_neighbors=k))
@@ -112,17 +87,6 @@ def linear_probe(
     strength is chosen from five by the accuracy on a fifth of the training rows of each label, then all of them are
     fitted. More columns than rows are turned into as many as rows, which changes nothing but the time. A test label
     without training rows counts as missed.
-
-    Args:
-        train_codes: N×D.
-        train_labels: N, of any kind that can be sorted.
-        test_codes: M×D.
-        test_labels: M.
-        seed: fixes which rows choose.
-
-    Raises:
-        UsageError: codes and labels differ in number, training has fewer than two labels, or none of them has five rows
-            to spare one of, codes differ in length, or values are not finite.
     """
     x, labels, x_test, test = _checked_labelled(train_codes, train_labels, test_codes, test_labels)
     scaler = StandardScaler().fit(x)
@@ -148,17 +112,6 @@ def knn_accuracy(
     """How well the most frequent label of the k nearest training codes tells the labels: what lies together.
 
     Distances are Euclidean, in the codes as they are. Of equally frequent labels, the first in order is taken.
-
-    Args:
-        train_codes: N×D.
-        train_labels: N, of any kind that can be sorted.
-        test_codes: M×D.
-        test_labels: M.
-        k: neighbours, at most N.
-
-    Raises:
-        UsageError: k is below 1 or above N, codes and labels differ in number, training has fewer than two labels,
-            codes differ in length, or values are not finite.
     """
     x, labels, x_test, test = _checked_labelled(train_codes, train_labels, test_codes, test_labels)
     if not 1 <= k <= len(x):

@@ -66,16 +66,7 @@ def own_neighbours(x: NDArray[np.float64], k: int) -> tuple[NDArray[np.int64], N
 
 
 def nearest(queries: ArrayLike, references: ArrayLike, k: int = 1) -> Neighbours:
-    """The k nearest references of each query, exactly, in some features: are the samples copies of training images?
-
-    Args:
-        queries: features, M×D.
-        references: the same features, N×D.
-        k: neighbours of each, at most N.
-
-    Raises:
-        UsageError: k is below 1 or above N, or the two are not features of the same kind.
-    """
+    """The k nearest references of each query, exactly, in some features: are the samples copies of training images?"""
     x, y = checked_pair(queries, references, 1)
     if not 1 <= k <= len(y):
         raise UsageError(f"{k} nearest of {len(y)} references: give between 1 and {len(y)}")
@@ -95,15 +86,7 @@ def data_copying(generated: ArrayLike, held_out: ArrayLike, train: ArrayLike) ->
     Their statistic C_T (arXiv 2004.05675, section 3) with the whole space as its one cell: the Mann–Whitney z-score of
     the generated images' distances to their nearest training image, against those of the held-out images. One cell
     cannot tell images that are copied in one place and missed in another from ones that are neither; look at `nearest`
-    as well.
-
-    Args:
-        generated: features, M×D.
-        held_out: the same features of real images that training has not seen, N×D.
-        train: the same features of the training images.
-
-    Raises:
-        UsageError: a set is empty, or they are not features of the same kind.
+    as well. All three are features N×D.
     """
     ours, theirs = (nearest(rows, train).distances[:, 0] for rows in checked_pair(generated, held_out, 1))
     m, n = len(ours), len(theirs)

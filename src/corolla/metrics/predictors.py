@@ -48,16 +48,8 @@ def sap(codes: ArrayLike, factors: ArrayLike, *, categorical: Collection[int] = 
       latents that are noise.
 
     A latent that does not vary scores 0. Locatello et al. train a linear support vector machine instead, whose answer
-    depends on its regularisation and on the latents' scale.
-
-    Args:
-        codes: N×D, usually the means of q(z|x).
-        factors: N×K.
-        categorical: the columns of factors without an order. Their time grows as N·D·C.
-
-    Raises:
-        UsageError: fewer than two latents, factors that never vary, too few samples, a column that is not there, or
-            values that are not finite.
+    depends on its regularisation and on the latents' scale. The time of categorical factors, given by their columns,
+    grows as N·D·C.
     """
     values = checked_codes(codes, rows=3, latents=2)
     known = checked_factors(factors, len(values))
@@ -129,15 +121,6 @@ def explicitness(
     section 3), on the area itself, whose chance level is ½. Latents are first scaled to unit variance, so that the
     penalty on the weights (scikit-learn's C = 1) does not depend on their scale. One row in four of each class is
     held out.
-
-    Args:
-        codes: N×D, usually the means of q(z|x).
-        factors: N×K; every distinct value is a class.
-        factor_bins: cuts factors with more distinct values than this into so many equal-width bins.
-        seed: fixes which rows are held out.
-
-    Raises:
-        UsageError: factors that never vary, fewer than four rows of a class, or values that are not finite.
     """
     values = checked_codes(codes)
     classes = factor_classes(checked_factors(factors, len(values)), factor_bins, rows_per_class=_ROWS_PER_CLASS)

@@ -1,4 +1,4 @@
-"""What the disentanglement scores are given: codes N×D and factors N×K, checked, and either of them as classes."""
+"""What the disentanglement scores are given: codes N×D and factors N×K, checked, as classes, and to draw rows from."""
 
 from __future__ import annotations
 
@@ -11,11 +11,7 @@ _ROWS_PER_CLASS = 2  # on average: with fewer, what a factor says of a row is wh
 
 
 def checked_codes(codes: ArrayLike, *, rows: int = 2, latents: int = 1) -> NDArray[np.float64]:
-    """Codes as float64, N×D.
-
-    Raises:
-        UsageError: not a matrix, fewer rows or latents than are needed, or values that are not finite.
-    """
+    """Codes as float64, N×D."""
     values = np.asarray(codes, dtype=np.float64)
     if values.ndim != 2:
         raise UsageError(f"codes of shape {values.shape}: give N×D, a row for each sample and a column for each latent")
@@ -29,12 +25,7 @@ def checked_codes(codes: ArrayLike, *, rows: int = 2, latents: int = 1) -> NDArr
 
 
 def checked_factors(factors: ArrayLike, rows: int, *, least: int = 1) -> NDArray[np.float64]:
-    """Factors as float64, N×K: one row for each of N codes; every column varies.
-
-    Raises:
-        UsageError: another shape, fewer factors than are needed, values that are not finite, or a factor that never
-            varies.
-    """
+    """Factors as float64, N×K: one row for each of N codes; every column varies."""
     values = np.asarray(factors, dtype=np.float64)
     if values.ndim != 2 or len(values) != rows:
         raise UsageError(f"factors of shape {values.shape}: give {rows}×K, a row for each sample")
@@ -69,9 +60,6 @@ def factor_classes(
 
     Every distinct value is a class. With `factor_bins`, a factor with more distinct values than that is a real one,
     and is cut into so many equal-width bins.
-
-    Raises:
-        UsageError: a factor with too many classes for so few rows: fewer than `rows_per_class` for each, on average.
     """
     classes = np.empty(factors.shape, dtype=np.int64)
     for column in range(factors.shape[1]):
@@ -87,3 +75,52 @@ def factor_classes(
             )
         classes[:, column] = inverse
     return classes
+
+
+class FactorTable:
+    """The factors of the rows there are, N×K, a full grid or not; real factors are cut by `factor_bins` as in `mig`."""
+
+    def __init__(self, factors: ArrayLike, *, factor_bins: int | None = None) -> None:
+        values = np.asarray(factors, dtype=np.float64)
+        self._classes = factor_classes(checked_factors(values, len(values) if values.ndim else 0), factor_bins)
+        self._counts = [np.bincount(column) for column in self._classes.T]
+        self._orders = [np.argsort(column, kind="stable") for column in self._classes.T]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many values each factor has."""
+        return tuple(len(counts) for counts in self._counts)
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+    def factors(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The values of rows N, as classes from 0: N×K."""
+        rows = np.asarray(indices, dtype=np.int64).reshape(-1)
+        outside = (rows < 0) | (rows >= len(self))
+        if outside.any():
+            raise UsageError(f"row {rows[outside][0]}: the factor space has rows 0 to {len(self) - 1}")
+        return self._classes[rows]
+
+    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Rows drawn uniformly, with replacement."""
+        return rng.integers(len(self), size=count)
+
+    def sample_sharing(self, shared: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """For each factor named in `shared`, rows that agree in its value, with replacement: len(shared)×count.
+
+        The value is that of a random row, so a frequent value is drawn more often. Values that a single row has are not
+        drawn, as such a row would agree with itself in every factor.
+        """
+        outside = (shared < 0) | (shared >= len(self.sizes))
+        if outside.any():
+            raise UsageError(f"factor {shared[outside][0]}: the factor space has factors 0 to {len(self.sizes) - 1}")
+        rows = np.empty((len(shared), count), dtype=np.int64)
+        for factor, (counts, order) in enumerate(zip(self._counts, self._orders, strict=True)):
+            asked = np.flatnonzero(shared == factor)
+            if len(asked):
+                often = np.where(counts > 1, counts, 0)
+                value = rng.choice(len(counts), size=len(asked), p=often / often.sum())
+                start = (np.cumsum(counts) - counts)[value]
+                rows[asked] = order[start[:, None] + rng.integers(counts[value, None], size=(len(asked), count))]
+        return rows

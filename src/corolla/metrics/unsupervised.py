@@ -31,10 +31,6 @@ def gaussian_total_correlation(codes: ArrayLike) -> float:
     KL(N(μ, Σ) ‖ Π_d N(μ_d, Σ_dd)) = −½ log det of the correlation matrix: Locatello et al. 2019 (arXiv 1811.12359,
     appendix). 0 for uncorrelated latents; infinite where a latent is a linear function of the others. Latents that do
     not vary are left out, being independent of all.
-
-    Raises:
-        UsageError: fewer samples than D + 1, with which the covariance always is singular, or values that are not
-            finite.
     """
     values = checked_codes(codes)
     if len(values) <= values.shape[1]:
@@ -56,14 +52,8 @@ def udr(codes: Sequence[ArrayLike], kl_nats: Sequence[ArrayLike]) -> SeedAgreeme
 
         UDR_ij = (Σ_b max_a R(a, b)² / Σ_a R(a, b) + Σ_a max_b R(a, b)² / Σ_b R(a, b)) / (d_i + d_j)
 
-    A model's UDR is the median over the others. A model without informative latents has 0.
-
-    Args:
-        codes: of S models, N×D each, of the same N images in the same order; D may differ.
-        kl_nats: of each model, the mean KL of each latent: D. A latent is informative above 0.01.
-
-    Raises:
-        UsageError: fewer than two models, unequal lengths, too few samples, or values that are not finite.
+    A model's UDR is the median over the others. A model without informative latents has 0. The codes of all S models
+    are of the same N images in the same order; a latent is informative whose mean KL is above 0.01 nats.
     """
     models = [checked_codes(one, rows=3) for one in codes]
     if len(models) < 2:

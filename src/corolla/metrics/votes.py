@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 
 from corolla.errors import UsageError
-from corolla.metrics.factor_space import FactorSpace
+from corolla.metrics.samples import FactorTable
 
 Represent = Callable[[NDArray[np.int64]], ArrayLike]
 """Rows of a factor space, n, to their codes, n×D: usually the means of q(z|x)."""
@@ -44,7 +44,7 @@ class PairScore:
 
 
 def factor_vae_score(
-    space: FactorSpace,
+    space: FactorTable,
     represent: Represent,
     *,
     votes: int = 800,
@@ -58,27 +58,12 @@ def factor_vae_score(
     A vote takes rows that share the value of one random factor, divides the variance of each latent among them by its
     variance over the space, and is for the latent with the least. The classifier gives each latent the factor that it
     got most votes for; the score is its accuracy on other votes. Of equal latents, and of factors with equally many
-    votes, the first is taken; a latent without votes counts as an error.
+    votes, the first is taken; a latent without votes counts as an error. If no latent takes part, the score is 0.
 
     Votes default to the paper's 800. `batch`, and the 10,000 rows for the variance over the space, are those of
     Locatello et al. 2019 (arXiv 1811.12359), who use 10,000 and 5,000 votes: on a `FactorTable` these encode no more
-    images.
-
-    Args:
-        space: `FactorGrid` or `FactorTable`.
-        represent: rows to codes; it is called with each row once, in batches of at least 256, if there are so many.
-        votes: to learn from.
-        held_out_votes: to score.
-        batch: rows in a vote.
-        least_spread: latents with a standard deviation below this over the space, or of zero, take no part; in the
-            unit of the latents: 0.05 is meant for those with a standard normal prior; 0 keeps all that vary.
-        seed: fixes what is drawn.
-
-    Returns:
-        A score of 0 if no latent takes part.
-
-    Raises:
-        UsageError: fewer than two factors, counts that are too small, or codes that are misshapen or not finite.
+    images. Latents with a standard deviation below `least_spread` over the space, or of zero, take no part; 0.05 is
+    meant for latents with a standard normal prior.
     """
     if len(space.sizes) < 2:
         raise UsageError(f"{len(space.sizes)} factor: the FactorVAE score needs at least 2 of them")
@@ -105,7 +90,7 @@ def factor_vae_score(
 
 
 def beta_vae_score(
-    space: FactorSpace,
+    space: FactorTable,
     represent: Represent,
     *,
     points: int = 800,
@@ -120,19 +105,7 @@ def beta_vae_score(
     are first divided by the standard deviation of their points, so that the penalty on the weights (scikit-learn's
     C = 1) does not depend on their scale.
 
-    `pairs` is that of Locatello et al. 2019 (arXiv 1811.12359), who use 10,000 and 5,000 points: on a `FactorTable`
-    these encode no more images.
-
-    Args:
-        space: `FactorGrid` or `FactorTable`.
-        represent: rows to codes; it is called with each row once, in batches of at least 256, if there are so many.
-        points: to learn from.
-        held_out_points: to score.
-        pairs: in a point.
-        seed: fixes what is drawn.
-
-    Raises:
-        UsageError: fewer than two factors, counts that are too small, or codes that are misshapen or not finite.
+    The counts are as for `factor_vae_score`; `pairs` of rows make a point.
     """
     kinds = len(space.sizes)
     if kinds < 2:
@@ -158,9 +131,6 @@ def encode(
     """The codes of every row drawn, in the shape of the draws and a last dimension of D; each row is encoded once.
 
     `represent` gets rows in ascending order, in batches of `batch` to twice that (or fewer, if there are fewer).
-
-    Raises:
-        UsageError: codes that are misshapen or not finite.
     """
     unique, places = np.unique(np.concatenate([rows.ravel() for rows in draws]), return_inverse=True)
     parts = []

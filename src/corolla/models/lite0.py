@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from corolla.data.batches import to_batch
 from corolla.errors import ModelError, UsageError, missing_extra
 
 FEATURES_PX = 128
@@ -213,8 +214,7 @@ def features(
     parts = [np.zeros((0, FEATURE_DIM), np.float32)]
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
-            pixels = torch.from_numpy(np.array(images[start : start + batch_size])).to(device)
-            x = pixels.permute(0, 3, 1, 2).float() / 255
+            x = to_batch(images[start : start + batch_size], device)
             if x.shape[2:] != (px, px):
                 x = F.interpolate(x, size=(px, px), mode="bilinear", antialias=True, align_corners=False)
             parts.append(network.pooled(x).cpu().numpy())

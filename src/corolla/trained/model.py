@@ -13,11 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from corolla.config.registry import find
+from corolla.data.batches import to_batch
 from corolla.data.images import open_image, upright_rgb
 from corolla.data.recipes import recipe_named
 from corolla.distributions import DiagonalGaussian, LatentDistribution, sample_prior
 from corolla.errors import ModelError, UsageError
 from corolla.models.vae import VAE, parameter_count
+from corolla.pixels import to_float, to_uint8
 from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.prior_file import PRIOR, load_prior
 
@@ -104,7 +106,7 @@ class TrainedModel:
         parts = []
         with torch.inference_mode():
             for start in range(0, len(pixels), BATCH_SIZE):
-                q = self.vae.encode(self._to_device(pixels[start : start + BATCH_SIZE]))
+                q = self.vae.encode(to_batch(pixels[start : start + BATCH_SIZE], self.device))
                 parts.append(torch.stack([q.mean, q.logvar]).cpu())
         mean, logvar = torch.cat(parts, dim=1)
         return DiagonalGaussian(mean, logvar)
@@ -202,14 +204,13 @@ class TrainedModel:
         if not parts:
             raise UsageError("no images given")
         if len({part.dtype for part in parts}) > 1:
-            parts = [_as_float(part) for part in parts]
+            parts = [to_float(part, np.float32) for part in parts]
         joined: NDArray[Any] = np.concatenate(parts)
         return joined
 
     def levels(self, images: Images) -> NDArray[np.uint8]:
         """As `pixels`, rounded to 8 bits where floats came in."""
-        pixels = self.pixels(images)
-        return (pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255)).astype(np.uint8, copy=False)
+        return to_uint8(self.pixels(images))
 
     def _picture(self, picture: Picture) -> NDArray[np.uint8]:
         recipe = recipe_named(self.config.data.recipe)
@@ -234,12 +235,7 @@ class TrainedModel:
         if images.shape[1:3] == (self.height, self.width):
             return images
         # The recipes work on 8-bit pictures, as the model's training images were.
-        eight_bit = images if images.dtype == np.uint8 else np.round(images * 255).astype(np.uint8)
-        return np.stack([self._picture(Image.fromarray(image)) for image in eight_bit])
-
-    def _to_device(self, pixels: NDArray[np.uint8] | NDArray[np.float32]) -> torch.Tensor:
-        batch = torch.from_numpy(np.array(pixels)).to(self.device).permute(0, 3, 1, 2)
-        return batch.float() / 255 if batch.dtype == torch.uint8 else batch
+        return np.stack([self._picture(Image.fromarray(image)) for image in to_uint8(images)])
 
 
 def _channels_last_array(images: torch.Tensor) -> NDArray[Any]:
@@ -247,8 +243,3 @@ def _channels_last_array(images: torch.Tensor) -> NDArray[Any]:
         raise UsageError(f"images of shape {tuple(images.shape)}: a tensor needs N×3×H×W")
     array: NDArray[Any] = images.detach().cpu().movedim(-3, -1).numpy()
     return array
-
-
-def _as_float(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    floats: NDArray[np.float32] = pixels.astype(np.float32) / np.float32(255 if pixels.dtype == np.uint8 else 1)
-    return floats

@@ -79,12 +79,12 @@ class RunFolder:
         Raises TrainingError if another process holds it, and WriteError.
         """
         lock = FileLock(self.path / LOCK_NAME)
-        try:
-            with _writing(self.path):
+        problem, remedy = f"{self.path}: another process is training there", f"wait until it ends, or {_ELSEWHERE}"
+        with _writing(self.path):
+            try:
                 lock.acquire(timeout=0)
-        except Timeout:
-            problem, remedy = f"{self.path}: another process is training there", f"wait until it ends, or {_ELSEWHERE}"
-            raise TrainingError(problem, path=self.path, remedy=remedy, arguments=("run",)) from None
+            except Timeout:  # an OSError, but no failure to write
+                raise TrainingError(problem, path=self.path, remedy=remedy, arguments=("run",)) from None
         try:
             yield
         finally:

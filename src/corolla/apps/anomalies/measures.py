@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from corolla.data.batches import to_batch
 from corolla.errors import ModelError, UsageError
 from corolla.metrics import complexity_nats
 from corolla.trained import TrainedModel
@@ -63,7 +64,7 @@ def measure(model: TrainedModel, images: NDArray[np.uint8]) -> Measures:
     with torch.inference_mode():
         for start in range(0, len(images), _DECODES):
             part = slice(start, start + _DECODES)
-            x = torch.from_numpy(np.array(images[part])).to(model.device).permute(0, 3, 1, 2).float() / 255
+            x = to_batch(images[part], model.device)
             p = model.vae.decode(q.mean[part].to(model.device))
             squares = (x - p.mean).square().mean(1, keepdim=True)
             distortions.append(-p.log_prob(x).double().cpu())

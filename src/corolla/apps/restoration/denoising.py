@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from corolla.apps.restoration.latents import decoded_means, eight_bit
+from corolla.apps.restoration.latents import decoded_means
 from corolla.apps.restoration.membrane import membrane
 from corolla.apps.restoration.noise import Noise, check_noises, impulses, jpeg_sigma, unclipped
 from corolla.apps.restoration.residuals import Array, ResidualPrior, residual_prior
@@ -78,7 +78,7 @@ def denoise(
             parts.append(_without_noise(model, batch, noise, residuals, trust, generator))
         steps_of(progress, "denoising", len(observed))(start + len(batch))
     clean, sigma, stddev = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Denoised(observed, eight_bit(clean), 255 * sigma, (255 * stddev).astype(np.float32) if trust else None)
+    return Denoised(observed, to_uint8(clean), 255 * sigma, (255 * stddev).astype(np.float32) if trust else None)
 
 
 _Part = tuple[Array, Array, Array]

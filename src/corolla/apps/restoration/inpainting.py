@@ -13,7 +13,6 @@ from corolla.apps.restoration.latents import (
     decoded_means,
     decoder,
     drawn_latents,
-    eight_bit,
     latent_log_prior,
     log_posterior,
     map_latents,
@@ -22,6 +21,7 @@ from corolla.apps.restoration.membrane import membrane
 from corolla.config.registry import find
 from corolla.distributions.gaussians import GaussianPrior
 from corolla.errors import UsageError
+from corolla.pixels import to_uint8
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
@@ -92,8 +92,8 @@ def inpaint(
     for index, (image, mask) in enumerate(zip(observed / 255.0, known, strict=True)):
         means = decoded_means(model, _latents(model, image, mask, completions, prior, together, generator))
         joined = np.stack([mean + membrane(image - mean, mask) for mean in means])
-        whole.append(np.where(mask[..., None], observed[index], eight_bit(joined)))
-        decoded.append(eight_bit(means))
+        whole.append(np.where(mask[..., None], observed[index], to_uint8(joined)))
+        decoded.append(to_uint8(means))
         steps_of(progress, "inpainting", len(observed))(index + 1)
     return Inpainted(observed, np.array(known), np.stack(whole), np.stack(decoded))
 

@@ -9,7 +9,6 @@ where nothing is known. With z ~ N(0, I) the posterior's logarithm is, up to a c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,11 +25,6 @@ LogPrior = Callable[[Tensor], Tensor]
 
 STEPS = 60
 LEARNING_RATE = 0.05
-
-
-def eight_bit(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Pixels on the [0, 1] scale, rounded and cut off, as uint8."""
-    return np.asarray(np.rint(images * 255).clip(0, 255).astype(np.uint8))
 
 
 def decoder(model: TrainedModel) -> Decoder:
