@@ -12,6 +12,7 @@ from corolla.apps.restoration.latents import decoded_means
 from corolla.apps.restoration.membrane import membrane
 from corolla.apps.restoration.noise import Noise, check_noises, impulses, jpeg_sigma, unclipped
 from corolla.apps.restoration.residuals import Array, ResidualPrior, residual_prior
+from corolla.pixels import to_uint8
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
