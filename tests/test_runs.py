@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from corolla.errors import ModelError, WriteError
+from corolla.errors import ModelError, TrainingError, WriteError
 from corolla.trained.run_folder import RunFolder, new_folder
 
 
@@ -38,3 +38,11 @@ def test_a_damaged_record_is_named(tmp_path: Path, damage: bytes) -> None:
     with pytest.raises(ModelError, match=r"metrics\.csv: damaged: .*--resume") as caught:
         run.rows()
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_is_held_is_refused(tmp_path: Path) -> None:
+    run, told = RunFolder(tmp_path), r"another process is training there; wait .*\(run=\)"
+    with run.held(), pytest.raises(TrainingError, match=told), RunFolder(tmp_path).held():
+        pass
+    with run.held():
+        pass
