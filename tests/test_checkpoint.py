@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("network", registered("network"))
+@pytest.mark.parametrize("network", SMALL)
 @pytest.mark.parametrize("likelihood", registered("likelihood"))
 def test_a_model_comes_back_bit_for_bit(tmp_path: Path, network: str, likelihood: str) -> None:
     torch.manual_seed(1)

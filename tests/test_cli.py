@@ -129,7 +129,11 @@ def test_priors_that_cannot_be_are_one_line(cli: Cli, model: Path, tmp_path: Pat
         (2, ["fit-prior", usable, "vamp"], "there are standard, gaussian, gmm, flow"),
         (2, ["sample", usable, "--prior", "vamp"], "there are standard, gaussian, gmm, flow"),
         (2, ["fit-prior", usable, "gmm", "--components", 999], "999 components for 320 codes"),
-        (2, ["fit-prior", usable, "gaussian", "--components", 2], "components: not an option"),
+        (
+            2,
+            ["fit-prior", usable, "gaussian", "--components", 2],
+            "prior.components: gaussian has no such setting; gmm has it",
+        ),
         (2, ["sample", usable, "--prior", "gmm", "--seed", -1], "seed -1"),
         (2, ["sample", usable, "--prior", "gmm", "--count", 0], "count 0"),
         (1, ["fit-prior", model, "gmm"], "--source florets:40"),

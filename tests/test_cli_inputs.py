@@ -99,6 +99,11 @@ def test_an_empty_file_is_left_out_and_said_or_refused(cli: Cli, name: str) -> N
     assert "wrote " in out
 
 
+def _without_remarks(err: str) -> str:
+    """What is said but of a direction between so few images, which tells nothing."""
+    return "".join(line for line in err.splitlines(keepends=True) if "AUROC" not in line)
+
+
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "preview"])
 def test_all_commands_have_one_grammar(work: Path, cli: Cli, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with tarfile.open("photos.tar", "w") as tar:
@@ -110,12 +115,12 @@ def test_all_commands_have_one_grammar(work: Path, cli: Cli, name: str, monkeypa
         assert reason in err
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(Path("list.txt").read_bytes())))
     code, out, err = cli(*_command(name, "-"))
-    assert (code, err) == (0, "")
+    assert (code, _without_remarks(err)) == (0, "")
     results = [line for line in out.splitlines() if line.startswith("wrote ") and "residual" not in line]
     for folder in (*work.glob("clean"), *work.glob("whole"), *work.glob("odd")):
         shutil.rmtree(folder)
     code, again, err = cli(*_command(name, "@list.txt"))
-    assert (code, err) == (0, "")
+    assert (code, _without_remarks(err)) == (0, "")
     assert [line for line in again.splitlines() if line.startswith("wrote ")][-len(results) :] == results or (
         name == "anomalies"  # which calibrates at the first time
     )

@@ -14,7 +14,7 @@ from corolla.objectives.controller import Controller
 from corolla.objectives.loss import Loss, LossTerms, build_loss
 from corolla.trained.model_folder import ModelCard, ModelFolder
 
-OBJECTIVES, LIKELIHOODS, NETWORKS = (list(registered(kind)) for kind in ("objective", "likelihood", "network"))
+OBJECTIVES, LIKELIHOODS = (list(registered(kind)) for kind in ("objective", "likelihood"))
 SIZES = {"notebook": (12, 14), "burgess": (64, 64), "resnet": (16, 24)}
 LATENT_DIM = 5
 COUNT = 6
@@ -54,7 +54,7 @@ def loss(vae: VAE, objective: Loss, x: torch.Tensor, q: DiagonalGaussian, z: tor
 
 # Every pair of choices, and not every triple: an objective never meets a network but through the likelihood.
 PAIRWISE = [
-    (objective, likelihood, list(NETWORKS)[(i + j) % len(NETWORKS)])
+    (objective, likelihood, list(SIZES)[(i + j) % len(SIZES)])
     for i, objective in enumerate(OBJECTIVES)
     for j, likelihood in enumerate(LIKELIHOODS)
 ]

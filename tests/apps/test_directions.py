@@ -188,7 +188,7 @@ def test_a_label_leads_from_the_other_training_images_and_is_scored_on_the_evalu
 
 
 def test_a_label_that_is_not_there_is_refused_with_similar_ones(cache: ImageCache) -> None:
-    with pytest.raises(UsageError, match=r"'roze': no such label; there are rose, .*, tulip"):
+    with pytest.raises(UsageError, match=r"'roze': no such label \(did you mean 'rose'\?\); there are rose, .*, tulip"):
         find_label(cache, "roze")
     many = replace(cache, label_names=[*(f"kind {number}" for number in range(20)), "tiger lily", "sunflower"])
     with pytest.raises(UsageError, match="no such label among 22; similar ones are tiger lily"):
