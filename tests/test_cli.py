@@ -132,7 +132,7 @@ def test_priors_that_cannot_be_are_one_line(cli: Cli, model: Path, tmp_path: Pat
         (
             2,
             ["fit-prior", usable, "gaussian", "--components", 2],
-            "prior.components: gaussian has no such setting; gmm has it",
+            "gaussian has no such setting; gmm has it",
         ),
         (2, ["sample", usable, "--prior", "gmm", "--seed", -1], "seed -1"),
         (2, ["sample", usable, "--prior", "gmm", "--count", 0], "count 0"),

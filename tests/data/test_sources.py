@@ -80,6 +80,7 @@ def test_sources_open_by_name(tmp_path: Path) -> None:
         "flowers102:x",
         "folder",
         "folder:",
+        "florets:",
         "florets:many",
         "florets:-1",
         "factors:",

@@ -39,7 +39,7 @@ class SourceKind:
 
 def open_named(spec: str, *, mirror: str | None, home: Path, progress: OnProgress | None) -> Source:
     """Open a source as the configuration names it; see `corolla.data.open_source`."""
-    name, _, argument = spec.partition(":")
+    name, colon, argument = spec.partition(":")
     try:
         kind: SourceKind = find("source", name)
     except UsageError:
@@ -52,7 +52,7 @@ def open_named(spec: str, *, mirror: str | None, home: Path, progress: OnProgres
         ) from None
     if mirror is not None and not kind.downloaded:
         raise UsageError(f"mirror {mirror}: only what is downloaded has mirrors, not {spec}; leave the mirror out")
-    source = kind.open(argument, mirror, home, progress)
+    source = None if colon and not argument else kind.open(argument, mirror, home, progress)
     if source is None:
         raise UsageError(f"{spec!r}: no such source; write {kind.usage}")
     return source
