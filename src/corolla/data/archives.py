@@ -14,11 +14,13 @@ import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
-from corolla.data.fetch import Progress
 from corolla.errors import DataError
 from corolla.files import locked, writing
+
+if TYPE_CHECKING:
+    from corolla.data.fetch import Progress
 
 # The longest piece that is read at once.
 _CHUNK = 1 << 20

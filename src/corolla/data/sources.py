@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import pooch  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -162,6 +161,8 @@ def open_source(
 
 def corolla_home(home: Path | None = None) -> Path:
     """Where downloads and caches are kept: `home`, else $COROLLA_HOME, else the user's cache folder."""
+    import pooch  # type: ignore[import-untyped]  # slow, and most commands ask for no place
+
     named = home or os.environ.get("COROLLA_HOME") or pooch.os_cache("corolla")
     return Path(named).expanduser().absolute()
 
