@@ -218,7 +218,7 @@ def test_the_family_is_trained_once_and_put_into_words(cli: Cli) -> None:
     code, _, err = cli(*[text if text != "4" else "6" for text in arguments])
     assert code == 2
     assert "was trained with" in err
-    assert "choose another folder with --output" in err
+    assert "choose another folder (--output)" in err
 
 
 def test_compare_scores_again_as_before_but_for_what_it_is_told(cli: Cli) -> None:
