@@ -117,11 +117,11 @@ import numpy as np
 from IPython.display import display
 from PIL import Image
 
-from corolla.data import RECIPES, open_cache, open_source
+from corolla.data import open_cache, open_source, recipe_named
 from corolla.pictures.grids import Row, grid, sheet
 
 source = open_source(SOURCE, mirror=MIRROR)
-cache = open_cache(source, RECIPES["fit"], SIZE, SIZE)
+cache = open_cache(source, recipe_named("fit"), SIZE, SIZE)
 print({name: len(rows) for name, rows in cache.splits.items()}, "images of", cache.images.shape[1:])
 
 # %%
@@ -143,12 +143,12 @@ SHOWN_PX = 160
 
 def shown(image: Image.Image) -> np.ndarray:
     """An image of any size, small enough to be shown beside others."""
-    return RECIPES["fit"].apply(image, SHOWN_PX, SHOWN_PX)
+    return recipe_named("fit").apply(image, SHOWN_PX, SHOWN_PX)
 
 
 # The source's own picture, as large as `crop` makes it, stands for the photograph.
-original = Image.fromarray(source.read(int(chosen[0]), RECIPES["crop"], 256, 256))
-stages = RECIPES["enhance"].stages(original, 136, 136)
+original = Image.fromarray(source.read(int(chosen[0]), recipe_named("crop"), 256, 256))
+stages = recipe_named("enhance").stages(original, 136, 136)
 for number, (label, _) in enumerate(stages):
     print(number, label)
 display(grid(np.stack([shown(image) for _, image in stages]), columns=6))

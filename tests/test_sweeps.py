@@ -351,7 +351,7 @@ def test_values_can_be_added_and_nothing_else_may_change(tmp_path: Path) -> None
     assert (tmp_path / "out" / "seed=1" / "model" / "model.safetensors").stat().st_mtime_ns == before
     other: dict[str, list[Any]] = {"seed": [1, 2, 3], "objective.beta": [1, 2]}
     for config, axes, message in [
-        (base.updated({"network.width": 12}), {"seed": [1, 2, 3]}, "network.width was 8 and is 12"),
+        (base.updated({"network.width": 12}), {"seed": [1, 2, 3]}, "network.width 8 and not 12"),
         (base, {"seed": [2, 3]}, "seed=1"),
         (base, other, "was begun with a grid over seed"),
     ]:

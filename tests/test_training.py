@@ -187,14 +187,12 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
 ) -> None:
     if sys.platform == "win32":
         pytest.skip("no such signals there")
-    config = small(
-        training__checkpoint_every=5,
-        objective__name=objective,
-        objective__discriminator_width=16,
-        objective__discriminator_learning_rate=0.01,
-        objective__control_integral=0.01,
-        objective__mask=0.3,
-    )
+    settings: dict[str, dict[str, float]] = {
+        "factor_vae": {"discriminator_width": 16, "discriminator_learning_rate": 0.01},
+        "control_vae": {"control_integral": 0.01},
+    }
+    own = {f"objective__{name}": value for name, value in settings.get(objective, {}).items()}
+    config = small(training__checkpoint_every=5, objective__name=objective, objective__mask=0.3, **own)
     corolla.fit(config, tmp_path / "whole")
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     run = tmp_path / "killed"
