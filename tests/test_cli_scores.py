@@ -233,7 +233,8 @@ def test_compare_scores_again_as_before_but_for_what_it_is_told(cli: Cli) -> Non
     before = file.read_bytes()
     assert cli("compare", "model", "second", "--only", "images", "--samples", 40)[0] == 0
     assert file.read_bytes() == before  # there is what is asked for
-    assert cli("compare", "model", "second", "--samples", 24)[0] == 0
+    assert cli("compare", "model", "second", "--only", "samples", "--samples", 24)[0] == 0
+    assert "psnr_db" in load_scores(file).scores  # what is not asked for stays
     assert [load_scores(Path(name) / "scores.json").samples for name in ("model", "second")] == [24, 24]
 
 

@@ -37,6 +37,7 @@ def test_old_spellings_become_those_of_today(before: str, today: str, named: str
         "--help",
         "sample run --like a --like b -o p.png",
         "poster run --like=a --reach 2",
+        "traverse run -o p --latent 0,3",
         "evaluate run --images 16 --only images",
         "inpaint run a b --mask m",
         "traverse run --latents 3 --latent 2",
@@ -45,3 +46,8 @@ def test_old_spellings_become_those_of_today(before: str, today: str, named: str
 )
 def test_what_is_spelt_as_today_is_left_as_it_is(line: str) -> None:
     assert in_todays_spelling(shlex.split(line), pytest.fail) == shlex.split(line)
+
+
+def test_a_word_after_a_value_with_an_equals_sign_is_no_value() -> None:
+    words = ["traverse", "--latent=0,3", "run"]
+    assert in_todays_spelling(words, pytest.fail) == ["traverse", "run", "--latent", "0,3"]

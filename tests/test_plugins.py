@@ -231,6 +231,11 @@ def test_networks_and_objectives_made_by_hand(tmp_path: Path) -> None:
     with pytest.raises(corolla.UsageError, match="do not take images"):
         corolla.fit(config.updated({"data.size": 24}), tmp_path / "other", vae=networks())
     assert not (tmp_path / "other").exists()
+    with pytest.raises(corolla.UsageError, match="give the networks"):
+        corolla.fit(config.updated({"network.name": "handmade"}), tmp_path / "other")
+    taken = type("Taken", (Unregistered,), {"__annotations__": {"name": str}, "name": "vae"})(name="vae")
+    with pytest.raises(corolla.UsageError, match="'vae' is another class already"):
+        corolla.fit(config, tmp_path / "other", objective=taken)
     objective = Unregistered()
     trained = corolla.fit(config.updated({"network.patch": 4}), tmp_path / "third", objective=objective, vae=networks())
     assert trained.config.objective.name == "unregistered"

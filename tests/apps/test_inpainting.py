@@ -214,7 +214,7 @@ def test_larger_images_are_fitted_and_it_says_so(command: list[str], capsys: pyt
         (["--mask", "nothing.png", "--strict"], 1, "nothing.png"),
         (["--mask-colour", "petal", "--strict"], 2, "colour 'petal'"),
         (["--box", "1,1,2,2", "--completions", "0", "--strict"], 2, "0 completions"),
-        (["--box", "1,1,2,2", "--method", "gibbs"], 2, "--method has ended"),
+        (["--box", "1,1,2,2", "--method", "gibbs"], 2, "--method has been removed"),
     ],
 )
 def test_wrong_use_gets_one_line(

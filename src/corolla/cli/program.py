@@ -41,7 +41,7 @@ app = App(
     help="Train β-VAEs on image collections, and make the trained model useful. Begin with `corolla demo`.",
     help_epilogue=(
         "Every command also takes --json (print one JSON object in place of text), --quiet (no progress, no notes, "
-        "no lines about what was written) and --plugin MODULE or FILE.py (objectives, networks and the like of yours)."
+        "no lines about what was written) and --plugin MODULE or FILE.py (your own objectives, networks and so on)."
     ),
     version=__version__,
     help_format="plaintext",

@@ -120,7 +120,9 @@ def inpaint(
 
     check_new_folder(output)
     if method is not None:
-        raise UsageError("--method has ended: gibbs lost to optimise, which is now the only method; leave it out")
+        raise UsageError(
+            "--method has been removed: gibbs lost to optimise, which is the only method now; leave it out"
+        )
     if sum(way is not None for way in (mask, mask_colour, box, brush)) != 1:
         raise UsageError("say what is missing by one of --mask, --mask-colour, --box and --brush")
     missing = restoration.mask_of(mask=mask, mask_colour=mask_colour, box=box, brush=brush)

@@ -21,7 +21,8 @@ def settings(
     """List the settings of a run, with their defaults: all that `corolla train --set` and a YAML file take.
 
     Args:
-        about: Only those of a section (data, training), a kind (network, likelihood, objective) or a choice (beta_vae).
+        about: Only those of a section (data, training), a kind (network, likelihood, objective; prior, which is for
+            `corolla fit-prior`) or a choice (beta_vae).
         markdown: Write tables in Markdown.
     """
     from corolla.config.describing import groups

@@ -33,7 +33,7 @@ def in_todays_spelling(words: list[str], note: Callable[[str], None]) -> list[st
             note(f"{name} is {renamed[name]} now; the old name goes with the next release")
             name = renamed[name]
         if name == MODEL_FLAGS.get(command) or name in WITH_COMMAS.get(command, ()):
-            flag = name
+            flag = "" if equals else name
             values.setdefault(name, []).extend([value] if equals else [])
             continue
         if not word.startswith("-") and flag in values:

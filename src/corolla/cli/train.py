@@ -130,7 +130,6 @@ def train(  # noqa: D417, the flags describe themselves
     if preset is not None and config is not None:
         raise UsageError("--preset and --config both say where to start; give one of them")
     resolved = build_config(preset, config, flags, set_)
-    from corolla.models.vae import parameter_count
     from corolla.training import fit, resolve
 
     if dry_run:

@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field, PlainSerializer, ValidationError, model_validator
 from pydantic.functional_validators import BeforeValidator
 
-from corolla.config.choosing import changed, choose, describe_faults
+from corolla.config.choosing import DEFAULTS, changed, choose, describe_faults
 from corolla.config.earlier import RETIRED, upgraded
 from corolla.config.kinds import Likelihood, Network, Objective
 from corolla.config.registry import plugin_of
@@ -102,8 +102,8 @@ class Config(Settings):
 
     def differences(self) -> dict[str, Any]:
         """The settings that are not at their defaults, by their dotted names."""
-        alike = Config(**{kind: type(getattr(self, kind))() for kind in _KINDS})
-        defaults = alike.flat() | Config().flat()
+        alike = Config().model_copy(update={kind: type(getattr(self, kind))() for kind in _KINDS})
+        defaults = alike.flat() | {f"{kind}.name": DEFAULTS[kind] for kind in _KINDS}
         return {name: value for name, value in self.flat().items() if value != defaults[name]}
 
     def normalised_beta(self, beta: float | None) -> float | None:
@@ -118,7 +118,7 @@ class Config(Settings):
     def updated(self, changes: Mapping[str, Any]) -> Config:
         """A copy with dotted fields replaced, e.g. {"objective.beta": 2}. Raises UsageError on a wrong key or value."""
         for dotted in RETIRED.keys() & changes.keys():
-            _LOG.warning("%s decides nothing any more; %s", dotted, RETIRED[dotted])
+            _LOG.warning("%s no longer has any effect; %s", dotted, RETIRED[dotted])
         changes = {dotted: value for dotted, value in changes.items() if dotted not in RETIRED}
         tree = self.model_dump(mode="json")
         touched = {dotted.partition(".")[0] for dotted in changes}

@@ -47,6 +47,9 @@ def groups(about: str | None = None) -> list[Group]:
     """
     tables = {kind: registered(kind) for kind in (*CHOICES, "prior")}
     found = []
+    if about is None:
+        seed = Setting("seed", _default(Config.model_fields["seed"]), _description(Config.model_fields["seed"]))
+        found.append(Group("run", "What belongs to no section.", (seed,)))
     for section, cls in SECTIONS.items():
         if about in (None, section):
             found.append(Group(section, _summary(cls), _settings(section, cls)))

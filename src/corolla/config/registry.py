@@ -53,6 +53,8 @@ def register(entry: Registered) -> Registered:
     """
     frame = inspect.currentframe()
     file = frame.f_back.f_code.co_filename if frame is not None and frame.f_back is not None else "?"
+    if isinstance(entry, type):  # which somebody else may register
+        file = getattr(sys.modules.get(entry.__module__), "__file__", None) or file
     kind, name = getattr(entry, "kind", ""), name_of(entry)
     if kind not in _TABLES or not name:
         raise UsageError(

@@ -14,7 +14,7 @@ from corolla.evaluation.material import gather
 from corolla.evaluation.record import FILE_NAME, SCORES, Scores, save_scores
 from corolla.evaluation.samples import TRAINING, check_features
 from corolla.evaluation.scoring import Evaluated, evaluate
-from corolla.metrics.names import Group, parse_key
+from corolla.metrics.names import GROUPS, Group, parse_key
 from corolla.progress import OnProgress
 from corolla.trained import load
 from corolla.trained.model_folder import ModelFolder
@@ -119,7 +119,7 @@ def scored(
     found, _ = evaluate_folder(
         path,
         split=before.split,
-        groups=groups,
+        groups=groups and [group for group in GROUPS if group in groups or group in before.groups],
         priors=[name for name in before.priors if model.has_prior(name)] or None,
         features=before.features,
         samples=samples or before.samples,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from corolla.config import Objective
 from corolla.distributions import DiagonalGaussian, PixelDistribution
+from corolla.errors import UsageError
 from corolla.models.lite0 import PerceptualDistance
 from corolla.objectives.companions import Companion
 
@@ -73,6 +74,8 @@ class Loss:
         ramp = self.ramp(step)
         weighted = {"reconstruction": reconstruction}
         terms = self.objective.terms(q, z, step=step, data_size=data_size, companion=self.companion)
+        if taken := {"reconstruction", "perceptual"} & terms.keys():
+            raise UsageError(f"{self.objective.name}: a term cannot be called {taken.pop()}; give it another name")
         weighted |= {name: ramp * term for name, term in terms.items()}
         if self.distance is not None:
             early = step is not None and step < self.objective.perceptual_after

@@ -21,7 +21,7 @@ from corolla.config import Config, Objective, register, registered
 from corolla.data import ImageCache, select_rows
 from corolla.data.batches import Batches
 from corolla.data.recipes import recipe_named
-from corolla.errors import ModelError, TrainingError, UsageError
+from corolla.errors import ModelError, UsageError, WriteError
 from corolla.models.lite0 import SMALLEST_PX
 from corolla.models.networks import Handmade
 from corolla.models.vae import VAE, build_model
@@ -66,11 +66,14 @@ def fit(
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
     if objective is not None:
-        if objective.name not in registered("objective"):
-            register(type(objective))  # so that what is saved can be read again
-        config = config.model_copy(update={"objective": objective})
+        known = registered("objective").get(objective.name) or register(type(objective))
+        if known is not type(objective):
+            raise UsageError(f"objective {objective.name!r} is another class already; give yours another name")
+        config = config.model_copy(update={"objective": objective}).updated({})  # checks it with the rest
     if vae is not None:
         config = config.model_copy(update={"network": Handmade(latent_dim=_latent_dim(vae, config))})
+    elif isinstance(config.network, Handmade):
+        raise UsageError("network handmade: give the networks, as corolla.fit(config, vae=...)")
     config = resolve(config)
     fabric = connect(config.training)
     if run is not None and fabric.is_global_zero:
@@ -235,14 +238,15 @@ def _train(
     return load(recorder.run.path, vae=None if vae is None else copy.deepcopy(vae).cpu())
 
 
-def _unwritten(run: RunFolder, error: OSError) -> TrainingError:
+def _unwritten(run: RunFolder, error: OSError) -> WriteError:
     """What to say of a failed write: a file by its name, unless it is the run folder's or the system tells none."""
     name = run.path
     if isinstance(error.filename, str | bytes | Path):
         file = Path(os.fsdecode(error.filename))
         if not file.absolute().is_relative_to(run.path.absolute()):
             name = file
-    return TrainingError(f"{name}: cannot be read or written: {error.strerror or error}; what was saved before stays")
+    reason = error.strerror or error
+    return WriteError(f"{name}: cannot be read or written: {reason}; what was saved before stays", path=name)
 
 
 def _logger(run: RunFolder) -> Logger | None:
