@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 import corolla
 from corolla import training
 from corolla.config import Config, registered
-from corolla.errors import ModelError, TrainingError, UsageError
+from corolla.errors import ModelError, TrainingError, UsageError, WriteError
 from corolla.trained.model_folder import ModelFolder
 from corolla.trained.run_folder import RunFolder
 from corolla.training.loop import BatchLoss
@@ -299,7 +299,7 @@ def test_a_checkpoint_of_lightnings_trainer_goes_on_as_it_would_have_done(object
     run = RunFolder(tmp_path / "run")
     with pytest.MonkeyPatch.context() as patch:
         fail_after(10, patch)
-        with pytest.raises(TrainingError, match="broken"):
+        with pytest.raises(WriteError, match="broken"):
             corolla.fit(config, run.path)
     ours = torch.load(run.last_checkpoint, weights_only=True)
     weights = {"vae": ours["model"], "averaged": ours["average"], "companion": ours["companion"]}
@@ -406,7 +406,7 @@ def test_the_first_step_with_a_loss_that_is_not_finite_is_named(
     if killed:
         with monkeypatch.context() as patch:
             fail_after(7, patch)
-            with pytest.raises(TrainingError, match="broken"):
+            with pytest.raises(WriteError, match="broken"):
                 corolla.fit(config, run)
     with pytest.raises(TrainingError, match=r"the loss is not finite at step 11; .*last good checkpoint"):
         training.resume(run) if killed else corolla.fit(config, run)
@@ -432,7 +432,7 @@ def test_a_damaged_record_is_rebuilt_when_a_run_goes_on(
     run = RunFolder(tmp_path / "run")
     with monkeypatch.context() as patch:
         fail_after(16, patch)
-        with pytest.raises(TrainingError, match="broken"):
+        with pytest.raises(WriteError, match="broken"):
             corolla.fit(small(training__checkpoint_every=15), run.path)
     if damage is None:
         run.metrics_file.unlink()
@@ -557,7 +557,7 @@ def test_a_checkpoint_is_not_kept_in_use_while_its_run_goes_on(tmp_path: Path, m
 
     with monkeypatch.context() as patch:
         patch.setattr(Recorder, "_evaluate", fail)
-        with pytest.raises(TrainingError):
+        with pytest.raises(WriteError):
             corolla.fit(small(training__checkpoint_every=2), tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
     seen = []
@@ -586,7 +586,7 @@ def test_a_failed_write_names_what_could_not_be_written(tmp_path: Path, monkeypa
             raise error
 
         monkeypatch.setattr(Recorder, "_save_samples", fail)
-        with pytest.raises(TrainingError) as caught:
+        with pytest.raises(WriteError) as caught:
             corolla.fit(small(training__max_steps=1), run, force=run.exists())
         assert str(caught.value).startswith(f"{named}: cannot be read or written" if ": " not in named else named)
         assert "\n" not in str(caught.value)

@@ -62,7 +62,8 @@ def fit(
     Raises:
         UsageError: an impossible setting, or the run folder exists.
         DataError: the images cannot be used.
-        TrainingError: the loss is not finite, another process trains in the folder, or a file cannot be written.
+        TrainingError: the loss is not finite, or another process trains in the folder.
+        WriteError: a file cannot be written.
         TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
     """
     if objective is not None:
