@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from corolla.distributions import DiagonalGaussian, sample_prior
+from corolla.distributions.posterior import bounded
 
 moderate = st.floats(-3, 3)
 
@@ -70,6 +71,15 @@ def test_a_draw_passes_its_gradient_to_the_posterior() -> None:
             return DiagonalGaussian(mean, logvar).sample()
 
     assert torch.autograd.gradcheck(draw, (mean, logvar))
+
+
+def test_beyond_a_bound_only_the_way_back_has_a_gradient() -> None:
+    value = torch.tensor([-5.0, -1.0, 0.5, 2.0, 7.0, -torch.inf, torch.inf], requires_grad=True)
+    kept = bounded(value, -1, 2)
+    assert kept.tolist() == [-1, -1, 0.5, 2, 2, -1, 2]
+    for sign, expected in ((1.0, [0, 1, 1, 1, 1, 0, 1]), (-1.0, [-1, -1, -1, -1, 0, -1, 0])):
+        (gradient,) = torch.autograd.grad(kept, value, torch.full((7,), sign), retain_graph=True)
+        assert gradient.tolist() == expected  # descent moves against it
 
 
 def test_prior_draws_follow_the_generator() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from corolla.distributions.pixels import PixelDistribution
+from corolla.distributions.posterior import bounded
 
 MIN_SIGMA = 1e-3
 """The smallest scale that is calibrated or learned.
@@ -75,7 +76,7 @@ class ScaledLikelihood(nn.Module):
         """p(x|z) from the decoder's raw output, N×C×H×W; the images x calibrate sigma while training."""
         location = torch.sigmoid(raw)
         if self.learned:
-            sigma = torch.exp(_Floored.apply(self.log_sigma, math.log(MIN_SIGMA)))  # type: ignore[no-untyped-call]
+            sigma = torch.exp(bounded(self.log_sigma, math.log(MIN_SIGMA), math.inf))
         elif self.calibrated and self.training and x is not None:
             sigma = self._calibrate(location, x)
         else:
@@ -91,20 +92,3 @@ class ScaledLikelihood(nn.Module):
             # A young average is the plain mean, so that it does not remember where it started.
             self.moment.lerp_(moment, (1 / self.seen).clamp_min(_SLOWEST))
         return moment ** (1 / self.power)
-
-
-class _Floored(torch.autograd.Function):
-    """max(value, floor). Below the floor a gradient can lift the value, as ever, but can no longer lower it.
-
-    A plain clamp has no gradient there, so that a value which once fell below would stay for good.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, floor: float) -> Tensor:
-        ctx.save_for_backward(value < floor)
-        return value.clamp_min(floor)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (below,) = ctx.saved_tensors
-        return torch.where(below, gradient.clamp_max(0), gradient), None
