@@ -29,20 +29,13 @@ class ControlVAE(Objective):
     control_integral: float = Field(0.001, gt=0.0, description="the integral gain")
     control_max_beta: float = Field(1000.0, gt=0.0, description="the largest beta to try")
 
-    def companion(self, latent_dim: int) -> Controller:  # noqa: ARG002
+    def companion(self, latent_dim: int) -> Controller:
         """The controller."""
         from corolla.objectives.controller import Controller
 
         return Controller(self.target_nats, self.control_proportional, self.control_integral, self.control_max_beta)
 
-    def terms(
-        self,
-        q: DiagonalGaussian,
-        z: Tensor,  # noqa: ARG002
-        *,
-        companion: Controller,
-        **_: Any,
-    ) -> Mapping[str, Tensor]:
+    def terms(self, q: DiagonalGaussian, z: Tensor, *, companion: Controller, **_: Any) -> Mapping[str, Tensor]:
         """β·KL in nats per image, with the controller's present β."""
         return {"kl": companion.beta * q.kl().mean()}
 

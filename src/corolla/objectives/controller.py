@@ -28,7 +28,7 @@ class Controller(Companion):
         self.register_buffer("kl", torch.tensor(0.0))  # moving average, to tell how it goes
 
     @torch.no_grad()
-    def update(self, z: Tensor, kl: Tensor) -> None:  # noqa: ARG002
+    def update(self, z: Tensor, kl: Tensor) -> None:
         """Move β after a step whose KL was `kl` nats per image."""
         kl = kl.clone()
         average_over_processes([kl])

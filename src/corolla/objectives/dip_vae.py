@@ -38,29 +38,30 @@ def moment_penalties(
     }
 
 
+def _describe(objective: DIPVAEI | DIPVAEII) -> str:
+    return f"beta 1, covariances x {objective.lambda_offdiagonal:g}, variances x {objective.lambda_diagonal:g}"
+
+
 @register
 class DIPVAEI(Objective):
     """KL, and penalties on the covariance of the means of q(z|x)."""
 
     title: ClassVar[str] = "a DIP-VAE-I"
     least_batch: ClassVar[int] = 4
+    pressure_setting: ClassVar[str | None] = "lambda_offdiagonal"
 
     name: Literal["dip_vae_i"] = "dip_vae_i"
     lambda_offdiagonal: float = Field(10.0, ge=0.0, description="weight of the covariances")
     lambda_diagonal: float = Field(100.0, ge=0.0, description="weight of the variances' distance from 1")
 
-    def terms(self, q: DiagonalGaussian, z: Tensor, **_: Any) -> Mapping[str, Tensor]:  # noqa: ARG002
+    def terms(self, q: DiagonalGaussian, z: Tensor, **_: Any) -> Mapping[str, Tensor]:
         """KL, and the two weighted penalties."""
         penalties = moment_penalties(q, self.lambda_offdiagonal, self.lambda_diagonal, aggregate=False)
         return {"kl": q.kl().mean(), **penalties}
 
-    def describe(self, beta: float | None) -> str:  # noqa: ARG002
+    def describe(self, beta: float | None) -> str:
         """The two weights."""
-        return f"beta 1, covariances x {self.lambda_offdiagonal:g}, variances x {self.lambda_diagonal:g}"
-
-    def loosen(self) -> str:
-        """A smaller weight of the covariances."""
-        return f"a smaller objective.lambda_offdiagonal than {self.lambda_offdiagonal:g}"
+        return _describe(self)
 
 
 @register
@@ -69,20 +70,17 @@ class DIPVAEII(Objective):
 
     title: ClassVar[str] = "a DIP-VAE-II"
     least_batch: ClassVar[int] = 4
+    pressure_setting: ClassVar[str | None] = "lambda_offdiagonal"
 
     name: Literal["dip_vae_ii"] = "dip_vae_ii"
     lambda_offdiagonal: float = Field(10.0, ge=0.0, description="weight of the covariances")
     lambda_diagonal: float = Field(10.0, ge=0.0, description="weight of the variances' distance from 1")
 
-    def terms(self, q: DiagonalGaussian, z: Tensor, **_: Any) -> Mapping[str, Tensor]:  # noqa: ARG002
+    def terms(self, q: DiagonalGaussian, z: Tensor, **_: Any) -> Mapping[str, Tensor]:
         """KL, and the two weighted penalties."""
         penalties = moment_penalties(q, self.lambda_offdiagonal, self.lambda_diagonal, aggregate=True)
         return {"kl": q.kl().mean(), **penalties}
 
-    def describe(self, beta: float | None) -> str:  # noqa: ARG002
+    def describe(self, beta: float | None) -> str:
         """The two weights."""
-        return f"beta 1, covariances x {self.lambda_offdiagonal:g}, variances x {self.lambda_diagonal:g}"
-
-    def loosen(self) -> str:
-        """A smaller weight of the covariances."""
-        return f"a smaller objective.lambda_offdiagonal than {self.lambda_offdiagonal:g}"
+        return _describe(self)

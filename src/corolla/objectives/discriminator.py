@@ -46,7 +46,7 @@ class Discriminator(Companion):
         logits: Tensor = torch.func.functional_call(self.net, weights, (z,))
         return (logits[:, REAL] - logits[:, PERMUTED]).to(z.dtype)
 
-    def update(self, z: Tensor, kl: Tensor) -> None:  # noqa: ARG002
+    def update(self, z: Tensor, kl: Tensor) -> None:
         """One step of the discriminator. A batch of fewer than four images is left out: there is nothing to permute."""
         half = len(z) // 2
         if half < 2:

@@ -52,7 +52,7 @@ class InfoVAE(Objective):
             "mmd": (self.alpha + self.lambda_mmd - 1) * discrepancy,
         }
 
-    def effective_beta(self, rows: Sequence[Mapping[str, str]] = ()) -> float | None:  # noqa: ARG002
+    def effective_beta(self, rows: Sequence[Mapping[str, str]] = ()) -> float | None:
         """1 - α."""
         return 1.0 - self.alpha
 
