@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from corolla.config import Config, Objective, registered
-from corolla.distributions import Bernoulli, DiagonalGaussian, Gaussian
+from corolla.distributions import DiagonalGaussian
 from corolla.distributions.likelihoods import LogitLikelihood
+from corolla.distributions.pixels import Bernoulli, Gaussian
 from corolla.errors import UsageError
 from corolla.models.vae import VAE
 from corolla.objectives import CapacityVAE, FreeBits

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from corolla.distributions import DiagonalGaussian, LatentDistribution
-    from corolla.models.shape import Shape
+    from corolla.models.blocks import Shape
     from corolla.objectives.companions import Companion
 
 

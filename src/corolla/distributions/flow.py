@@ -40,17 +40,12 @@ class FlowPrior(nn.Module):
             import zuko
         except ImportError:
             raise missing_extra("flows", "The flow prior") from None
-        kinds = {"nsf": zuko.flows.NSF, "maf": zuko.flows.MAF}
-        if flow not in kinds:
-            raise UsageError(f"flow {flow!r}: a flow prior is of {' or '.join(kinds)}")
-        if transforms < 1:
-            raise UsageError(f"{transforms} transforms: a flow needs at least 1")
         self.latent_dim = latent_dim
-        self.kind = flow
-        self.transforms = transforms
+        self.options: dict[str, Any] = {"flow": flow, "transforms": transforms}
         self.gaussian = GaussianPrior(latent_dim)
+        kind = zuko.flows.NSF if flow == "nsf" else zuko.flows.MAF
         with torch.random.fork_rng(devices=[]):  # what the caller draws next is not touched
-            self.flow: Any = kinds[flow](latent_dim, transforms=transforms, hidden_features=HIDDEN)
+            self.flow: Any = kind(latent_dim, transforms=transforms, hidden_features=HIDDEN)
         for transform in self.flow.transform.transforms:
             # One latent alone has parameters in place of a network.
             last = [*transform.hyper[-1].parameters()] if hasattr(transform, "hyper") else [*transform.parameters()]
@@ -118,11 +113,6 @@ class FlowPrior(nn.Module):
             if epoch - best_epoch >= PATIENCE_EPOCHS:
                 break
         self.flow.load_state_dict(best_state)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the constructor takes beside the number of latents."""
-        return {"flow": self.kind, "transforms": self.transforms}
 
     def sample(self, count: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """Draws, count×latent_dim: noise of standard deviation `temperature` through the maps.

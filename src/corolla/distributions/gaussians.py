@@ -60,6 +60,7 @@ class GaussianPrior(nn.Module):
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
+        self.options: dict[str, Any] = {}
         self.register_buffer("mean", torch.zeros(latent_dim, dtype=torch.float64))
         self.register_buffer("scale_tril", torch.eye(latent_dim, dtype=torch.float64))
 
@@ -73,11 +74,6 @@ class GaussianPrior(nn.Module):
         prior.mean = z.mean(0)
         prior.scale_tril = torch.linalg.cholesky(covariance)
         return prior
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the constructor takes beside the number of latents."""
-        return {}
 
     def sample(self, count: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """Draws from N(mean, temperature²·covariance), count×latent_dim; at temperature 0, the mean."""
@@ -126,13 +122,8 @@ class MixturePrior(nn.Module):
         self, latent_dim: int, components: int = COMPONENTS, covariance: Literal["full", "diagonal"] = "full"
     ) -> None:
         super().__init__()
-        if components < 1:
-            raise UsageError(f"{components} components: a mixture needs at least 1")
-        if covariance not in ("full", "diagonal"):
-            raise UsageError(f"covariance {covariance!r}: a mixture's covariances are full or diagonal")
-        self.latent_dim = latent_dim
-        self.components = components
-        self.covariance = covariance
+        self.latent_dim, self.covariance = latent_dim, covariance
+        self.options: dict[str, Any] = {"components": components, "covariance": covariance}
         scales = torch.eye(latent_dim) if covariance == "full" else torch.ones(latent_dim)
         self.register_buffer("weights", torch.full((components,), 1 / components, dtype=torch.float64))
         self.register_buffer("means", torch.zeros(components, latent_dim, dtype=torch.float64))
@@ -145,7 +136,7 @@ class MixturePrior(nn.Module):
         *,
         seed: int = 0,
         progress: FitProgress | None = None,
-        components: int | None = None,
+        components: int = COMPONENTS,
         covariance: Literal["full", "diagonal"] = "full",
     ) -> MixturePrior:
         """Expectation-maximisation from a seeded k-means, by scikit-learn's GaussianMixture.
@@ -154,18 +145,12 @@ class MixturePrior(nn.Module):
         (arXiv 1903.12436, section 4) fit to the codes of auto-encoders.
         """
         z = code_rows(codes)
-        prior = cls(z.shape[1], min(COMPONENTS, len(z)) if components is None else components, covariance)
-        if prior.components > len(z):
-            raise UsageError(
-                f"{prior.components} components for {len(z)} codes: a mixture needs at least one code for each; "
-                "take fewer components, or more images"
-            )
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
         from threadpoolctl import threadpool_limits
 
         model = GaussianMixture(
-            prior.components,
+            components,
             covariance_type="full" if covariance == "full" else "diag",
             reg_covar=ridge(z),
             random_state=seed % 2**32,
@@ -180,7 +165,7 @@ class MixturePrior(nn.Module):
                     model.fit(z.numpy())
                 except ValueError as error:
                     raise UsageError(
-                        f"{prior.components} components with {covariance} covariances for {len(z)} codes: one of them "
+                        f"{components} components with {covariance} covariances for {len(z)} codes: one of them "
                         "shrank to nothing; take fewer components, or diagonal covariances"
                     ) from error
                 if progress is not None:
@@ -189,16 +174,11 @@ class MixturePrior(nn.Module):
                     break
             else:
                 _LOG.warning("the mixture still changes after %d iterations; it is used as it is", EM_ITERATIONS)
-        variances = torch.from_numpy(model.covariances_)
+        prior, variances = cls(z.shape[1], components, covariance), torch.from_numpy(model.covariances_)
         prior.weights = torch.from_numpy(model.weights_)
         prior.means = torch.from_numpy(model.means_)
         prior.scales = torch.linalg.cholesky(variances) if covariance == "full" else variances.sqrt()
         return prior
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the constructor takes beside the number of latents."""
-        return {"components": self.components, "covariance": self.covariance}
 
     def sample(self, count: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """Draws, count×latent_dim, with every component's covariance times temperature² and its weight unchanged.

@@ -1,12 +1,23 @@
-"""The pieces of encoders and decoders."""
+"""What encoders and decoders connect, and their pieces."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a pair of networks connects: image size in pixels, channels in and out, number of latents."""
+
+    height: int
+    width: int
+    latent_dim: int
+    channels: int = 3
+    out_channels: int = 3
 
 
 class GaussianHead(nn.Module):
@@ -59,14 +70,3 @@ class Upsample(nn.Module):
 def norm(channels: int) -> nn.GroupNorm:
     """Group normalisation in eight groups, or as many as divide the channels."""
     return nn.GroupNorm(math.gcd(8, channels), channels)
-
-
-def xavier_uniform(module: nn.Module) -> None:
-    """Draw the weights of a convolution or linear layer from Xavier's uniform distribution."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-
-
-def channels_last(module: nn.Module) -> None:
-    """Lay a module's 4-dimensional weights out in channels-last memory, as batches are."""
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

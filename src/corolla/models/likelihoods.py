@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from corolla.config import Likelihood, register
 
 if TYPE_CHECKING:
-    from corolla.distributions import LogitLikelihood, ScaledLikelihood
+    from corolla.distributions.likelihoods import LogitLikelihood, ScaledLikelihood
 
 
 def _parse_sigma(value: Any) -> Any:
@@ -43,7 +43,8 @@ class BernoulliLikelihood(Likelihood):
 
     def build(self) -> LogitLikelihood:
         """Raw output as logits."""
-        from corolla.distributions import Bernoulli, LogitLikelihood
+        from corolla.distributions.likelihoods import LogitLikelihood
+        from corolla.distributions.pixels import Bernoulli
 
         return LogitLikelihood(Bernoulli)
 
@@ -57,7 +58,8 @@ class ContinuousBernoulliLikelihood(Likelihood):
 
     def build(self) -> LogitLikelihood:
         """Raw output as logits."""
-        from corolla.distributions import ContinuousBernoulli, LogitLikelihood
+        from corolla.distributions.likelihoods import LogitLikelihood
+        from corolla.distributions.pixels import ContinuousBernoulli
 
         return LogitLikelihood(ContinuousBernoulli)
 
@@ -72,7 +74,8 @@ class GaussianLikelihood(Likelihood):
 
     def build(self) -> ScaledLikelihood:
         """Raw output as the logit of the mean."""
-        from corolla.distributions import Gaussian, ScaledLikelihood
+        from corolla.distributions.likelihoods import ScaledLikelihood
+        from corolla.distributions.pixels import Gaussian
 
         return ScaledLikelihood(Gaussian, self.sigma, power=2)
 
@@ -87,7 +90,8 @@ class LaplaceLikelihood(Likelihood):
 
     def build(self) -> ScaledLikelihood:
         """Raw output as the logit of the median."""
-        from corolla.distributions import Laplace, ScaledLikelihood
+        from corolla.distributions.likelihoods import ScaledLikelihood
+        from corolla.distributions.pixels import Laplace
 
         return ScaledLikelihood(Laplace, self.sigma, power=1)
 
@@ -104,6 +108,7 @@ class DiscretisedLogisticLikelihood(Likelihood):
 
     def build(self) -> ScaledLikelihood:
         """Raw output as the logit of the location."""
-        from corolla.distributions import DiscretisedLogistic, ScaledLikelihood
+        from corolla.distributions.likelihoods import ScaledLikelihood
+        from corolla.distributions.pixels import DiscretisedLogistic
 
         return ScaledLikelihood(DiscretisedLogistic, self.sigma)

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from corolla.config import Config
 from corolla.distributions import DiagonalGaussian, PixelDistribution
 from corolla.distributions.posterior import LOGVAR_RANGE, bounded
-from corolla.models.blocks import channels_last
-from corolla.models.shape import Shape
+from corolla.models.blocks import Shape
 
 
 class VAE(nn.Module):
@@ -44,7 +43,7 @@ def build_model(config: Config) -> VAE:
     encoder, decoder = config.network.build(Shape(height, width, config.network.latent_dim))
     vae = VAE(encoder, decoder, config.likelihood.build())
     # The layout decides which kernel computes a convolution, and so its last bits: it is the same wherever a model is.
-    channels_last(vae)
+    vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return vae
 
 

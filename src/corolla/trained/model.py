@@ -17,7 +17,7 @@ from corolla.config.registry import find
 from corolla.data.batches import to_batch
 from corolla.data.images import open_image, upright_rgb
 from corolla.data.recipes import recipe_named
-from corolla.distributions import DiagonalGaussian, LatentDistribution, sample_prior
+from corolla.distributions import DiagonalGaussian, LatentDistribution
 from corolla.errors import ModelError, UsageError
 from corolla.models.vae import VAE, parameter_count
 from corolla.pixels import to_float, to_uint8
@@ -140,7 +140,7 @@ class TrainedModel:
         q = self.posterior(images)
         if seed is None:
             return self.decode(q.mean)
-        noise = sample_prior(len(q.mean), self.latent_dim, seeded_generator(seed))
+        noise = torch.randn(len(q.mean), self.latent_dim, generator=seeded_generator(seed))
         return self.decode(q.mean + q.stddev * noise)
 
     def sample(

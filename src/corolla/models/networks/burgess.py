@@ -10,7 +10,7 @@ from corolla.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
-    from corolla.models.shape import Shape
+    from corolla.models.blocks import Shape
 
 
 @register

@@ -10,7 +10,7 @@ from corolla.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
-    from corolla.models.shape import Shape
+    from corolla.models.blocks import Shape
 
 
 @register
@@ -27,7 +27,7 @@ class Notebook(Network):
         """Encoder and decoder. Raises UsageError where the size does not fit."""
         from torch import nn
 
-        from corolla.models.blocks import GaussianHead, xavier_uniform
+        from corolla.models.blocks import GaussianHead
 
         height, width = shape.height - 8, shape.width - 8
         if height < 1 or width < 1:
@@ -52,6 +52,7 @@ class Notebook(Network):
             nn.GELU(approximate="tanh"),
             nn.ConvTranspose2d(16, shape.out_channels, 5),
         )
-        for network in (encoder, decoder):
-            network.apply(xavier_uniform)
+        for module in (*encoder.modules(), *decoder.modules()):
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
         return encoder, decoder
