@@ -115,6 +115,7 @@ class Objective(Choice, ABC):
         stationary: losses of different steps can be compared; not so where something is learnt beside the model.
         least_batch: the smallest batch that the terms can be computed of.
         beta_setting: the setting that is its β, the weight of the KL; None if it has none.
+        target_setting: the setting that asks for a rate; None if no rate is asked for.
         pressure_setting: the setting that, made smaller, presses less on the code; None: its β.
         warmup_settings: settings in steps over which its pressure on the code grows.
     """
@@ -124,6 +125,7 @@ class Objective(Choice, ABC):
     stationary: ClassVar[bool] = True
     least_batch: ClassVar[int] = 1
     beta_setting: ClassVar[str | None] = None
+    target_setting: ClassVar[str | None] = None
     pressure_setting: ClassVar[str | None] = None
     warmup_settings: ClassVar[tuple[str, ...]] = ("warmup_steps",)
 
@@ -185,6 +187,8 @@ class Objective(Choice, ABC):
 
     def loosen(self) -> str:
         """The change of a setting that presses less on the code, in a few words."""
+        if self.target_setting is not None:
+            return f"a larger objective.{self.target_setting}"
         setting = self.pressure_setting or self.beta_setting
         if setting is None:
             return "a beta below 1 (objective.name=beta_vae, objective.beta=0.5)"
@@ -193,7 +197,7 @@ class Objective(Choice, ABC):
     @property
     def target(self) -> tuple[str, float] | None:
         """The setting that asks for a rate, and that rate in nats; None where no rate is asked for."""
-        return None
+        return None if self.target_setting is None else (self.target_setting, getattr(self, self.target_setting))
 
     def off_target(self, rate: float, beta: float | None) -> tuple[str, str]:  # noqa: ARG002
         """A kind and a remedy where the rate, in nats, is not the `target`."""

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from corolla.config import Likelihood, register
 
 if TYPE_CHECKING:
-    from corolla.distributions.likelihoods import LogitLikelihood, ScaledLikelihood
+    from torch import nn
 
 
 def _parse_sigma(value: Any) -> Any:
@@ -41,12 +41,11 @@ class BernoulliLikelihood(Likelihood):
     title: ClassVar[str] = "Bernoulli"
     name: Literal["bernoulli"] = "bernoulli"
 
-    def build(self) -> LogitLikelihood:
+    def build(self) -> nn.Module:
         """Raw output as logits."""
-        from corolla.distributions.likelihoods import LogitLikelihood
-        from corolla.distributions.pixels import Bernoulli
+        from corolla.distributions import likelihoods, pixels
 
-        return LogitLikelihood(Bernoulli)
+        return likelihoods.LogitLikelihood(pixels.Bernoulli)
 
 
 @register
@@ -56,12 +55,11 @@ class ContinuousBernoulliLikelihood(Likelihood):
     title: ClassVar[str] = "continuous Bernoulli"
     name: Literal["continuous_bernoulli"] = "continuous_bernoulli"
 
-    def build(self) -> LogitLikelihood:
+    def build(self) -> nn.Module:
         """Raw output as logits."""
-        from corolla.distributions.likelihoods import LogitLikelihood
-        from corolla.distributions.pixels import ContinuousBernoulli
+        from corolla.distributions import likelihoods, pixels
 
-        return LogitLikelihood(ContinuousBernoulli)
+        return likelihoods.LogitLikelihood(pixels.ContinuousBernoulli)
 
 
 @register
@@ -72,12 +70,11 @@ class GaussianLikelihood(Likelihood):
     name: Literal["gaussian"] = "gaussian"
     sigma: Sigma = Field("calibrated", description=_SIGMA)
 
-    def build(self) -> ScaledLikelihood:
+    def build(self) -> nn.Module:
         """Raw output as the logit of the mean."""
-        from corolla.distributions.likelihoods import ScaledLikelihood
-        from corolla.distributions.pixels import Gaussian
+        from corolla.distributions import likelihoods, pixels
 
-        return ScaledLikelihood(Gaussian, self.sigma, power=2)
+        return likelihoods.ScaledLikelihood(pixels.Gaussian, self.sigma, power=2)
 
 
 @register
@@ -88,12 +85,11 @@ class LaplaceLikelihood(Likelihood):
     name: Literal["laplace"] = "laplace"
     sigma: Sigma = Field("calibrated", description=_SIGMA)
 
-    def build(self) -> ScaledLikelihood:
+    def build(self) -> nn.Module:
         """Raw output as the logit of the median."""
-        from corolla.distributions.likelihoods import ScaledLikelihood
-        from corolla.distributions.pixels import Laplace
+        from corolla.distributions import likelihoods, pixels
 
-        return ScaledLikelihood(Laplace, self.sigma, power=1)
+        return likelihoods.ScaledLikelihood(pixels.Laplace, self.sigma, power=1)
 
 
 @register
@@ -106,9 +102,8 @@ class DiscretisedLogisticLikelihood(Likelihood):
         "learned", description="scale on the [0, 1] pixel scale: a number, or learned with the weights"
     )
 
-    def build(self) -> ScaledLikelihood:
+    def build(self) -> nn.Module:
         """Raw output as the logit of the location."""
-        from corolla.distributions.likelihoods import ScaledLikelihood
-        from corolla.distributions.pixels import DiscretisedLogistic
+        from corolla.distributions import likelihoods, pixels
 
-        return ScaledLikelihood(DiscretisedLogistic, self.sigma)
+        return likelihoods.ScaledLikelihood(pixels.DiscretisedLogistic, self.sigma)

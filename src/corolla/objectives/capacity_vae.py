@@ -20,6 +20,7 @@ class CapacityVAE(Objective):
     """γ·|KL - C(step)|, where C grows linearly to `capacity_nats` (Burgess et al. 2018, arXiv 1804.03599, eq. 8)."""
 
     title: ClassVar[str] = "a β-VAE with a capacity"
+    target_setting: ClassVar[str | None] = "capacity_nats"
     warmup_settings: ClassVar[tuple[str, ...]] = ("warmup_steps", "capacity_steps")
 
     name: Literal["capacity_vae"] = "capacity_vae"
@@ -40,15 +41,6 @@ class CapacityVAE(Objective):
     def describe(self, beta: float | None) -> str:
         """The capacity and its weight."""
         return f"KL led to {self.capacity_nats:g} nats, gamma {self.gamma:g}"
-
-    def loosen(self) -> str:
-        """More capacity."""
-        return "a larger objective.capacity_nats"
-
-    @property
-    def target(self) -> tuple[str, float]:
-        """The capacity at its end."""
-        return "capacity_nats", self.capacity_nats
 
     def off_target(self, rate: float, beta: float | None) -> tuple[str, str]:
         """What brings the rate nearer to the capacity."""
