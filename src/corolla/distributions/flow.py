@@ -30,10 +30,10 @@ class FlowPrior(nn.Module):
     """
 
     def __init__(self, latent_dim: int, flow: Literal["nsf", "maf"] = "nsf", transforms: int = TRANSFORMS) -> None:
-        """Build the identity: before it is fitted, the flow is the standard normal.
+        """Build the identity, with `transforms` autoregressive maps one after another.
 
-        A flow is "nsf", splines (Durkan et al. 2019, arXiv 1906.04032), or "maf", affine maps (Papamakarios et al.
-        2017, arXiv 1705.07057); both are autoregressive, with `transforms` maps one after another.
+        They are "nsf", splines (Durkan et al. 2019, arXiv 1906.04032), or "maf", affine (Papamakarios et al. 2017,
+        arXiv 1705.07057).
         """
         super().__init__()
         try:
@@ -64,15 +64,8 @@ class FlowPrior(nn.Module):
     ) -> FlowPrior:
         """Maximum likelihood with Adam, stopped when the codes of held-out images gain nothing for PATIENCE_EPOCHS.
 
-        The flow starts as the Gaussian of the codes that are not held out, and the best state on those that are is
-        kept: there it is never worse than that Gaussian.
-
-        Args:
-            codes: N×latent_dim, or images×draws×latent_dim; a tenth of the images is held out with all its draws.
-            seed: fixes which images those are, the first weights and the order of the batches.
-            progress: told of epochs.
-            flow: see the constructor.
-            transforms: see the constructor.
+        A tenth of the images is held out, with all its draws. The flow starts as the Gaussian of the others, and the
+        best state on the held-out ones is kept: there it is never worse than that Gaussian.
         """
         code_rows(codes)  # refuses what cannot be fitted
         if len(codes) < FEWEST_IMAGES:
@@ -115,10 +108,7 @@ class FlowPrior(nn.Module):
         self.flow.load_state_dict(best_state)
 
     def sample(self, count: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
-        """Draws, count×latent_dim: noise of standard deviation `temperature` through the maps.
-
-        At temperature 0 they are where the maps take the noise's mode.
-        """
+        """Draws, count×latent_dim: noise of standard deviation `temperature` through the maps."""
         noise = temperature * torch.randn(count, self.latent_dim, generator=generator)
         with torch.no_grad():
             return self.gaussian.unwhiten(self.flow().transform.inv(noise)).float()
@@ -130,14 +120,10 @@ class FlowPrior(nn.Module):
 
     def _mean_log_prob(self, white: Tensor) -> float:
         with torch.no_grad():
-            parts = [
-                self.flow().log_prob(batch).sum(dtype=torch.float64) for batch in torch.split(white, 4 * BATCH_SIZE)
-            ]
+            parts = [self.flow().log_prob(rows).sum(dtype=torch.float64) for rows in white.split(4 * BATCH_SIZE)]
         return float(torch.stack(parts).sum()) / len(white)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What is saved."""
-        return self.state_dict()
+    tensors = nn.Module.state_dict
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over what was saved. Raises ValueError that names the tensor with values that cannot be."""

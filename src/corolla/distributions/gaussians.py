@@ -1,6 +1,6 @@
 """A Gaussian and a mixture of Gaussians as priors, fitted by maximum likelihood to a trained model's codes.
 
-Parameters and log-probabilities are in double precision, whatever the codes are in; draws come out in single precision.
+Parameters and log-probabilities are in double precision; draws come out in single precision.
 """
 
 from __future__ import annotations
@@ -44,10 +44,7 @@ def code_rows(codes: Tensor) -> Tensor:
 
 
 def ridge(z: Tensor) -> float:
-    """What is added to the variances so that a covariance has a Cholesky factor, however few the codes.
-
-    It is RIDGE times the variance of the codes z, N×latent_dim, averaged over latents.
-    """
+    """RIDGE times the variance of codes, N×latent_dim, averaged over latents: added so that a covariance has a factor."""
     return RIDGE * float(z.var(0, correction=0).mean())
 
 
@@ -86,7 +83,7 @@ class GaussianPrior(nn.Module):
 
     def whiten(self, z: Tensor) -> Tensor:
         """Points N×latent_dim as standard normal ones, in double precision."""
-        return cast("Tensor", torch.linalg.solve_triangular(self.scale_tril, (z.double() - self.mean).T, upper=False).T)
+        return _whitened(z, self.mean, self.scale_tril)
 
     def unwhiten(self, noise: Tensor) -> Tensor:
         """The inverse of `whiten`."""
@@ -97,9 +94,7 @@ class GaussianPrior(nn.Module):
         """Log-determinant of the Jacobian of `unwhiten`."""
         return self.scale_tril.diagonal().log().sum()
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What is saved."""
-        return self.state_dict()
+    tensors = nn.Module.state_dict
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over what was saved. Raises ValueError that names the tensor with values that cannot be."""
@@ -110,8 +105,7 @@ class GaussianPrior(nn.Module):
 class MixturePrior(nn.Module):
     """Σ_k weights[k]·N(means[k], covariance of k).
 
-    `scales` holds the Cholesky factors of full covariances, components×latent_dim×latent_dim, or the standard
-    deviations of diagonal ones, components×latent_dim.
+    `scales` are the Cholesky factors of full covariances, or the standard deviations of diagonal ones.
     """
 
     weights: Tensor
@@ -139,10 +133,9 @@ class MixturePrior(nn.Module):
         components: int = COMPONENTS,
         covariance: Literal["full", "diagonal"] = "full",
     ) -> MixturePrior:
-        """Expectation-maximisation from a seeded k-means, by scikit-learn's GaussianMixture.
+        """Expectation-maximisation from a seeded k-means; `ridge` is added to every variance.
 
-        `ridge` is added to every variance. Ten components with full covariances are what Ghosh et al. 2020
-        (arXiv 1903.12436, section 4) fit to the codes of auto-encoders.
+        Ghosh et al. 2020 (arXiv 1903.12436, section 4) fit ten full components to the codes of auto-encoders.
         """
         z = code_rows(codes)
         from sklearn.exceptions import ConvergenceWarning
@@ -198,17 +191,14 @@ class MixturePrior(nn.Module):
         """Log-density in nats, N."""
         parts = []
         for weight, mean, scale in zip(self.weights, self.means, self.scales, strict=True):
-            centred = z.double() - mean
             if self.covariance == "full":
-                white, diagonal = torch.linalg.solve_triangular(scale, centred.T, upper=False).T, scale.diagonal()
+                white, diagonal = _whitened(z, mean, scale), scale.diagonal()
             else:
-                white, diagonal = centred / scale, scale
+                white, diagonal = (z.double() - mean) / scale, scale
             parts.append(weight.log() - 0.5 * (white**2 + LOG_2PI).sum(1) - diagonal.log().sum())
         return torch.logsumexp(torch.stack(parts), 0)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What is saved."""
-        return self.state_dict()
+    tensors = nn.Module.state_dict
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over what was saved. Raises ValueError that names the tensor with values that cannot be."""
@@ -225,3 +215,7 @@ class MixturePrior(nn.Module):
 def _check_triangular(name: str, factor: Tensor) -> None:
     if factor.triu(1).any() or not (factor.diagonal(dim1=-2, dim2=-1) > 0).all():
         raise ValueError(f"{name} is no Cholesky factor: lower triangular, above 0 on the diagonal")
+
+
+def _whitened(z: Tensor, mean: Tensor, scale_tril: Tensor) -> Tensor:
+    return cast("Tensor", torch.linalg.solve_triangular(scale_tril, (z.double() - mean).T, upper=False).T)

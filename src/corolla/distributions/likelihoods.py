@@ -17,13 +17,10 @@ MIN_SIGMA = 1e-3
 """The smallest scale that is calibrated or learned.
 
 Rounding to 8 bits alone leaves a root mean square error of 1/(255·√12) = 1.1e-3 and a mean absolute one of 1e-3. A
-density with a smaller scale would be rewarded without limit for describing the rounding in place of the images. The
-discretised logistic has no such reward to gain: at this scale it puts 3/4 of its mass into the cell it is centred on.
+density with a smaller scale would be rewarded without limit for describing the rounding in place of the images.
 """
 
-# A learned scale starts between those of untrained and of trained models: its logarithm moves by about one learning
-# rate in a step, so that the way must not be long.
-_START_SIGMA = 0.1
+_START_SIGMA = 0.1  # between untrained and trained models: its logarithm moves by about one learning rate in a step
 _SLOWEST = 0.02  # the moving average's smallest weight for the newest batch
 
 
@@ -46,11 +43,6 @@ class ScaledLikelihood(nn.Module):
     batch, sigma^power = mean |x - location|^power. A moving average of that moment is kept for use without the images.
 
     Learned: the parameter `log_sigma`, in the optimiser's hands like any weight. It has a floor, at `MIN_SIGMA`.
-
-    Args:
-        distribution: what a location, N×C×H×W, and a scale are made into.
-        sigma: a number on the [0, 1] pixel scale, "calibrated" or "learned".
-        power: 1 or 2, the absolute moment that calibrates sigma.
     """
 
     moment: Tensor

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ _TRAINING_DEPTHS = (2, 4, 7, 10, 15)
 
 
 def same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after a line of pixels, for ceil(length / stride) positions; an odd one goes after, as in TensorFlow."""
+    """Zeros before and after a line of pixels, as TensorFlow has them for ceil(length / stride) positions."""
     total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
     return total // 2, total - total // 2
 
@@ -64,7 +65,7 @@ class _Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         top, bottom = same_padding(x.shape[-2], self.kernel, self.stride)
         left, right = same_padding(x.shape[-1], self.kernel, self.stride)
-        if (top, left) != (bottom, right):
+        if (top, left) != (bottom, right):  # an odd zero goes after
             x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
         y = F.conv2d(x, self.weight, self.bias, self.stride, (top, left), groups=self.groups)
         return F.relu6(y, inplace=True) if self.bounded else y
@@ -156,14 +157,12 @@ def _tensors() -> Mapping[str, Tensor]:
     if digest != _SHA256:
         raise ModelError(f"{path}: its SHA-256 is {digest}, not the published {_SHA256}; {remedy}")
     with torch.inference_mode(False):
-        loaded: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return loaded
+        return cast("dict[str, Tensor]", torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
 
 
 @lru_cache(maxsize=1)
 def _network(device: torch.device) -> Lite0:
-    with torch.inference_mode(False):
-        return Lite0().to(device)
+    return Lite0().to(device)
 
 
 def features(
@@ -219,21 +218,14 @@ class PerceptualDistance(nn.Module):
                 f"images of shapes {tuple(x.shape)} and {tuple(y.shape)}: the perceptual distance compares two "
                 f"N×3×H×W of one shape, of at least {SMALLEST_PX}x{SMALLEST_PX} pixels"
             )
+        shorter = min(x.shape[2:])
+        if shorter < self.at_least_px:
+            size = [round(side * self.at_least_px / shorter) for side in x.shape[2:]]
+            x, y = (F.interpolate(images, size=size, mode="bilinear", align_corners=False) for images in (x, y))
         distance = torch.zeros(len(x), device=x.device)
-        maps = (self.network.maps(_at_least(images, self.at_least_px), self.depths) for images in (x, y))
-        for of_x, of_y in zip(*maps, strict=True):
-            difference = _unit(of_x) - _unit(of_y)
-            distance = distance + difference.square().sum(1).mean((1, 2))
+        for of_x, of_y in zip(*(self.network.maps(images, self.depths) for images in (x, y)), strict=True):
+            distance = distance + (_unit(of_x) - _unit(of_y)).square().sum(1).mean((1, 2))
         return distance
-
-
-def _at_least(images: Tensor, px: int) -> Tensor:
-    """Images whose shorter side has px pixels or more, enlarged where it has fewer."""
-    shorter = min(images.shape[2:])
-    if shorter >= px:
-        return images
-    size = [round(side * px / shorter) for side in images.shape[2:]]
-    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
 def _unit(channels: Tensor) -> Tensor:
