@@ -179,6 +179,8 @@ class Objective(Choice, ABC):
         """
         if self.auto_encoder:
             return 0.0
+        if self.target_setting is not None:
+            return None
         return 1.0 if self.beta_setting is None else float(getattr(self, self.beta_setting))
 
     def describe(self, beta: float | None) -> str:

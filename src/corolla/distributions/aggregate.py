@@ -23,14 +23,15 @@ AggregateEstimator = Literal["exact", "stratified", "weighted"]
 
 @dataclass(frozen=True)
 class KLTerms:
-    """The KL of each draw z ~ q(z|x), in three parts: nats, N each. Single draws may be negative; averages matter."""
+    """The KL of each draw z ~ q(z|x), in three parts: nats, N each. Single draws may be negative; averages matter.
+
+    They are what the latents know about which image it is, log q(z|x) - log q(z), and about each other,
+    log q(z) - Σ_j log q(z_j), and how far they, one by one, are from the prior, Σ_j log q(z_j) - log p(z).
+    """
 
     mutual_information: Tensor
-    """log q(z|x) - log q(z): what the latents know about which image it is."""
     total_correlation: Tensor
-    """log q(z) - Σ_j log q(z_j): how much the latents know about each other."""
     dimension_wise: Tensor
-    """Σ_j log q(z_j) - log p(z): how far the latents, one by one, are from the prior."""
 
 
 def log_importance_weights(

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from corolla.distributions.gaussians import FitProgress, GaussianPrior, code_rows
 from corolla.errors import UsageError, missing_extra
 
-TRANSFORMS = 3
 HIDDEN = (64, 64)
 EPOCHS = 200
 PATIENCE_EPOCHS = 10
@@ -29,7 +28,7 @@ class FlowPrior(nn.Module):
     log p(z) = log N(f(u); 0, I) + log|det ∂f/∂u| - log|det scale_tril|.
     """
 
-    def __init__(self, latent_dim: int, flow: Literal["nsf", "maf"] = "nsf", transforms: int = TRANSFORMS) -> None:
+    def __init__(self, latent_dim: int, flow: Literal["nsf", "maf"] = "nsf", transforms: int = 3) -> None:
         """Build the identity, with `transforms` autoregressive maps one after another.
 
         They are "nsf", splines (Durkan et al. 2019, arXiv 1906.04032), or "maf", affine (Papamakarios et al. 2017,
@@ -53,19 +52,12 @@ class FlowPrior(nn.Module):
                 nn.init.zeros_(parameter)
 
     @classmethod
-    def fit(
-        cls,
-        codes: Tensor,
-        *,
-        seed: int = 0,
-        progress: FitProgress | None = None,
-        flow: Literal["nsf", "maf"] = "nsf",
-        transforms: int = TRANSFORMS,
-    ) -> FlowPrior:
+    def fit(cls, codes: Tensor, *, seed: int = 0, progress: FitProgress | None = None, **options: Any) -> FlowPrior:
         """Maximum likelihood with Adam, stopped when the codes of held-out images gain nothing for PATIENCE_EPOCHS.
 
         A tenth of the images is held out, with all its draws. The flow starts as the Gaussian of the others, and the
-        best state on the held-out ones is kept: there it is never worse than that Gaussian.
+        best state on the held-out ones is kept: there it is never worse than that Gaussian. For the `options` see the
+        constructor.
         """
         code_rows(codes)  # refuses what cannot be fitted
         if len(codes) < FEWEST_IMAGES:
@@ -75,7 +67,7 @@ class FlowPrior(nn.Module):
             generator = torch.Generator().manual_seed(seed)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                prior = cls(codes.shape[-1], flow, transforms)
+                prior = cls(codes.shape[-1], **options)
             codes = codes[torch.randperm(len(codes), generator=generator)]
             held_out_images = max(1, round(HELD_OUT * len(codes)))
             prior.gaussian = GaussianPrior.fit(codes[held_out_images:])
@@ -120,7 +112,7 @@ class FlowPrior(nn.Module):
 
     def _mean_log_prob(self, white: Tensor) -> float:
         with torch.no_grad():
-            parts = [self.flow().log_prob(rows).sum(dtype=torch.float64) for rows in white.split(4 * BATCH_SIZE)]
+            parts = [self.flow().log_prob(rows).sum(dtype=torch.float64) for rows in torch.split(white, 4 * BATCH_SIZE)]
         return float(torch.stack(parts).sum()) / len(white)
 
     tensors = nn.Module.state_dict

@@ -21,7 +21,6 @@ FitProgress = Callable[[int, int, str], None]
 """Told how many steps of a fit are done, of how many at most, and a few words on how it stands."""
 
 RIDGE = 1e-6
-COMPONENTS = 10
 EM_ITERATIONS = 200
 EM_ITERATIONS_AT_A_TIME = 5
 
@@ -37,14 +36,13 @@ def code_rows(codes: Tensor) -> Tensor:
         raise UsageError("the codes hold values that are not finite; no prior can be fitted to them")
     if len(z) < 2 or not z.std(0, correction=0).any():
         raise UsageError(
-            f"the {len(z)} codes do not differ; a prior is fitted to codes of several images, from a model that tells "
-            "them apart"
+            f"the {len(z)} codes do not differ; a prior is fitted to codes of images that a model tells apart"
         )
     return z
 
 
 def ridge(z: Tensor) -> float:
-    """RIDGE times the variance of codes, N×latent_dim, averaged over latents: added so that a covariance has a factor."""
+    """RIDGE times the variance of codes, N×latent_dim, averaged over latents; with it a covariance has a factor."""
     return RIDGE * float(z.var(0, correction=0).mean())
 
 
@@ -112,9 +110,7 @@ class MixturePrior(nn.Module):
     means: Tensor
     scales: Tensor
 
-    def __init__(
-        self, latent_dim: int, components: int = COMPONENTS, covariance: Literal["full", "diagonal"] = "full"
-    ) -> None:
+    def __init__(self, latent_dim: int, components: int = 10, covariance: Literal["full", "diagonal"] = "full") -> None:
         super().__init__()
         self.latent_dim, self.covariance = latent_dim, covariance
         self.options: dict[str, Any] = {"components": components, "covariance": covariance}
@@ -124,20 +120,15 @@ class MixturePrior(nn.Module):
         self.register_buffer("scales", scales.double().repeat(components, *[1] * scales.ndim))
 
     @classmethod
-    def fit(
-        cls,
-        codes: Tensor,
-        *,
-        seed: int = 0,
-        progress: FitProgress | None = None,
-        components: int = COMPONENTS,
-        covariance: Literal["full", "diagonal"] = "full",
-    ) -> MixturePrior:
+    def fit(cls, codes: Tensor, *, seed: int = 0, progress: FitProgress | None = None, **options: Any) -> MixturePrior:
         """Expectation-maximisation from a seeded k-means; `ridge` is added to every variance.
 
-        Ghosh et al. 2020 (arXiv 1903.12436, section 4) fit ten full components to the codes of auto-encoders.
+        Ghosh et al. 2020 (arXiv 1903.12436, section 4) fit ten full components to the codes of auto-encoders. For the
+        `options` see the constructor.
         """
         z = code_rows(codes)
+        prior = cls(z.shape[1], **options)
+        components, covariance = prior.options["components"], prior.covariance
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
         from threadpoolctl import threadpool_limits
@@ -167,7 +158,7 @@ class MixturePrior(nn.Module):
                     break
             else:
                 _LOG.warning("the mixture still changes after %d iterations; it is used as it is", EM_ITERATIONS)
-        prior, variances = cls(z.shape[1], components, covariance), torch.from_numpy(model.covariances_)
+        variances = torch.from_numpy(model.covariances_)
         prior.weights = torch.from_numpy(model.weights_)
         prior.means = torch.from_numpy(model.means_)
         prior.scales = torch.linalg.cholesky(variances) if covariance == "full" else variances.sqrt()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,11 +48,7 @@ class ScaledLikelihood(nn.Module):
     seen: Tensor
 
     def __init__(
-        self,
-        distribution: Callable[[Tensor, Tensor], PixelDistribution],
-        sigma: float | Literal["calibrated", "learned"],
-        *,
-        power: Literal[1, 2] = 1,
+        self, distribution: Callable[[Tensor, Tensor], PixelDistribution], sigma: float | str, power: int = 1
     ) -> None:
         super().__init__()
         self.distribution, self.power = distribution, power
@@ -70,17 +65,16 @@ class ScaledLikelihood(nn.Module):
         if self.learned:
             sigma = torch.exp(bounded(self.log_sigma, math.log(MIN_SIGMA), math.inf))
         elif self.calibrated and self.training and x is not None:
-            sigma = self._calibrate(location, x)
+            sigma = self._calibrated(location, x) ** (1 / self.power)
         else:
             sigma = self.moment ** (1 / self.power)
         return self.distribution(location, sigma)
 
-    def _calibrate(self, location: Tensor, x: Tensor) -> Tensor:
-        # At the optimum the derivative by sigma is zero, so no gradient is lost by leaving it out.
+    @torch.no_grad()  # at the optimum the derivative by sigma is zero
+    def _calibrated(self, location: Tensor, x: Tensor) -> Tensor:
         error = F.l1_loss if self.power == 1 else F.mse_loss
-        moment = error(location.detach(), x).clamp_min(MIN_SIGMA**self.power)
-        with torch.no_grad():
-            self.seen += 1
-            # A young average is the plain mean, so that it does not remember where it started.
-            self.moment.lerp_(moment, (1 / self.seen).clamp_min(_SLOWEST))
-        return moment ** (1 / self.power)
+        moment = error(location, x).clamp_min(MIN_SIGMA**self.power)
+        self.seen += 1
+        # A young average is the plain mean, so that it does not remember where it started.
+        self.moment.lerp_(moment, (1 / self.seen).clamp_min(_SLOWEST))
+        return moment

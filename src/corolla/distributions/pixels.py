@@ -198,8 +198,8 @@ class DiscretisedLogistic:
     def mean(self) -> Tensor:
         """Expected pixels, N×C×H×W: those of the logistic variable, clipped to [0, 1] but not rounded.
 
-        The exact value is a sum over 255 cell edges, (1/255) Σ (1 - F(edge)). That is the midpoint rule of this integral,
-        from which it differs by at most half a level, and by less than 0.025 levels at sigma = 0.01.
+        The exact value is a sum over 255 cell edges, (1/255) Σ (1 - F(edge)): the midpoint rule of this integral, from
+        which it differs by at most half a level, and by less than 0.025 levels at sigma = 0.01.
         """
         # The integral is sigma·[softplus(location/sigma) - softplus((location - 1)/sigma)]; here without large terms.
         below = F.softplus(-self.location / self.sigma)

@@ -43,28 +43,13 @@ class ResidualBlock(nn.Module):
         self.norm1, self.conv1 = norm(channels), nn.Conv2d(channels, channels, 3, padding=1)
         self.norm2, self.conv2 = norm(channels), nn.Conv2d(channels, channels, 3, padding=1)
         self.dropout = nn.Dropout2d(dropout)
-        nn.init.zeros_(self.conv2.weight)
-        assert self.conv2.bias is not None
-        nn.init.zeros_(self.conv2.bias)
+        for parameter in self.conv2.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape."""
         h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
-        total: Tensor = x + h
-        return total
-
-
-class Upsample(nn.Module):
-    """Nearest-neighbour enlargement to a given size, which undoes a stride-2 convolution of odd sizes too."""
-
-    def __init__(self, height: int, width: int) -> None:
-        super().__init__()
-        self.size = (height, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N×C×height×width."""
-        return F.interpolate(x, size=self.size, mode="nearest")
+        return x.add(self.conv2(self.dropout(F.silu(self.norm2(h)))))
 
 
 def norm(channels: int) -> nn.GroupNorm:

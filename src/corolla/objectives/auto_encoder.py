@@ -23,7 +23,6 @@ class AutoEncoder(Objective):
 
     title: ClassVar[str] = "an auto-encoder"
     auto_encoder: ClassVar[bool] = True
-    warmup_settings: ClassVar[tuple[str, ...]] = ()
     idle: ClassVar[frozenset[str]] = _IDLE
 
     name: Literal["ae"] = "ae"
@@ -39,7 +38,6 @@ class DenoisingAutoEncoder(Objective):
 
     title: ClassVar[str] = "a denoising auto-encoder"
     auto_encoder: ClassVar[bool] = True
-    warmup_settings: ClassVar[tuple[str, ...]] = ()
     idle: ClassVar[frozenset[str]] = _IDLE
 
     name: Literal["dae"] = "dae"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -33,10 +33,6 @@ class CapacityVAE(Objective):
         share = 1.0 if step is None else min(1.0, step / self.capacity_steps)
         capacity = share * self.capacity_nats
         return {"capacity": self.gamma * (q.kl().mean() - capacity).abs()}
-
-    def effective_beta(self, rows: Sequence[Mapping[str, str]] = ()) -> float | None:
-        """There is no such number."""
-        return None
 
     def describe(self, beta: float | None) -> str:
         """The capacity and its weight."""

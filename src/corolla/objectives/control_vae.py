@@ -1,4 +1,4 @@
-"""ControlVAE: β is moved until the KL is at a wished value."""
+"""ControlVAE: β is moved until the KL is at a target."""
 
 from __future__ import annotations
 

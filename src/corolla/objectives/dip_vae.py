@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def moment_penalties(
     q: DiagonalGaussian, off_diagonal: float, diagonal: float, *, aggregate: bool
-) -> Mapping[str, Tensor]:
+) -> dict[str, Tensor]:
     """λ_od·Σ_{i≠j} Cov_ij² and λ_d·Σ_i (Cov_ii - 1)² of a batch (Kumar et al. 2018, arXiv 1711.00848, eqs. 6, 7).
 
     Cov is a covariance over the batch (divided by its size): of the means of q(z|x), or of the aggregated posterior,
@@ -32,10 +32,7 @@ def moment_penalties(
     others = covariance - torch.diag(variances)
     if aggregate:
         variances = variances + torch.exp(q.logvar).mean(0)
-    return {
-        "off_diagonal": off_diagonal * (others**2).sum(),
-        "diagonal": diagonal * ((variances - 1) ** 2).sum(),
-    }
+    return {"off_diagonal": off_diagonal * (others**2).sum(), "diagonal": diagonal * ((variances - 1) ** 2).sum()}
 
 
 def _describe(objective: DIPVAEI | DIPVAEII) -> str:
