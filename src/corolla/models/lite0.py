@@ -69,28 +69,17 @@ class _Convolution(nn.Module):
         return F.relu6(y, inplace=True) if self.bounded else y
 
 
-class _Block(nn.Module):
-    """Inverted bottleneck: a wider expansion, a depthwise convolution, a narrow linear projection."""
-
-    def __init__(self, convolutions: Sequence[_Convolution], *, residual: bool) -> None:
-        super().__init__()
-        self.convolutions = nn.Sequential(*convolutions)
-        self.residual = residual
-
+class _Residual(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.convolutions(x)
-        return x + y if self.residual else y
+        return x.add(super().forward(x))
 
 
 class Lite0(nn.Module):
-    """EfficientNet-Lite0 with its ImageNet weights, frozen, for float images in [0, 1], N×3×H×W of any size.
+    """EfficientNet-Lite0 with its ImageNet weights, frozen, without the classifier; float images in [0, 1], N×3×H×W.
 
     It has no parameters and an empty state dict, so it can be part of a model without being trained or saved with it.
     Raises UsageError without the extra `perceptual`, ModelError if the weights are not the published ones.
     """
-
-    classifier_weight: Tensor
-    classifier_bias: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,21 +92,16 @@ class Lite0(nn.Module):
         blocks: list[nn.Module] = []
         for repeats, stride in _STAGES:
             for repeat in range(repeats):
+                # Inverted bottleneck: a wider expansion, a depthwise convolution, a narrow linear projection.
                 at = f"_blocks.{len(blocks)}."
                 expand = [convolution(f"{at}_expand_conv", f"{at}_bn0")] if blocks else []
                 depthwise = convolution(f"{at}_depthwise_conv", f"{at}_bn1", stride=1 if repeat else stride)
                 project = convolution(f"{at}_project_conv", f"{at}_bn2", bounded=False)
-                blocks.append(_Block([*expand, depthwise, project], residual=repeat > 0))
+                blocks.append((_Residual if repeat else nn.Sequential)(*expand, depthwise, project))
         self.blocks = nn.ModuleList(blocks)
         self.head = convolution("_conv_head", "_bn1")
-        self.register_buffer("classifier_weight", tensors["_fc.weight"], persistent=False)
-        self.register_buffer("classifier_bias", tensors["_fc.bias"], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The logits of the 1000 classes of ImageNet, N×1000."""
-        return F.linear(self.pooled(x), self.classifier_weight, self.classifier_bias)
-
-    def pooled(self, x: Tensor) -> Tensor:
         """The last map before the classifier, averaged over positions: N×1280."""
         pooled: Tensor = self.head(*self.maps(x, [len(self.blocks) - 1])).mean((2, 3))
         return pooled
@@ -181,7 +165,7 @@ def features(
             x = to_batch(images[start : start + batch_size], device)
             if x.shape[2:] != (px, px):
                 x = F.interpolate(x, size=(px, px), mode="bilinear", antialias=True, align_corners=False)
-            parts.append(network.pooled(x).cpu().numpy())
+            parts.append(network(x).cpu().numpy())
     return np.concatenate(parts)
 
 
