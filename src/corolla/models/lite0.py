@@ -71,7 +71,7 @@ class _Convolution(nn.Module):
 
 class _Residual(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
-        return x.add(super().forward(x))
+        return x.add(super().forward(x))  # type: ignore[no-untyped-call]
 
 
 class Lite0(nn.Module):
