@@ -130,7 +130,7 @@ def test_a_loop_through_the_corners_of_a_square_is_its_circle() -> None:
 def test_waypoints_that_make_no_loop_are_refused() -> None:
     ends = np.eye(3)
     for wrong, told in (
-        (ends[:2], "at least 3"),
+        (ends[:2], "2 points: a loop needs at least 3"),
         (np.concatenate([ends, 2 * ends[2:]]), "waypoints 3 and 4 lie in one direction"),
         (np.concatenate([ends, ends[:1]]), "waypoints 4 and 1"),
         (np.concatenate([ends, np.zeros((1, 3))]), "waypoint 4 is 0"),
@@ -240,7 +240,7 @@ def test_a_poster_that_breaks_off_leaves_the_former_one(model: TrainedModel, tmp
 
 
 def test_smooth_noise_is_standard_everywhere_and_alike_to_neighbours() -> None:
-    field = smooth_noise(12, 14, 4000, reach=1.5, seed=1)
+    field = smooth_noise(12, 14, 4000, span=1.5, seed=1)
     assert field.dtype == np.float32
     np.testing.assert_allclose(field.mean(2), 0, atol=0.08)
     np.testing.assert_allclose(field.var(2), 1, atol=0.12)
@@ -248,23 +248,23 @@ def test_smooth_noise_is_standard_everywhere_and_alike_to_neighbours() -> None:
         wanted = np.exp(-(apart**2) / (4 * 1.5**2))
         assert (field[apart:] * field[:-apart]).mean() == pytest.approx(wanted, abs=0.02)
         assert (field[:, apart:] * field[:, :-apart]).mean() == pytest.approx(wanted, abs=0.02)
-    white = smooth_noise(3, 4, 5, reach=0, seed=2)
+    white = smooth_noise(3, 4, 5, span=0, seed=2)
     np.testing.assert_array_equal(white, np.random.default_rng(2).standard_normal((3, 4, 5), np.float32))
-    with pytest.raises(UsageError, match="reach -1"):
-        smooth_noise(3, 4, 5, reach=-1)
+    with pytest.raises(UsageError, match="span -1"):
+        smooth_noise(3, 4, 5, span=-1)
 
 
 def test_a_smooth_poster_goes_with_priors_that_are_gaussian(
     model: TrainedModel, images: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    noise = smooth_noise(2, 2, 6, reach=1, seed=5).reshape(4, 6)
+    noise = smooth_noise(2, 2, 6, span=1, seed=5).reshape(4, 6)
     chosen = theme(model, images)
     for prior, latents in (("standard", 0.5 * noise), (chosen, chosen.unwhiten(torch.from_numpy(0.5 * noise)))):
-        write_poster(model, tmp_path / "a.png", (32, 32), columns=2, reach=1, seed=5, temperature=0.5, prior=prior)
+        write_poster(model, tmp_path / "a.png", (32, 32), columns=2, span=1, seed=5, temperature=0.5, prior=prior)
         wanted = grid(model.decode(latents), columns=2, padding=0, shown_px=1)
         assert np.abs(np.asarray(Image.open(tmp_path / "a.png")).astype(int) - np.asarray(wanted)).max() <= 1
-    with pytest.raises(UsageError, match="reach needs the prior"):
-        write_poster(model, tmp_path / "b.png", (32, 32), reach=1, prior=MixturePrior(6))
+    with pytest.raises(UsageError, match="span needs the prior"):
+        write_poster(model, tmp_path / "b.png", (32, 32), span=1, prior=MixturePrior(6))
 
 
 def test_sizes_that_cannot_be_are_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "reconstruct": (USE, "use:reconstruct", "Pass images through the model and back."),
     "traverse": (USE, "use:traverse", "Move one latent at a time: what does each of them mean?"),
     "interpolate": (USE, "use:interpolate", "Walk through latent space from image to image."),
-    "direction": (USE, "directions:direction", "Find the direction that leads to a kind of image, and move along it."),
+    "direction": (USE, "generate:direction", "Find the direction that leads to a kind of image, and move along it."),
     "loop": (USE, "generate:loop", "Walk on a closed, smooth path through latent space."),
     "poster": (USE, "generate:poster", "Fill a poster of any size with new images."),
     "compress": (USE, "compress:compress", "Keep images as codes: tens of bytes each; needs the extra `codec`."),

@@ -109,6 +109,11 @@ def traversal(
     return Traversal(chosen, kl_nats, dead, positions, base, images)
 
 
+def swing(span: float, steps: int) -> NDArray[np.float32]:
+    """Positions out to one side and the other, and back, slower at the ends, beginning in the middle."""
+    return (span * np.sin(2 * np.pi * np.arange(steps) / steps)).astype(np.float32)
+
+
 def _base_point(model: TrainedModel, image: Images | None, seed: int | None) -> NDArray[np.float32]:
     if image is None:
         return np.zeros(model.latent_dim, np.float32) if seed is None else model.sample_latents(1, seed=seed)[0]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from corolla.errors import UsageError
+from corolla.errors import UsageError, plural
 from corolla.gallery.generation import Interpolation
 from corolla.trained import TrainedModel
 
@@ -28,10 +28,10 @@ def closed_path(waypoints: NDArray[np.floating], count: int) -> NDArray[np.float
     than three waypoints or points, two neighbours in one direction, a waypoint at 0, or a path that would pass 0.
     """
     ends = np.asarray(waypoints, np.float64)
-    if ends.ndim != 2 or len(ends) < FEWEST_WAYPOINTS or not np.isfinite(ends).all():
-        raise UsageError(
-            f"waypoints of shape {ends.shape}: a loop needs at least {FEWEST_WAYPOINTS} finite ones, K×latent_dim"
-        )
+    if ends.ndim != 2 or not np.isfinite(ends).all():
+        raise UsageError(f"points of shape {ends.shape}: a loop needs K×latent_dim, all of them finite")
+    if len(ends) < FEWEST_WAYPOINTS:
+        raise UsageError(f"{plural(len(ends), 'point')}: a loop needs at least {FEWEST_WAYPOINTS}; interpolate")
     if count < FEWEST_WAYPOINTS:
         raise UsageError(f"{count} images: a loop needs at least {FEWEST_WAYPOINTS}")
     lengths = np.linalg.norm(ends, axis=1)

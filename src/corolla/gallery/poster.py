@@ -28,7 +28,7 @@ TILE_PX = 128
 """The width of a tile, or about that, unless columns are given."""
 LARGEST_PX = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383, ".png": 2**31 - 1}
 """The longest side that a format allows."""
-LARGEST_REACH = 30
+LARGEST_SPAN = 30
 """In tiles: the noise whose edge is cut off takes memory by its square."""
 MOST_IMAGES = 1_000_000
 """Their latents are in memory at once."""
@@ -54,7 +54,7 @@ def write_poster(
     size: tuple[int, int],
     *,
     columns: int | None = None,
-    reach: float = 0.0,
+    span: float = 0.0,
     seed: int = 0,
     temperature: float = 1.0,
     prior: str | LatentDistribution = "standard",
@@ -67,22 +67,22 @@ def write_poster(
         path: The picture: .png, .jpg or .webp.
         size: Width and height in pixels.
         columns: Images side by side; by default as many as make them about TILE_PX wide.
-        reach: How far images are like each other, in tiles: see `smooth_noise`. At 0 they are independent, and the same
+        span: How far images are like each other, in tiles: see `smooth_noise`. At 0 they are independent, and the same
             as `TrainedModel.sample` gives, row after row.
         seed: Fixes the draws.
         temperature: Scales the prior's standard deviation.
-        prior: What to draw from, as `TrainedModel.sample` takes it; with a reach, the standard normal or a Gaussian.
+        prior: What to draw from, as `TrainedModel.sample` takes it; with a span, the standard normal or a Gaussian.
         progress: Called with the rows that are done.
 
-    Raises UsageError for a value that cannot be, or a reach with another kind of prior; ModelError if the prior is not
+    Raises UsageError for a value that cannot be, or a span with another kind of prior; ModelError if the prior is not
     fitted yet; and WriteError.
     """
     check_poster(path, *size)
     layout = plan(*size, (model.height, model.width), columns)
     count = layout.rows * layout.columns
-    latents = model.sample_latents(1 if reach else count, seed=seed, temperature=temperature, prior=prior)
-    if reach:
-        noise = smooth_noise(layout.rows, layout.columns, model.latent_dim, reach=reach, seed=seed)
+    latents = model.sample_latents(1 if span else count, seed=seed, temperature=temperature, prior=prior)
+    if span:
+        noise = smooth_noise(layout.rows, layout.columns, model.latent_dim, span=span, seed=seed)
         drawn = model.prior(prior) if isinstance(prior, str) else prior
         latents = _from_noise(drawn, temperature * noise.reshape(count, -1))
 
@@ -101,7 +101,7 @@ def _from_noise(prior: LatentDistribution, noise: NDArray[np.float32]) -> NDArra
     if isinstance(prior, GaussianPrior):
         return prior.unwhiten(torch.from_numpy(noise)).float().numpy()
     if not isinstance(prior, StandardPrior):
-        raise UsageError("a reach needs the prior standard or gaussian, or a theme; leave it out, or take one of these")
+        raise UsageError("a span needs the prior standard or gaussian, or a theme; leave it out, or take one of these")
     return noise
 
 
@@ -132,26 +132,26 @@ def plan(width: int, height: int, tile: tuple[int, int], columns: int | None = N
 
 
 def smooth_noise(
-    rows: int, columns: int, latent_dim: int, *, reach: float, seed: int | np.random.Generator = 0
+    rows: int, columns: int, latent_dim: int, *, span: float, seed: int | np.random.Generator = 0
 ) -> NDArray[np.float32]:
     """A field of noise, rows×columns×latent_dim, in which every place is N(0, I) and neighbours are alike.
 
-    White noise under a Gaussian filter of the standard deviation `reach`, in tiles, whose squared weights sum to 1, on
+    White noise under a Gaussian filter of the standard deviation `span`, in tiles, whose squared weights sum to 1, on
     a
-    larger field whose edge is cut off: two places that are r tiles apart have the correlation exp(-r²/(4·reach²)), but
-    for the filter's cut at 4 reaches. At 0 the noise stays white; above LARGEST_REACH there is a UsageError.
+    larger field whose edge is cut off: two places that are r tiles apart have the correlation exp(-r²/(4·span²)), but
+    for the filter's cut at 4 spans. At 0 the noise stays white; above LARGEST_SPAN there is a UsageError.
     """
-    if not 0 <= reach <= LARGEST_REACH:
-        raise UsageError(f"reach {reach:g}: give 0 to {LARGEST_REACH} tiles")
-    margin = int(4 * reach + 0.5)  # as far as the filter goes
+    if not 0 <= span <= LARGEST_SPAN:
+        raise UsageError(f"span {span:g}: give 0 to {LARGEST_SPAN} tiles")
+    margin = int(4 * span + 0.5)  # as far as the filter goes
     rng = np.random.default_rng(seed)
     white = rng.standard_normal((rows + 2 * margin, columns + 2 * margin, latent_dim), np.float32)
     if margin == 0:
         return white
     impulse = np.zeros(2 * margin + 1)
     impulse[margin] = 1
-    weights = gaussian_filter(impulse, reach)
-    smooth = gaussian_filter(white, reach, axes=(0, 1)) / float(np.sum(weights**2))  # √ of it for each of two axes
+    weights = gaussian_filter(impulse, span)
+    smooth = gaussian_filter(white, span, axes=(0, 1)) / float(np.sum(weights**2))  # √ of it for each of two axes
     return np.asarray(smooth[margin : margin + rows, margin : margin + columns].astype(np.float32))
 
 

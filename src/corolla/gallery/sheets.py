@@ -65,6 +65,11 @@ def traversal_frames(result: Traversal) -> list[Image.Image]:
     return frames
 
 
+def walk(result: Interpolation, *, moves: bool) -> Image.Image | list[Image.Image]:
+    """A walk as a sheet, or where it moves as frames."""
+    return interpolation_frames(result) if moves else interpolation_sheet(result)
+
+
 def interpolation_sheet(result: Interpolation) -> Image.Image:
     """A row from each endpoint to the next."""
     images = np.concatenate([result.images, result.images[:1]]) if result.loop else result.images

@@ -116,6 +116,19 @@ def check_name(path: Path | str, suffixes: Sequence[str], what: str = "pictures"
     return suffix
 
 
+def check_outputs(output: Path | str, npz: Path | str | None = None, *, may_move: bool = False) -> bool:
+    """Whether a picture to be written is an animation, where it may be. Refuses names, also of arrays, as `check_name`.
+
+    What an MP4 needs is missed now, and not after the work.
+    """
+    if npz is not None:
+        check_name(npz, [".npz"], "arrays")
+    suffix = check_name(output, [*STILL_SUFFIXES, ".gif", ".mp4"] if may_move else list(STILL_SUFFIXES))
+    if suffix == ".mp4":
+        video_library()
+    return may_move and suffix in MOVING_SUFFIXES
+
+
 def save_picture(path: Path | str, picture: Image.Image) -> None:
     """Write a picture, whole or not at all; the suffix decides the format. Raises as `check_name`, and WriteError."""
     write_file(path, encode_picture(picture, STILL_SUFFIXES[check_name(path, list(STILL_SUFFIXES))]))

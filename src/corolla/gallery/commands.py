@@ -1,0 +1,259 @@
+"""What each command that makes pictures does, in one call: `loop("runs/x", ["photos"], "a.gif", LoopOptions(count=3))`.
+
+A model is a loaded one, or its run folder or model folder. Images are named as `corolla.data.listing.list_images` takes
+them: one that cannot be read is left out with a warning, but stops the work if it is the only one, or with `strict`.
+What can be refused without the model is refused before that is loaded. Raises UsageError, DataError, ModelError, and
+WriteError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from corolla.distributions import LatentDistribution
+from corolla.errors import UsageError, plural
+from corolla.evaluation.reconstructions import reconstruction
+from corolla.gallery import directions, generation, loops, sheets
+from corolla.gallery.options import (
+    DirectionOptions,
+    Draws,
+    InterpolateOptions,
+    LoopOptions,
+    PosterOptions,
+    ReconstructOptions,
+    SampleOptions,
+    TraverseOptions,
+)
+from corolla.gallery.poster import check_poster, parse_size, write_poster
+from corolla.gallery.themes import label_theme, theme
+from corolla.pictures.files import check_name, check_outputs, save_animation, save_npz, save_picture
+from corolla.pictures.grids import grid
+from corolla.progress import OnProgress
+from corolla.trained import TrainedModel, load
+from corolla.trained.encoding import read_pixels
+from corolla.trained.fitted_priors import FittedPrior, fit_prior
+from corolla.trained.own_images import evaluation_images
+
+STILL_STEPS, MOVING_STEPS, MOVING_STEPS_BETWEEN = 9, 48, 24
+
+File: TypeAlias = Path | str
+Model: TypeAlias = TrainedModel | File
+Files: TypeAlias = Sequence[File]
+Fitted: TypeAlias = FittedPrior | None
+Progress: TypeAlias = OnProgress | None
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """Each file with what it holds in words, the same in numbers, and the prior that was fitted first, if one was."""
+
+    files: Mapping[Path, str]
+    facts: Mapping[str, Any]
+    fitted: Fitted = None
+
+
+def sample(model: Model, output: File, options: SampleOptions, draws: Draws, *, progress: Progress = None) -> Written:
+    """Draw new images, and write them as one picture."""
+    check_outputs(output, options.npz)
+    trained = _loaded(model)
+    latents, fitted = _points(trained, (), options.count, draws, progress)
+    images = trained.decode(latents)
+    files = _write(output, grid(images, options.columns), plural(len(images), "image"))
+    files |= _write_arrays(options.npz, images=images, latents=latents)
+    return Written(files, {"images": len(images)}, fitted)
+
+
+def reconstruct(
+    model: Model, images: Files, output: File, options: ReconstructOptions, *, progress: Progress = None
+) -> Written:
+    """Write images, or without any some of the model's own evaluation split, beside what the model makes of them."""
+    check_outputs(output, options.npz)
+    count = options.count
+    if count < 1:
+        raise UsageError(f"count {count}: give at least 1")
+    trained = _loaded(model)
+    if images:
+        given = _pixels(trained, images, options.strict, count=count)
+    else:
+        given = evaluation_images(trained, count, progress=progress)
+    result = reconstruction(trained, given, seed=options.seed)
+    psnr_db = float(result.psnr_db.mean())
+    files = _write(output, sheets.reconstruction_sheet(result), f"{plural(len(given), 'image')}, PSNR {psnr_db:.2f} dB")
+    if options.npz is not None:
+        pairs = {"originals": result.originals, "images": result.images}
+        latents = trained.encode(result.originals)
+        files |= _write_arrays(options.npz, **pairs, latents=latents, psnr_db=result.psnr_db)
+    return Written(files, {"images": len(given), "psnr_db": psnr_db})
+
+
+def traverse(model: Model, output: File, options: TraverseOptions, latent: Sequence[int] | None = None) -> Written:
+    """Move one latent at a time, in a sheet or an animation; `latent` says which, in place of how many."""
+    moves = check_outputs(output, options.npz, may_move=True)
+    steps = (MOVING_STEPS if moves else STILL_STEPS) if options.steps is None else options.steps
+    result = generation.traversal(
+        _loaded(model),
+        image=options.image,
+        latents=options.latents if latent is None else latent,
+        steps=steps,
+        span=options.span,
+        values=generation.swing(options.span, steps) if moves and steps > 0 else None,
+        seed=options.seed,
+    )
+    dead = int(result.dead.sum())
+    note = f"{plural(len(result.latents), 'latent')}{f', {dead} dead' if dead else ''}, {steps} steps"
+    files = _write(output, sheets.traversal_frames(result) if moves else sheets.traversal_sheet(result), note)
+    names = ("images", "latents", "values", "base", "kl_nats")
+    files |= _write_arrays(options.npz, **{name: getattr(result, name) for name in names})
+    facts = {"shown": result.latents, "kl_nats": result.kl_nats, "dead": dead, "steps": steps}
+    return Written(files, facts)
+
+
+def interpolate(
+    model: Model,
+    images: Files,
+    output: File,
+    options: InterpolateOptions,
+    draws: Draws,
+    *,
+    progress: Progress = None,
+) -> Written:
+    """Walk from image to image, or without any from draw to draw, in a sheet or an animation."""
+    moves = check_outputs(output, options.npz, may_move=True)
+    trained = _loaded(model)
+    ends, fitted = _points(trained, images, options.count, draws, progress)
+    steps = (MOVING_STEPS_BETWEEN if moves else STILL_STEPS) if options.steps is None else options.steps
+    walk = generation.interpolation(trained, ends, steps=steps, loop=options.loop, method=options.method)
+    number = len(walk.images)
+    files = _write(output, sheets.walk(walk, moves=moves), f"{number} images between {len(ends)} points")
+    files |= _write_arrays(options.npz, images=walk.images, latents=walk.latents)
+    return Written(files, {"images": number, "points": len(ends)}, fitted)
+
+
+def loop(
+    model: Model, images: Files, output: File, options: LoopOptions, draws: Draws, *, progress: Progress = None
+) -> Written:
+    """Walk on a closed, smooth path past images, or without any past draws, in an animation or a sheet."""
+    moves = check_outputs(output, options.npz, may_move=True)
+    trained = _loaded(model)
+    ends, fitted = _points(trained, images, options.count, draws, progress)
+    steps = (MOVING_STEPS_BETWEEN if moves else STILL_STEPS - 1) if options.steps is None else options.steps
+    walk = loops.loop(trained, ends, steps=steps)
+    number = len(walk.images)
+    seconds = f", {number / options.fps:.1f} seconds" if moves else ""
+    note = f"{number} images past {len(ends)} points{seconds}"
+    files = _write(output, sheets.walk(walk, moves=moves), note, fps=options.fps)
+    files |= _write_arrays(options.npz, images=walk.images, latents=walk.latents)
+    return Written(files, {"images": number, "points": len(ends)}, fitted)
+
+
+def poster(model: Model, output: File, options: PosterOptions, draws: Draws, *, progress: Progress = None) -> Written:
+    """Fill a picture of any size with new images."""
+    width, height = parse_size(options.size)
+    check_poster(output, width, height)
+    if options.span and draws.prior in ("gmm", "flow"):
+        problem = f"span {options.span:g} with prior {draws.prior}"
+        raise UsageError(f"{problem}: goes with standard, gaussian, a label or images")
+    trained = _loaded(model)
+    prior, fitted = _prior(trained, 1, draws, progress)
+    layout = write_poster(
+        trained,
+        output,
+        (width, height),
+        columns=options.columns,
+        span=options.span,
+        seed=draws.seed,
+        temperature=draws.temperature,
+        prior=prior,
+        progress=progress,
+    )
+    number = layout.columns * layout.rows
+    note = f"{width} pixels wide, {height} high; {plural(number, 'image')} in {plural(layout.columns, 'column')}"
+    facts = {"images": number, "columns": layout.columns, "width": width, "height": height}
+    return Written({Path(output): note}, facts, fitted)
+
+
+def direction(model: Model, output: File, options: DirectionOptions, *, progress: Progress = None) -> Written:
+    """Find a direction, or take one from a file, and move images or draws along it; the facts hold its card."""
+    check_outputs(output, options.npz)
+    if options.save is not None:
+        check_name(options.save, [directions.SUFFIX], "directions")
+    trained, strict = _loaded(model), options.strict
+    draws = Draws(seed=options.seed, temperature=options.temperature, strict=strict)
+    starts, _ = _points(trained, options.images, options.count, draws, progress)
+    if options.use is not None:
+        axis = directions.load_direction(options.use, trained)
+    elif options.label is not None:
+        where = {"source": options.source, "mirror": options.mirror}
+        axis = directions.label_direction(trained, options.label, **where, progress=progress)
+    else:
+        sets = _pixels(trained, options.from_, strict), _pixels(trained, options.to, strict)
+        name = options.to[0].stem if len(options.to) == 1 else "direction"
+        axis = directions.image_direction(trained, *sets, name=name)
+    moved = directions.move(trained, axis, starts, steps=options.steps, span=options.span)
+    files = {}
+    if options.save is not None:
+        directions.save_direction(options.save, axis)
+        files[options.save] = "direction"
+    note = f"{plural(len(starts), 'image')}, {options.steps} steps"
+    files |= _write(output, sheets.direction_sheet(moved), note)
+    arrays = {"images": moved.images, "latents": moved.latents, "shifts": moved.shifts, "axis": axis.axis}
+    files |= _write_arrays(options.npz, **arrays)
+    return Written(files, {"direction": asdict(axis.card), "images": len(starts), "steps": options.steps})
+
+
+def _loaded(model: Model) -> TrainedModel:
+    return model if isinstance(model, TrainedModel) else load(model)
+
+
+def _pixels(model: TrainedModel, images: Files, strict: bool, **most: int) -> NDArray[np.uint8]:
+    return read_pixels(model, images, on_error="refuse" if strict else "skip", **most)
+
+
+def _points(
+    model: TrainedModel, images: Files, count: int, draws: Draws, progress: Progress
+) -> tuple[NDArray[np.float32], Fitted]:
+    """The codes of images, of each path at most `count`, or without images as many draws."""
+    if images and draws.given:
+        raise UsageError(f"images and {draws.given[0]}: each says where to go; give one of them")
+    if images:
+        return model.encode(_pixels(model, images, draws.strict, of_each=count)), None
+    prior, fitted = _prior(model, count, draws, progress)
+    return model.sample_latents(count, seed=draws.seed, temperature=draws.temperature, prior=prior), fitted
+
+
+def _prior(
+    model: TrainedModel, count: int, draws: Draws, progress: Progress
+) -> tuple[str | LatentDistribution, Fitted]:
+    """What to draw from; a prior is fitted if there is none yet. What cannot be drawn is refused before that."""
+    model.sample_latents(count, seed=draws.seed, temperature=draws.temperature)
+    if draws.label is not None:
+        return label_theme(model, draws.label, source=draws.source, mirror=draws.mirror, progress=progress), None
+    if draws.like:
+        return theme(model, _pixels(model, draws.like, draws.strict)), None
+    return draws.prior, None if model.has_prior(draws.prior) else fit_prior(model, draws.prior, progress=progress)
+
+
+def _write(
+    output: File, content: Image.Image | list[Image.Image], note: str, *, fps: float = LoopOptions.fps
+) -> dict[Path, str]:
+    """Write a picture, or the frames of an animation."""
+    if isinstance(content, list):
+        save_animation(output, content, fps=fps)
+    else:
+        save_picture(output, content)
+    return {Path(output): note}
+
+
+def _write_arrays(npz: Path | None, **arrays: NDArray[Any]) -> dict[Path, str]:
+    """Write arrays if a file is named for them."""
+    if npz is None:
+        return {}
+    save_npz(npz, **arrays)
+    return {npz: ", ".join(f"{name} {'×'.join(map(str, array.shape))}" for name, array in arrays.items())}
