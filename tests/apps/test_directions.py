@@ -23,8 +23,8 @@ from corolla.gallery.directions import (
     move,
     save_direction,
 )
-from corolla.gallery.labels import find_label
 from corolla.gallery.sheets import direction_sheet
+from corolla.gallery.themes import find_label
 from corolla.trained import TrainedModel
 
 

@@ -1,144 +1,178 @@
-"""Commands that use a trained model: sample, reconstruct, traverse, interpolate."""
+"""Commands that make pictures with a trained model: most of their flags are the fields of `corolla.gallery.options`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from corolla.cli.inputs import given_images, listed
 from corolla.cli.output import out
 from corolla.cli.priors import report_fitted
-from corolla.gallery.options import (
-    DirectionOptions,
-    Draws,
-    InterpolateOptions,
-    ReconstructOptions,
-    SampleOptions,
-    TraverseOptions,
-)
+from corolla.gallery import options
 
 if TYPE_CHECKING:
     from corolla.gallery.commands import Written
+    from corolla.progress import OnProgress
 
-Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+OUTPUT = Parameter(name=["--output", "-o"])
 FLAT = Parameter(name="*")
-"""Each field of a value is a flag of its own."""
-Drawn = Annotated[Draws | None, FLAT]
-Named = TypeVar("Named", Draws, DirectionOptions)
+"""Each field of a value is a flag."""
+NAMED = "Files, folders, .tar files, globs in quotes, or lists of these: @FILE, one a line, or - for standard input."
+
+Model = Annotated[Path, Parameter(help="Run folder or model folder.")]
+Images = Annotated[Path, Parameter(help=f"{NAMED} By default the model's own evaluation split.")]
+Points = Annotated[Path, Parameter(help=f"{NAMED} By default random points.")]
+Output = Annotated[Path, OUTPUT]
+Still = Annotated[Path, OUTPUT, Parameter(help="The picture: .png, .jpg or .webp.")]
+Moving = Annotated[Path, OUTPUT, Parameter(help="A sheet (.png, .jpg), or an animation (.gif, .webp, .mp4).")]
+Drawn = Annotated[options.Draws | None, FLAT]
 
 
 def sample(
-    model: Path,
+    model: Model,
     /,
     *,
-    output: Output = Path("samples.png"),
-    options: Annotated[SampleOptions | None, FLAT] = None,
+    output: Still = Path("samples.png"),
+    how: Annotated[options.Sample | None, FLAT] = None,
     draws: Drawn = None,
 ) -> None:
-    """Draw new images from a prior, or around a theme, and decode them.
-
-    Args:
-        model: Run folder or model folder.
-        output: The picture: .png, .jpg or .webp.
-        options: How they are shown.
-        draws: What they are drawn from.
-    """
+    """Draw new images from a prior, or around a theme, and decode them."""
     from corolla.gallery import commands
 
-    with given(draws or Draws(), "like") as drawn, out.progress() as progress:
-        written = commands.sample(model, output, options or SampleOptions(), drawn, progress=progress)
+    with ready((), draws) as (_, drawn, progress):
+        written = commands.sample(model, output, how or options.Sample(), drawn, progress=progress)
     say_written(written)
 
 
 def reconstruct(
-    model: Path,
+    model: Model,
     /,
-    *images: Path,
-    output: Output = Path("reconstructions.png"),
-    options: Annotated[ReconstructOptions | None, FLAT] = None,
+    *images: Images,
+    output: Still = Path("reconstructions.png"),
+    how: Annotated[options.Reconstruct | None, FLAT] = None,
 ) -> None:
-    """Pass images through the model and back, and put both side by side.
-
-    Args:
-        model: Run folder or model folder.
-        images: Files, folders, .tar files, globs in quotes, or lists of these (@FILE, one a line, or - for standard
-            input); by default images of the model's own evaluation split.
-        output: The picture: .png, .jpg or .webp.
-        options: How.
-    """
+    """Pass images through the model and back, and put both side by side."""
     from corolla.gallery import commands
 
-    with given_images(images, needed=False) as paths, out.progress() as progress:
-        written = commands.reconstruct(model, paths, output, options or ReconstructOptions(), progress=progress)
+    with ready(images) as (paths, _, progress):
+        written = commands.reconstruct(model, paths, output, how or options.Reconstruct(), progress=progress)
     say_written(written)
 
 
 def traverse(
-    model: Path,
+    model: Model,
     /,
     *,
-    output: Output = Path("traversal.png"),
-    options: Annotated[TraverseOptions | None, FLAT] = None,
-    latent: str | None = None,
+    output: Moving = Path("traversal.png"),
+    how: Annotated[options.Traverse | None, FLAT] = None,
+    latent: Annotated[str | None, Parameter(help="These latents, joined by commas, in place of --latents.")] = None,
 ) -> None:
     """Move one latent at a time: what does each of them mean?
 
     The latents that carry most information come first; dead ones are marked.
-
-    Args:
-        model: Run folder or model folder.
-        output: A sheet (.png, .jpg), or an animation with a tile for each latent (.gif, .webp, .mp4).
-        options: How they are moved.
-        latent: Show these latents, joined by commas, in place of --latents.
     """
     from corolla.gallery import commands
 
     which = None if latent is None else listed(latent, "--latent", int)
-    say_written(commands.traverse(model, output, options or TraverseOptions(), which))
+    say_written(commands.traverse(model, output, how or options.Traverse(), which))
 
 
 def interpolate(
-    model: Path,
+    model: Model,
     /,
-    *images: Path,
-    output: Output = Path("interpolation.png"),
-    options: Annotated[InterpolateOptions | None, FLAT] = None,
+    *images: Points,
+    output: Moving = Path("interpolation.png"),
+    how: Annotated[options.Interpolate | None, FLAT] = None,
     draws: Drawn = None,
 ) -> None:
-    """Walk through latent space from image to image.
+    """Walk through latent space from image to image."""
+    from corolla.gallery import commands
 
-    Args:
-        model: Run folder or model folder.
-        images: Images to walk between, as for `corolla reconstruct`; by default random points.
-        output: A sheet (.png, .jpg), or an animation (.gif, .webp, .mp4).
-        options: How.
-        draws: What random points are drawn from.
+    with ready(images, draws) as (paths, drawn, progress):
+        written = commands.interpolate(model, paths, output, how or options.Interpolate(), drawn, progress=progress)
+    say_written(written)
+
+
+def loop(
+    model: Model,
+    /,
+    *images: Points,
+    output: Moving = Path("loop.gif"),
+    how: Annotated[options.Loop | None, FLAT] = None,
+    draws: Drawn = None,
+) -> None:
+    """Walk on a closed, smooth path through latent space, whose end meets its beginning, at an even pace.
+
+    Unlike `corolla interpolate --loop`, it does not turn sharply at its points.
     """
     from corolla.gallery import commands
 
-    chosen = options or InterpolateOptions()
+    with ready(images, draws) as (paths, drawn, progress):
+        written = commands.loop(model, paths, output, how or options.Loop(), drawn, progress=progress)
+    say_written(written)
+
+
+def poster(
+    model: Model,
+    /,
+    *,
+    output: Still = Path("poster.png"),
+    how: Annotated[options.Poster | None, FLAT] = None,
+    draws: Drawn = None,
+) -> None:
+    """Fill a poster of any size with new images, edge to edge; a PNG takes little memory however large it is."""
+    from corolla.gallery import commands
+
+    with ready((), draws) as (_, drawn, progress):
+        written = commands.poster(model, output, how or options.Poster(), drawn, progress=progress)
+    say_written(written)
+
+
+def direction(
+    model: Model,
+    /,
+    *,
+    output: Still = Path("direction.png"),
+    how: Annotated[options.Direction | None, FLAT] = None,
+) -> None:
+    """Find the direction in latent space that leads to a kind of image, and move images along it, a row for each.
+
+    It says how well the direction tells images apart that it was not found with (AUROC: 0.5 is chance), and how far
+    apart they lie.
+    """
+    from corolla.gallery import commands
+
+    how = how or options.Direction()
     with (
-        given_images(images, needed=False) as paths,
-        given(draws or Draws(), "like") as drawn,
-        out.progress() as progress,
+        given_images(how.from_, needed=False) as others,
+        given_images(how.to, needed=False) as target,
+        ready(how.images) as (images, _, progress),
     ):
-        written = commands.interpolate(model, paths, output, chosen, drawn, progress=progress)
+        how = replace(how, from_=tuple(others), to=tuple(target), images=tuple(images))
+        written = commands.direction(model, output, how, progress=progress)
+    card = written.facts["direction"]
+    between = f"{card['name']}: {card['target_images']} images against {card['other_images']}"
+    out.lines([f"{between}; AUROC {card['auroc']:.3f}, {card['distance']:.2f} sd apart ({card['held_out']})"])
     say_written(written)
 
 
 @contextmanager
-def given(options: Named, *names: str) -> Iterator[Named]:
-    """The same options, with fields that name images as `given_images` gives them."""
-    with ExitStack() as stack:
-        paths: dict[str, Any] = {
-            name: tuple(stack.enter_context(given_images(getattr(options, name), needed=False))) for name in names
-        }
-        yield replace(options, **paths)
+def ready(
+    images: Sequence[Path], draws: options.Draws | None = None
+) -> Iterator[tuple[list[Path], options.Draws, OnProgress | None]]:
+    """Images and draws, with those images that are named on standard input; and what shows progress."""
+    draws = draws or options.Draws()
+    with (
+        given_images(images, needed=False) as paths,
+        given_images(draws.like, needed=False) as like,
+        out.progress() as progress,
+    ):
+        yield paths, replace(draws, like=tuple(like)), progress
 
 
 def say_written(written: Written) -> None:

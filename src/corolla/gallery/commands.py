@@ -1,9 +1,9 @@
-"""What each command that makes pictures does, in one call: `loop("runs/x", ["photos"], "a.gif", LoopOptions(count=3))`.
+"""What each command that makes pictures does, in one call: `loop("runs/x", ["photos"], "a.gif", Loop(count=3))`.
 
 A model is a loaded one, or its run folder or model folder. Images are named as `corolla.data.listing.list_images` takes
 them: one that cannot be read is left out with a warning, but stops the work if it is the only one, or with `strict`.
 What can be refused without the model is refused before that is loaded. Raises UsageError, DataError, ModelError, and
-WriteError.
+WriteError. What is slow to import is imported inside the functions that need it.
 """
 
 from __future__ import annotations
@@ -19,20 +19,8 @@ from PIL import Image
 
 from corolla.distributions import LatentDistribution
 from corolla.errors import UsageError, plural
-from corolla.evaluation.reconstructions import reconstruction
-from corolla.gallery import directions, generation, loops, sheets
-from corolla.gallery.options import (
-    DirectionOptions,
-    Draws,
-    InterpolateOptions,
-    LoopOptions,
-    PosterOptions,
-    ReconstructOptions,
-    SampleOptions,
-    TraverseOptions,
-)
-from corolla.gallery.poster import check_poster, parse_size, write_poster
-from corolla.gallery.themes import label_theme, theme
+from corolla.gallery import generation, options, sheets
+from corolla.gallery.options import DRAWS, Draws
 from corolla.pictures.files import check_name, check_outputs, save_animation, save_npz, save_picture
 from corolla.pictures.grids import grid
 from corolla.progress import OnProgress
@@ -59,58 +47,60 @@ class Written:
     fitted: Fitted = None
 
 
-def sample(model: Model, output: File, options: SampleOptions, draws: Draws, *, progress: Progress = None) -> Written:
+def sample(
+    model: Model, output: File, how: options.Sample, draws: Draws = DRAWS, *, progress: Progress = None
+) -> Written:
     """Draw new images, and write them as one picture."""
-    check_outputs(output, options.npz)
+    check_outputs(output, how.npz)
     trained = _loaded(model)
-    latents, fitted = _points(trained, (), options.count, draws, progress)
+    latents, fitted = _points(trained, (), how.count, draws, progress)
     images = trained.decode(latents)
-    files = _write(output, grid(images, options.columns), plural(len(images), "image"))
-    files |= _write_arrays(options.npz, images=images, latents=latents)
+    files = _write(output, grid(images, how.columns), plural(len(images), "image"))
+    files |= _write_arrays(how.npz, images=images, latents=latents)
     return Written(files, {"images": len(images)}, fitted)
 
 
 def reconstruct(
-    model: Model, images: Files, output: File, options: ReconstructOptions, *, progress: Progress = None
+    model: Model, images: Files, output: File, how: options.Reconstruct, *, progress: Progress = None
 ) -> Written:
     """Write images, or without any some of the model's own evaluation split, beside what the model makes of them."""
-    check_outputs(output, options.npz)
-    count = options.count
-    if count < 1:
+    from corolla.evaluation.reconstructions import reconstruction
+
+    check_outputs(output, how.npz)
+    if (count := how.count) < 1:
         raise UsageError(f"count {count}: give at least 1")
     trained = _loaded(model)
     if images:
-        given = _pixels(trained, images, options.strict, count=count)
+        given = _pixels(trained, images, how.strict, count=count)
     else:
         given = evaluation_images(trained, count, progress=progress)
-    result = reconstruction(trained, given, seed=options.seed)
+    result = reconstruction(trained, given, seed=how.seed)
     psnr_db = float(result.psnr_db.mean())
     files = _write(output, sheets.reconstruction_sheet(result), f"{plural(len(given), 'image')}, PSNR {psnr_db:.2f} dB")
-    if options.npz is not None:
-        pairs = {"originals": result.originals, "images": result.images}
-        latents = trained.encode(result.originals)
-        files |= _write_arrays(options.npz, **pairs, latents=latents, psnr_db=result.psnr_db)
+    if how.npz is not None:
+        pairs, latents = {"originals": result.originals, "images": result.images}, trained.encode(result.originals)
+        files |= _write_arrays(how.npz, **pairs, latents=latents, psnr_db=result.psnr_db)
     return Written(files, {"images": len(given), "psnr_db": psnr_db})
 
 
-def traverse(model: Model, output: File, options: TraverseOptions, latent: Sequence[int] | None = None) -> Written:
+def traverse(model: Model, output: File, how: options.Traverse, latent: Sequence[int] | None = None) -> Written:
     """Move one latent at a time, in a sheet or an animation; `latent` says which, in place of how many."""
-    moves = check_outputs(output, options.npz, may_move=True)
-    steps = (MOVING_STEPS if moves else STILL_STEPS) if options.steps is None else options.steps
+    moves = check_outputs(output, how.npz, may_move=True)
+    steps = (MOVING_STEPS if moves else STILL_STEPS) if how.steps is None else how.steps
     result = generation.traversal(
         _loaded(model),
-        image=options.image,
-        latents=options.latents if latent is None else latent,
+        image=how.image,
+        latents=how.latents if latent is None else latent,
         steps=steps,
-        span=options.span,
-        values=generation.swing(options.span, steps) if moves and steps > 0 else None,
-        seed=options.seed,
+        span=how.span,
+        values=generation.swing(how.span, steps) if moves and steps > 0 else None,
+        seed=how.seed,
     )
     dead = int(result.dead.sum())
     note = f"{plural(len(result.latents), 'latent')}{f', {dead} dead' if dead else ''}, {steps} steps"
     files = _write(output, sheets.traversal_frames(result) if moves else sheets.traversal_sheet(result), note)
     names = ("images", "latents", "values", "base", "kl_nats")
-    files |= _write_arrays(options.npz, **{name: getattr(result, name) for name in names})
+    files |= _write_arrays(how.npz, **{name: getattr(result, name) for name in names})
     facts = {"shown": result.latents, "kl_nats": result.kl_nats, "dead": dead, "steps": steps}
     return Written(files, facts)
 
@@ -119,55 +109,62 @@ def interpolate(
     model: Model,
     images: Files,
     output: File,
-    options: InterpolateOptions,
-    draws: Draws,
+    how: options.Interpolate,
+    draws: Draws = DRAWS,
     *,
     progress: Progress = None,
 ) -> Written:
     """Walk from image to image, or without any from draw to draw, in a sheet or an animation."""
-    moves = check_outputs(output, options.npz, may_move=True)
+    moves = check_outputs(output, how.npz, may_move=True)
     trained = _loaded(model)
-    ends, fitted = _points(trained, images, options.count, draws, progress)
-    steps = (MOVING_STEPS_BETWEEN if moves else STILL_STEPS) if options.steps is None else options.steps
-    walk = generation.interpolation(trained, ends, steps=steps, loop=options.loop, method=options.method)
+    ends, fitted = _points(trained, images, how.count, draws, progress)
+    steps = (MOVING_STEPS_BETWEEN if moves else STILL_STEPS) if how.steps is None else how.steps
+    walk = generation.interpolation(trained, ends, steps=steps, loop=how.loop, method=how.method)
     number = len(walk.images)
-    files = _write(output, sheets.walk(walk, moves=moves), f"{number} images between {len(ends)} points")
-    files |= _write_arrays(options.npz, images=walk.images, latents=walk.latents)
+    content = sheets.interpolation_frames(walk) if moves else sheets.interpolation_sheet(walk)
+    files = _write(output, content, f"{number} images between {len(ends)} points")
+    files |= _write_arrays(how.npz, images=walk.images, latents=walk.latents)
     return Written(files, {"images": number, "points": len(ends)}, fitted)
 
 
 def loop(
-    model: Model, images: Files, output: File, options: LoopOptions, draws: Draws, *, progress: Progress = None
+    model: Model, images: Files, output: File, how: options.Loop, draws: Draws = DRAWS, *, progress: Progress = None
 ) -> Written:
     """Walk on a closed, smooth path past images, or without any past draws, in an animation or a sheet."""
-    moves = check_outputs(output, options.npz, may_move=True)
+    from corolla.gallery import loops
+
+    moves = check_outputs(output, how.npz, may_move=True)
     trained = _loaded(model)
-    ends, fitted = _points(trained, images, options.count, draws, progress)
-    steps = (MOVING_STEPS_BETWEEN if moves else STILL_STEPS - 1) if options.steps is None else options.steps
+    ends, fitted = _points(trained, images, how.count, draws, progress)
+    steps = (MOVING_STEPS_BETWEEN if moves else STILL_STEPS - 1) if how.steps is None else how.steps
     walk = loops.loop(trained, ends, steps=steps)
     number = len(walk.images)
-    seconds = f", {number / options.fps:.1f} seconds" if moves else ""
+    seconds = f", {number / how.fps:.1f} seconds" if moves else ""
     note = f"{number} images past {len(ends)} points{seconds}"
-    files = _write(output, sheets.walk(walk, moves=moves), note, fps=options.fps)
-    files |= _write_arrays(options.npz, images=walk.images, latents=walk.latents)
+    content = sheets.interpolation_frames(walk) if moves else sheets.interpolation_sheet(walk)
+    files = _write(output, content, note, fps=how.fps)
+    files |= _write_arrays(how.npz, images=walk.images, latents=walk.latents)
     return Written(files, {"images": number, "points": len(ends)}, fitted)
 
 
-def poster(model: Model, output: File, options: PosterOptions, draws: Draws, *, progress: Progress = None) -> Written:
+def poster(
+    model: Model, output: File, how: options.Poster, draws: Draws = DRAWS, *, progress: Progress = None
+) -> Written:
     """Fill a picture of any size with new images."""
-    width, height = parse_size(options.size)
+    from corolla.gallery.poster import check_poster, parse_size, write_poster
+
+    width, height = parse_size(how.size)
     check_poster(output, width, height)
-    if options.span and draws.prior in ("gmm", "flow"):
-        problem = f"span {options.span:g} with prior {draws.prior}"
-        raise UsageError(f"{problem}: goes with standard, gaussian, a label or images")
+    if how.span and draws.prior in ("gmm", "flow"):
+        raise UsageError(f"span {how.span:g} with prior {draws.prior}: goes with standard, gaussian, a label or images")
     trained = _loaded(model)
     prior, fitted = _prior(trained, 1, draws, progress)
     layout = write_poster(
         trained,
         output,
         (width, height),
-        columns=options.columns,
-        span=options.span,
+        columns=how.columns,
+        span=how.span,
         seed=draws.seed,
         temperature=draws.temperature,
         prior=prior,
@@ -179,33 +176,32 @@ def poster(model: Model, output: File, options: PosterOptions, draws: Draws, *, 
     return Written({Path(output): note}, facts, fitted)
 
 
-def direction(model: Model, output: File, options: DirectionOptions, *, progress: Progress = None) -> Written:
+def direction(model: Model, output: File, how: options.Direction, *, progress: Progress = None) -> Written:
     """Find a direction, or take one from a file, and move images or draws along it; the facts hold its card."""
-    check_outputs(output, options.npz)
-    if options.save is not None:
-        check_name(options.save, [directions.SUFFIX], "directions")
-    trained, strict = _loaded(model), options.strict
-    draws = Draws(seed=options.seed, temperature=options.temperature, strict=strict)
-    starts, _ = _points(trained, options.images, options.count, draws, progress)
-    if options.use is not None:
-        axis = directions.load_direction(options.use, trained)
-    elif options.label is not None:
-        where = {"source": options.source, "mirror": options.mirror}
-        axis = directions.label_direction(trained, options.label, **where, progress=progress)
+    from corolla.gallery import directions
+
+    check_outputs(output, how.npz)
+    if how.save is not None:
+        check_name(how.save, [directions.SUFFIX], "directions")
+    trained, strict = _loaded(model), how.strict
+    draws = Draws(seed=how.seed, temperature=how.temperature, strict=strict)
+    starts, _ = _points(trained, how.images, how.count, draws, progress)
+    if how.use is not None:
+        axis = directions.load_direction(how.use, trained)
+    elif how.label is not None:
+        where = {"source": how.source, "mirror": how.mirror}
+        axis = directions.label_direction(trained, how.label, **where, progress=progress)
     else:
-        sets = _pixels(trained, options.from_, strict), _pixels(trained, options.to, strict)
-        name = options.to[0].stem if len(options.to) == 1 else "direction"
+        sets = _pixels(trained, how.from_, strict), _pixels(trained, how.to, strict)
+        name = how.to[0].stem if len(how.to) == 1 else "direction"
         axis = directions.image_direction(trained, *sets, name=name)
-    moved = directions.move(trained, axis, starts, steps=options.steps, span=options.span)
-    files = {}
-    if options.save is not None:
-        directions.save_direction(options.save, axis)
-        files[options.save] = "direction"
-    note = f"{plural(len(starts), 'image')}, {options.steps} steps"
-    files |= _write(output, sheets.direction_sheet(moved), note)
-    arrays = {"images": moved.images, "latents": moved.latents, "shifts": moved.shifts, "axis": axis.axis}
-    files |= _write_arrays(options.npz, **arrays)
-    return Written(files, {"direction": asdict(axis.card), "images": len(starts), "steps": options.steps})
+    moved = directions.move(trained, axis, starts, steps=how.steps, span=how.span)
+    if how.save is not None:
+        directions.save_direction(how.save, axis)
+    files = {} if how.save is None else {how.save: "direction"}
+    files |= _write(output, sheets.direction_sheet(moved), f"{plural(len(starts), 'image')}, {how.steps} steps")
+    files |= _write_arrays(how.npz, images=moved.images, latents=moved.latents, shifts=moved.shifts, axis=axis.axis)
+    return Written(files, {"direction": asdict(axis.card), "images": len(starts), "steps": how.steps})
 
 
 def _loaded(model: Model) -> TrainedModel:
@@ -234,14 +230,18 @@ def _prior(
     """What to draw from; a prior is fitted if there is none yet. What cannot be drawn is refused before that."""
     model.sample_latents(count, seed=draws.seed, temperature=draws.temperature)
     if draws.label is not None:
+        from corolla.gallery.themes import label_theme
+
         return label_theme(model, draws.label, source=draws.source, mirror=draws.mirror, progress=progress), None
     if draws.like:
+        from corolla.gallery.themes import theme
+
         return theme(model, _pixels(model, draws.like, draws.strict)), None
     return draws.prior, None if model.has_prior(draws.prior) else fit_prior(model, draws.prior, progress=progress)
 
 
 def _write(
-    output: File, content: Image.Image | list[Image.Image], note: str, *, fps: float = LoopOptions.fps
+    output: File, content: Image.Image | list[Image.Image], note: str, *, fps: float = options.Loop.fps
 ) -> dict[Path, str]:
     """Write a picture, or the frames of an animation."""
     if isinstance(content, list):

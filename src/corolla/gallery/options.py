@@ -48,6 +48,9 @@ class Draws:
         return [name for name, is_given in ways.items() if is_given]
 
 
+DRAWS = Draws()
+
+
 def refuse_without_label(label: str | None, source: str | None, mirror: str | None) -> None:
     """Raise UsageError if it is said where images have moved that are not needed."""
     if label is None and (source is not None or mirror is not None):
@@ -55,7 +58,7 @@ def refuse_without_label(label: str | None, source: str | None, mirror: str | No
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions:
+class Sample:
     """How new images are shown."""
 
     count: int = 64
@@ -67,7 +70,7 @@ class SampleOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructOptions:
+class Reconstruct:
     """How images pass through a model."""
 
     count: int = 16
@@ -81,7 +84,7 @@ class ReconstructOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TraverseOptions:
+class Traverse:
     """How latents are moved."""
 
     image: Path | None = None
@@ -99,7 +102,7 @@ class TraverseOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InterpolateOptions:
+class Interpolate:
     """How to walk from point to point."""
 
     count: int = 6
@@ -115,7 +118,7 @@ class InterpolateOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopOptions:
+class Loop:
     """How to walk on a closed path."""
 
     count: int = 5
@@ -133,7 +136,7 @@ class LoopOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PosterOptions:
+class Poster:
     """How a poster is filled."""
 
     size: str = "3000x2000"
@@ -145,7 +148,7 @@ class PosterOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DirectionOptions:
+class Direction:
     """What direction in latent space, and how images are moved along it.
 
     Raises UsageError unless one of a label, two sets of images and a file says which.

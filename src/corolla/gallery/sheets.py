@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from corolla.evaluation.reconstructions import Reconstruction
 from corolla.gallery.generation import Interpolation, Traversal
 from corolla.pictures.grids import Row, grid, sheet
 
 if TYPE_CHECKING:
+    from corolla.evaluation.reconstructions import Reconstruction
     from corolla.gallery.directions import Moved
 
 PANEL_COLUMNS = 5
@@ -63,11 +63,6 @@ def traversal_frames(result: Traversal) -> list[Image.Image]:
         ]
         frames.append(sheet(rows))
     return frames
-
-
-def walk(result: Interpolation, *, moves: bool) -> Image.Image | list[Image.Image]:
-    """A walk as a sheet, or where it moves as frames."""
-    return interpolation_frames(result) if moves else interpolation_sheet(result)
 
 
 def interpolation_sheet(result: Interpolation) -> Image.Image:
