@@ -18,16 +18,18 @@ from corolla.data import ImageCache
 from corolla.distributions.gaussians import GaussianPrior, MixturePrior
 from corolla.errors import CorollaError, DataError, UsageError
 from corolla.gallery import themes
+from corolla.gallery.commands import poster
 from corolla.gallery.loops import closed_path, loop
+from corolla.gallery.options import Draws, Poster
 from corolla.gallery.poster import (
     Layout,
     check_poster,
     parse_size,
     plan,
+    poster_latents,
     save_poster,
     smooth_noise,
     strips,
-    write_poster,
 )
 from corolla.gallery.themes import label_theme, theme, theme_of_codes
 from corolla.pictures.files import encode_animation, save_animation
@@ -178,8 +180,8 @@ def test_without_the_extra_the_error_says_how_to_get_it(tmp_path: Path, monkeypa
 
 
 def test_a_poster_is_its_tiles(model: TrainedModel, tmp_path: Path) -> None:
-    layout = write_poster(model, tmp_path / "a.png", (80, 48), columns=5, seed=3)
-    assert layout == Layout(80, 48, 5, 3)
+    written = poster(model, tmp_path / "a.png", Poster(size="80x48", columns=5), Draws(seed=3))
+    assert written.facts == {"images": 15, "columns": 5, "width": 80, "height": 48}
     wanted = grid(model.sample(15, seed=3), columns=5, padding=0, shown_px=1)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), np.asarray(wanted))
 
@@ -198,7 +200,7 @@ def test_tiles_fill_a_poster_of_any_size(width: int, height: int, columns: int, 
     def decode(points: NDArray[np.float32]) -> NDArray[np.uint8]:
         return np.tile(colours[int(points[0, 0])][:, None, None], (1, *tile, 1))
 
-    latents = (np.full((layout.columns, 1), row, np.float32) for row in range(layout.rows))
+    latents = np.arange(layout.rows, dtype=np.float32).repeat(layout.columns)[:, None]
     parts = list(strips(layout, latents, decode))
     picture = np.concatenate(parts)
     assert picture.shape == (height, width, 3)
@@ -223,7 +225,7 @@ def test_a_png_that_is_written_in_strips_is_the_picture(tmp_path: Path) -> None:
 
 def test_a_poster_that_breaks_off_leaves_the_former_one(model: TrainedModel, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    write_poster(model, path, (32, 32), columns=2)
+    poster(model, path, Poster(size="32x32", columns=2))
     former = path.read_bytes()
 
     def stop(_title: str, done: int, _total: int | None) -> None:
@@ -231,12 +233,12 @@ def test_a_poster_that_breaks_off_leaves_the_former_one(model: TrainedModel, tmp
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_poster(model, path, (64, 64), columns=4, progress=stop)
+        poster(model, path, Poster(size="64x64", columns=4), progress=stop)
     assert path.read_bytes() == former
     assert list(tmp_path.glob(".*")) == []
     (tmp_path / "file").write_text("mine")
     with pytest.raises(CorollaError, match="cannot be written"):
-        write_poster(model, tmp_path / "file" / "a.png", (32, 32))
+        poster(model, tmp_path / "file" / "a.png", Poster(size="32x32"))
 
 
 def test_smooth_noise_is_standard_everywhere_and_alike_to_neighbours() -> None:
@@ -259,12 +261,15 @@ def test_a_smooth_poster_goes_with_priors_that_are_gaussian(
 ) -> None:
     noise = smooth_noise(2, 2, 6, span=1, seed=5).reshape(4, 6)
     chosen = theme(model, images)
-    for prior, latents in (("standard", 0.5 * noise), (chosen, chosen.unwhiten(torch.from_numpy(0.5 * noise)))):
-        write_poster(model, tmp_path / "a.png", (32, 32), columns=2, span=1, seed=5, temperature=0.5, prior=prior)
-        wanted = grid(model.decode(latents), columns=2, padding=0, shown_px=1)
-        assert np.abs(np.asarray(Image.open(tmp_path / "a.png")).astype(int) - np.asarray(wanted)).max() <= 1
+    layout = Layout(32, 32, 2, 2)
+    for prior, expected in (("standard", 0.5 * noise), (chosen, chosen.unwhiten(torch.from_numpy(0.5 * noise)))):
+        latents = poster_latents(model, layout, span=1, seed=5, temperature=0.5, prior=prior)
+        np.testing.assert_array_equal(latents, np.asarray(expected, np.float32))
     with pytest.raises(UsageError, match="span needs the prior"):
-        write_poster(model, tmp_path / "b.png", (32, 32), span=1, prior=MixturePrior(6))
+        poster_latents(model, layout, span=1, seed=5, temperature=0.5, prior=MixturePrior(6))
+    poster(model, tmp_path / "a.png", Poster(size="32x32", columns=2, span=1), Draws(seed=5, temperature=0.5))
+    wanted = grid(model.decode(0.5 * noise), columns=2, padding=0, shown_px=1)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), np.asarray(wanted))
 
 
 def test_sizes_that_cannot_be_are_refused(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def direction(
         given_images(how.to, needed=False) as target,
         ready(how.images) as (images, _, progress),
     ):
-        how = replace(how, from_=tuple(others), to=tuple(target), images=tuple(images))
+        how = replace(how, from_=others, to=target, images=images)
         written = commands.direction(model, output, how, progress=progress)
     card = written.facts["direction"]
     between = f"{card['name']}: {card['target_images']} images against {card['other_images']}"
@@ -172,7 +172,7 @@ def ready(
         given_images(draws.like, needed=False) as like,
         out.progress() as progress,
     ):
-        yield paths, replace(draws, like=tuple(like)), progress
+        yield paths, replace(draws, like=like), progress
 
 
 def say_written(written: Written) -> None:

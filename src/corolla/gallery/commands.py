@@ -150,26 +150,19 @@ def loop(
 def poster(
     model: Model, output: File, how: options.Poster, draws: Draws = DRAWS, *, progress: Progress = None
 ) -> Written:
-    """Fill a picture of any size with new images."""
-    from corolla.gallery.poster import check_poster, parse_size, write_poster
+    """Fill a picture of any size with new images, made and written a row at a time."""
+    from corolla.gallery import poster as posters
 
-    width, height = parse_size(how.size)
-    check_poster(output, width, height)
+    width, height = posters.parse_size(how.size)
+    posters.check_poster(output, width, height)
     if how.span and draws.prior in ("gmm", "flow"):
         raise UsageError(f"span {how.span:g} with prior {draws.prior}: goes with standard, gaussian, a label or images")
     trained = _loaded(model)
     prior, fitted = _prior(trained, 1, draws, progress)
-    layout = write_poster(
-        trained,
-        output,
-        (width, height),
-        columns=how.columns,
-        span=how.span,
-        seed=draws.seed,
-        temperature=draws.temperature,
-        prior=prior,
-        progress=progress,
-    )
+    layout = posters.plan(width, height, (trained.height, trained.width), how.columns)
+    seed, temperature = draws.seed, draws.temperature
+    latents = posters.poster_latents(trained, layout, span=how.span, seed=seed, temperature=temperature, prior=prior)
+    posters.save_poster(output, layout, posters.strips(layout, latents, trained.decode, progress))
     number = layout.columns * layout.rows
     note = f"{width} pixels wide, {height} high; {plural(number, 'image')} in {plural(layout.columns, 'column')}"
     facts = {"images": number, "columns": layout.columns, "width": width, "height": height}
@@ -193,7 +186,7 @@ def direction(model: Model, output: File, how: options.Direction, *, progress: P
         axis = directions.label_direction(trained, how.label, **where, progress=progress)
     else:
         sets = _pixels(trained, how.from_, strict), _pixels(trained, how.to, strict)
-        name = how.to[0].stem if len(how.to) == 1 else "direction"
+        name = Path(how.to[0]).stem if len(how.to) == 1 else "direction"
         axis = directions.image_direction(trained, *sets, name=name)
     moved = directions.move(trained, axis, starts, steps=how.steps, span=how.span)
     if how.save is not None:

@@ -5,11 +5,18 @@ Quick to import. Images are named as for `corolla.data.listing.list_images`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from corolla.errors import UsageError
+
+
+def refuse_without_label(label: str | None, source: str | None, mirror: str | None) -> None:
+    """Raise UsageError if it is said where images have moved that are not needed."""
+    if label is None and (source is not None or mirror is not None):
+        raise UsageError(f"{'mirror' if source is None else 'source'}: goes with a label; leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +30,7 @@ class Draws:
     """standard, or one that is fitted to the model's codes: gaussian, gmm or flow; see `corolla fit-prior`."""
     label: str | None = None
     """A theme: draw around the training images that have this label."""
-    like: tuple[Path, ...] = ()
+    like: Sequence[Path] = ()
     """A theme: draw around these images, named as for `corolla reconstruct`."""
     seed: int = 0
     """The same seed gives the same images."""
@@ -49,12 +56,6 @@ class Draws:
 
 
 DRAWS = Draws()
-
-
-def refuse_without_label(label: str | None, source: str | None, mirror: str | None) -> None:
-    """Raise UsageError if it is said where images have moved that are not needed."""
-    if label is None and (source is not None or mirror is not None):
-        raise UsageError(f"{'mirror' if source is None else 'source'}: goes with a label; leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,15 +157,15 @@ class Direction:
 
     label: str | None = None
     """Lead to the training images that have this label, from all others."""
-    from_: tuple[Path, ...] = ()
+    from_: Sequence[Path] = ()
     """Lead away from these images, named as for `corolla reconstruct`; needs `to`."""
-    to: tuple[Path, ...] = ()
+    to: Sequence[Path] = ()
     """Lead to these images, named as for `corolla reconstruct`; needs `from`."""
     use: Path | None = None
     """A direction that `save` wrote, in place of finding one."""
     save: Path | None = None
     """Write the direction to this file, .safetensors."""
-    images: tuple[Path, ...] = ()
+    images: Sequence[Path] = ()
     """Move these images, named as for `corolla reconstruct`; by default random ones."""
     count: int = 6
     """How many random images; of a folder, at most so many images, spread over it."""

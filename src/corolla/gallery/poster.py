@@ -41,47 +41,24 @@ class Layout:
     rows: int
 
 
-def write_poster(
-    model: TrainedModel,
-    path: Path | str,
-    size: tuple[int, int],
-    *,
-    columns: int | None = None,
-    span: float = 0.0,
-    seed: int = 0,
-    temperature: float = 1.0,
-    prior: str | LatentDistribution = "standard",
-    progress: OnProgress | None = None,
-) -> Layout:
-    """Draw images and write them as one picture of a size, width and height in pixels, that they fill to the edge.
+def poster_latents(
+    model: TrainedModel, layout: Layout, *, span: float, seed: int, temperature: float, prior: str | LatentDistribution
+) -> NDArray[np.float32]:
+    """Latents for a poster, row after row: what `sample_latents` gives, or with a span those of `smooth_noise`.
 
-    There are `columns` images side by side, by default as many as make them about TILE_PX wide. Without a span they are
-    those that `TrainedModel.sample` gives, row after row; for the span see `smooth_noise`. Raises UsageError for a
-    value that cannot be, or a span with a prior that is no Gaussian; ModelError if it is not fitted yet; WriteError.
+    Raises as `sample_latents`, and UsageError for a span with a prior that is no Gaussian.
     """
-    check_poster(path, *size)
-    layout = plan(*size, (model.height, model.width), columns)
     count = layout.rows * layout.columns
-    latents = model.sample_latents(1 if span else count, seed=seed, temperature=temperature, prior=prior)
-    if span:
-        noise = smooth_noise(layout.rows, layout.columns, model.latent_dim, span=span, seed=seed)
-        latents = temperature * noise.reshape(count, -1)
-        drawn = model.prior(prior) if isinstance(prior, str) else prior
-        if isinstance(drawn, GaussianPrior):
-            latents = drawn.unwhiten(torch.from_numpy(latents)).float().numpy()
-        elif not isinstance(drawn, StandardPrior):
-            raise UsageError(
-                "a span needs the prior standard or gaussian, or a theme; leave it out, or take one of these"
-            )
-    report = steps_of(progress, "painting rows", layout.rows)
-
-    def rows() -> Iterator[NDArray[np.float32]]:
-        for row in range(layout.rows):
-            report(row)
-            yield latents[row * layout.columns : (row + 1) * layout.columns]
-
-    save_poster(path, layout, strips(layout, rows(), model.decode))
-    return layout
+    if not span:
+        return model.sample_latents(count, seed=seed, temperature=temperature, prior=prior)
+    noise = smooth_noise(layout.rows, layout.columns, model.latent_dim, span=span, seed=seed)
+    latents = temperature * noise.reshape(count, -1)
+    drawn = model.prior(prior) if isinstance(prior, str) else prior
+    if isinstance(drawn, GaussianPrior):
+        return drawn.unwhiten(torch.from_numpy(latents)).float().numpy()
+    if not isinstance(drawn, StandardPrior):
+        raise UsageError("a span needs the prior standard or gaussian, or a theme; leave it out, or take one of these")
+    return latents
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -131,16 +108,19 @@ def smooth_noise(
 
 def strips(
     layout: Layout,
-    latents: Iterable[NDArray[np.float32]],
+    latents: NDArray[np.float32],
     decode: Callable[[NDArray[np.float32]], NDArray[np.uint8]],
+    progress: OnProgress | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
-    """The poster from top to bottom, a row of tiles and so of latents at a time: uint8, height×width×3.
+    """The poster from top to bottom, a row of tiles at a time, of latents row after row: uint8, height×width×3.
 
     Tiles are scaled by Lanczos' filter until they cover their place, and what juts out is cut off on both sides.
     """
     across = np.arange(layout.columns + 1) * layout.width // layout.columns
     down = np.arange(layout.rows + 1) * layout.height // layout.rows
-    for row, points in enumerate(latents):
+    for row in range(layout.rows):
+        steps_of(progress, "painting rows", layout.rows)(row)
+        points = latents[row * layout.columns : (row + 1) * layout.columns]
         height = int(down[row + 1] - down[row])
         strip = np.empty((height, layout.width, 3), np.uint8)
         for column, image in enumerate(decode(points)):
