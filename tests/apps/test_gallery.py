@@ -17,7 +17,6 @@ from PIL import Image
 from corolla.data import ImageCache
 from corolla.distributions.gaussians import GaussianPrior, MixturePrior
 from corolla.errors import CorollaError, DataError, UsageError
-from corolla.gallery import themes
 from corolla.gallery.commands import poster
 from corolla.gallery.loops import closed_path, loop
 from corolla.gallery.options import Draws, Poster
@@ -79,17 +78,13 @@ def test_codes_without_any_variance_still_make_a_theme() -> None:
     np.testing.assert_allclose(found.sample(2), 1, atol=0.01)
 
 
-def test_the_theme_of_a_label_is_that_of_its_training_images(
-    model: TrainedModel, cache: ImageCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(themes, "own_images", lambda *_arguments, **_keywords: cache)
+def test_the_theme_of_a_label_is_that_of_its_training_images(model: TrainedModel, cache: ImageCache) -> None:
     wanted = theme(model, np.asarray(cache.images[0:24:3]))
-    found = label_theme(model, "rose")
+    found = label_theme(model, cache, "rose")
     np.testing.assert_array_equal(found.mean, wanted.mean)
     np.testing.assert_array_equal(found.scale_tril, wanted.scale_tril)
-    monkeypatch.setattr(themes, "own_images", lambda *_arguments, **_keywords: replace(cache, labels=np.ones(40, int)))
     with pytest.raises(DataError, match="no training image has it"):
-        label_theme(model, "rose")
+        label_theme(model, replace(cache, labels=np.ones(40, int)), "rose")
 
 
 # --- loops ------------------------------------------------------------------------------------------------------------

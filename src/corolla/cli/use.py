@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import Parameter
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from corolla.gallery.commands import Written
     from corolla.progress import OnProgress
 
+Value = TypeVar("Value")
+
 OUTPUT = Parameter(name=["--output", "-o"])
-FLAT = Parameter(name="*")
-"""Each field of a value is a flag."""
 NAMED = "Files, folders, .tar files, globs in quotes, or lists of these: @FILE, one a line, or - for standard input."
 
 Model = Annotated[Path, Parameter(help="Run folder or model folder.")]
@@ -30,16 +30,13 @@ Points = Annotated[Path, Parameter(help=f"{NAMED} By default random points.")]
 Output = Annotated[Path, OUTPUT]
 Still = Annotated[Path, OUTPUT, Parameter(help="The picture: .png, .jpg or .webp.")]
 Moving = Annotated[Path, OUTPUT, Parameter(help="A sheet (.png, .jpg), or an animation (.gif, .webp, .mp4).")]
-Drawn = Annotated[options.Draws | None, FLAT]
+Flat = Annotated[Value | None, Parameter(name="*")]
+"""Each field of a value is a flag."""
+Drawn = Flat[options.Draws]
 
 
 def sample(
-    model: Model,
-    /,
-    *,
-    output: Still = Path("samples.png"),
-    how: Annotated[options.Sample | None, FLAT] = None,
-    draws: Drawn = None,
+    model: Model, /, *, output: Still = Path("samples.png"), how: Flat[options.Sample] = None, draws: Drawn = None
 ) -> None:
     """Draw new images from a prior, or around a theme, and decode them."""
     from corolla.gallery import commands
@@ -50,11 +47,7 @@ def sample(
 
 
 def reconstruct(
-    model: Model,
-    /,
-    *images: Images,
-    output: Still = Path("reconstructions.png"),
-    how: Annotated[options.Reconstruct | None, FLAT] = None,
+    model: Model, /, *images: Images, output: Still = Path("reconstructions.png"), how: Flat[options.Reconstruct] = None
 ) -> None:
     """Pass images through the model and back, and put both side by side."""
     from corolla.gallery import commands
@@ -69,7 +62,7 @@ def traverse(
     /,
     *,
     output: Moving = Path("traversal.png"),
-    how: Annotated[options.Traverse | None, FLAT] = None,
+    how: Flat[options.Traverse] = None,
     latent: Annotated[str | None, Parameter(help="These latents, joined by commas, in place of --latents.")] = None,
 ) -> None:
     """Move one latent at a time: what does each of them mean?
@@ -87,7 +80,7 @@ def interpolate(
     /,
     *images: Points,
     output: Moving = Path("interpolation.png"),
-    how: Annotated[options.Interpolate | None, FLAT] = None,
+    how: Flat[options.Interpolate] = None,
     draws: Drawn = None,
 ) -> None:
     """Walk through latent space from image to image."""
@@ -103,7 +96,7 @@ def loop(
     /,
     *images: Points,
     output: Moving = Path("loop.gif"),
-    how: Annotated[options.Loop | None, FLAT] = None,
+    how: Flat[options.Loop] = None,
     draws: Drawn = None,
 ) -> None:
     """Walk on a closed, smooth path through latent space, whose end meets its beginning, at an even pace.
@@ -118,12 +111,7 @@ def loop(
 
 
 def poster(
-    model: Model,
-    /,
-    *,
-    output: Still = Path("poster.png"),
-    how: Annotated[options.Poster | None, FLAT] = None,
-    draws: Drawn = None,
+    model: Model, /, *, output: Still = Path("poster.png"), how: Flat[options.Poster] = None, draws: Drawn = None
 ) -> None:
     """Fill a poster of any size with new images, edge to edge; a PNG takes little memory however large it is."""
     from corolla.gallery import commands
@@ -133,13 +121,7 @@ def poster(
     say_written(written)
 
 
-def direction(
-    model: Model,
-    /,
-    *,
-    output: Still = Path("direction.png"),
-    how: Annotated[options.Direction | None, FLAT] = None,
-) -> None:
+def direction(model: Model, /, *, output: Still = Path("direction.png"), how: Flat[options.Direction] = None) -> None:
     """Find the direction in latent space that leads to a kind of image, and move images along it, a row for each.
 
     It says how well the direction tells images apart that it was not found with (AUROC: 0.5 is chance), and how far

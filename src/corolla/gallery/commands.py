@@ -27,7 +27,7 @@ from corolla.progress import OnProgress
 from corolla.trained import TrainedModel, load
 from corolla.trained.encoding import read_pixels
 from corolla.trained.fitted_priors import FittedPrior, fit_prior
-from corolla.trained.own_images import evaluation_images
+from corolla.trained.own_images import evaluation_images, own_images
 
 STILL_STEPS, MOVING_STEPS, MOVING_STEPS_BETWEEN = 9, 48, 24
 
@@ -182,8 +182,8 @@ def direction(model: Model, output: File, how: options.Direction, *, progress: P
     if how.use is not None:
         axis = directions.load_direction(how.use, trained)
     elif how.label is not None:
-        where = {"source": how.source, "mirror": how.mirror}
-        axis = directions.label_direction(trained, how.label, **where, progress=progress)
+        cache = own_images(trained, source=how.source, mirror=how.mirror, progress=progress)
+        axis = directions.label_direction(trained, cache, how.label)
     else:
         sets = _pixels(trained, how.from_, strict), _pixels(trained, how.to, strict)
         name = Path(how.to[0]).stem if len(how.to) == 1 else "direction"
@@ -222,15 +222,14 @@ def _prior(
 ) -> tuple[str | LatentDistribution, Fitted]:
     """What to draw from; a prior is fitted if there is none yet. What cannot be drawn is refused before that."""
     model.sample_latents(count, seed=draws.seed, temperature=draws.temperature)
-    if draws.label is not None:
-        from corolla.gallery.themes import label_theme
+    if draws.label is None and not draws.like:
+        return draws.prior, None if model.has_prior(draws.prior) else fit_prior(model, draws.prior, progress=progress)
+    from corolla.gallery.themes import label_theme, theme
 
-        return label_theme(model, draws.label, source=draws.source, mirror=draws.mirror, progress=progress), None
-    if draws.like:
-        from corolla.gallery.themes import theme
-
+    if draws.label is None:
         return theme(model, _pixels(model, draws.like, draws.strict)), None
-    return draws.prior, None if model.has_prior(draws.prior) else fit_prior(model, draws.prior, progress=progress)
+    cache = own_images(model, source=draws.source, mirror=draws.mirror, progress=progress)
+    return label_theme(model, cache, draws.label), None
 
 
 def _write(

@@ -23,20 +23,17 @@ from corolla.data import ImageCache
 from corolla.errors import DataError, ModelError, UsageError, plural
 from corolla.gallery.themes import find_label, split_by_label
 from corolla.pictures.files import check_name
-from corolla.progress import OnProgress
 from corolla.trained import BATCH_SIZE, Images, TrainedModel
 from corolla.trained.artefacts import Artefact, check_weights
-from corolla.trained.own_images import own_images
 
 Codes: TypeAlias = NDArray[np.floating[Any]]
 
 SUFFIX = ".safetensors"
-LEAST_AUROC = 0.6
-"""Below, held-out images are hardly told apart, or the wrong way round."""
-
-_LOG = logging.getLogger("corolla")
+LEAST_AUROC = 0.6  # below, held-out images are hardly told apart, or the wrong way round
 FOLDS = 5
 FEWEST_IMAGES = 3  # so that of each set two are left where one is held out
+
+_LOG = logging.getLogger("corolla")
 
 
 @dataclass(frozen=True)
@@ -166,20 +163,12 @@ def _cross_validated(others: NDArray[np.float64], target: NDArray[np.float64], f
     return float(distance), float(auroc)
 
 
-def label_direction(
-    model: TrainedModel,
-    label: str,
-    *,
-    source: str | None = None,
-    mirror: str | None = None,
-    progress: OnProgress | None = None,
-) -> Direction:
-    """The direction from all other training images to those with a label; source and mirror are as for `own_images`.
+def label_direction(model: TrainedModel, cache: ImageCache, label: str) -> Direction:
+    """The direction from all other training images of a model (`own_images`) to those with a label.
 
     How well it tells them apart is measured on the evaluation split, where that has images of both kinds. Raises as
-    `own_images` and `find_direction`, and UsageError if there is no such label.
+    `find_label` and `find_direction`.
     """
-    cache = own_images(model, source=source, mirror=mirror, progress=progress)
     number = find_label(cache, label)
     data = model.config.data
     target, others = split_by_label(cache, number, data.train_split)

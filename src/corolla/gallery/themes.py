@@ -18,9 +18,7 @@ from sklearn.covariance import ledoit_wolf
 from corolla.data import ImageCache, select_rows
 from corolla.distributions.gaussians import RIDGE, GaussianPrior
 from corolla.errors import DataError, UsageError
-from corolla.progress import OnProgress
 from corolla.trained import Images, TrainedModel
-from corolla.trained.own_images import own_images
 
 FEW_LABELS, CLOSE_LABELS = 12, 4
 """How many labels are named where none is like the one that is not found, and how many that are like it."""
@@ -51,19 +49,8 @@ def theme_of_codes(means: NDArray[np.float64], variances: NDArray[np.float64]) -
     return prior
 
 
-def label_theme(
-    model: TrainedModel,
-    label: str,
-    *,
-    source: str | None = None,
-    mirror: str | None = None,
-    progress: OnProgress | None = None,
-) -> GaussianPrior:
-    """The theme of the training images with a label; see `own_images` for source, mirror and errors.
-
-    Raises UsageError if there is no such label, DataError if no training image has it.
-    """
-    cache = own_images(model, source=source, mirror=mirror, progress=progress)
+def label_theme(model: TrainedModel, cache: ImageCache, label: str) -> GaussianPrior:
+    """The theme of a model's own training images (`own_images`) with a label. Raises as `find_label`, and DataError."""
     rows, _ = split_by_label(cache, find_label(cache, label), model.config.data.train_split)
     if not len(rows):
         raise DataError(f"label {label!r}: no training image has it; name another label, or give images")
