@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 
 from corolla.config import Config
+from corolla.errors import UsageError
+from corolla.gallery import commands, options
 from corolla.gallery.directions import image_direction, save_direction
-from corolla.gallery.themes import theme
+from corolla.gallery.themes import label_theme, theme
 from corolla.models.vae import build_model
 from corolla.trained import load
 from corolla.trained.model_folder import ModelCard, ModelFolder
@@ -142,6 +144,25 @@ def test_poster_has_its_size(cli: Cli, model: Path) -> None:
 
 def test_a_poster_of_one_image_is_told_of_as_one(cli: Cli, model: Path) -> None:
     assert cli("poster", model, "--size", "10x10")[1].endswith("10 high; 1 image in 1 column)\n")
+
+
+def test_what_a_command_does_is_one_call(model: Path) -> None:
+    how = options.Interpolate(count=2, steps=3, npz=Path("a.npz"))
+    written = commands.interpolate(model, (), "a.png", how, options.Draws(label="light", seed=2))
+    assert written.files == {
+        Path("a.png"): "3 images between 2 points",
+        Path("a.npz"): "images 3×16×16×3, latents 3×6",
+    }
+    assert (written.facts, written.fitted) == ({"images": 3, "points": 2}, None)
+    trained = load(model)
+    ends = trained.sample_latents(2, seed=2, prior=label_theme(trained, open_images(trained.config.data), "light"))
+    with np.load("a.npz") as found, Image.open("a.png") as picture:
+        np.testing.assert_allclose(found["latents"][[0, 2]], ends, atol=1e-5)
+        assert picture.size == (3 * 100 + 4, 104)
+    with pytest.raises(UsageError, match="images and label: each says where to go"):
+        commands.loop(trained, ["photos"], "a.gif", options.Loop(), options.Draws(label="light"))
+    with pytest.raises(UsageError, match="prior and label: each says what to draw from"):
+        options.Draws(label="light", prior="gmm")
 
 
 def test_mistakes_are_one_line(cli: Cli, model: Path, photos: Path, tmp_path: Path) -> None:
