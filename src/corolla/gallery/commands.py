@@ -2,8 +2,8 @@
 
 A model is a loaded one, or its run folder or model folder. Images are named as `corolla.data.listing.list_images` takes
 them: one that cannot be read is left out with a warning, but stops the work if it is the only one, or with `strict`.
-What can be refused without the model is refused before that is loaded. Raises UsageError, DataError, ModelError, and
-WriteError. What is slow to import is imported inside the functions that need it.
+Names that cannot be written and options that contradict each other are refused before the model is loaded. Raises
+UsageError, DataError, ModelError, WriteError. What is slow to import is imported by the functions that need it.
 """
 
 from __future__ import annotations

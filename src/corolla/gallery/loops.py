@@ -31,15 +31,16 @@ def closed_path(waypoints: NDArray[np.floating], count: int) -> NDArray[np.float
     if ends.ndim != 2 or not np.isfinite(ends).all():
         raise UsageError(f"points of shape {ends.shape}: a loop needs K×latent_dim, all of them finite")
     if len(ends) < FEWEST_WAYPOINTS:
-        raise UsageError(f"{plural(len(ends), 'point')}: a loop needs at least {FEWEST_WAYPOINTS}; interpolate")
+        raise UsageError(
+            f"{plural(len(ends), 'point')}: a loop needs at least {FEWEST_WAYPOINTS}; give more, or interpolate"
+        )
     if count < FEWEST_WAYPOINTS:
         raise UsageError(f"{count} images: a loop needs at least {FEWEST_WAYPOINTS}")
     lengths = np.linalg.norm(ends, axis=1)
     if lengths.min() < _SMALL:
         raise UsageError(f"waypoint {lengths.argmin() + 1} is 0, which has no direction; take another")
     closed = np.concatenate([ends / lengths[:, None], ends[:1] / lengths[0]])
-    cosines = np.clip((closed[1:] * closed[:-1]).sum(1), -1, 1)
-    angles = np.arccos(cosines)
+    angles = np.arccos(np.clip((closed[1:] * closed[:-1]).sum(1), -1, 1))
     if angles.min() < _SMALL:
         first = int(angles.argmin())
         raise UsageError(f"waypoints {first + 1} and {(first + 1) % len(ends) + 1} lie in one direction; take others")
