@@ -87,7 +87,7 @@ def scored(path: Path, material: Material | None) -> tuple[Scores, Material | No
         material = gather(model)
         # Petal counts are a factor: that they are labels, too, would only cost time here.
         material = replace(material, training=replace(material.training, labels=None))
-    found = evaluate(model, material, groups=("images", "latent space", "disentanglement")).scores
+    found = evaluate(model, material, groups=("images", "latents", "factors")).scores
     save_scores(file, found)
     return found, material
 

@@ -51,7 +51,7 @@ def test_evaluate_prints_a_table_and_leaves_files(cli: Cli) -> None:
     assert code == 0, err
     lines = out.splitlines()
     assert lines[0].startswith("model: 40 images of val (florets:400), 40 samples from each prior, seed 0")
-    assert [line for line in lines if not line.startswith(" ")][1:4] == ["images", "generation", "latent space"]
+    assert [line for line in lines if not line.startswith(" ")][1:4] == ["images", "samples", "latents"]
     assert any(line.split()[:1] == ["PSNR"] for line in lines)
     scores = load_scores(Path("model/scores.json"))
     assert scores.scores["psnr_db"].low is not None

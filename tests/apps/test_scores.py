@@ -112,7 +112,7 @@ def test_a_prior_that_always_gives_one_image_covers_nothing(paintings: Material)
             return super().sample(1, seed=seed, prior=prior).repeat(count, axis=0)
 
     def scores(codec: Painter) -> dict[str, float]:
-        found = evaluate_codec(codec, paintings, groups=["generation"], features="pixels", samples=100).scores
+        found = evaluate_codec(codec, paintings, groups=["samples"], features="pixels", samples=100).scores
         return {name: score.value for name, score in found.scores.items()}
 
     good, stuck = scores(Painter()), scores(Stuck())
@@ -130,7 +130,7 @@ def test_a_codec_that_mixes_its_factors_scores_lower(paintings: Material) -> Non
         def encode(self, images: np.ndarray[Any, np.dtype[np.uint8]], /) -> np.ndarray[Any, np.dtype[np.float32]]:
             return super().encode(images) @ self.turn
 
-    found = evaluate_codec(Mixer(), paintings, groups=["disentanglement"]).scores.scores
+    found = evaluate_codec(Mixer(), paintings, groups=["factors"]).scores.scores
     assert found["mig"].value < 0.05
     assert found["dci_disentanglement"].value < 0.05
     assert found["explicitness"].value > 0.75  # a linear rule still reads off high and low
@@ -158,7 +158,7 @@ def test_a_trained_model_is_scored_in_every_group(tmp_path: Path) -> None:
 def test_psnr_and_rate_are_those_of_the_evaluation(tmp_path: Path) -> None:
     model = make(tmp_path / "run")
     material = gather(model, factors=False)
-    scores = evaluate(model, material, groups=["images", "latent space"]).scores.scores
+    scores = evaluate(model, material, groups=["images", "latents"]).scores.scores
     cache = own_images(model)
     images = np.asarray(cache.images[select_rows(cache.splits, "val")])
     back = model.reconstruct(images)
@@ -186,7 +186,7 @@ def test_florets_are_drawn_on_their_grid_to_be_taken_apart(tmp_path: Path, monke
 
 def test_an_auto_encoder_has_no_rate(tmp_path: Path) -> None:
     model = make(tmp_path / "run", objective__name="ae")
-    names = evaluate(model, gather(model, factors=False), groups=["images", "latent space"]).scores.scores
+    names = evaluate(model, gather(model, factors=False), groups=["images", "latents"]).scores.scores
     assert "psnr_db" in names
     assert not {"rate_nats", "distortion_nats", "total_correlation_nats", "active_units"} & set(names)
 
@@ -202,8 +202,8 @@ def test_what_was_trained_on_is_no_measure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"groups": ["beauty"]}, "beauty: no such group of scores; there are images"),
-        ({"groups": []}, "none: no such group"),
+        ({"groups": ["beauty"]}, "'beauty' is no group of scores; there are images"),
+        ({"groups": []}, "'nothing' is no group"),
         ({"features": "inception"}, "features inception: unknown features 'inception': .* or lite0, with the extra"),
         ({"features": "pca999"}, "999 principal components"),
         ({"priors": ["cauchy"]}, "cauchy"),
@@ -227,7 +227,7 @@ def test_too_few_images_leave_a_group_out_unless_it_was_named(tmp_path: Path, pa
     assert {"psnr_db", "trustworthiness", "kid_pixels/standard"} <= set(found.scores)
     assert score_lines(found)[-1] == "left out: disentanglement: factor a has 9 values for 12 images"
     with pytest.raises(UsageError, match="9 values for 12 images"):
-        evaluate_codec(Painter(), few, groups=["disentanglement"])
+        evaluate_codec(Painter(), few, groups=["factors"])
     model = make(tmp_path / "run", data__source="florets:40")
     found = evaluate(model, gather(model, factors=False), samples=40).scores  # four images to evaluate on
     assert {"samples", "codes"} <= set(found.details["left out"])
@@ -314,7 +314,7 @@ def test_damaged_scores_are_named(tmp_path: Path, text: str, told: str) -> None:
 def test_the_table_says_what_each_kind_means_once() -> None:
     scores = Scores({"kid_lite0/gmm": Score(0.002, 0.001, 0.003), "kid_lite0/standard": Score(0.004)})
     lines = score_lines(scores)
-    assert lines[0] == "generation"
+    assert lines[0] == "samples"
     assert [line.split()[:5] for line in lines[1:]] == [
         ["kernel", "distance", "(lite0),", "gmm", "2.00"],
         ["kernel", "distance", "(lite0),", "standard", "4.00"],
@@ -329,7 +329,7 @@ def test_a_score_that_the_factors_do_not_suffice_for_leaves_the_others(paintings
     images, space = paintings.factors.images, paintings.factors.space
     first = space.factors(np.arange(len(space)))[:, :1]
     single = replace(paintings, factors=KnownFactors(FactorTable(first), ("a",), images))
-    found = evaluate_codec(Painter(), single, groups=["disentanglement"]).scores
+    found = evaluate_codec(Painter(), single, groups=["factors"]).scores
     assert found.scores["mig"].value > 0.9
     assert {"sap", "explicitness", "irs"} <= set(found.scores)
     assert set(found.details["left out"]) == {"dci", "modularity", "factor_vae_score", "beta_vae_score"}
@@ -363,7 +363,7 @@ def test_a_factor_without_an_order_is_predicted_as_such(paintings: Material) -> 
     found = {}
     for categorical in ((), ("a",)):
         material = replace(paintings, factors=replace(shuffled, categorical=categorical))
-        scores = evaluate_codec(Painter(), material, groups=["disentanglement"]).scores
+        scores = evaluate_codec(Painter(), material, groups=["factors"]).scores
         assert scores.details["disentanglement"]["categorical"] == list(categorical)
         found[categorical] = scores.scores["sap"].value
     assert found[()] < 0.85  # the line through the shuffled values tells next to nothing
@@ -416,7 +416,7 @@ def test_a_single_image_has_no_rate_but_the_rest_is_told(tmp_path: Path) -> None
     assert "at least 2" in found.details["left out"]["rate and distortion"]
     assert found.scores["psnr_db"].low is None
     with pytest.raises(UsageError, match="at least"):
-        evaluate(model, material, groups=["latent space"])
+        evaluate(model, material, groups=["latents"])
 
 
 def test_intervals_of_shares_stay_within_0_and_1() -> None:

@@ -22,12 +22,6 @@ _LOG = logging.getLogger("corolla")
 
 SAMPLES, IMAGES = 1024, 2048
 _LEAST = 16
-_GROUPS: dict[str, Group] = {
-    "images": "images",
-    "samples": "generation",
-    "latents": "latent space",
-    "factors": "disentanglement",
-}
 
 
 def evaluate(
@@ -113,11 +107,9 @@ def _check_counts(samples: int | None, images: int | None) -> None:
 def _groups(only: str | None) -> list[Group] | None:
     if only is None:
         return None
-    names = listed(only, "--only", str)
-    for name in names:
-        if name not in _GROUPS:
-            raise UsageError(f"--only {only}: {name!r} is no group of scores; there are {', '.join(_GROUPS)}")
-    return [_GROUPS[name] for name in names]
+    from corolla.metrics.names import check_groups
+
+    return check_groups(listed(only, "--only", str))
 
 
 def compare(  # noqa: D417, the flags describe themselves

@@ -116,8 +116,8 @@ def _check_same_counts(entries: Sequence[Entry]) -> None:
             told = ", ".join(f"{count} for {entry}" for entry, count in counts.items())
             raise UsageError(
                 f"scored with different numbers of {name}: {told}",
-                remedy=f"score them alike with `corolla evaluate --{name}`, or compare them all the same ({{force}})",
-                arguments=("force",),
+                remedy=f"score them alike ({{{name}}}), or compare them all the same ({{force}})",
+                arguments=(name, "force"),
             )
 
 
@@ -132,14 +132,14 @@ def _remarks(entries: Sequence[Entry]) -> tuple[str, ...]:
         known = {entry: value for entry, value in values.items() if value}
         if len(set(known.values())) > 1:
             each = ", ".join(f"{value} for {entry}" for entry, value in known.items())
-            remarks.append(f"not scored alike: {name} {each}: {meaning}; `corolla evaluate --{name}` scores them alike")
+            remarks.append(f"not scored alike: {name} {each}: {meaning}; score them with one {name}")
     return tuple(remarks)
 
 
 def _features(scores: Scores) -> str:
     """In which features samples were compared with images; empty if they were not."""
     parsed = [parse_key(key) for key in scores.scores]
-    return "+".join(sorted({p.features for p in parsed if p and p.features and p.kind.group == "generation"}))
+    return "+".join(sorted({p.features for p in parsed if p and p.features and p.kind.group == "samples"}))
 
 
 def _identity(entry: Entry) -> object:

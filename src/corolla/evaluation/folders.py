@@ -68,7 +68,7 @@ def evaluate_folder(
         model,
         split=split,
         most=images or IMAGES,
-        factors=groups is None or "disentanglement" in groups,
+        factors=groups is None or "factors" in groups,
         source=source,
         mirror=mirror,
         progress=progress,

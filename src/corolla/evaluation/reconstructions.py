@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,14 +12,12 @@ from numpy.typing import NDArray
 from corolla.data.batches import to_batch
 from corolla.evaluation.codec import Codec
 from corolla.metrics import psnr, ssim
-from corolla.metrics.images import SSIM_WINDOW_PX
+from corolla.metrics.images import ROUNDING_DB, SSIM_WINDOW_PX
 from corolla.models.lite0 import SMALLEST_PX, PerceptualDistance
 from corolla.pixels import to_uint8
 from corolla.trained import Images, TrainedModel
 
 BATCH_SIZE = 64
-ROUNDING_DB = 10 * math.log10(12 * 255**2)
-"""PSNR of nothing but rounding to 8 bits, 58.9 dB: more, as identical images have, would mean nothing."""
 SHOWN = 8
 """Images that are shown of the worst, the typical and the best."""
 

@@ -19,7 +19,7 @@ from corolla.evaluation.reconstructions import Returned, extremes, through_and_b
 from corolla.evaluation.record import Score, Scores
 from corolla.evaluation.samples import TRAINING, TrainingNeighbours, best_features, build_features, compare_with_real
 from corolla.metrics import bootstrap
-from corolla.metrics.names import GROUPS, KINDS, Group, ScoreKind
+from corolla.metrics.names import KINDS, Group, ScoreKind, check_groups
 from corolla.models.priors import fitted_prior_names
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
@@ -63,7 +63,7 @@ def evaluate(
     Args:
         model: what to score.
         material: the images; by default `gather(model)`.
-        groups: which scores: images, generation, latent space, disentanglement. By default all that the images suffice
+        groups: which scores: images, samples, latents, factors. By default all that the images suffice
             for; `details["left out"]` says what they do not.
         priors: to draw from; by default the standard normal and those that are fitted already.
         features: in which samples are compared with images: lite0, pixels, or pca and a number of components; by
@@ -78,20 +78,19 @@ def evaluate(
         DataError: the images are not there, or have changed.
         ModelError: a prior is not fitted yet.
     """
-    if groups is not None and (not groups or set(groups) - set(GROUPS)):
-        unknown = next((group for group in groups if group not in GROUPS), "none")
-        raise UsageError(f"{unknown}: no such group of scores; there are {', '.join(GROUPS)}")
+    if groups is not None:
+        check_groups(groups)
     if priors is None:
         priors = ["standard", *(name for name in fitted_prior_names() if model.has_prior(name))]
     if not priors:
         raise UsageError("no priors to draw from: give at least one, such as standard")
     for name in priors:
         model.prior(name)  # says what is missing before anything takes long
-    material = material or gather(model, factors=groups is None or "disentanglement" in groups, progress=progress)
+    material = material or gather(model, factors=groups is None or "factors" in groups, progress=progress)
     found = evaluate_codec(
         model, material, groups=groups, priors=priors, features=features, samples=samples, seed=seed, progress=progress
     )
-    if groups is not None and not {"images", "latent space"} & set(groups):
+    if groups is not None and not {"images", "latents"} & set(groups):
         return found
     _announce(progress, "rate and distortion")
     try:
@@ -128,7 +127,7 @@ def evaluate_codec(
             details,
             split=material.split,
             images=len(material.evaluation.images),
-            samples=samples if groups is None or "generation" in groups else 0,
+            samples=samples if groups is None or "samples" in groups else 0,
             seed=seed,
             data=material.data,
             weights_sha256=codec.card.weights_sha256 if isinstance(codec, TrainedModel) else "",
@@ -190,10 +189,10 @@ def evaluate_codec(
     plugins = [kind for kind in registered("score").values() if kind.measure is not None]
     parts: list[tuple[Group, str, Callable[[], None]]] = [
         ("images", "reconstructions", reconstructions),
-        ("generation", "samples", generation),
-        ("latent space", "codes", latents),
-        ("latent space", "labels from codes", telling_labels),
-        ("disentanglement", "disentanglement", factors),
+        ("samples", "samples", generation),
+        ("latents", "codes", latents),
+        ("latents", "labels from codes", telling_labels),
+        ("factors", "disentanglement", factors),
         *((kind.group, kind.label, own(kind)) for kind in plugins),
     ]
     for group, what, part in parts:

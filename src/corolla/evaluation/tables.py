@@ -71,7 +71,7 @@ def score_lines(scores: Scores) -> list[str]:
             text = "" if parsed.kind.text == explained else parsed.kind.text
             explained = parsed.kind.text
             lines.append(f"  {row_label(key):<{_LABEL}} {value:>12}  {interval(key, score):<18}  {text}".rstrip())
-        found = scores.details.get("disentanglement", {}) if group == "disentanglement" else {}
+        found = scores.details.get("disentanglement", {}) if group == "factors" else {}
         if found.get("trained_on"):
             lines.append(f"  of {found['images']:,} images of all splits, {found['trained_on']:,} of them trained on")
     lines += _of_few(scores)
@@ -88,12 +88,12 @@ def _of_few(scores: Scores) -> list[str]:
     if KINDS["kid"] in kinds and 0 < count < FEW:
         lines.append(
             f"few images: of {count:,} on a side, kernel distances scatter widely, as their intervals say, and Fréchet "
-            "distances are too large; give more by --images and --samples"
+            "distances are too large; score more images and samples"
         )
     if KINDS["mutual_information_score"] in kinds and 0 < scores.images < FEW:
         excess = (BINS - 1) ** 2 / (2 * scores.images)
         lines.append(
             f"few images: the mutual information of latents from {scores.images:,} is too large by up to about "
-            f"{excess:.2f} nats; give more by --images"
+            f"{excess:.2f} nats; score more images"
         )
     return lines

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,8 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from corolla.errors import UsageError
 from corolla.pixels import to_float
 
+Errors = TypeVar("Errors", bound=Any)
+
 SSIM_WINDOW_PX = 11
 """Side of SSIM's window, and so of the smallest image that it can compare."""
+ROUNDING_DB = 10 * math.log10(12 * 255**2)
+"""PSNR of nothing but rounding to 8 bits, 58.9 dB: more, as identical images have, would mean nothing."""
 
 _SIGMA_PX = 1.5
 _C1, _C2 = 0.01**2, 0.03**2  # (K·L)², where L, the range of the pixels, is 1
@@ -31,7 +37,12 @@ def psnr(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     for rows, x, y in _in_chunks(a, b):
         errors[rows] = np.square(x - y).mean((1, 2, 3))
     with np.errstate(divide="ignore"):
-        return np.asarray(-10 * np.log10(errors))
+        return decibels(errors, np.log10)
+
+
+def decibels(mean_squared_error: Errors, log10: Callable[[Errors], Errors]) -> Errors:
+    """PSNR of mean squared errors of pixels in [0, 1], by the logarithm of the library that holds them."""
+    return -10 * log10(mean_squared_error)
 
 
 def ssim(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:

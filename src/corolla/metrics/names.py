@@ -7,18 +7,27 @@ of `metrics.csv`: TRAINING_SCORES.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from corolla.config.registry import registered
+from corolla.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Group = Literal["images", "generation", "latent space", "disentanglement"]
-GROUPS: tuple[Group, ...] = ("images", "generation", "latent space", "disentanglement")
+Group = Literal["images", "samples", "latents", "factors"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+
+
+def check_groups(names: Sequence[str]) -> list[Group]:
+    """Names as groups of scores. Raises UsageError where there are none, or one is no group."""
+    unknown = next((name for name in names if name not in GROUPS), None if names else "nothing")
+    if unknown is not None:
+        raise UsageError(f"{unknown!r} is no group of scores; there are {', '.join(GROUPS)}")
+    return [group for group in GROUPS if group in names]
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,9 @@ class ScoreKind:
     name: str = ""
     measure: Callable[[Any, NDArray[np.uint8]], float | NDArray[np.floating[Any]]] | None = None
 
+    def __post_init__(self) -> None:
+        check_groups([self.group])
+
 
 _SCALES = {"× 1000": 1000.0, "%": 100.0}
 
@@ -55,7 +67,7 @@ _SHOWN: Mapping[Group, Mapping[str, _Shown]] = {
         "perceptual": ("perceptual distance", "lower", 3, ""),
         "distortion_nats": ("distortion", "lower", 1, "nats"),
     },
-    "generation": {
+    "samples": {
         "kid": ("kernel distance", "lower", 2, "× 1000"),
         "frechet": ("Fréchet distance", "lower", 1, ""),
         "precision": ("precision", "higher", 3, ""),
@@ -64,7 +76,7 @@ _SHOWN: Mapping[Group, Mapping[str, _Shown]] = {
         "coverage": ("coverage", "higher", 3, ""),
         "data_copying": ("data copying", "", 1, "sd"),
     },
-    "latent space": {
+    "latents": {
         "rate_nats": ("rate", "", 2, "nats"),
         "active_units": ("active units", "", 0, ""),
         "total_correlation_nats": ("total correlation", "lower", 2, "nats"),
@@ -76,7 +88,7 @@ _SHOWN: Mapping[Group, Mapping[str, _Shown]] = {
         "probe_accuracy": ("linear probe", "higher", 1, "%"),
         "knn_accuracy": ("5 nearest neighbours", "higher", 1, "%"),
     },
-    "disentanglement": {
+    "factors": {
         "mig": ("MIG", "higher", 3, ""),
         "dci_disentanglement": ("DCI disentanglement", "higher", 3, ""),
         "dci_completeness": ("DCI completeness", "higher", 3, ""),
@@ -141,7 +153,7 @@ KINDS: Mapping[str, ScoreKind] = {
         _TEXTS[name],
         unit,
         _SCALES.get(unit, 1.0),
-        featured=group == "generation" or name == "perceptual",
+        featured=group == "samples" or name == "perceptual",
     )
     for group, kinds in _SHOWN.items()
     for name, (label, better, digits, unit) in kinds.items()
@@ -162,9 +174,18 @@ TRAINING_SCORES: Mapping[str, ScoreKind] = {
         "Rate and distortion together, per pixel and channel; guessing costs 8.",
         "bits",
     ),
-    "active_latents": ScoreKind("latent space", "active latents", "", 0, "Latents that the decoder listens to."),
+    "active_latents": ScoreKind("latents", "active latents", "", 0, "Latents that the decoder listens to."),
 }
 """The scores in `metrics.csv` and in the `config.json` of a model, in the order in which they are shown."""
+
+
+def training_words(scores: Mapping[str, Any]) -> str:
+    """What training measured in one line, by the columns of `metrics.csv`; nats without their unit."""
+    return ", ".join(
+        f"{kind.label} {scores[name]:.{min(kind.digits, 1)}f}{f' {kind.unit}' if kind.unit == 'dB' else ''}"
+        for name, kind in TRAINING_SCORES.items()
+        if name in scores
+    )
 
 
 @dataclass(frozen=True)

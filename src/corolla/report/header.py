@@ -8,6 +8,7 @@ import numpy as np
 
 from corolla.data import spread_rows
 from corolla.gallery.generation import interpolation
+from corolla.metrics.images import ROUNDING_DB, psnr
 from corolla.metrics.names import TRAINING_SCORES
 from corolla.models.vae import parameter_count
 from corolla.report.embedding import Picture, animation
@@ -93,7 +94,6 @@ def _duration(subject: Subject) -> str:
 def _baseline_db(subject: Subject) -> float:
     """The median PSNR of the mean of the training images in the place of each; of many, of some evenly spread."""
     seen = np.asarray(subject.cache.images[spread_rows(subject.training, MOST_IMAGES)])
-    mean = seen.mean(axis=0, dtype=np.float32) / 255
-    originals = subject.returned.originals.astype(np.float32) / 255
-    error = ((originals - mean) ** 2).mean(axis=(1, 2, 3))
-    return float(np.median(-10 * np.log10(np.maximum(error, 1e-10))))
+    originals = subject.returned.originals
+    mean = np.broadcast_to(seen.mean(axis=0, dtype=np.float32) / 255, originals.shape)
+    return float(np.median(np.minimum(psnr(originals, mean), ROUNDING_DB)))
