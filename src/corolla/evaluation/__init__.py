@@ -1,6 +1,7 @@
 """A trained model and its images -> scores: of reconstructions, samples, codes and, where they are known, factors."""
 
 from corolla.evaluation.codec import PrincipalComponents
+from corolla.evaluation.folders import estimate_folder, evaluate_folder
 from corolla.evaluation.material import Material, gather
 from corolla.evaluation.reconstructions import extremes
 from corolla.evaluation.record import FILE_NAME, SCORES, Score, Scores, load_scores, save_scores
@@ -17,8 +18,10 @@ __all__ = [
     "PrincipalComponents",
     "Score",
     "Scores",
+    "estimate_folder",
     "evaluate",
     "evaluate_codec",
+    "evaluate_folder",
     "extremes",
     "gather",
     "load_scores",

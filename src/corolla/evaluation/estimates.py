@@ -84,6 +84,12 @@ class Estimates:
     """-ELBO in bits for each number of an image, where the likelihood is a probability of 8-bit pixels, else None."""
     log_likelihood_bits_per_dim: Average | None
     """-log p(x) likewise."""
+    source: str = ""
+    """The images, with their `split`, the `seed` of the draws, and the `likelihood` of the model, if `estimate_folder`
+    found them."""
+    split: str = ""
+    seed: int = 0
+    likelihood: str = ""
 
     @property
     def active_latents(self) -> int:

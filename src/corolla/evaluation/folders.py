@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from corolla.errors import StaleError
+from corolla.data import select_rows, spread_rows
+from corolla.errors import StaleError, UsageError
 from corolla.evaluation.comparison import Entry
+from corolla.evaluation.estimates import Estimates, estimate
 from corolla.evaluation.figures import write_pictures
 from corolla.evaluation.material import gather
 from corolla.evaluation.record import FILE_NAME, SCORES, Scores, save_scores
@@ -18,6 +20,7 @@ from corolla.metrics.names import GROUPS, Group, parse_key
 from corolla.progress import OnProgress
 from corolla.trained import load
 from corolla.trained.model_folder import ModelFolder
+from corolla.trained.own_images import open_images
 
 SAMPLES, IMAGES = 1024, 2048
 PICTURES = "scores"
@@ -88,6 +91,34 @@ def evaluate_folder(
     pictures = write_pictures(folder / PICTURES, material, found.returned, first, found.neighbours)
     save_scores(folder / FILE_NAME, found.scores)
     return found, [folder / FILE_NAME, *pictures]
+
+
+def estimate_folder(
+    path: Path,
+    *,
+    split: str | None = None,
+    importance_samples: int = 100,
+    count: int | None = None,
+    seed: int = 0,
+    progress: OnProgress | None = None,
+) -> Estimates:
+    """`estimate` of the model of a run or model folder on its own images: at most `count`, spread over a split.
+
+    By default they are of the split that the model was evaluated on. Raises as `estimate` and `own_images`, and
+    UsageError for an auto-encoder.
+    """
+    model = load(path)
+    data, objective = model.config.data, model.config.objective
+    if objective.auto_encoder:
+        raise UsageError(
+            f"{path}: an auto-encoder ({objective.name}) has no distribution over latents or images to estimate; "
+            "train with another objective, such as vae"
+        )
+    split, cache = split or data.eval_split, open_images(data, progress=progress)
+    rows = select_rows(cache.splits, split)
+    rows = rows if count is None else spread_rows(rows, count)
+    found = estimate(model.vae, cache.images, rows, importance_samples=importance_samples, seed=seed, progress=progress)
+    return replace(found, source=data.source, split=split, seed=seed, likelihood=model.config.likelihood.name)
 
 
 def scored(

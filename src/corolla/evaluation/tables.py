@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from corolla.distributions.posterior import active_latents
+from corolla.evaluation.estimates import Average, Estimates
 from corolla.evaluation.record import Score, Scores
 from corolla.metrics.information import BINS
 from corolla.metrics.names import GROUPS, KINDS, kinds, parse_key
 
 _LABEL = 34
+_NEAR_CEILING_NATS, _SHOWN_LATENTS = 0.5, 16
 FEW = 500
 """Images from which on distances between sets, and what latents share, are told without a word of caution."""
 
@@ -97,3 +102,64 @@ def _of_few(scores: Scores) -> list[str]:
             f"{excess:.2f} nats; score more images"
         )
     return lines
+
+
+def estimate_lines(found: Estimates) -> list[str]:
+    """What was estimated, of what, and what limits it."""
+    lines = [
+        f"{found.images} images of {found.split} ({found.source}), {found.importance_samples} draws each, "
+        f"seed {found.seed}",
+        "averages over images and their standard errors, in nats per image",
+        _line("log-likelihood", found.log_likelihood_nats, "at least; more draws tighten it"),
+        _line("  effective draws", found.effective_samples, f"of {found.importance_samples}"),
+        _line("ELBO", found.elbo_nats, "-distortion - rate"),
+        _line("distortion", found.distortion_nats),
+        _line("rate", found.rate_nats),
+        _line(
+            "  mutual information",
+            found.mutual_information_nats,
+            f"between latents and image; can be at most log {found.images} = "
+            f"{found.mutual_information_ceiling_nats:.2f} here",
+        ),
+        _line("  total correlation", found.total_correlation_nats, "between the latents"),
+        _line("  dimension-wise KL", found.dimension_wise_kl_nats, "of single latents from the prior"),
+    ]
+    if found.log_likelihood_bits_per_dim is not None and found.elbo_bits_per_dim is not None:
+        lines += [
+            "bits per dimension",
+            _line("-log-likelihood", found.log_likelihood_bits_per_dim, "at most"),
+            _line("-ELBO", found.elbo_bits_per_dim),
+        ]
+    lines.append(
+        f"active latents: {found.active_latents} of {len(found.latent_rate_nats)} by their rate, {found.active_units} "
+        "by the variance of their mean"
+    )
+    lines += _latent_lines(found)
+    if found.mutual_information_ceiling_nats - found.mutual_information_nats.mean < _NEAR_CEILING_NATS:
+        lines.append(
+            f"mutual information is at its ceiling: the latents tell all {found.images} images apart, and the three "
+            "parts of the rate depend on how many there are"
+        )
+    if found.likelihood == "bernoulli":
+        lines.append(
+            "bernoulli: the cross-entropy of grey pixels is not a density: compare these with Bernoulli models only"
+        )
+    return lines
+
+
+def _line(label: str, value: Average, note: str = "") -> str:
+    digits = 4 if abs(value.mean) < 10 and value.standard_error < 0.01 else 2
+    return f"  {label:<20} {value.mean:>12.{digits}f} ± {value.standard_error:<8.{digits}f} {note}".rstrip()
+
+
+def _latent_lines(found: Estimates) -> list[str]:
+    """A line for each latent that says anything: what it costs, and what that buys."""
+    lines = ["latents by rate: what each costs, and how much the distortion rises without it, in nats"]
+    rates = found.latent_rate_nats
+    alive = sorted(np.flatnonzero(active_latents(rates)).tolist(), key=lambda latent: -rates[latent])
+    shown, rest = alive[:_SHOWN_LATENTS], alive[_SHOWN_LATENTS:]
+    lines += [f"  {latent:>4} {rates[latent]:>9.2f} {found.latent_distortion_nats[latent]:>9.2f}" for latent in shown]
+    if rest:
+        total = sum(rates[latent] for latent in rest)
+        lines.append(f"  and {len(rest)} more, with {total:.2f} nats of rate together")
+    return lines if alive else []
