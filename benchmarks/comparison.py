@@ -21,7 +21,6 @@ from corolla.evaluation import (
     PrincipalComponents,
     Scores,
     evaluate,
-    evaluate_codec,
     gather,
     load_scores,
     save_scores,
@@ -72,7 +71,7 @@ def main() -> None:
     latent_dim = configs["beta_vae"].network.latent_dim
     print(f"scoring PCA with {latent_dim} components", file=sys.stderr, flush=True)
     components = PrincipalComponents(material.training.images, latent_dim)
-    found[f"PCA-{latent_dim}"] = evaluate_codec(components, material).scores
+    found[f"PCA-{latent_dim}"] = evaluate(components, material).scores
 
     print(describe())
     first = found["beta_vae"]

@@ -5,7 +5,7 @@ from corolla.evaluation.folders import estimate_folder, evaluate_folder
 from corolla.evaluation.material import Material, gather
 from corolla.evaluation.reconstructions import extremes
 from corolla.evaluation.record import FILE_NAME, SCORES, Score, Scores, load_scores, save_scores
-from corolla.evaluation.scoring import Evaluated, evaluate, evaluate_codec
+from corolla.evaluation.scoring import Evaluated, evaluate
 from corolla.metrics.names import GROUPS, Group
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "Scores",
     "estimate_folder",
     "evaluate",
-    "evaluate_codec",
     "evaluate_folder",
     "extremes",
     "gather",

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.evaluation.material import Material
-from corolla.evaluation.reconstructions import Returned, extremes
+from corolla.evaluation.material import Part
+from corolla.evaluation.reconstructions import extremes
+from corolla.evaluation.scoring import Evaluated
 from corolla.files import write_text
 from corolla.pictures.files import save_picture
 from corolla.pictures.grids import Row, sheet
 
 
-def reconstruction_extremes(images: NDArray[np.uint8], returned: Returned) -> Image.Image:
+def reconstruction_extremes(
+    images: NDArray[np.uint8], returned: NDArray[np.uint8], psnr_db: NDArray[np.float64]
+) -> Image.Image:
     """The worst, the typical and the best reconstructions below their images, with their PSNR."""
     rows = []
-    for name, places in extremes(returned).items():
-        psnr_db = returned.measures["psnr_db"][places]
+    for name, places in extremes(psnr_db).items():
         rows.append(Row(images[places], name))
-        rows.append(Row(returned.images[places], "through the model", [f"{value:.1f} dB" for value in psnr_db]))
+        rows.append(Row(returned[places], "through the model", [f"{value:.1f} dB" for value in psnr_db[places]]))
     return sheet(rows)
 
 
@@ -34,30 +37,24 @@ def neighbour_sheet(samples: NDArray[np.uint8], neighbours: NDArray[np.uint8]) -
     return sheet(rows)
 
 
-def image_table(material: Material, returned: Returned) -> str:
+def image_table(keys: Sequence[str], measures: Mapping[str, NDArray[np.float64]]) -> str:
     """A CSV with a row for each image: its name in the source, and what its reconstruction scored."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", *returned.measures])
-    for place, name in enumerate(material.evaluation.keys):
-        writer.writerow([name, *(f"{values[place]:.6g}" for values in returned.measures.values())])
+    writer.writerow(["image", *measures])
+    for name, *values in zip(keys, *measures.values(), strict=True):
+        writer.writerow([name, *(f"{value:.6g}" for value in values)])
     return text.getvalue()
 
 
-def write_pictures(
-    folder: Path,
-    material: Material,
-    returned: Returned | None,
-    samples: NDArray[np.uint8] | None,
-    neighbours: NDArray[np.uint8] | None,
-) -> list[Path]:
-    """Write what there is into a folder; returns the files. Raises WriteError if one cannot be written."""
+def write_pictures(folder: Path, images: Part, found: Evaluated) -> list[Path]:
+    """Write what there is of the images that were scored; returns the files. Raises WriteError."""
     written = []
-    if returned is not None:
+    if found.returned is not None:
         written += [folder / "reconstructions.png", folder / "images.csv"]
-        save_picture(written[-2], reconstruction_extremes(material.evaluation.images, returned))
-        write_text(written[-1], image_table(material, returned))
-    if samples is not None and neighbours is not None:
+        save_picture(written[0], reconstruction_extremes(images.images, found.returned, found.measures["psnr_db"]))
+        write_text(written[1], image_table(images.keys, found.measures))
+    if found.neighbours is not None:
         written.append(folder / "neighbours.png")
-        save_picture(written[-1], neighbour_sheet(samples, neighbours))
+        save_picture(written[-1], neighbour_sheet(next(iter(found.samples.values())), found.neighbours))
     return written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from corolla.data import select_rows, spread_rows
@@ -87,8 +87,7 @@ def evaluate_folder(
         progress=progress,
     )
     folder = output or home
-    first = next(iter(found.samples.values()), None)
-    pictures = write_pictures(folder / PICTURES, material, found.returned, first, found.neighbours)
+    pictures = write_pictures(folder / PICTURES, material.evaluation, found)
     save_scores(folder / FILE_NAME, found.scores)
     return found, [folder / FILE_NAME, *pictures]
 
@@ -137,60 +136,33 @@ def scored(
     scored with.
     """
     model, folder = load(path), ModelFolder.find(path)
-    before = _Before()
+    before = Scores({})
     if folder.file(SCORES).is_file():
-        scores = SCORES.read(folder.file(SCORES))[0]
-        before = _Before.of(scores)
+        before = SCORES.read(folder.file(SCORES))[0]
+    names = [name for name in map(parse_key, before.scores) if name is not None]
+    scored_groups = {name.kind.group for name in names}
+    if before.scores:
         try:
             folder.read(SCORES, model.card.weights_sha256)
-            if before.suffices(groups, samples, images, model.card.data.get("evaluation_images")):
-                return Entry(str(folder.home), model.config, scores)
+            of_all = images is not None and before.images == model.card.data.get("evaluation_images")
+            enough = images in (None, before.images) or (of_all and before.images <= (images or 0))
+            if scored_groups.issuperset(groups or ()) and samples in (None, before.samples) and enough:
+                return Entry(str(folder.home), model.config, before)
         except StaleError as error:
             _LOG.warning("%s; scoring again", error.problem)
+    drawn = [name for name in names if name.name == "kid"]
+    variants = dict.fromkeys(name.variant for name in drawn if name.variant != TRAINING)
     found, _ = evaluate_folder(
         path,
-        split=before.split,
-        groups=groups and [group for group in GROUPS if group in groups or group in before.groups],
-        priors=[name for name in before.priors if model.has_prior(name)] or None,
-        features=before.features,
-        samples=samples or before.samples,
-        images=images or before.images,
+        split=before.split or None,
+        groups=groups and [group for group in GROUPS if group in groups or group in scored_groups],
+        priors=[name for name in variants if model.has_prior(name)] or None,
+        features=next((name.features for name in drawn), None),
+        samples=samples or before.samples or None,
+        images=images or before.images or None,
         seed=before.seed,
         source=source,
         mirror=mirror,
         progress=progress,
     )
     return Entry(str(folder.home), model.config, found.scores)
-
-
-@dataclass(frozen=True)
-class _Before:
-    """How a model was scored."""
-
-    split: str | None = None
-    groups: frozenset[str] = frozenset()
-    priors: tuple[str, ...] = ()
-    features: str | None = None
-    samples: int | None = None
-    images: int | None = None
-    seed: int = 0
-
-    @classmethod
-    def of(cls, scores: Scores) -> _Before:
-        names = [name for name in map(parse_key, scores.scores) if name is not None]
-        drawn = [name for name in names if name.name == "kid"]
-        return cls(
-            scores.split or None,
-            frozenset(name.kind.group for name in names),
-            tuple(dict.fromkeys(name.variant for name in drawn if name.variant != TRAINING)),
-            next((name.features for name in drawn), None),
-            scores.samples or None,
-            scores.images or None,
-            scores.seed,
-        )
-
-    def suffices(self, groups: Sequence[Group] | None, samples: int | None, images: int | None, there: object) -> bool:
-        """Whether these scores hold what is asked for; of `there` images, no more can be scored."""
-        all_of_them = images is not None and self.images == there and (self.images or 0) <= images
-        enough = images in (None, self.images) or all_of_them
-        return self.groups.issuperset(groups or ()) and samples in (None, self.samples) and enough

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
+from corolla.metrics import Interval
 from corolla.trained.artefacts import Artefact
 
 FILE_NAME = "scores.json"
@@ -20,6 +22,11 @@ class Score:
     value: float
     low: float | None = None
     high: float | None = None
+
+    @classmethod
+    def of(cls, found: Interval, *, least: float = -math.inf, most: float = math.inf) -> Score:
+        """A score whose interval ends where the score does."""
+        return cls(found.value, max(least, found.low), min(most, found.high))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from scipy import linalg
 
 from corolla.errors import UsageError
 from corolla.metrics.features import checked_pair
-from corolla.metrics.intervals import Interval, half_samples, interval_of_halves
+from corolla.metrics.intervals import Interval, half_samples, interval_of_halves, normal_interval
 from corolla.metrics.neighbours import own_neighbours, squared_distances
 
 PRECISION_RECALL_K = 3
@@ -30,14 +30,6 @@ _CHUNK_ROWS = 1024
 _KEPT = 64
 
 _Blocks = Iterable[tuple[slice, NDArray[np.float64]]]
-
-
-@dataclass(frozen=True)
-class KernelDistance:
-    """An estimate of MMD² and its standard error. Being unbiased, it can be below zero where two sets are alike."""
-
-    value: float
-    standard_error: float
 
 
 @dataclass(frozen=True)
@@ -66,13 +58,14 @@ class GenerationIntervals:
     coverage: Interval
 
 
-def kid(features_x: ArrayLike, features_y: ArrayLike) -> KernelDistance:
-    """The unbiased MMD² between two sets of features, M×D and N×D, with k(a, b) = (a·b/D + 1)³.
+def kid(features_x: ArrayLike, features_y: ArrayLike) -> Interval:
+    """The unbiased MMD² between two sets of features, M×D and N×D, with k(a, b) = (a·b/D + 1)³, and its interval.
 
     MMD² = E k(x, x') + E k(y, y') − 2·E k(x, y), each mean being over all pairs of different rows: the U-statistic of
     Bińkowski et al. 2018 (arXiv 1801.01401, sections 3 and 4). All pairs are used rather than random subsets, as fewer
     would only add noise. The standard error is the jackknife's: it leaves out each row of either set in turn. Where the
-    two distributions are equal it is too large rather than too small.
+    two distributions are equal it is too large rather than too small. Being unbiased, the distance can be below
+    zero where two sets are alike.
     """
     x, y = checked_pair(features_x, features_y, 3)
     within_x, _ = _kernel_sums(x, x)
@@ -89,7 +82,7 @@ def kid(features_x: ArrayLike, features_y: ArrayLike) -> KernelDistance:
     without_x = (sum_x - 2 * within_x) / ((m - 1) * (m - 2)) + mean_y - 2 * (sum_across - across_x) / ((m - 1) * n)
     without_y = mean_x + (sum_y - 2 * within_y) / ((n - 1) * (n - 2)) - 2 * (sum_across - across_y) / (m * (n - 1))
     variance = (m - 1) * without_x.var() + (n - 1) * without_y.var()
-    return KernelDistance(float(value), math.sqrt(variance))
+    return normal_interval(float(value), math.sqrt(variance))
 
 
 def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:

@@ -30,18 +30,6 @@ class Correlation:
     """Pearson's correlations, D×D; those with a latent that does not vary are 0."""
     mean_absolute: float
     """The mean size of those between different latents that vary, in [0, 1]; 0 where fewer than two do."""
-    varying: int
-    """How many latents vary."""
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """How well labels are told from codes, in [0, 1]."""
-
-    accuracy: float
-    """The share of test rows whose label was found."""
-    balanced_accuracy: float
-    """The same for each label among the test rows, averaged over labels."""
 
 
 def correlation(codes: ArrayLike) -> Correlation:
@@ -55,7 +43,7 @@ def correlation(codes: ArrayLike) -> Correlation:
     matrix = np.clip(scores.T @ scores / len(values), -1, 1)
     np.fill_diagonal(matrix, 1)
     off = np.abs(matrix[np.ix_(varies, varies)])[~np.eye(varies.sum(), dtype=bool)]
-    return Correlation(matrix, float(off.mean()) if off.size else 0.0, int(varies.sum()))
+    return Correlation(matrix, float(off.mean()) if off.size else 0.0)
 
 
 def trustworthiness(images: ArrayLike, codes: ArrayLike, *, k: int = 10, most: int = 2000, seed: int = 0) -> float:
@@ -80,8 +68,8 @@ def continuity(images: ArrayLike, codes: ArrayLike, *, k: int = 10, most: int = 
 
 def linear_probe(
     train_codes: ArrayLike, train_labels: ArrayLike, test_codes: ArrayLike, test_labels: ArrayLike, *, seed: int = 0
-) -> Accuracy:
-    """How well a linear classifier tells the labels: what the codes make plain.
+) -> float:
+    """The share of labels, in [0, 1], that a linear classifier tells: what the codes make plain.
 
     Multinomial logistic regression with an L2 penalty, on codes that are standardised by the training rows. Its
     strength is chosen from five by the accuracy on a fifth of the training rows of each label, then all of them are
@@ -103,20 +91,20 @@ def linear_probe(
         found.append(float((classifier.predict(x[chooses]) == labels[chooses]).mean()))
     best = _INVERSE_STRENGTHS[int(np.argmax(found))]
     predicted = LogisticRegression(max_iter=2000, C=best).fit(x, labels).predict(x_test)
-    return _accuracy(predicted, test)
+    return float((predicted == test).mean())
 
 
 def knn_accuracy(
     train_codes: ArrayLike, train_labels: ArrayLike, test_codes: ArrayLike, test_labels: ArrayLike, *, k: int = 5
-) -> Accuracy:
-    """How well the most frequent label of the k nearest training codes tells the labels: what lies together.
+) -> float:
+    """The share of labels that the most frequent one of the k nearest training codes tells: what lies together.
 
     Distances are Euclidean, in the codes as they are. Of equally frequent labels, the first in order is taken.
     """
     x, labels, x_test, test = _checked_labelled(train_codes, train_labels, test_codes, test_labels)
     if not 1 <= k <= len(x):
         raise UsageError(f"{k} neighbours of {len(x)} training rows: give between 1 and {len(x)}")
-    return _accuracy(KNeighborsClassifier(k, algorithm="brute").fit(x, labels).predict(x_test), test)
+    return float((KNeighborsClassifier(k, algorithm="brute").fit(x, labels).predict(x_test) == test).mean())
 
 
 def _drawn(
@@ -155,8 +143,3 @@ def _chosen(labels: NDArray[np.generic], seed: int) -> NDArray[np.bool_]:
     if not chosen.any():
         raise UsageError(f"no label has {_HELD_OUT} training rows: a probe needs that of at least one of them")
     return chosen
-
-
-def _accuracy(predicted: NDArray[np.generic], labels: NDArray[np.generic]) -> Accuracy:
-    right = predicted == labels
-    return Accuracy(float(right.mean()), float(np.mean([right[labels == label].mean() for label in np.unique(labels)])))

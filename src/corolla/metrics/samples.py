@@ -1,4 +1,4 @@
-"""What the disentanglement scores are given: codes N×D and factors N×K, checked, as classes, and to draw rows from."""
+"""What the disentanglement scores are given: codes N×D and factors N×K, checked, as classes, and as rows to draw."""
 
 from __future__ import annotations
 
@@ -77,50 +77,21 @@ def factor_classes(
     return classes
 
 
-class FactorTable:
-    """The factors of the rows there are, N×K, a full grid or not; real factors are cut by `factor_bins` as in `mig`."""
+def rows_sharing(
+    classes: NDArray[np.int64], shared: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """For each factor named in `shared`, rows of classes N×K that agree in its value: len(shared)×count.
 
-    def __init__(self, factors: ArrayLike, *, factor_bins: int | None = None) -> None:
-        values = np.asarray(factors, dtype=np.float64)
-        self._classes = factor_classes(checked_factors(values, len(values) if values.ndim else 0), factor_bins)
-        self._counts = [np.bincount(column) for column in self._classes.T]
-        self._orders = [np.argsort(column, kind="stable") for column in self._classes.T]
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """How many values each factor has."""
-        return tuple(len(counts) for counts in self._counts)
-
-    def __len__(self) -> int:
-        return len(self._classes)
-
-    def factors(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The values of rows N, as classes from 0: N×K."""
-        rows = np.asarray(indices, dtype=np.int64).reshape(-1)
-        outside = (rows < 0) | (rows >= len(self))
-        if outside.any():
-            raise UsageError(f"row {rows[outside][0]}: the factor space has rows 0 to {len(self) - 1}")
-        return self._classes[rows]
-
-    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Rows drawn uniformly, with replacement."""
-        return rng.integers(len(self), size=count)
-
-    def sample_sharing(self, shared: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """For each factor named in `shared`, rows that agree in its value, with replacement: len(shared)×count.
-
-        The value is that of a random row, so a frequent value is drawn more often. Values that a single row has are not
-        drawn, as such a row would agree with itself in every factor.
-        """
-        outside = (shared < 0) | (shared >= len(self.sizes))
-        if outside.any():
-            raise UsageError(f"factor {shared[outside][0]}: the factor space has factors 0 to {len(self.sizes) - 1}")
-        rows = np.empty((len(shared), count), dtype=np.int64)
-        for factor, (counts, order) in enumerate(zip(self._counts, self._orders, strict=True)):
-            asked = np.flatnonzero(shared == factor)
-            if len(asked):
-                often = np.where(counts > 1, counts, 0)
-                value = rng.choice(len(counts), size=len(asked), p=often / often.sum())
-                start = (np.cumsum(counts) - counts)[value]
-                rows[asked] = order[start[:, None] + rng.integers(counts[value, None], size=(len(asked), count))]
-        return rows
+    They are drawn with replacement. The value is that of a random row, so a frequent value is drawn more often. Values
+    that a single row has are not drawn, as such a row would agree with itself in every factor.
+    """
+    rows = np.empty((len(shared), count), dtype=np.int64)
+    for factor, column in enumerate(classes.T):
+        counts, order = np.bincount(column), np.argsort(column, kind="stable")
+        asked = np.flatnonzero(shared == factor)
+        if len(asked):
+            often = np.where(counts > 1, counts, 0)
+            value = rng.choice(len(counts), size=len(asked), p=often / often.sum())
+            start = (np.cumsum(counts) - counts)[value]
+            rows[asked] = order[start[:, None] + rng.integers(counts[value, None], size=(len(asked), count))]
+    return rows

@@ -1,12 +1,10 @@
-"""Scores that draw their own samples: rows that share the value of one factor, and a guess at which one it was.
+"""Scores that draw rows which share the value of one factor, and guess at which one it was.
 
-Everything random is drawn first, as rows of a factor space; then every row is encoded once, in large batches; then the
-score is computed. On a `FactorTable` of N rows no more than N images are ever encoded, whatever the counts.
+Rows are those of the codes there are, with replacement, so no image is encoded twice, whatever the counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 
 from corolla.errors import UsageError
-from corolla.metrics.samples import FactorTable
-
-Represent = Callable[[NDArray[np.int64]], ArrayLike]
-"""Rows of a factor space, n, to their codes, n×D: usually the means of q(z|x)."""
-SPREAD_SAMPLES = 10_000
-ENCODE_BATCH = 256
+from corolla.metrics.samples import checked_codes, checked_factors, factor_classes, rows_sharing
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +37,10 @@ class PairScore:
 
 
 def factor_vae_score(
-    space: FactorTable,
-    represent: Represent,
+    codes: ArrayLike,
+    factors: ArrayLike,
     *,
+    factor_bins: int | None = None,
     votes: int = 800,
     held_out_votes: int = 400,
     batch: int = 64,
@@ -56,29 +50,26 @@ def factor_vae_score(
     """Whether the latent that varies least tells which factor was held: Kim & Mnih 2018 (arXiv 1802.05983, section 4).
 
     A vote takes rows that share the value of one random factor, divides the variance of each latent among them by its
-    variance over the space, and is for the latent with the least. The classifier gives each latent the factor that it
+    variance over all rows, and is for the latent with the least. The classifier gives each latent the factor that it
     got most votes for; the score is its accuracy on other votes. Of equal latents, and of factors with equally many
     votes, the first is taken; a latent without votes counts as an error. If no latent takes part, the score is 0.
 
-    Votes default to the paper's 800. `batch`, and the 10,000 rows for the variance over the space, are those of
-    Locatello et al. 2019 (arXiv 1811.12359), who use 10,000 and 5,000 votes: on a `FactorTable` these encode no more
-    images. Latents with a standard deviation below `least_spread` over the space, or of zero, take no part; 0.05 is
-    meant for latents with a standard normal prior.
+    Votes default to the paper's 800. `batch` is that of Locatello et al. 2019
+    (arXiv 1811.12359), who use 10,000 and 5,000 votes. Latents with a standard deviation below `least_spread` over all
+    rows, or of zero, take no part; 0.05 is meant for latents with a standard normal prior.
     """
-    if len(space.sizes) < 2:
-        raise UsageError(f"{len(space.sizes)} factor: the FactorVAE score needs at least 2 of them")
+    spread = checked_codes(codes)
+    classes = factor_classes(checked_factors(factors, len(spread), least=2), factor_bins)
     _at_least(1, votes=votes, held_out_votes=held_out_votes)
     _at_least(2, batch=batch)
     if not least_spread >= 0:
         raise UsageError(f"least_spread = {least_spread:g}: give 0 or more")
     rng = np.random.default_rng(seed)
-    over = np.arange(len(space), dtype=np.int64) if len(space) <= SPREAD_SAMPLES else space.sample(SPREAD_SAMPLES, rng)
-    shared = rng.integers(len(space.sizes), size=votes + held_out_votes)
-    rows = space.sample_sharing(shared, batch, rng)
-    spread, groups = encode(represent, [over, rows])
+    shared = rng.integers(classes.shape[1], size=votes + held_out_votes)
+    groups = spread[rows_sharing(classes, shared, batch, rng)]
 
     active = (np.ptp(spread, axis=0) > 0) & (spread.std(0, ddof=1) >= least_spread)
-    counted = np.zeros((len(active), len(space.sizes)), dtype=np.int64)
+    counted = np.zeros((len(active), classes.shape[1]), dtype=np.int64)
     if not active.any():
         return VoteScore(0.0, 0.0, counted, active)
     relative = groups[:, :, active].var(1, ddof=1) / spread[:, active].var(0, ddof=1)
@@ -90,9 +81,10 @@ def factor_vae_score(
 
 
 def beta_vae_score(
-    space: FactorTable,
-    represent: Represent,
+    codes: ArrayLike,
+    factors: ArrayLike,
     *,
+    factor_bins: int | None = None,
     points: int = 800,
     held_out_points: int = 400,
     pairs: int = 64,
@@ -107,46 +99,21 @@ def beta_vae_score(
 
     The counts are as for `factor_vae_score`; `pairs` of rows make a point.
     """
-    kinds = len(space.sizes)
-    if kinds < 2:
-        raise UsageError(f"{kinds} factor: the β-VAE score needs at least 2 of them")
+    values = checked_codes(codes)
+    classes = factor_classes(checked_factors(factors, len(values), least=2), factor_bins)
+    kinds = classes.shape[1]
     _at_least(1, held_out_points=held_out_points, pairs=pairs)
     _at_least(10 * kinds, points=points)
     rng = np.random.default_rng(seed)
     shared = rng.integers(kinds, size=points + held_out_points)
-    rows = space.sample_sharing(np.repeat(shared, pairs), 2, rng)
-    (codes,) = encode(represent, [rows])
-    differences = np.abs(codes[:, 0] - codes[:, 1]).reshape(len(shared), pairs, -1).mean(1)
+    drawn = values[rows_sharing(classes, np.repeat(shared, pairs), 2, rng)]
+    differences = np.abs(drawn[:, 0] - drawn[:, 1]).reshape(len(shared), pairs, -1).mean(1)
     mean, spread = differences[:points].mean(0), differences[:points].std(0)
     # Centred, as the intercept would have it anyway: the solver takes thousands of steps to find that by itself.
     scaled = (differences - mean) / np.where(np.ptp(differences[:points], axis=0) > 0, spread, 1.0)
     classifier = LogisticRegression(max_iter=2000).fit(scaled[:points], shared[:points])
     right = classifier.predict(scaled) == shared
     return PairScore(float(right[points:].mean()), float(right[:points].mean()))
-
-
-def encode(
-    represent: Represent, draws: list[NDArray[np.int64]], batch: int = ENCODE_BATCH
-) -> list[NDArray[np.float64]]:
-    """The codes of every row drawn, in the shape of the draws and a last dimension of D; each row is encoded once.
-
-    `represent` gets rows in ascending order, in batches of `batch` to twice that (or fewer, if there are fewer).
-    """
-    unique, places = np.unique(np.concatenate([rows.ravel() for rows in draws]), return_inverse=True)
-    parts = []
-    for rows in np.array_split(unique, max(1, len(unique) // batch)):
-        part = np.asarray(represent(rows), dtype=np.float64)
-        if part.ndim != 2 or len(part) != len(rows) or part.shape[1] == 0:
-            raise UsageError(f"represent gave codes of shape {part.shape} for {len(rows)} rows: it must give rows × D")
-        if not np.isfinite(part).all():
-            raise UsageError("represent gave values that are not finite: look for the images that they came from")
-        parts.append(part)
-    widths = sorted({part.shape[1] for part in parts})
-    if len(widths) > 1:
-        raise UsageError(f"represent gave codes of {widths[0]} and {widths[-1]} latents: it must always give the same")
-    codes = np.concatenate(parts)[places.ravel()]
-    ends = np.cumsum([rows.size for rows in draws])
-    return [piece.reshape(*rows.shape, -1) for rows, piece in zip(draws, np.split(codes, ends[:-1]), strict=True)]
 
 
 def _at_least(least: int, **counts: int) -> None:
