@@ -159,35 +159,29 @@ def compare(  # noqa: D417, the flags describe themselves
             raise UsageError(f"--{name} is not for --family: {remedy}")
     groups = _groups(only)
     _check_counts(samples, images)
-    paths = list(runs)
+    paths, notes = list(runs), None
     if family:
+        from corolla.sweeps.family import notes as family_notes
         from corolla.sweeps.family import train_family
 
-        output = output or Path("runs") / "family"
+        output, notes = output or Path("runs") / "family", family_notes
         base = build_config(preset, config, flags, set_)
         trained = train_family(base, listed(seeds, "--seeds", int), output, progress=out.training())
         paths = [*(run for runs_of_one in trained.values() for run in runs_of_one), *paths]
-    from corolla.evaluation.comparison import compare as compared
     from corolla.evaluation.comparison import comparison_lines
-    from corolla.evaluation.comparison_files import with_agreement, write_comparison
-    from corolla.evaluation.folders import scored
+    from corolla.evaluation.comparison_files import compare_folders
 
     with out.progress() as progress:
-        entries = [
-            scored(path, groups=groups, samples=samples, images=images, progress=progress, **moved) for path in paths
-        ]
-    places = {entry.name: Path(entry.name) for entry in entries}
-    if len(places) < len(paths):
-        raise UsageError("a run is named twice; name each once")
-    result = with_agreement(compared(entries, force=force), places, **moved)
-    written = []
-    if output is not None:
-        notes = {}
-        if family:
-            from corolla.sweeps.family import notes as in_words
-
-            names = {entry.name: entry.config.objective.name for entry in entries}
-            notes = in_words([names[column.members[0]] for column in result.columns])
-        written = write_comparison(output, result, places, notes, **moved)
-    out.lines(comparison_lines(result), **asdict(result))
+        found, written = compare_folders(
+            paths,
+            groups=groups,
+            samples=samples,
+            images=images,
+            force=force,
+            output=output,
+            notes=notes,
+            progress=progress,
+            **moved,
+        )
+    out.lines(comparison_lines(found), **asdict(found))
     out.wrote(*written)
