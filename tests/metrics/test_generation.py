@@ -181,7 +181,8 @@ def test_intervals_hold_the_scores_and_their_halves() -> None:
     found = generation_intervals(x, y, repeats=20, seed=3)
     pr, dc = precision_recall(x, y), density_coverage(x, y)
     whole = [pr.precision, pr.recall, dc.density, dc.coverage]
-    intervals = [found.precision, found.recall, found.density, found.coverage]
+    assert list(found) == ["precision", "recall", "density", "coverage"]
+    intervals = list(found.values())
     assert [one.value for one in intervals] == pytest.approx(whole, rel=1e-12)
     draws, again = [], np.random.default_rng(3)
     for _ in range(20):
@@ -203,7 +204,7 @@ def test_intervals_cover_what_such_sets_give_on_average() -> None:
         x, y = sets()
         pr, dc = precision_recall(x, y), density_coverage(x, y)
         many.append([pr.precision, pr.recall, dc.density, dc.coverage])
-    found = [list(vars(generation_intervals(*sets(), repeats=60, seed=seed)).values()) for seed in range(200)]
+    found = [list(generation_intervals(*sets(), repeats=60, seed=seed).values()) for seed in range(200)]
     for which, exact in enumerate(np.mean(many, axis=0)):
         share = np.mean([one[which].low <= exact <= one[which].high for one in found])
         assert 0.89 <= share <= 0.995, (which, share)  # 95 % within 3 standard errors of 200 trials, and a little more

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from corolla.data import select_rows, spread_rows
 from corolla.errors import StaleError, UsageError
 from corolla.evaluation.comparison import Entry
 from corolla.evaluation.estimates import Estimates, estimate
-from corolla.evaluation.figures import write_pictures
-from corolla.evaluation.material import gather
+from corolla.evaluation.material import Part, gather
+from corolla.evaluation.reconstructions import extremes
 from corolla.evaluation.record import FILE_NAME, SCORES, Scores, save_scores
 from corolla.evaluation.samples import TRAINING, check_features
 from corolla.evaluation.scoring import Evaluated, evaluate
+from corolla.files import write_text
 from corolla.metrics.names import GROUPS, Group, parse_key
+from corolla.pictures.files import save_picture
+from corolla.pictures.grids import Row, sheet
 from corolla.progress import OnProgress
 from corolla.trained import load
 from corolla.trained.model_folder import ModelFolder
@@ -45,22 +54,10 @@ def evaluate_folder(
 ) -> tuple[Evaluated, list[Path]]:
     """Score the model of a run or model folder; returns what `evaluate` gives, and the files that were written.
 
-    Args:
-        path: Run folder or model folder.
-        output: The folder for `scores.json` and pictures; by default that of the run or model.
-        split: As for `gather`.
-        groups: As for `evaluate`, like `priors`, `features` and `seed`.
-        priors: To draw from.
-        features: In which samples are compared with images.
-        samples: How many to draw from each prior; by default 1024.
-        images: At most so many images of the split; by default 2048.
-        seed: Fixes what is drawn.
-        source: Where the images are now, if they have moved.
-        mirror: Folder or URL that holds the files of the source.
-        progress: Called with the title of what is done next, and while images are read.
-
-    Raises:
-        As `evaluate`, before images are drawn where a prior or feature is missing.
+    Scores and pictures go into the folder of the run or model, or into `output`. At most `images` of the split are
+    taken, 2048 by default, and `samples`, 1024 by default, are drawn from each prior. `split`, `source` and `mirror`
+    are as for `gather`, the rest as for `evaluate`; so are the errors, which come before images are drawn where a prior
+    or feature is missing.
     """
     model, home = load(path), ModelFolder.find(path).home
     for name in priors or ():
@@ -166,3 +163,44 @@ def scored(
         progress=progress,
     )
     return Entry(str(folder.home), model.config, found.scores)
+
+
+def reconstruction_extremes(
+    images: NDArray[np.uint8], returned: NDArray[np.uint8], psnr_db: NDArray[np.float64]
+) -> Image.Image:
+    """The worst, the typical and the best reconstructions below their images, with their PSNR."""
+    rows = []
+    for name, places in extremes(psnr_db).items():
+        rows.append(Row(images[places], name))
+        rows.append(Row(returned[places], "through the model", [f"{value:.1f} dB" for value in psnr_db[places]]))
+    return sheet(rows)
+
+
+def neighbour_sheet(samples: NDArray[np.uint8], neighbours: NDArray[np.uint8]) -> Image.Image:
+    """Samples above the training images closest to each, n×k×H×W×3, the closest first: a copy would show."""
+    rows = [Row(samples[: len(neighbours)], "sample")]
+    rows += [Row(neighbours[:, k], "closest in training" if k == 0 else "next") for k in range(neighbours.shape[1])]
+    return sheet(rows)
+
+
+def image_table(keys: Sequence[str], measures: Mapping[str, NDArray[np.float64]]) -> str:
+    """A CSV with a row for each image: its name in the source, and what its reconstruction scored."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", *measures])
+    for name, *values in zip(keys, *measures.values(), strict=True):
+        writer.writerow([name, *(f"{value:.6g}" for value in values)])
+    return text.getvalue()
+
+
+def write_pictures(folder: Path, images: Part, found: Evaluated) -> list[Path]:
+    """Write what there is of the images that were scored; returns the files. Raises WriteError."""
+    written = []
+    if found.returned is not None:
+        written += [folder / "reconstructions.png", folder / "images.csv"]
+        save_picture(written[0], reconstruction_extremes(images.images, found.returned, found.measures["psnr_db"]))
+        write_text(written[1], image_table(images.keys, found.measures))
+    if found.neighbours is not None:
+        written.append(folder / "neighbours.png")
+        save_picture(written[-1], neighbour_sheet(next(iter(found.samples.values())), found.neighbours))
+    return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from importlib.util import find_spec
 
@@ -68,10 +69,10 @@ def compare_with_real(
     return {
         named("kid"): Score.of(kid(generated, real)),
         named("frechet"): frechet,
-        named("precision"): Score.of(shares.precision, least=0, most=1),
-        named("recall"): Score.of(shares.recall, least=0, most=1),
-        named("density"): Score.of(shares.density, least=0),
-        named("coverage"): Score.of(shares.coverage, least=0, most=1),
+        **{
+            named(name): Score.of(share, least=0, most=math.inf if name == "density" else 1)
+            for name, share in shares.items()
+        },
     }
 
 

@@ -48,16 +48,6 @@ class DensityCoverage:
     coverage: float
 
 
-@dataclass(frozen=True)
-class GenerationIntervals:
-    """Precision, recall, density and coverage, each with its interval."""
-
-    precision: Interval
-    recall: Interval
-    density: Interval
-    coverage: Interval
-
-
 def kid(features_x: ArrayLike, features_y: ArrayLike) -> Interval:
     """The unbiased MMD² between two sets of features, M×D and N×D, with k(a, b) = (a·b/D + 1)³, and its interval.
 
@@ -127,7 +117,7 @@ def density_coverage(generated: ArrayLike, real: ArrayLike, *, k: int = DENSITY_
 
 def generation_intervals(
     generated: ArrayLike, real: ArrayLike, *, repeats: int = 100, seed: int = 0
-) -> GenerationIntervals:
+) -> dict[str, Interval]:
     """`precision_recall` and `density_coverage` with the intervals of `bootstrap`, for little more than their own cost.
 
     All distances between the sets are kept: 8·M·N bytes.
@@ -146,8 +136,10 @@ def generation_intervals(
 
     halves = half_samples([len(x), len(y)], repeats, seed)
     values, draws = scores(np.arange(len(x)), np.arange(len(y))), np.array([scores(*half) for half in halves])
-    of_each = [interval_of_halves(v, d) for v, d in zip(values, draws.T.tolist(), strict=True)]
-    return GenerationIntervals(*of_each)
+    names = ("precision", "recall", "density", "coverage")
+    return {
+        name: interval_of_halves(value, draw) for name, value, draw in zip(names, values, draws.T.tolist(), strict=True)
+    }
 
 
 def _kernel(products: NDArray[np.float64], dim: int) -> NDArray[np.float64]:
