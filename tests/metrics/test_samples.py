@@ -63,7 +63,7 @@ def test_every_value_is_a_class_and_real_ones_are_cut_on_demand() -> None:
         (np.zeros((50, 2)), np.zeros((49, 2)), "50×K"),
         (np.zeros((50, 2)), np.full((50, 2), np.inf), "not finite"),
         (np.zeros((50, 2)), np.stack([np.arange(50) % 2, np.ones(50)], 1), "factor 1 never varies among 50 samples"),
-        (np.zeros((1, 2)), np.zeros((1, 2)), "1 codes: this score needs at least [238]"),
+        (np.zeros((1, 2)), np.zeros((1, 2)), "give N×D with at least [238] rows"),
     ],
 )
 def test_what_is_not_codes_and_factors_is_refused(
@@ -76,7 +76,7 @@ def test_what_is_not_codes_and_factors_is_refused(
 
 @pytest.mark.parametrize("score", [metrics.mig, metrics.sap, metrics.dci])
 def test_a_gap_needs_two_latents(score: Callable[..., Any]) -> None:
-    with pytest.raises(UsageError, match="codes of 1 latents: this score needs at least 2"):
+    with pytest.raises(UsageError, match="rows and 2 columns"):
         score(np.arange(50.0)[:, None], np.stack([np.arange(50) % 2, np.arange(50) % 3], 1))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,13 +11,12 @@ from cyclopts import Parameter
 
 from corolla.cli.inputs import listed
 from corolla.cli.output import out
+from corolla.cli.report import write_or_warn
 from corolla.cli.train import Flags, build_config
-from corolla.errors import CorollaError, UsageError, command
+from corolla.errors import UsageError
 
 if TYPE_CHECKING:
     from corolla.evaluation import Group
-
-_LOG = logging.getLogger("corolla")
 
 SAMPLES, IMAGES = 1024, 2048
 _LEAST = 16
@@ -64,7 +62,6 @@ def evaluate(
     from corolla.evaluation import SCORES
     from corolla.evaluation.folders import evaluate_folder
     from corolla.evaluation.tables import score_lines
-    from corolla.report import write_report
     from corolla.trained.model_folder import ModelFolder
     from corolla.trained.run_folder import RunFolder
 
@@ -85,12 +82,7 @@ def evaluate(
         )
     home = ModelFolder.find(model).home
     if output is None and RunFolder(home).exists:
-        try:
-            with out.progress() as progress:
-                written.append(write_report(home, source=source, mirror=mirror, progress=progress))
-        except CorollaError as error:  # the scores took long, and are to be seen
-            reason = error.message("--{}".format)
-            _LOG.warning("%s; the report stays as it was, `%s` makes up for it", reason, command("report", home))
+        written += write_or_warn(home, source=source, mirror=mirror)
     noun = f"{found.scores.images:,} images of {found.scores.split} ({found.scores.data['source']})"
     drawn = f", {found.scores.samples:,} samples from each prior" if found.scores.samples else ""
     title = f"{model}: {noun}{drawn}, seed {seed}; with 95% intervals where there are any"

@@ -133,24 +133,24 @@ def estimate(
             x = to_batch(images[rows[start : start + batch_size]], device)
             parts.append(_weigh(vae, x, importance_samples, decodes // batch_size, generator))
             steps_of(progress, "likelihood", len(rows))(start + len(x))
-        joined = _Weighed(*(torch.cat(pieces) for pieces in zip(*(vars(p).values() for p in parts), strict=True)))
+        joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         split = _split(joined, progress)
         chosen = spread_rows(np.arange(len(rows)), WITHOUT_IMAGES)
-        bought = _without_each(vae, images[rows[chosen]], joined.z[torch.from_numpy(chosen)], batch_size, progress)
-        discrete = vae.decode(joined.z[:1]).discrete
-    q = DiagonalGaussian(joined.mean, joined.logvar)
-    elbo = -joined.distortion - joined.rate
-    if not (torch.isfinite(elbo).all() and torch.isfinite(joined.log_likelihood).all()):
+        bought = _without_each(vae, images[rows[chosen]], joined["z"][torch.from_numpy(chosen)], batch_size, progress)
+        discrete = vae.decode(joined["z"][:1]).discrete
+    q = DiagonalGaussian(joined["mean"], joined["logvar"])
+    elbo = -joined["distortion"] - joined["rate"]
+    if not (torch.isfinite(elbo).all() and torch.isfinite(joined["log_likelihood"]).all()):
         raise ModelError("the likelihood of some images is not a finite number; train the model anew")
     per_dim = -bits_per_dim(1.0, values)
     return Estimates(
         images=len(rows),
         importance_samples=importance_samples,
         elbo_nats=_average(elbo),
-        log_likelihood_nats=_average(joined.log_likelihood),
-        effective_samples=_average(joined.effective_samples),
-        distortion_nats=_average(joined.distortion),
-        rate_nats=_average(joined.rate),
+        log_likelihood_nats=_average(joined["log_likelihood"]),
+        effective_samples=_average(joined["effective_samples"]),
+        distortion_nats=_average(joined["distortion"]),
+        rate_nats=_average(joined["rate"]),
         mutual_information_nats=_average(split[0]),
         mutual_information_ceiling_nats=math.log(len(rows)),
         total_correlation_nats=_average(split[1]),
@@ -159,25 +159,12 @@ def estimate(
         latent_distortion_nats=tuple(bought.tolist()),
         latent_mean_variance=tuple(q.mean.double().var(0, correction=0).tolist()),
         elbo_bits_per_dim=_average(elbo * per_dim) if discrete else None,
-        log_likelihood_bits_per_dim=_average(joined.log_likelihood * per_dim) if discrete else None,
+        log_likelihood_bits_per_dim=_average(joined["log_likelihood"] * per_dim) if discrete else None,
     )
 
 
-@dataclass(frozen=True)
-class _Weighed:
-    """Of some images: the posteriors, one draw from each, and one number for each image."""
-
-    mean: Tensor
-    logvar: Tensor
-    z: Tensor
-    log_likelihood: Tensor
-    effective_samples: Tensor
-    distortion: Tensor
-    rate: Tensor
-
-
-def _weigh(vae: VAE, x: Tensor, samples: int, at_a_time: int, generator: torch.Generator) -> _Weighed:
-    """K draws for each image, some at a time: only sums over the draws are kept."""
+def _weigh(vae: VAE, x: Tensor, samples: int, at_a_time: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """The posteriors of some images, one draw from each, and one number for each; only sums over the K draws are kept."""
     q = vae.encode(x)
     first: Tensor | None = None
     prior = DiagonalGaussian(torch.zeros_like(q.mean[0]), torch.zeros_like(q.mean[0]))
@@ -198,28 +185,28 @@ def _weigh(vae: VAE, x: Tensor, samples: int, at_a_time: int, generator: torch.G
         log_pixels = log_pixels + likelihood.sum(0)
         first = z[0] if first is None else first
     assert first is not None
-    return _Weighed(
-        q.mean,
-        q.logvar,
-        first,
-        log_likelihood=log_sum - math.log(samples),
-        effective_samples=torch.exp(2 * log_sum - log_square_sum),
-        distortion=-log_pixels / samples,
-        rate=q.kl().double(),
-    )
+    return {
+        "mean": q.mean,
+        "logvar": q.logvar,
+        "z": first,
+        "log_likelihood": log_sum - math.log(samples),
+        "effective_samples": torch.exp(2 * log_sum - log_square_sum),
+        "distortion": -log_pixels / samples,
+        "rate": q.kl().double(),
+    }
 
 
-def _split(weighed: _Weighed, progress: OnProgress | None) -> tuple[Tensor, Tensor, Tensor]:
+def _split(weighed: dict[str, Tensor], progress: OnProgress | None) -> tuple[Tensor, Tensor, Tensor]:
     """The three parts of the KL for one draw of each image, against the mixture of all posteriors; some at a time."""
-    everyone = DiagonalGaussian(weighed.mean, weighed.logvar)
-    count, latent_dim = weighed.mean.shape
+    everyone = DiagonalGaussian(weighed["mean"], weighed["logvar"])
+    count, latent_dim = weighed["mean"].shape
     at_a_time = max(1, _PAIRS // (count * latent_dim))
     parts = []
     for start in range(0, count, at_a_time):
         some = slice(start, start + at_a_time)
-        z = weighed.z[some]
+        z = weighed["z"][some]
         terms = kl_terms(
-            DiagonalGaussian(weighed.mean[some], weighed.logvar[some]),
+            DiagonalGaussian(weighed["mean"][some], weighed["logvar"][some]),
             z,
             log_importance_weights(len(z), count, "exact", device=z.device),
             posteriors=everyone,

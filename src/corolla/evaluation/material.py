@@ -135,7 +135,11 @@ def known_factors(cache: ImageCache, data: DataConfig, *, progress: OnProgress |
         rows = np.unique(rng.integers(math.prod(sizes), size=MOST_FACTOR_ROWS))
         places = np.stack(np.unravel_index(rows, sizes), axis=1)
         values = np.stack([axis[places[:, k]] for k, axis in enumerate(grids)], axis=1)
-        images = _drawn(values, *data.size, progress)
+        parts = []
+        for start in range(0, len(values), _DRAWN_AT_A_TIME):
+            steps_of(progress, "drawing florets", len(values))(start)
+            parts.append(render(values[start : start + _DRAWN_AT_A_TIME], *data.size))
+        images = np.concatenate(parts)
         return KnownFactors(_classes(places), tuple(factor.name for factor in FACTORS), images)
     if cache.factors is None:
         return None
@@ -151,14 +155,6 @@ def known_factors(cache: ImageCache, data: DataConfig, *, progress: OnProgress |
     binned = tuple(names[k] for k in many)
     trained_on = int(np.isin(rows, select_rows(cache.splits, data.train_split)).sum())
     return KnownFactors(_classes(factors), names, np.asarray(cache.images[rows]), binned, categorical, trained_on)
-
-
-def _drawn(factors: NDArray[np.float32], height: int, width: int, progress: OnProgress | None) -> NDArray[np.uint8]:
-    parts = []
-    for start in range(0, len(factors), _DRAWN_AT_A_TIME):
-        steps_of(progress, "drawing florets", len(factors))(start)
-        parts.append(render(factors[start : start + _DRAWN_AT_A_TIME], height, width))
-    return np.concatenate(parts)
 
 
 def _classes(factors: NDArray[Any]) -> NDArray[np.int64]:

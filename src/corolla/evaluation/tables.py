@@ -60,23 +60,20 @@ def row_label_with_unit(key: str) -> str:
 
 def score_lines(scores: Scores) -> list[str]:
     """All scores by group, each with its 95% interval; the first of each kind with what it means."""
-    lines = []
+    lines: list[str] = []
+    parsed = {key: name for key in in_order(list(scores.scores)) if (name := parse_key(key))}
     for group in GROUPS:
-        keys = [
-            key for key in in_order(list(scores.scores)) if (parsed := parse_key(key)) and parsed.kind.group == group
-        ]
-        if not keys:
-            continue
-        lines.append(f"{group}")
-        explained = ""
-        for key in keys:
-            parsed, score = parse_key(key), scores.scores[key]
-            assert parsed is not None
-            value = f"{formatted(key, score.value)}{f' {parsed.kind.unit}' if parsed.kind.unit else ''}"
-            text = "" if parsed.kind.text == explained else parsed.kind.text
-            explained = parsed.kind.text
-            lines.append(f"  {row_label(key):<{_LABEL}} {value:>12}  {interval(key, score):<18}  {text}".rstrip())
-        found = scores.details.get("disentanglement", {}) if group == "factors" else {}
+        explained = None
+        for key, name in parsed.items():
+            if name.kind.group != group:
+                continue
+            lines += [] if explained else [group]
+            value = f"{formatted(key, scores.scores[key].value)}{f' {name.kind.unit}' if name.kind.unit else ''}"
+            text = "" if name.kind.text == explained else name.kind.text
+            explained = name.kind.text
+            shown = interval(key, scores.scores[key])
+            lines.append(f"  {row_label(key):<{_LABEL}} {value:>12}  {shown:<18}  {text}".rstrip())
+        found = scores.details.get("disentanglement", {}) if explained and group == "factors" else {}
         if found.get("trained_on"):
             lines.append(f"  of {found['images']:,} images of all splits, {found['trained_on']:,} of them trained on")
     lines += _of_few(scores)

@@ -18,12 +18,11 @@ from corolla.metrics.generation import (
 from corolla.metrics.images import complexity_nats, psnr, ssim
 from corolla.metrics.information import mig, modularity, modularity_of, mutual_information_score
 from corolla.metrics.intervals import Interval, bootstrap, normal_interval
-from corolla.metrics.interventions import irs
 from corolla.metrics.latent_space import continuity, correlation, knn_accuracy, linear_probe, trustworthiness
 from corolla.metrics.neighbours import Neighbours, data_copying, nearest
 from corolla.metrics.predictors import explicitness, sap
+from corolla.metrics.shared_factors import beta_vae_score, factor_vae_score, irs
 from corolla.metrics.unsupervised import gaussian_total_correlation, udr
-from corolla.metrics.votes import beta_vae_score, factor_vae_score
 
 __all__ = [
     "FeatureFunction",

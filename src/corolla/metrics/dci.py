@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.ensemble import RandomForestClassifier
 
 from corolla.errors import UsageError
-from corolla.metrics.samples import checked_codes, checked_factors, factor_classes
+from corolla.metrics.samples import codes_and_classes
 
 _HELD_OUT = 0.25
 _LEAST_ROWS = 8
@@ -39,7 +39,6 @@ class Dci:
     informativeness: float
     train_informativeness: float
     accuracies: NDArray[np.float64]
-    entropies: ImportanceEntropies
     importance: NDArray[np.float64]
 
 
@@ -51,8 +50,7 @@ def dci(codes: ArrayLike, factors: ArrayLike, *, factor_bins: int | None = None,
     otherwise latents that tell nothing would be used where the one that does is not on offer. Three rows in four
     train it. The forest rather than gradient boosting is chosen for its speed: the latter needs a tree for each class.
     """
-    values = checked_codes(codes, rows=_LEAST_ROWS, latents=2)
-    classes = factor_classes(checked_factors(factors, len(values), least=2), factor_bins)
+    values, classes = codes_and_classes(codes, factors, factor_bins, rows=_LEAST_ROWS, latents=2, least=2)
     if trees < 1:
         raise UsageError(f"trees = {trees}: give at least 1")
     order = np.random.default_rng(seed).permutation(len(values))
@@ -76,7 +74,6 @@ def dci(codes: ArrayLike, factors: ArrayLike, *, factor_bins: int | None = None,
         float(test_mean),
         float(train_mean),
         accuracies[1],
-        entropies,
         importance,
     )
 

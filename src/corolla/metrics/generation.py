@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,22 +29,6 @@ _CHUNK_ROWS = 1024
 _KEPT = 64
 
 _Blocks = Iterable[tuple[slice, NDArray[np.float64]]]
-
-
-@dataclass(frozen=True)
-class PrecisionRecall:
-    """Shares in [0, 1]: of generated images among the real ones, and of real images among the generated ones."""
-
-    precision: float
-    recall: float
-
-
-@dataclass(frozen=True)
-class DensityCoverage:
-    """How densely real images surround generated ones, 1 where both are alike, and the share of real ones reached."""
-
-    density: float
-    coverage: float
 
 
 def kid(features_x: ArrayLike, features_y: ArrayLike) -> Interval:
@@ -93,8 +76,8 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     return max(0.0, float(np.square(x.mean(0) - y.mean(0)).sum() + squares - 2 * overlap))
 
 
-def precision_recall(generated: ArrayLike, real: ArrayLike, *, k: int = PRECISION_RECALL_K) -> PrecisionRecall:
-    """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 1 and 2).
+def precision_recall(generated: ArrayLike, real: ArrayLike, *, k: int = PRECISION_RECALL_K) -> tuple[float, float]:
+    """Precision and recall, improved (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 1 and 2).
 
     A set's manifold is the union of balls around its rows, each as large as the distance to the row's k-th nearest
     other row. Precision is the share of generated rows in the manifold of the real ones, and recall the share of real
@@ -104,7 +87,7 @@ def precision_recall(generated: ArrayLike, real: ArrayLike, *, k: int = PRECISIO
     return _precision_recall(squared_distances(x, y), _radii(x, k), _radii(y, k))
 
 
-def density_coverage(generated: ArrayLike, real: ArrayLike, *, k: int = DENSITY_COVERAGE_K) -> DensityCoverage:
+def density_coverage(generated: ArrayLike, real: ArrayLike, *, k: int = DENSITY_COVERAGE_K) -> tuple[float, float]:
     """Density and coverage (Naeem et al. 2020, arXiv 2002.09797, section 3.2), which outliers disturb less.
 
     Density is the mean number of real rows' balls, as in `precision_recall`, that a generated row is in, divided by k;
@@ -132,7 +115,7 @@ def generation_intervals(
         pr = _precision_recall(blocks, _radii_within(near_x, i, k), _radii_within(near_y, j, k))
         k = DENSITY_COVERAGE_K
         dc = _density_coverage(blocks, _radii_within(near_y, j, k), k)
-        return pr.precision, pr.recall, dc.density, dc.coverage
+        return *pr, *dc
 
     halves = half_samples([len(x), len(y)], repeats, seed)
     values, draws = scores(np.arange(len(x)), np.arange(len(y))), np.array([scores(*half) for half in halves])
@@ -191,20 +174,22 @@ def _radii_within(
     return np.take_along_axis(squares, place[:, None], 1)[:, 0]
 
 
-def _precision_recall(blocks: _Blocks, radii_x: NDArray[np.float64], radii_y: NDArray[np.float64]) -> PrecisionRecall:
+def _precision_recall(
+    blocks: _Blocks, radii_x: NDArray[np.float64], radii_y: NDArray[np.float64]
+) -> tuple[float, float]:
     """Over squared distances from some rows of x at a time to all of y."""
     precise, recalled = np.empty(len(radii_x), bool), np.zeros(len(radii_y), bool)
     for rows, squares in blocks:
         precise[rows] = (squares <= radii_y).any(1)
         recalled |= (squares <= radii_x[rows, None]).any(0)
-    return PrecisionRecall(float(precise.mean()), float(recalled.mean()))
+    return float(precise.mean()), float(recalled.mean())
 
 
-def _density_coverage(blocks: _Blocks, radii_y: NDArray[np.float64], k: int) -> DensityCoverage:
+def _density_coverage(blocks: _Blocks, radii_y: NDArray[np.float64], k: int) -> tuple[float, float]:
     """Over the same."""
     count, inside, covered = 0, 0, np.zeros(len(radii_y), bool)
     for _, squares in blocks:
         within = squares <= radii_y
         count, inside = count + len(squares), inside + int(within.sum())
         covered |= within.any(0)
-    return DensityCoverage(inside / (k * count), float(covered.mean()))
+    return inside / (k * count), float(covered.mean())

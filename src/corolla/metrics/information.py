@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from corolla.errors import UsageError
-from corolla.metrics.samples import checked_codes, checked_factors, discretise, factor_classes
+from corolla.metrics.features import checked_rows
+from corolla.metrics.samples import codes_and_classes, discretise
 
 BINS = 20
 """Equal-width bins for each latent, as in Locatello et al. 2019 (arXiv 1811.12359, appendix)."""
@@ -43,8 +44,7 @@ def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: 
     MIG = mean over k of (I(z_a; v_k) − I(z_b; v_k)) / H(v_k), a and b being the two latents that tell most of factor
     k: Chen et al. 2018 (arXiv 1802.04942, section 4), on latents in `bins` equal-width bins.
     """
-    values = checked_codes(codes, latents=2)
-    classes = factor_classes(checked_factors(factors, len(values)), factor_bins)
+    values, classes = codes_and_classes(codes, factors, factor_bins, latents=2)
     information = mutual_information(discretise(values, bins), classes)
     entropy = np.array([_entropy(classes[:, column]) for column in range(classes.shape[1])])
     ranked = np.sort(information, axis=0)
@@ -57,8 +57,7 @@ def modularity(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor
 
     See `modularity_of` for the equation.
     """
-    values = checked_codes(codes)
-    classes = factor_classes(checked_factors(factors, len(values), least=2), factor_bins)
+    values, classes = codes_and_classes(codes, factors, factor_bins, least=2)
     return modularity_of(mutual_information(discretise(values, bins), classes))
 
 
@@ -89,7 +88,7 @@ def mutual_information_score(codes: ArrayLike, *, bins: int = BINS) -> float:
     Locatello et al. 2019 (arXiv 1811.12359, appendix), on latents in `bins` equal-width bins.
     It has no upper limit but log(bins).
     """
-    values = discretise(checked_codes(codes, latents=2), bins)
+    values = discretise(checked_rows(codes, "codes", columns=2), bins)
     information = mutual_information(values, values)
     pairs = ~np.eye(len(information), dtype=bool)
     return float(information[pairs].mean())

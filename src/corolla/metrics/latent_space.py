@@ -15,7 +15,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from corolla.errors import UsageError
-from corolla.metrics.features import checked_features, checked_pair
+from corolla.metrics.features import checked_pair, checked_rows
 
 # Inverse strengths of the probe's regularisation that are tried, for features with a mean square sum of 1.
 _INVERSE_STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
@@ -34,7 +34,7 @@ class Correlation:
 
 def correlation(codes: ArrayLike) -> Correlation:
     """The correlations of latents, and their mean size."""
-    values = checked_features(codes, 2)
+    values = checked_rows(codes, "codes")
     mean = values.mean(0)
     deviations = values - mean
     spread = np.sqrt(np.square(deviations).mean(0))
@@ -117,7 +117,7 @@ def _drawn(
     rows = np.random.default_rng(seed).permutation(len(latents))[:most]
     if not 1 <= k < len(rows) / 2:
         raise UsageError(f"{k} neighbours of {len(rows)} rows: give at least 1, and at least {2 * max(k, 1) + 1} rows")
-    return checked_features(originals[rows].reshape(len(rows), -1), 3), checked_features(latents[rows], 3)
+    return checked_rows(originals[rows].reshape(len(rows), -1), "images"), checked_rows(latents[rows], "codes")
 
 
 def _checked_labelled(

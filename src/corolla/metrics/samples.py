@@ -6,22 +6,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from corolla.errors import UsageError
+from corolla.metrics.features import checked_rows
 
 _ROWS_PER_CLASS = 2  # on average: with fewer, what a factor says of a row is which row it is
 
 
-def checked_codes(codes: ArrayLike, *, rows: int = 2, latents: int = 1) -> NDArray[np.float64]:
-    """Codes as float64, N×D."""
-    values = np.asarray(codes, dtype=np.float64)
-    if values.ndim != 2:
-        raise UsageError(f"codes of shape {values.shape}: give N×D, a row for each sample and a column for each latent")
-    if len(values) < rows:
-        raise UsageError(f"{len(values)} codes: this score needs at least {rows} of them")
-    if values.shape[1] < latents:
-        raise UsageError(f"codes of {values.shape[1]} latents: this score needs at least {latents} of them")
-    if not np.isfinite(values).all():
-        raise UsageError("codes hold values that are not finite: look for the images that they came from")
-    return values
+def codes_and_classes(
+    codes: ArrayLike,
+    factors: ArrayLike,
+    factor_bins: int | None = None,
+    *,
+    rows: int = 2,
+    latents: int = 1,
+    least: int = 1,
+    rows_per_class: int = _ROWS_PER_CLASS,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Codes as float64, N×D, and their factors as classes, N×K; at least so many rows, latents and factors of them."""
+    values = checked_rows(codes, "codes", rows=rows, columns=latents)
+    known = checked_factors(factors, len(values), least=least)
+    return values, factor_classes(known, factor_bins, rows_per_class=rows_per_class)
 
 
 def checked_factors(factors: ArrayLike, rows: int, *, least: int = 1) -> NDArray[np.float64]:

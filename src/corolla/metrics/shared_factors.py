@@ -1,6 +1,6 @@
-"""Scores that draw rows which share the value of one factor, and guess at which one it was.
+"""Scores from rows that share the value of one factor: FactorVAE and β-VAE, which guess which one it was, and IRS.
 
-Rows are those of the codes there are, with replacement, so no image is encoded twice, whatever the counts.
+Rows are those of the codes there are, drawn with replacement, so no image is encoded twice, whatever the counts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 
 from corolla.errors import UsageError
-from corolla.metrics.samples import checked_codes, checked_factors, factor_classes, rows_sharing
+from corolla.metrics.samples import codes_and_classes, rows_sharing
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +34,19 @@ class PairScore:
 
     value: float
     train: float
+
+
+@dataclass(frozen=True, eq=False)
+class InterventionalRobustness:
+    """IRS, at most 1, with each latent's own (D), the factor that it is best for (D), and all of them, D×K.
+
+    A latent that does not vary has NaN, and the factor −1.
+    """
+
+    value: float
+    per_latent: NDArray[np.float64]
+    factor_of_latent: NDArray[np.int64]
+    robustness: NDArray[np.float64]
 
 
 def factor_vae_score(
@@ -58,8 +71,7 @@ def factor_vae_score(
     (arXiv 1811.12359), who use 10,000 and 5,000 votes. Latents with a standard deviation below `least_spread` over all
     rows, or of zero, take no part; 0.05 is meant for latents with a standard normal prior.
     """
-    spread = checked_codes(codes)
-    classes = factor_classes(checked_factors(factors, len(spread), least=2), factor_bins)
+    spread, classes = codes_and_classes(codes, factors, factor_bins, least=2)
     _at_least(1, votes=votes, held_out_votes=held_out_votes)
     _at_least(2, batch=batch)
     if not least_spread >= 0:
@@ -99,8 +111,7 @@ def beta_vae_score(
 
     The counts are as for `factor_vae_score`; `pairs` of rows make a point.
     """
-    values = checked_codes(codes)
-    classes = factor_classes(checked_factors(factors, len(values), least=2), factor_bins)
+    values, classes = codes_and_classes(codes, factors, factor_bins, least=2)
     kinds = classes.shape[1]
     _at_least(1, held_out_points=held_out_points, pairs=pairs)
     _at_least(10 * kinds, points=points)
@@ -114,6 +125,38 @@ def beta_vae_score(
     classifier = LogisticRegression(max_iter=2000).fit(scaled[:points], shared[:points])
     right = classifier.predict(scaled) == shared
     return PairScore(float(right[points:].mean()), float(right[:points].mean()))
+
+
+def irs(
+    codes: ArrayLike, factors: ArrayLike, *, quantile: float = 0.99, factor_bins: int | None = None
+) -> InterventionalRobustness:
+    """The interventional robustness score: Suter et al. 2019 (arXiv 1811.00007), for independent factors.
+
+    For latent d and factor k, 1 − (mean over the factor's values of the deviation of z_d from its mean among the rows
+    with that value) / (largest deviation of z_d from its mean among all rows). A latent takes the best factor's; IRS
+    is the mean of that, weighted by the latents' largest deviations, over those that vary. If none does, it is 0.
+
+    The deviation among rows of a value is its `quantile`, 0.99 as in Locatello et al. 2019 (arXiv 1811.12359), as the
+    paper's maximum (1.0) hangs on a single row. Give a hundred rows or more for each value, as fewer make noise look
+    robust. Noise does not score 0, but one minus its 0.99-quantile over its maximum; and a latent on a larger scale
+    weighs more.
+    """
+    if not 0 < quantile <= 1:
+        raise UsageError(f"quantile = {quantile:g}: give more than 0 and at most 1")
+    values, classes = codes_and_classes(codes, factors, factor_bins)
+    varies = np.ptp(values, axis=0) > 0
+    active = values[:, varies]
+    largest = np.abs(active - active.mean(0)).max(0)
+    robustness = np.full((values.shape[1], classes.shape[1]), np.nan)
+    for column in range(classes.shape[1]):
+        order = np.argsort(classes[:, column], kind="stable")
+        groups = np.split(active[order], np.cumsum(np.bincount(classes[:, column]))[:-1])
+        deviations = [np.quantile(np.abs(group - group.mean(0)), quantile, axis=0) for group in groups]
+        robustness[varies, column] = 1 - np.mean(deviations, axis=0) / largest
+    per_latent, factor = np.full(len(varies), np.nan), np.full(len(varies), -1, dtype=np.int64)
+    per_latent[varies], factor[varies] = robustness[varies].max(1), robustness[varies].argmax(1)
+    value = float(np.average(per_latent[varies], weights=largest)) if varies.any() else 0.0
+    return InterventionalRobustness(value, per_latent, factor, robustness)
 
 
 def _at_least(least: int, **counts: int) -> None:
