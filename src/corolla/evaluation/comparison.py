@@ -86,7 +86,8 @@ def compare(entries: Sequence[Entry], *, force: bool = False) -> Comparison:
         _check_comparable(entries)
     groups: dict[object, list[Entry]] = {}
     for entry in entries:
-        groups.setdefault(_identity(entry), []).append(entry)
+        identity = {name: str(value) for name, value in entry.config.flat().items() if name not in _APART}
+        groups.setdefault(tuple(sorted(identity.items())), []).append(entry)
     flats = [members[0].config.flat() for members in groups.values()]
     names = dict.fromkeys(name for flat in flats for name in flat if name not in _APART)
     differing = tuple(name for name in names if len({str(flat.get(name, "-")) for flat in flats}) > 1)
@@ -147,10 +148,6 @@ def _features(scores: Scores) -> str:
     return "+".join(sorted({p.features for p in parsed if p and p.features and p.kind.group == "samples"}))
 
 
-def _identity(entry: Entry) -> object:
-    return tuple(sorted((name, str(value)) for name, value in entry.config.flat().items() if name not in _APART))
-
-
 def _column(members: Sequence[Entry], differing: Sequence[str]) -> Column:
     first = members[0]
     keys = [key for key in first.scores.scores if all(key in member.scores.scores for member in members)]
@@ -177,7 +174,8 @@ def comparison_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
     header = ["", *(column.name for column in found.columns)]
     rows = []
     for name in found.differing:
-        rows.append([name, *(_setting(column.settings.get(name)) for column in found.columns)])
+        values = [column.settings.get(name) for column in found.columns]
+        rows.append([name, *("-" if v is None else f"{v:g}" if isinstance(v, float) else str(v) for v in values)])
     for key in found.keys:
         best = _best(key, [column.scores.get(key) for column in found.columns])
         cells = []
@@ -190,10 +188,6 @@ def comparison_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
             cells.append(f"{formatted(key, spread.median)}{extremes}{' *' if spread.median == best else ''}")
         rows.append([row_label_with_unit(key), *cells])
     return header, rows
-
-
-def _setting(value: Any) -> str:
-    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _best(key: str, spreads: Sequence[Spread | None]) -> float | None:

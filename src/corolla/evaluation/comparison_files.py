@@ -97,7 +97,7 @@ def _with_agreement(column: Column, held_out: Callable[[TrainedModel, int], NDAr
     if len(images) < LEAST_IMAGES:
         return column
     posteriors = [model.posterior(images) for model in models]
-    values = udr([q.mean.numpy() for q in posteriors], [q.kl_per_latent().mean(0).numpy() for q in posteriors]).values
+    values = udr([q.mean.numpy() for q in posteriors], [q.kl_per_latent().mean(0).numpy() for q in posteriors])
     return replace(column, scores={**column.scores, "udr": Spread.of(values.tolist())})
 
 

@@ -164,7 +164,7 @@ def estimate(
 
 
 def _weigh(vae: VAE, x: Tensor, samples: int, at_a_time: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """The posteriors of some images, one draw from each, and one number for each; only sums over the K draws are kept."""
+    """Of some images the posteriors, one draw from each, and numbers; only sums over the K draws are kept."""
     q = vae.encode(x)
     first: Tensor | None = None
     prior = DiagonalGaussian(torch.zeros_like(q.mean[0]), torch.zeros_like(q.mean[0]))

@@ -5,13 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from corolla.data import select_rows, spread_rows
 from corolla.errors import StaleError, UsageError
@@ -84,7 +80,7 @@ def evaluate_folder(
         progress=progress,
     )
     folder = output or home
-    pictures = write_pictures(folder / PICTURES, material.evaluation, found)
+    pictures = _write_pictures(folder / PICTURES, material.evaluation, found)
     save_scores(folder / FILE_NAME, found.scores)
     return found, [folder / FILE_NAME, *pictures]
 
@@ -165,42 +161,25 @@ def scored(
     return Entry(str(folder.home), model.config, found.scores)
 
 
-def reconstruction_extremes(
-    images: NDArray[np.uint8], returned: NDArray[np.uint8], psnr_db: NDArray[np.float64]
-) -> Image.Image:
-    """The worst, the typical and the best reconstructions below their images, with their PSNR."""
-    rows = []
-    for name, places in extremes(psnr_db).items():
-        rows.append(Row(images[places], name))
-        rows.append(Row(returned[places], "through the model", [f"{value:.1f} dB" for value in psnr_db[places]]))
-    return sheet(rows)
-
-
-def neighbour_sheet(samples: NDArray[np.uint8], neighbours: NDArray[np.uint8]) -> Image.Image:
-    """Samples above the training images closest to each, n×k×H×W×3, the closest first: a copy would show."""
-    rows = [Row(samples[: len(neighbours)], "sample")]
-    rows += [Row(neighbours[:, k], "closest in training" if k == 0 else "next") for k in range(neighbours.shape[1])]
-    return sheet(rows)
-
-
-def image_table(keys: Sequence[str], measures: Mapping[str, NDArray[np.float64]]) -> str:
-    """A CSV with a row for each image: its name in the source, and what its reconstruction scored."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", *measures])
-    for name, *values in zip(keys, *measures.values(), strict=True):
-        writer.writerow([name, *(f"{value:.6g}" for value in values)])
-    return text.getvalue()
-
-
-def write_pictures(folder: Path, images: Part, found: Evaluated) -> list[Path]:
+def _write_pictures(folder: Path, part: Part, found: Evaluated) -> list[Path]:
     """Write what there is of the images that were scored; returns the files. Raises WriteError."""
     written = []
     if found.returned is not None:
+        psnr_db, rows, table = found.measures["psnr_db"], [], io.StringIO()
+        for name, places in extremes(psnr_db).items():
+            rows.append(Row(part.images[places], name))
+            captions = [f"{value:.1f} dB" for value in psnr_db[places]]
+            rows.append(Row(found.returned[places], "through the model", captions))
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["image", *found.measures])
+        for key, *values in zip(part.keys, *found.measures.values(), strict=True):
+            writer.writerow([key, *(f"{value:.6g}" for value in values)])
         written += [folder / "reconstructions.png", folder / "images.csv"]
-        save_picture(written[0], reconstruction_extremes(images.images, found.returned, found.measures["psnr_db"]))
-        write_text(written[1], image_table(images.keys, found.measures))
-    if found.neighbours is not None:
+        save_picture(written[0], sheet(rows))
+        write_text(written[1], table.getvalue())
+    if (closest := found.neighbours) is not None:  # below each sample: a copy would show
+        rows = [Row(next(iter(found.samples.values()))[: len(closest)], "sample")]
+        rows += [Row(closest[:, k], "closest in training" if k == 0 else "next") for k in range(closest.shape[1])]
         written.append(folder / "neighbours.png")
-        save_picture(written[-1], neighbour_sheet(next(iter(found.samples.values())), found.neighbours))
+        save_picture(written[-1], sheet(rows))
     return written

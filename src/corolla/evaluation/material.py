@@ -81,9 +81,7 @@ def gather(
 ) -> Material:
     """The images to score a model on: at most so many of a split, and those with known factors, if asked for.
 
-    Raises:
-        UsageError: there is no such split, or it holds images that were trained on.
-        DataError: the images are not there, or have changed.
+    Raises UsageError if there is no such split, or it holds images that were trained on, and DataError as `own_images`.
     """
     cache = own_images(model, source=source, mirror=mirror, progress=progress)
     data = model.config.data

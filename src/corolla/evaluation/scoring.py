@@ -75,11 +75,8 @@ def evaluate(
         seed: Fixes what is drawn.
         progress: Called with the title of what is scored next, and while images are read.
 
-    Raises:
-        UsageError: No such group, prior or features; an extra is not installed; too few images for a group that was
-            named, with how many it needs.
-        DataError: The images are not there, or have changed.
-        ModelError: A prior is not fitted yet.
+    Raises UsageError for groups, priors or features that there are not, an extra that is not installed, and too few
+    images for a group that was named; DataError and ModelError as `gather` and `TrainedModel.prior`.
     """
     chosen = list(GROUPS) if groups is None else check_groups(groups)
     model = codec if isinstance(codec, TrainedModel) else None

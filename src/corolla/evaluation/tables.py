@@ -59,7 +59,7 @@ def row_label_with_unit(key: str) -> str:
 
 
 def score_lines(scores: Scores) -> list[str]:
-    """All scores by group, each with its 95% interval; the first of each kind with what it means."""
+    """All scores by group with their 95% intervals, what each kind means, and what few images do to them."""
     lines: list[str] = []
     parsed = {key: name for key in in_order(list(scores.scores)) if (name := parse_key(key))}
     for group in GROUPS:
@@ -67,37 +67,30 @@ def score_lines(scores: Scores) -> list[str]:
         for key, name in parsed.items():
             if name.kind.group != group:
                 continue
-            lines += [] if explained else [group]
+            lines += [group] if explained is None else []
             value = f"{formatted(key, scores.scores[key].value)}{f' {name.kind.unit}' if name.kind.unit else ''}"
             text = "" if name.kind.text == explained else name.kind.text
             explained = name.kind.text
             shown = interval(key, scores.scores[key])
             lines.append(f"  {row_label(key):<{_LABEL}} {value:>12}  {shown:<18}  {text}".rstrip())
-        found = scores.details.get("disentanglement", {}) if explained and group == "factors" else {}
+        found = scores.details.get("disentanglement", {}) if explained is not None and group == "factors" else {}
         if found.get("trained_on"):
             lines.append(f"  of {found['images']:,} images of all splits, {found['trained_on']:,} of them trained on")
-    lines += _of_few(scores)
-    for what, reason in scores.details.get("left out", {}).items():
-        lines.append(f"left out: {what}: {reason}")
-    return lines
-
-
-def _of_few(scores: Scores) -> list[str]:
-    """What few images do to the scores, where there are few."""
-    lines = []
-    kinds = {parsed.kind for key in scores.scores if (parsed := parse_key(key))}
+    measured = {name.kind for name in parsed.values()}
     count = min(scores.images, scores.samples)
-    if KINDS["kid"] in kinds and 0 < count < FEW:
+    if KINDS["kid"] in measured and 0 < count < FEW:
         lines.append(
             f"few images: of {count:,} on a side, kernel distances scatter widely, as their intervals say, and Fréchet "
             "distances are too large; score more images and samples"
         )
-    if KINDS["mutual_information_score"] in kinds and 0 < scores.images < FEW:
+    if KINDS["mutual_information_score"] in measured and 0 < scores.images < FEW:
         excess = (BINS - 1) ** 2 / (2 * scores.images)
         lines.append(
             f"few images: the mutual information of latents from {scores.images:,} is too large by up to about "
             f"{excess:.2f} nats; score more images"
         )
+    for what, reason in scores.details.get("left out", {}).items():
+        lines.append(f"left out: {what}: {reason}")
     return lines
 
 

@@ -140,14 +140,7 @@ _TABLE: Mapping[Group, Mapping[str, tuple[str, Literal["higher", "lower", ""], i
 
 KINDS: Mapping[str, ScoreKind] = {
     name: ScoreKind(
-        group,
-        label,
-        better,
-        digits,
-        text,
-        unit,
-        _SCALES.get(unit, 1.0),
-        featured=group == "samples" or name == "perceptual",
+        group, label, better, digits, text, unit, _SCALES.get(unit, 1.0), group == "samples" or name == "perceptual"
     )
     for group, kinds in _TABLE.items()
     for name, (label, better, digits, unit, text) in kinds.items()

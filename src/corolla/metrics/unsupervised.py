@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,14 +14,6 @@ from corolla.metrics.features import checked_rows, unit_columns
 
 INFORMATIVE_NATS = 0.01
 """A latent with less KL than this, on average, is not informative: Duan et al. 2020."""
-
-
-@dataclass(frozen=True, eq=False)
-class SeedAgreement:
-    """UDR of each of S models, 0 to 1, and that of each pair, S×S, whose diagonal is NaN."""
-
-    values: NDArray[np.float64]
-    pairs: NDArray[np.float64]
 
 
 def gaussian_total_correlation(codes: ArrayLike) -> float:
@@ -44,8 +35,8 @@ def gaussian_total_correlation(codes: ArrayLike) -> float:
     return max(0.0, -0.5 * float(np.log(eigenvalues).sum()))
 
 
-def udr(codes: Sequence[ArrayLike], kl_nats: Sequence[ArrayLike]) -> SeedAgreement:
-    """Unsupervised disentanglement ranking: whether models with other seeds found the same latents.
+def udr(codes: Sequence[ArrayLike], kl_nats: Sequence[ArrayLike]) -> NDArray[np.float64]:
+    """Unsupervised disentanglement ranking of each model, 0 to 1: whether other seeds found the same latents.
 
     Duan et al. 2020 (arXiv 1905.12614, section 4) with Spearman's correlation (UDR_S). With R(a, b) the absolute
     correlation of latent a of model i and latent b of model j, both informative, d_i and d_j of them:
@@ -80,7 +71,7 @@ def udr(codes: Sequence[ArrayLike], kl_nats: Sequence[ArrayLike]) -> SeedAgreeme
     for i in range(len(models)):
         for j in range(i):
             pairs[i, j] = pairs[j, i] = _agreement(correlation[np.ix_(owner == i, owner == j)])
-    return SeedAgreement(np.nanmedian(pairs, axis=1), pairs)
+    return np.asarray(np.nanmedian(pairs, axis=1))
 
 
 def _agreement(correlation: NDArray[np.float64]) -> float:
