@@ -16,22 +16,20 @@ from corolla.data import FACTORS, ImageCache, render, select_rows, spread_rows
 from corolla.errors import ModelError, UsageError
 from corolla.evaluation import (
     FILE_NAME,
-    GROUPS,
+    SCORES,
     PrincipalComponents,
     Score,
     Scores,
     evaluate,
-    extremes,
     gather,
-    load_scores,
-    save_scores,
 )
 from corolla.evaluation.codes import rate_scores
 from corolla.evaluation.material import KnownFactors, Material, Part, known_factors
+from corolla.evaluation.reconstructions import extremes
 from corolla.evaluation.samples import compare_with_real
 from corolla.evaluation.tables import in_order, row_label_with_unit, score_lines
 from corolla.metrics import generation_intervals, mutual_information_score
-from corolla.metrics.names import KINDS, key, parse_key
+from corolla.metrics.names import GROUPS, KINDS, key, parse_key
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
 from corolla.trained.model_folder import ModelCard, ModelFolder
@@ -287,8 +285,8 @@ def test_an_unknown_key_is_of_no_kind_and_comes_last() -> None:
 
 def test_scores_are_kept_whole(tmp_path: Path) -> None:
     scores = Scores({"mig": Score(0.25), "psnr_db": Score(17.5, 17.25, 17.75)}, {"factors": ["a"]}, "val", 10)
-    save_scores(tmp_path / FILE_NAME, scores)
-    assert load_scores(tmp_path / FILE_NAME) == scores
+    SCORES.write(tmp_path / FILE_NAME, scores)
+    assert SCORES.read(tmp_path / FILE_NAME)[0] == scores
 
 
 @pytest.mark.parametrize(
@@ -305,7 +303,7 @@ def test_scores_are_kept_whole(tmp_path: Path) -> None:
 def test_damaged_scores_are_named(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / FILE_NAME).write_text(text, encoding="utf-8")
     with pytest.raises(ModelError, match=f"{FILE_NAME}.*{told}.*make it again with `corolla evaluate .*`"):
-        load_scores(tmp_path / FILE_NAME)
+        SCORES.read(tmp_path / FILE_NAME)[0]
 
 
 def test_the_table_says_what_each_kind_means_once() -> None:

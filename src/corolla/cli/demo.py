@@ -82,10 +82,10 @@ def _refuse_other_run(run: Path, config: Config) -> None:
 
 
 def _score(run: Path, model: TrainedModel) -> None:
-    from corolla.evaluation import FILE_NAME, evaluate, save_scores
+    from corolla.evaluation import FILE_NAME, SCORES, evaluate
 
     with out.progress() as progress:
-        save_scores(run / FILE_NAME, evaluate(model, progress=progress).scores)
+        SCORES.write(run / FILE_NAME, evaluate(model, progress=progress).scores)
 
 
 def _held_out(config: Config) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from corolla.cli.train import Flags, build_config
 from corolla.errors import UsageError
 
 if TYPE_CHECKING:
-    from corolla.evaluation import Group
+    from corolla.metrics.names import Group
 
 SAMPLES, IMAGES = 1024, 2048
 _LEAST = 16

@@ -3,17 +3,13 @@
 from corolla.evaluation.codec import PrincipalComponents
 from corolla.evaluation.folders import estimate_folder, evaluate_folder
 from corolla.evaluation.material import Material, gather
-from corolla.evaluation.reconstructions import extremes
-from corolla.evaluation.record import FILE_NAME, SCORES, Score, Scores, load_scores, save_scores
+from corolla.evaluation.record import FILE_NAME, SCORES, Score, Scores
 from corolla.evaluation.scoring import Evaluated, evaluate
-from corolla.metrics.names import GROUPS, Group
 
 __all__ = [
     "FILE_NAME",
-    "GROUPS",
     "SCORES",
     "Evaluated",
-    "Group",
     "Material",
     "PrincipalComponents",
     "Score",
@@ -21,8 +17,5 @@ __all__ = [
     "estimate_folder",
     "evaluate",
     "evaluate_folder",
-    "extremes",
     "gather",
-    "load_scores",
-    "save_scores",
 ]

@@ -15,7 +15,7 @@ from corolla.evaluation.comparison import Entry
 from corolla.evaluation.estimates import Estimates, estimate
 from corolla.evaluation.material import Part, gather
 from corolla.evaluation.reconstructions import extremes
-from corolla.evaluation.record import FILE_NAME, SCORES, Scores, save_scores
+from corolla.evaluation.record import FILE_NAME, SCORES, Scores
 from corolla.evaluation.samples import TRAINING, check_features
 from corolla.evaluation.scoring import Evaluated, evaluate
 from corolla.files import write_text
@@ -81,7 +81,7 @@ def evaluate_folder(
     )
     folder = output or home
     pictures = _write_pictures(folder / PICTURES, material.evaluation, found)
-    save_scores(folder / FILE_NAME, found.scores)
+    SCORES.write(folder / FILE_NAME, found.scores)
     return found, [folder / FILE_NAME, *pictures]
 
 

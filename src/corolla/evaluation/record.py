@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict
@@ -51,13 +50,4 @@ class Scores:
 
 
 SCORES = Artefact("scores", FILE_NAME, Scores, again=("evaluate", "{folder}"), in_run=True)
-
-
-def save_scores(file: Path, scores: Scores) -> None:
-    """Write `scores.json`, whole or not at all. Raises WriteError."""
-    SCORES.write(file, scores)
-
-
-def load_scores(file: Path) -> Scores:
-    """Read `scores.json`. Raises ModelError if it is damaged or of another format."""
-    return SCORES.read(file)[0]
+"""The file of the scores: `SCORES.write(file, scores)`, and `SCORES.read(file)[0]`."""

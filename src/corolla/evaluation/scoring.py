@@ -128,7 +128,7 @@ def evaluate(
         components, place = copying_features(training)
         known, held_out = place(training), place(images)
         for prior in priors:
-            _announce(progress, f"samples from {prior}")
+            steps_of(progress, f"scoring: samples from {prior}")(0)
             drawn = found.samples[prior] = codec.sample(samples, seed=seed, prior=prior)
             scores.update(compare_with_real(prior, function(drawn), real, features=name, seed=seed))
             copied = data_copying(place(drawn), held_out, known)
@@ -178,7 +178,7 @@ def evaluate(
     for of_groups, what, part in parts:
         if not of_groups.intersection(chosen):
             continue
-        _announce(progress, what)
+        steps_of(progress, f"scoring: {what}")(0)
         try:
             part()
         except UsageError as error:  # too few images, labels or factors: the other scores are no worse for it
@@ -188,10 +188,6 @@ def evaluate(
     if left_out:
         details["left out"] = left_out
     return found
-
-
-def _announce(progress: OnProgress | None, what: str) -> None:
-    steps_of(progress, f"scoring: {what}")(0)
 
 
 def _mean(values: NDArray[np.float64], seed: int) -> Score:
