@@ -66,7 +66,7 @@ def disentanglement(
                 values[f"dci_{part}"] = getattr(one, part)
             details |= {"dci_importance": one.importance.tolist(), "accuracy_per_factor": one.accuracies.tolist()}
         else:
-            values[name] = one.value
+            values[name] = one if isinstance(one, float) else one.value
         if name == "mig":
             details |= {
                 "mig_per_factor": one.gaps.tolist(),

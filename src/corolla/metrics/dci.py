@@ -31,13 +31,12 @@ class Dci:
     """The three scores, 0 to 1, the accuracies for each factor (K) and the importance D×K that they come from.
 
     Informativeness is the mean accuracy on rows that the forests did not see, and chance is not 0 but the share of a
-    factor's most frequent value; `train_informativeness` is that on the rows that they did see.
+    factor's most frequent value.
     """
 
     disentanglement: float
     completeness: float
     informativeness: float
-    train_informativeness: float
     accuracies: NDArray[np.float64]
     importance: NDArray[np.float64]
 
@@ -56,7 +55,7 @@ def dci(codes: ArrayLike, factors: ArrayLike, *, factor_bins: int | None = None,
     order = np.random.default_rng(seed).permutation(len(values))
     test, train = np.split(order, [int(len(order) * _HELD_OUT)])
     importance = np.zeros((values.shape[1], classes.shape[1]))
-    accuracies = np.empty((2, classes.shape[1]))
+    accuracies = np.empty(classes.shape[1])
     for column in range(classes.shape[1]):
         known = classes[:, column]
         forest = RandomForestClassifier(
@@ -65,17 +64,10 @@ def dci(codes: ArrayLike, factors: ArrayLike, *, factor_bins: int | None = None,
         forest.fit(values[train], known[train])
         forest.n_jobs = 1  # the votes of parallel trees add up in any order, which can decide a tie
         importance[:, column] = forest.feature_importances_
-        accuracies[:, column] = [np.mean(forest.predict(values[rows]) == known[rows]) for rows in (train, test)]
+        accuracies[column] = np.mean(forest.predict(values[test]) == known[test])
     entropies = importance_entropies(importance)
-    train_mean, test_mean = accuracies.mean(1)
-    return Dci(
-        entropies.disentanglement,
-        entropies.completeness,
-        float(test_mean),
-        float(train_mean),
-        accuracies[1],
-        importance,
-    )
+    scores = entropies.disentanglement, entropies.completeness, float(accuracies.mean())
+    return Dci(*scores, accuracies, importance)
 
 
 def importance_entropies(importance: ArrayLike) -> ImportanceEntropies:

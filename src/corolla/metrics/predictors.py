@@ -28,13 +28,12 @@ class AttributePredictability:
 
 @dataclass(frozen=True, eq=False)
 class Explicitness:
-    """The mean area under the ROC curve, ½ (chance) to 1, on held-out rows; per factor (K), and on the rows trained on.
+    """The mean area under the ROC curve, ½ (chance) to 1, on held-out rows, and that of each factor (K).
 
     A classifier that is worse than chance on held-out rows gives less than ½.
     """
 
     value: float
-    train: float
     per_factor: NDArray[np.float64]
 
 
@@ -111,7 +110,7 @@ def explicitness(
     """
     values, classes = codes_and_classes(codes, factors, factor_bins, rows_per_class=_ROWS_PER_CLASS)
     rng = np.random.default_rng(seed)
-    areas = np.empty((2, classes.shape[1]))
+    areas = np.empty(classes.shape[1])
     for column in range(classes.shape[1]):
         known = classes[:, column]
         counts = np.bincount(known)
@@ -122,9 +121,8 @@ def explicitness(
             )
         train, test = _split(known, counts, rng)
         scaled = _standardised(values, train)
-        areas[:, column] = np.mean([_areas(scaled, known == one, train, test) for one in range(len(counts))], axis=0)
-    train_mean, test_mean = areas.mean(1)
-    return Explicitness(float(test_mean), float(train_mean), areas[1])
+        areas[column] = np.mean([_area(scaled, known == one, train, test) for one in range(len(counts))])
+    return Explicitness(float(areas.mean()), areas)
 
 
 def _split(
@@ -144,10 +142,10 @@ def _standardised(values: NDArray[np.float64], train: NDArray[np.int64]) -> NDAr
     return np.where(varies, (values - values[train].mean(0)) / spread, 0.0)
 
 
-def _areas(
+def _area(
     codes: NDArray[np.float64], positive: NDArray[np.bool_], train: NDArray[np.int64], test: NDArray[np.int64]
-) -> list[float]:
-    """Areas under the ROC curve on the training and on the held-out rows."""
+) -> float:
+    """The area under the ROC curve on the held-out rows."""
     # Newton's method: many rows, few latents, and an optimum that does not hang on where an approximate one stops.
     classifier = LogisticRegression(solver="newton-cholesky").fit(codes[train], positive[train])
-    return [roc_auc_score(positive[rows], classifier.decision_function(codes[rows])) for rows in (train, test)]
+    return float(roc_auc_score(positive[test], classifier.decision_function(codes[test])))

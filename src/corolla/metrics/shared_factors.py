@@ -17,23 +17,11 @@ from corolla.metrics.samples import codes_and_classes, rows_sharing
 
 @dataclass(frozen=True, eq=False)
 class VoteScore:
-    """The accuracy on held-out votes, that on the ones learnt from, those counted D×K, and which latents take part (D).
-
-    Chance is 1/K.
-    """
+    """The accuracy on held-out votes (chance is 1/K), the others counted D×K, and which latents take part (D)."""
 
     value: float
-    train: float
     votes: NDArray[np.int64]
     active: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class PairScore:
-    """The accuracy on held-out points, and that on the ones learnt from. Chance is 1/K."""
-
-    value: float
-    train: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +71,12 @@ def factor_vae_score(
     active = (np.ptp(spread, axis=0) > 0) & (spread.std(0, ddof=1) >= least_spread)
     counted = np.zeros((len(active), classes.shape[1]), dtype=np.int64)
     if not active.any():
-        return VoteScore(0.0, 0.0, counted, active)
+        return VoteScore(0.0, counted, active)
     relative = groups[:, :, active].var(1, ddof=1) / spread[:, active].var(0, ddof=1)
     winner = np.flatnonzero(active)[relative.argmin(1)]
     np.add.at(counted, (winner[:votes], shared[:votes]), 1)
     answer = np.where(counted.any(1), counted.argmax(1), -1)
-    right = answer[winner] == shared
-    return VoteScore(float(right[votes:].mean()), float(right[:votes].mean()), counted, active)
+    return VoteScore(float((answer[winner] == shared)[votes:].mean()), counted, active)
 
 
 def beta_vae_score(
@@ -101,13 +88,13 @@ def beta_vae_score(
     held_out_points: int = 400,
     pairs: int = 64,
     seed: int = 0,
-) -> PairScore:
+) -> float:
     """Whether a linear classifier tells from differences of codes which factor was shared: Higgins et al. 2017 (ICLR).
 
     A point is the mean of |z₁ − z₂| over pairs of rows, each of which shares a value of one factor; a multinomial
-    logistic regression learns to name the factor, and the score is its accuracy on other points (section 3). Latents
-    are first divided by the standard deviation of their points, so that the penalty on the weights (scikit-learn's
-    C = 1) does not depend on their scale.
+    logistic regression learns to name the factor, and the score is its accuracy on other points (section 3), by chance
+    1/K. Latents are first divided by the standard deviation of their points, so that the penalty on the weights
+    (scikit-learn's C = 1) does not depend on their scale.
 
     The counts are as for `factor_vae_score`; `pairs` of rows make a point.
     """
@@ -123,8 +110,7 @@ def beta_vae_score(
     # Centred, as the intercept would have it anyway: the solver takes thousands of steps to find that by itself.
     scaled = (differences - mean) / np.where(np.ptp(differences[:points], axis=0) > 0, spread, 1.0)
     classifier = LogisticRegression(max_iter=2000).fit(scaled[:points], shared[:points])
-    right = classifier.predict(scaled) == shared
-    return PairScore(float(right[points:].mean()), float(right[:points].mean()))
+    return float((classifier.predict(scaled[points:]) == shared[points:]).mean())
 
 
 def irs(
