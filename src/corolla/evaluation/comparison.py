@@ -128,16 +128,15 @@ def _scored_on(scores: Scores) -> dict[str, Any]:
 
 
 def _remarks(entries: Sequence[Entry]) -> tuple[str, ...]:
-    told = {
-        "seed": ({e.name: str(e.scores.seed) for e in entries}, "what was drawn differs by chance, too"),
-        "features": ({e.name: _features(e.scores) for e in entries}, "distances in other features have other rows"),
-        "split": ({e.name: e.scores.split for e in entries}, "they are not the same images"),
-    }
     remarks = []
-    for name, (values, meaning) in told.items():
-        known = {entry: value for entry, value in values.items() if value}
-        if len(set(known.values())) > 1:
-            each = ", ".join(f"{value} for {entry}" for entry, value in known.items())
+    for name, value_of, meaning in (
+        ("seed", lambda scores: str(scores.seed), "what was drawn differs by chance, too"),
+        ("features", _features, "distances in other features have other rows"),
+        ("split", lambda scores: scores.split, "they are not the same images"),
+    ):
+        values = {entry.name: value for entry in entries if (value := value_of(entry.scores))}
+        if len(set(values.values())) > 1:
+            each = ", ".join(f"{value} for {entry}" for entry, value in values.items())
             remarks.append(f"not scored alike: {name} {each}: {meaning}; score them with one {name}")
     return tuple(remarks)
 

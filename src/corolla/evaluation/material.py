@@ -92,6 +92,11 @@ def gather(
         raise UsageError(
             f"split {split}: {len(shared)} of its images were trained on ({data.train_split}); name another"
         )
+
+    def part(rows: NDArray[np.int64]) -> Part:
+        labels = None if cache.labels is None else np.asarray(cache.labels[rows])
+        return Part(np.asarray(cache.images[rows]), tuple(cache.keys[row] for row in rows), labels)
+
     known, too_few = None, ""
     if factors:
         try:
@@ -99,8 +104,8 @@ def gather(
         except UsageError as error:  # which only disentanglement has to do with
             too_few = str(error)
     return Material(
-        evaluation=_part(cache, spread_rows(rows, most)),
-        training=_part(cache, spread_rows(training_rows, MOST_TRAINING)),
+        evaluation=part(spread_rows(rows, most)),
+        training=part(spread_rows(training_rows, MOST_TRAINING)),
         factors=known,
         too_few=too_few,
         data={
@@ -111,11 +116,6 @@ def gather(
         },
         split=split,
     )
-
-
-def _part(cache: ImageCache, rows: NDArray[np.int64]) -> Part:
-    labels = None if cache.labels is None else np.asarray(cache.labels[rows])
-    return Part(np.asarray(cache.images[rows]), tuple(cache.keys[row] for row in rows), labels)
 
 
 def known_factors(cache: ImageCache, data: DataConfig, *, progress: OnProgress | None = None) -> KnownFactors | None:
