@@ -59,8 +59,7 @@ def evaluate(
     groups = _groups(only)
     _check_counts(samples, images)
     names = None if priors is None else listed(priors, "--priors", str)
-    from corolla.evaluation import SCORES
-    from corolla.evaluation.folders import evaluate_folder
+    from corolla.evaluation import SCORES, evaluate_folder
     from corolla.evaluation.tables import score_lines
     from corolla.trained.model_folder import ModelFolder
     from corolla.trained.run_folder import RunFolder
@@ -160,8 +159,8 @@ def compare(  # noqa: D417, the flags describe themselves
         base = build_config(preset, config, flags, set_)
         trained = train_family(base, listed(seeds, "--seeds", int), output, progress=out.training())
         paths = [*(run for runs_of_one in trained.values() for run in runs_of_one), *paths]
+    from corolla.evaluation import compare_folders
     from corolla.evaluation.comparison import comparison_lines
-    from corolla.evaluation.comparison_files import compare_folders
 
     with out.progress() as progress:
         found, written = compare_folders(

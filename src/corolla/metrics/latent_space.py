@@ -5,8 +5,6 @@ Whether it is complete is said by `density_coverage` of decoded draws from the p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
@@ -22,18 +20,8 @@ _INVERSE_STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 _HELD_OUT = 5  # one row of so many of each class chooses between them
 
 
-@dataclass(frozen=True)
-class Correlation:
-    """How latents go together over images."""
-
-    matrix: NDArray[np.float64]
-    """Pearson's correlations, D×D; those with a latent that does not vary are 0."""
-    mean_absolute: float
-    """The mean size of those between different latents that vary, in [0, 1]; 0 where fewer than two do."""
-
-
-def correlation(codes: ArrayLike) -> Correlation:
-    """The correlations of latents, and their mean size."""
+def correlation(codes: ArrayLike) -> tuple[NDArray[np.float64], float]:
+    """Pearson's correlations of latents, D×D, 0 with one that does not vary, and the mean size of the others."""
     values = checked_rows(codes, "codes")
     mean = values.mean(0)
     deviations = values - mean
@@ -43,7 +31,7 @@ def correlation(codes: ArrayLike) -> Correlation:
     matrix = np.clip(scores.T @ scores / len(values), -1, 1)
     np.fill_diagonal(matrix, 1)
     off = np.abs(matrix[np.ix_(varies, varies)])[~np.eye(varies.sum(), dtype=bool)]
-    return Correlation(matrix, float(off.mean()) if off.size else 0.0)
+    return matrix, float(off.mean()) if off.size else 0.0
 
 
 def trustworthiness(images: ArrayLike, codes: ArrayLike, *, k: int = 10, most: int = 2000, seed: int = 0) -> float:
