@@ -35,7 +35,6 @@ class Modularity:
 
     value: float
     per_latent: NDArray[np.float64]
-    information_nats: NDArray[np.float64]
 
 
 def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: int | None = None) -> InformationGap:
@@ -53,10 +52,7 @@ def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: 
 
 
 def modularity(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: int | None = None) -> Modularity:
-    """Whether each latent tells of one factor only, whichever others tell of it too.
-
-    See `modularity_of` for the equation.
-    """
+    """Whether each latent tells of one factor only, whichever others tell of it too, by `modularity_of`."""
     values, classes = codes_and_classes(codes, factors, factor_bins, least=2)
     return modularity_of(mutual_information(discretise(values, bins), classes))
 
@@ -79,7 +75,7 @@ def modularity_of(information_nats: ArrayLike) -> Modularity:
     shares = information[tells] / largest[tells, None]  # the largest is exactly 1
     per_latent[tells] = 1 - ((shares**2).sum(1) - 1) / (information.shape[1] - 1)
     value = float(per_latent[tells].mean()) if tells.any() else 0.0
-    return Modularity(value, per_latent, information)
+    return Modularity(value, per_latent)
 
 
 def mutual_information_score(codes: ArrayLike, *, bins: int = BINS) -> float:
