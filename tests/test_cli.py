@@ -640,8 +640,8 @@ def test_train_resume_and_use_from_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_demo_leaves_a_page_that_needs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     small = Config.from_dict(TINY)
-    monkeypatch.setattr("corolla.config.preset", lambda _name: small)
-    monkeypatch.setattr("corolla.cli.demo.QUICK_STEPS", 3)
+    monkeypatch.setattr("corolla.demo.preset", lambda _name: small)
+    monkeypatch.setattr("corolla.demo.QUICK_STEPS", 3)
     assert run(["demo", "--quick", "-o", "demo folder"]) == 0
     assert RunFolder(Path("demo folder/run")).config().seed == small.seed
     assert run(["demo", "--quick", "--seed", "7", "-o", "demo folder"]) == 0  # it replaces the first
