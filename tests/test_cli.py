@@ -383,7 +383,7 @@ def test_dry_run_prints_yaml_and_trains_nothing(cli: Cli) -> None:
 def test_resume_refuses_everything_beside_it(cli: Cli) -> None:
     code, out, err = cli("train", "--resume", "runs/x", "--beta", 2, "--force", "--max-steps", 5)
     assert (code, out) == (2, "")
-    assert err == "corolla: --resume goes on with the run's own settings; leave out --beta, --max-steps, --force\n"
+    assert err == "corolla: --resume goes on with the settings that are there; leave out --beta, --max-steps, --force\n"
 
 
 # --- wrong use: one line, the right code, nothing left behind ---------------------------------------------------------

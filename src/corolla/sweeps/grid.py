@@ -37,10 +37,15 @@ class Point:
         return tuple((name, value_text(value)) for name, value in self.values.items() if name != SEED)
 
     @property
+    def shown(self) -> dict[str, str]:
+        """The values as people write them, by short names, without the seed."""
+        short = short_names(self.values)
+        return {short[name]: text for name, text in self.group}
+
+    @property
     def label(self) -> str:
         """The point in words, without its seed, such as `beta 0.5, latent_dim 10`."""
-        shown = short_names(self.values)
-        return ", ".join(f"{shown[name]} {text}" for name, text in self.group)
+        return ", ".join(f"{name} {text}" for name, text in self.shown.items())
 
 
 def read_values(text: str, where: str) -> list[Any]:

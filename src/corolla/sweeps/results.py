@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from corolla.metrics.names import TRAINING_SCORES
 from corolla.sweeps.grid import Point, value_text
 from corolla.trained.model_folder import ModelFolder
 from corolla.trained.run_folder import csv_text
 from corolla.training.advice import EARLY_STEPS, Finding, advise
 
 BETA = "objective.beta"
+_SHOWN = {"kl": "{:.1f}", "reconstruction": "{:.1f}", "psnr_db": "{:.2f} dB", "active_latents": "{:g}"}
 _SENTENCES = {
     "collapsed": "The code has collapsed at beta {}: too large here, or in need of a warm-up.",
     "all latents needed": "All latents are needed at beta {}: more of them may help there.",
@@ -69,6 +71,22 @@ def table(results: Sequence[Result]) -> str:
             for result in results
         ]
     )
+
+
+def point_rows(results: Sequence[Result]) -> list[dict[str, str]]:
+    """A row for each point, texts by their headings; where there are several seeds, of the medians over them."""
+    groups = grouped(results)
+    seeds = max(map(len, groups), default=0)
+    return [
+        {
+            **group[0].point.shown,
+            **({"seeds": str(len(group))} if seeds > 1 else {}),
+            **{TRAINING_SCORES[name].label: text.format(middle(group, name)) for name, text in _SHOWN.items()},
+            "norm. beta": "" if group[0].normalised_beta is None else f"{group[0].normalised_beta:.3g}",
+            "findings": ", ".join(kinds(group)),
+        }
+        for group in groups
+    ]
 
 
 def grouped(results: Sequence[Result]) -> list[list[Result]]:

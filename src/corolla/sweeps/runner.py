@@ -17,7 +17,7 @@ from corolla.sweeps.pictures import curve, reconstructions
 from corolla.sweeps.record import elsewhere, held, read_record, refuse_other_base, write_record
 from corolla.sweeps.results import Result, read_result, table
 from corolla.trained.run_folder import RunFolder, new_folder
-from corolla.training import StopRule, TrainingInterrupted, fit, resume
+from corolla.training import StopRule, TrainingInterrupted, fit, is_finished, resume
 
 RECORD = "sweep.yaml"
 
@@ -78,6 +78,12 @@ def sweep(
             save_picture(folder / "reconstructions.png", reconstructions(results))
             save_picture(folder / "rate-distortion.png", curve(results))
     return Sweep(folder, tuple(results), failures)
+
+
+def planned(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str | None = None) -> dict[str, bool]:
+    """The names of the runs that `sweep` would train, and whether each is finished. Raises UsageError as `sweep`."""
+    runs = {point.name: None if output is None else Path(output) / point.name for point in expand(config, axes)}
+    return {name: run is not None and RunFolder(run).exists and is_finished(run) for name, run in runs.items()}
 
 
 def read_sweep(folder: Path | str) -> tuple[Config, dict[str, list[Any]]]:

@@ -54,6 +54,18 @@ class Range:
     high: float
     log: bool = False
 
+    @classmethod
+    def read(cls, text: str, where: str) -> Range:
+        """The range of a text LOW:HIGH or LOW:HIGH:log. Raises UsageError, which begins with `where`."""
+        low, _, rest = text.partition(":")
+        high, _, scale = rest.partition(":")
+        try:
+            if scale in ("", "log"):
+                return cls(float(low), float(high), scale == "log")
+        except ValueError:
+            pass
+        raise UsageError(f"{where} {text}: write LOW:HIGH or LOW:HIGH:log, such as 0.5:16:log")
+
 
 Space: TypeAlias = Mapping[str, Range | Sequence[Any]]
 """What may be tried for each setting, by its dotted name: a range, or a list of values."""
