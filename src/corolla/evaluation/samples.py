@@ -20,7 +20,6 @@ from corolla.metrics import (
     generation_intervals,
     kid,
     named_features,
-    nearest,
     normal_interval,
 )
 from corolla.metrics.names import key
@@ -106,7 +105,3 @@ class TrainingNeighbours:
         """Whether samples lie closer to training images than images do that were held out."""
         found = data_copying(self._function(samples), self._held_out, self._training)
         return {key("data_copying", features=self.features, variant=variant): Score(found.z)}
-
-    def closest(self, samples: NDArray[np.uint8], k: int) -> NDArray[np.int64]:
-        """The places of the training images closest to each sample, N×k, the closest first."""
-        return nearest(self._function(samples), self._training, k).indices

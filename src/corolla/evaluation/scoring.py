@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from corolla.config.registry import registered
 from corolla.errors import UsageError
+from corolla.evaluation.closest import closest_training
 from corolla.evaluation.codec import Codec
 from corolla.evaluation.codes import code_scores, label_scores, rate_scores
 from corolla.evaluation.disentanglement import disentanglement
@@ -159,7 +160,7 @@ def evaluate_codec(
             scores.update(compare_with_real(prior, function(drawn), real, features=name, seed=seed))
             scores.update(copies.copying(prior, drawn))
         first = found.samples[priors[0]][:WITH_NEIGHBOURS]
-        found.neighbours = training[copies.closest(first, min(NEIGHBOURS, len(training)))]
+        found.neighbours = closest_training(first, training, np.arange(len(training)), NEIGHBOURS)
 
     def latents() -> None:
         values, details["latent space"] = code_scores(codes, images, seed=seed)

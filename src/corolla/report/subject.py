@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from corolla.data import ImageCache, select_rows, spread_rows
 from corolla.errors import StaleError
-from corolla.evaluation.reconstructions import Reconstruction, reconstruction
+from corolla.evaluation.reconstructions import Reconstruction
 from corolla.evaluation.record import SCORES, Scores
+from corolla.metrics import psnr
 from corolla.progress import OnProgress
 from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import own_images
@@ -78,6 +79,8 @@ def examine(
     data = model.config.data
     held_out = spread_rows(select_rows(cache.splits, data.eval_split), MOST_IMAGES)
     originals = np.asarray(cache.images[held_out])
+    codes = model.encode(originals)
+    back = model.decode(codes)
     scores, stale = None, False
     if folder.file(SCORES).is_file():
         try:
@@ -92,8 +95,8 @@ def examine(
         cache=cache,
         training=select_rows(cache.splits, data.train_split),
         held_out=held_out,
-        codes=model.encode(originals),
-        returned=reconstruction(model, originals),
+        codes=codes,
+        returned=Reconstruction(originals, back, psnr(originals, back)),
         scores=scores,
         stale=stale,
         seed=seed,
