@@ -71,7 +71,7 @@ def test_a_journal_that_was_cut_while_it_was_written_goes_on(tmp_path: Path, mon
     journal = begun(tmp_path / "out")
     whole = journal.read_bytes()
     proposed: list[dict[str, Any]] = []
-    monkeypatch.setattr("corolla.sweeps.tuning._run_trial", lambda *told: proposed.append(told[2].user_attrs["values"]))
+    monkeypatch.setattr("corolla.sweeps.tuning._run_trial", lambda *told: proposed.append(told[1].user_attrs["values"]))
     for content in (whole, whole[:-5], whole + b'{"op_code'):
         journal.write_bytes(content)
         tune(TINY, BETA, tmp_path / "out", trials=1)

@@ -16,13 +16,12 @@ from corolla.files import write_text
 from corolla.progress import OnProgress, steps_of
 from corolla.report.header import header
 from corolla.report.sections.curves import curves
-from corolla.report.sections.findings import findings
 from corolla.report.sections.latent_map import latent_map
 from corolla.report.sections.latents import factors, traversals
 from corolla.report.sections.reconstructions import reconstructions
 from corolla.report.sections.reproduction import reproduction
 from corolla.report.sections.samples import samples
-from corolla.report.sections.scores import scores
+from corolla.report.sections.scores import findings, scores
 from corolla.report.subject import Section, Subject, examine
 from corolla.trained.run_folder import RunFolder
 

@@ -28,15 +28,11 @@ class Result:
 
     point: Point
     path: Path
-    scores: Mapping[str, float]
-    """By the names of `metrics.csv`, and its `step`."""
-    beta: float | None
-    """The weight of the KL that the objective amounts to, where there is such a number."""
-    normalised_beta: float | None
-    """The same times latents over pixel values."""
+    scores: Mapping[str, float]  # by the names of `metrics.csv`, and its `step`
+    beta: float | None  # the weight of the KL that the objective amounts to, where there is such a number
+    normalised_beta: float | None  # the same times latents over pixel values
     findings: tuple[Finding, ...]
-    seconds: float
-    """Spent in training steps."""
+    seconds: float  # spent in training steps
 
 
 def read_result(point: Point, path: Path) -> Result:
@@ -57,20 +53,19 @@ def read_result(point: Point, path: Path) -> Result:
 
 def table(results: Sequence[Result]) -> str:
     """One row for each run, as `sweep.csv` has it."""
-    return csv_text(
-        [
-            {
-                "run": result.path.name,
-                **{name: value_text(value) for name, value in result.point.values.items()},
-                **result.scores,
-                "beta": result.beta,
-                "normalised_beta": result.normalised_beta,
-                "findings": "; ".join(finding.kind for finding in result.findings),
-                "train_seconds": result.seconds,
-            }
-            for result in results
-        ]
-    )
+    rows = [
+        {
+            "run": result.path.name,
+            **{name: value_text(value) for name, value in result.point.values.items()},
+            **result.scores,
+            "beta": result.beta,
+            "normalised_beta": result.normalised_beta,
+            "findings": "; ".join(finding.kind for finding in result.findings),
+            "train_seconds": result.seconds,
+        }
+        for result in results
+    ]
+    return csv_text(rows)
 
 
 def point_rows(results: Sequence[Result]) -> list[dict[str, str]]:
