@@ -78,13 +78,8 @@ def write_report(
     made = []
     for done, make in enumerate(sections):
         steps_of(progress, "writing the report, sections", len(sections))(done)
-        made.append(make(subject))
+        made += filter(None, [make(subject)])
     page = environment().get_template("page.html.j2")
-    text = page.render(
-        header=header(subject),
-        name=subject.path.absolute().name,
-        sections=[section for section in made if section is not None],
-        version=__version__,
-    )
-    write_text(file, text)
+    name = subject.path.absolute().name
+    write_text(file, page.render(header=header(subject), name=name, sections=made, version=__version__))
     return file
