@@ -338,7 +338,7 @@ def test_every_flag_reaches_a_setting_that_exists() -> None:
 
 
 def test_flags_change_a_preset_and_set_reaches_the_rest() -> None:
-    flags = Flags(source="florets:9", size="48x64", sigma="0.1", likelihood="gaussian", devices="2", beta=2.5)
+    flags = Flags(source="florets:9", size="48x64", sigma="0.1", likelihood="gaussian", devices="2", beta="2.5")
     config = build_config("quick", None, flags, ("training.ema_decay=null", "training.learning_rate=1e-4"))
     assert config.data.source == "florets:9"
     assert config.data.size == (48, 64)

@@ -75,7 +75,7 @@ def write_report(
     """
     subject = examine(Path(run), images=images, source=source, mirror=mirror, seed=seed, progress=progress)
     file = RunFolder(subject.path).report if output is None else Path(output)
-    made = []
+    made: list[Section] = []
     for done, make in enumerate(sections):
         steps_of(progress, "writing the report, sections", len(sections))(done)
         made += filter(None, [make(subject)])

@@ -34,7 +34,7 @@ def findings(subject: Subject) -> Section:
 def scores(subject: Subject) -> Section:
     """The scores of `corolla evaluate` by group, and what training measured at its end."""
     measured = subject.scores
-    tables = {group: _rows(measured, group) for group in GROUPS} if measured else {}
+    tables: dict[str, list[Row]] = {group: _rows(measured, group) for group in GROUPS} if measured else {}
     tables["at the end of training"] = _rows_of_training(subject)
     values = {
         "tables": {title: rows for title, rows in tables.items() if rows},
