@@ -143,8 +143,6 @@ def compare(  # noqa: D417, the flags describe themselves
     moved = {} if family else {name: flags.given().get(name) for name in ("source", "mirror")}
     if not family and (preset or config or set_ or flags.given().keys() - moved.keys() or seeds != "1"):
         raise UsageError("settings are for the models that --family trains; without it, give runs alone")
-    if preset is not None and config is not None:
-        raise UsageError("--preset and --config both say where to start; give one of them")
     for name, remedy in (("seed", "give --seeds 1,2,3"), ("objective", "it trains ae, vae and beta_vae")):
         if name in flags.given():
             raise UsageError(f"--{name} is not for --family: {remedy}")

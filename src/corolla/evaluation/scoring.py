@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from corolla.config.registry import registered
 from corolla.errors import UsageError
+from corolla.evaluation.closest import closest_training
 from corolla.evaluation.codec import Codec
 from corolla.evaluation.codes import code_scores, label_scores, rate_scores
 from corolla.evaluation.disentanglement import disentanglement
@@ -19,7 +20,7 @@ from corolla.evaluation.material import Material, gather
 from corolla.evaluation.reconstructions import extremes, through_and_back
 from corolla.evaluation.record import Score, Scores
 from corolla.evaluation.samples import TRAINING, best_features, build_features, compare_with_real, copying_features
-from corolla.metrics import bootstrap, data_copying, nearest
+from corolla.metrics import bootstrap, data_copying
 from corolla.metrics.names import GROUPS, KINDS, Group, ScoreKind, check_groups, key
 from corolla.models.priors import fitted_prior_names
 from corolla.progress import OnProgress, steps_of
@@ -134,7 +135,7 @@ def evaluate(
             copied = data_copying(place(drawn), held_out, known)
             scores[key("data_copying", features=components, variant=prior)] = Score(copied)
         first = found.samples[priors[0]][:WITH_NEIGHBOURS]
-        found.neighbours = training[nearest(place(first), known, min(NEIGHBOURS, len(training))).indices]
+        found.neighbours = closest_training(first, training, np.arange(len(training)), NEIGHBOURS)
 
     def latents() -> None:
         values, details["latent space"] = code_scores(codes, images, seed=seed)
