@@ -27,7 +27,7 @@ from corolla.cli import run
 from corolla.data import factor_sets, open_cache, open_source, recipe_named
 from corolla.data.factor_sets import SETS, FactorSet, OfficialFile, parse_factor_set
 from corolla.data.factors import FactorSource, is_full_grid, subset
-from corolla.errors import DataError, UsageError
+from corolla.errors import DataError, UsageError, WriteError
 
 h5py = pytest.importorskip("h5py")
 
@@ -154,12 +154,9 @@ WRITERS: Mapping[str, Callable[[Path], tuple[Pixels, NDArray[np.int64]]]] = {
 
 def official(file: OfficialFile, contents: bytes) -> OfficialFile:
     """The file as if these were its published contents; the kind of checksum stays."""
-    return dataclasses.replace(
-        file,
-        md5=hashlib.md5(contents).hexdigest() if file.md5 else None,
-        sha256=hashlib.sha256(contents).hexdigest() if file.sha256 else None,
-        size=len(contents) if file.size else None,
-    )
+    algorithm = str(file.checksum).partition(":")[0]
+    checksum = f"{algorithm}:{hashlib.new(algorithm, contents).hexdigest()}"
+    return dataclasses.replace(file, checksum=checksum, size=len(contents) if file.size else None)
 
 
 def publish(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> FactorSet:
@@ -351,7 +348,7 @@ def test_any_other_file_is_refused(
     contents = bytearray(path.read_bytes())
     contents[len(contents) // 2] ^= 1
     path.write_bytes(contents)
-    algorithm = "SHA256" if known.files[0].sha256 else "MD5"
+    algorithm = str(known.files[0].checksum).partition(":")[0].upper()
     with pytest.raises(DataError, match=rf"{algorithm} is [0-9a-f]+ instead of [0-9a-f]+") as caught:
         open_set(name, site[0] if remote else mirror, tmp_path / "home")
     assert "\n" not in str(caught.value)
@@ -397,7 +394,7 @@ def test_a_full_disk_leaves_nothing(mirror: Path, tmp_path: Path, monkeypatch: p
     usage = type("Usage", (), {"free": 1000})
     with monkeypatch.context() as patched:
         patched.setattr("shutil.disk_usage", lambda _: usage)
-        with pytest.raises(DataError, match="has no room for 589,824 bytes"):
+        with pytest.raises(WriteError, match="No space left on device; the images take 589,824 bytes"):
             open_set("dsprites", mirror, tmp_path / "home")
     assert not list((tmp_path / "home").rglob("*.npy"))
     assert len(open_set("dsprites", mirror, tmp_path / "home").keys) == 144

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,41 +17,20 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pooch  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from corolla.data import factor_formats
 from corolla.data.factors import FactorSource, is_full_grid, subset
-from corolla.data.fetch import download, is_url
+from corolla.data.fetch import OfficialFile, mirror_folder, official_files
+from corolla.data.npz import writing_rows
 from corolla.errors import DataError, UsageError, missing_extra
-from corolla.files import locked, write_file, writing
-from corolla.progress import megabytes_of
+from corolla.files import building, made_once, write_text, writing
 
 if TYPE_CHECKING:
     from corolla.progress import OnProgress
 
 _FORMAT = 1  # raise it when any pixel or factor of a prepared array changes
 _COMPLETE = "complete.json"  # written last: without it, the folder is not whole
-
-
-@dataclass(frozen=True)
-class OfficialFile:
-    """A file as its authors publish it: where, and what it must be. Either checksum will do."""
-
-    url: str
-    md5: str | None = None
-    sha256: str | None = None
-    size: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The last part of the address."""
-        return self.url.rpartition("/")[2]
-
-    @property
-    def checksum(self) -> str:
-        """The checksum with its algorithm, e.g. "md5:0123"."""
-        return f"sha256:{self.sha256}" if self.sha256 else f"md5:{self.md5}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +65,7 @@ class FactorSet:
 
 _NORB = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/smallnorb-5x"
 _NORB_FILES = tuple(
-    OfficialFile(f"{_NORB}{instances}x9x18x6x2x96x96-{part}.mat.gz", sha256=sha256, size=size)
+    OfficialFile(f"{_NORB}{instances}x9x18x6x2x96x96-{part}.mat.gz", checksum=f"sha256:{sha256}", size=size)
     for instances, part, sha256, size in (
         ("46789", "training-dat", "5ffd6272a07d32695ee1082a26a41a93a37aab8c28da047f8c34ed348d214873", 131_896_188),
         ("46789", "training-cat", "2784e542c1922060691090952b6cd6278879a216c90f81476f0f00256d42cdaa", 348),
@@ -103,7 +81,9 @@ def _mpi3d(name: str, md5: str) -> FactorSet:
     return FactorSet(
         # The address is the authors' present one. The checksum is that of the file of this name at their first one, as
         # the library disent (nmichlo/disent) records it.
-        files=(OfficialFile(f"https://huggingface.co/datasets/waleedgondal/mpi3d/resolve/main/{name}.npz", md5=md5),),
+        files=(
+            OfficialFile(f"https://huggingface.co/datasets/waleedgondal/mpi3d/resolve/main/{name}.npz", f"md5:{md5}"),
+        ),
         factors={
             "object_color": 6,
             "object_shape": 6,
@@ -130,7 +110,7 @@ SETS: Mapping[str, FactorSet] = MappingProxyType(
                 OfficialFile(
                     "https://raw.githubusercontent.com/google-deepmind/dsprites-dataset/master/"
                     "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",
-                    md5="7da33b31b13a06f4b04a70402ce90c2e",
+                    checksum="md5:7da33b31b13a06f4b04a70402ce90c2e",
                 ),
             ),
             factors={"shape": 3, "scale": 6, "orientation": 40, "position_x": 32, "position_y": 32},
@@ -144,7 +124,7 @@ SETS: Mapping[str, FactorSet] = MappingProxyType(
             files=(
                 OfficialFile(
                     "https://storage.googleapis.com/3d-shapes/3dshapes.h5",
-                    sha256="0a0f6ed98baff276a50f3a081a7434d788da63cb135a98189b2a5b5769be1785",
+                    checksum="sha256:0a0f6ed98baff276a50f3a081a7434d788da63cb135a98189b2a5b5769be1785",
                     size=267_573_662,
                 ),
             ),
@@ -160,7 +140,7 @@ SETS: Mapping[str, FactorSet] = MappingProxyType(
             files=(
                 OfficialFile(
                     "http://www.scottreed.info/files/nips2015-analogy-data.tar.gz",
-                    md5="4e866a7919c1beedf53964e6f7a23686",
+                    checksum="md5:4e866a7919c1beedf53964e6f7a23686",
                 ),
             ),
             factors={"car": 183, "elevation": 4, "azimuth": 24},
@@ -211,138 +191,87 @@ def open_factor_set(
         UsageError: count is out of range, the mirror is no folder and no URL, or an extra is missing.
         DataError: A file cannot be had or is not the official one, or the disk is full.
     """
-    known = SETS[name]
-    if count is not None and not 1 <= count <= known.count:
-        raise UsageError(f"{name}:{count}: ask for 1 to {known.count:,} images; there are no more")
-    if mirror is not None and not is_url(mirror) and not Path(mirror).expanduser().is_dir():
-        raise UsageError(f"mirror {mirror}: no such folder, and no address that starts with https://")
-    rows = np.arange(known.count, dtype=np.int64) if count is None else subset(known.count, count)
+    spec = SETS[name]
+    if count is not None and not 1 <= count <= spec.count:
+        raise UsageError(f"{name}:{count}: ask for 1 to {spec.count:,} images; there are no more")
+    mirror_folder(mirror)  # a wrong one is refused even where it is not needed
+    rows = np.arange(spec.count, dtype=np.int64) if count is None else subset(spec.count, count)
     folder = home / "factors" / name.replace(":", "-")
     store = folder / ("all" if count is None else f"{count}")
-    wanted = {"format": _FORMAT, "count": len(rows), "files": {file.name: file.checksum for file in known.files}}
-    factors = _known(store, known, wanted)
-    if factors is None:
-        with locked(store):
-            factors = _known(store, known, wanted)
-            if factors is None:
-                if known.module and find_spec(known.module) is None:  # told before anything is downloaded
-                    raise missing_extra("factors", name)
-                files = _files(folder / "downloads", known, mirror, progress)
-                factors = _prepare(store, known, rows, files, wanted, progress)
-    column = factors[:, list(known.factors).index(known.label)].astype(np.int64)
+    expected = {"format": _FORMAT, "count": len(rows), "files": {file.name: file.checksum for file in spec.files}}
+
+    def prepare() -> NDArray[np.float32]:
+        if spec.module and find_spec(spec.module) is None:  # said before anything is downloaded
+            raise missing_extra("factors", name)
+        files = official_files(spec.files, folder / "downloads", mirror=mirror, progress=progress)
+        return _prepare(store, spec, rows, files, expected, progress)
+
+    factors = made_once(store, lambda: _load(store, spec, expected), prepare)
+    factors.setflags(write=False)
+    column = factors[:, list(spec.factors).index(spec.label)].astype(np.int64)
     return FactorSource(
         name=name if count is None else f"{name}:{count}",
         path=store / "images.npy",
         indices=rows,
-        size=(known.shape[0], known.shape[1]),
+        size=(spec.shape[0], spec.shape[1]),
         factors=factors,
-        factor_names=tuple(known.factors),
+        factor_names=tuple(spec.factors),
         labels=column,
-        label_names=known.label_names or tuple(f"{known.label} {value}" for value in range(known.factors[known.label])),
-        fingerprint=hashlib.sha256(json.dumps([name, count, wanted]).encode()).hexdigest(),
-        categorical_factors=known.categorical,
+        label_names=spec.label_names or tuple(f"{spec.label} {value}" for value in range(spec.factors[spec.label])),
+        fingerprint=hashlib.sha256(json.dumps([name, count, expected]).encode()).hexdigest(),
+        categorical_factors=spec.categorical,
     )
 
 
-def _known(store: Path, known: FactorSet, wanted: Mapping[str, Any]) -> NDArray[np.float32] | None:
+def _load(store: Path, spec: FactorSet, expected: Mapping[str, Any]) -> NDArray[np.float32] | None:
     """The factors in a store that is whole and of these files; None otherwise."""
     try:
-        if json.loads((store / _COMPLETE).read_text(encoding="utf-8")) != wanted:
+        if json.loads((store / _COMPLETE).read_text(encoding="utf-8")) != expected:
             return None
         images = np.load(store / "images.npy", mmap_mode="r", allow_pickle=False)
-        factors: NDArray[np.float32] = np.load(store / "factors.npy", allow_pickle=False)
+        factors = np.load(store / "factors.npy", allow_pickle=False)
     except (OSError, EOFError, ValueError):
         return None
-    whole = images.shape == (wanted["count"], *known.shape) and images.dtype == np.uint8
-    if not whole or factors.shape != (wanted["count"], len(known.factors)) or factors.dtype != np.float32:
-        return None
-    factors.setflags(write=False)
-    return factors
-
-
-def _files(downloads: Path, known: FactorSet, mirror: str | None, progress: OnProgress | None) -> dict[str, Path]:
-    """The official files, verified, by name."""
-    if mirror is not None and not is_url(mirror):
-        folder = Path(mirror).expanduser().absolute()
-        for file in known.files:
-            if not (folder / file.name).is_file():
-                names = ", ".join(file.name for file in known.files)
-                raise DataError(f"mirror {mirror}: holds no {file.name}; a mirror of this set holds {names}")
-            _verify(folder / file.name, file)
-        return {file.name: folder / file.name for file in known.files}
-    for file in known.files:
-        download(
-            file.url if mirror is None else f"{mirror.rstrip('/')}/{file.name}",
-            downloads / file.name,
-            size=file.size,
-            md5=file.md5,
-            sha256=file.sha256,
-            progress=megabytes_of(progress, f"downloading {file.name}"),
-        )
-    return {file.name: downloads / file.name for file in known.files}
-
-
-def _verify(path: Path, file: OfficialFile) -> None:
-    algorithm, _, wanted = file.checksum.partition(":")
-    found = str(pooch.file_hash(str(path), alg=algorithm))
-    if found != wanted:
-        raise DataError(f"{path}: not the official file: its {algorithm.upper()} is {found} instead of {wanted}")
+    whole = images.shape == (expected["count"], *spec.shape) and images.dtype == np.uint8
+    return factors if whole and factors.shape == (expected["count"], len(spec.factors)) else None
 
 
 def _prepare(
     store: Path,
-    known: FactorSet,
+    spec: FactorSet,
     rows: NDArray[np.int64],
     files: Mapping[str, Path],
-    wanted: Mapping[str, Any],
+    expected: Mapping[str, Any],
     progress: OnProgress | None,
 ) -> NDArray[np.float32]:
     """Write these rows' images and factors into the store, whose lock is held; returns the factors."""
-    classes, blocks = known.reader(files, tuple(known.factors.values()))
-    where = next(iter(files.values()))
-    largest = np.array([size - 1 for size in known.factors.values()])
-    if classes.shape != (known.count, len(largest)):
-        raise DataError(
-            f"{where}: tells {' × '.join(map(str, classes.shape))} factors, not {known.count} × {len(largest)}"
-        )
+    classes, blocks = spec.reader(files, tuple(spec.factors.values()))
+    file = next(iter(files.values()))
+    largest = np.array([size - 1 for size in spec.factors.values()])
+    if classes.shape != (spec.count, len(largest)):
+        raise DataError(f"{file}: has {' × '.join(map(str, classes.shape))} factors, not {spec.count} × {len(largest)}")
     if classes.min() != 0 or (classes.max(axis=0) != largest).any() or not is_full_grid(classes):
-        raise DataError(f"{where}: the factors are not those of the set, every combination once")
+        raise DataError(f"{file}: the factors are not those of the set, every combination once")
     factors = classes[rows].astype(np.float32)
-    size = len(rows) * math.prod(known.shape)
-    unfinished = store.with_name(f"{store.name}.building")
-    with writing(store.parent):
-        for old in (unfinished, store):
-            shutil.rmtree(old, ignore_errors=True)
-        if size > shutil.disk_usage(store.parent).free:
-            raise DataError(f"{store.parent}: has no room for {size:,} bytes; make some, or set COROLLA_HOME")
-        unfinished.mkdir()
-    try:
-        with writing(store.parent):
-            file = (unfinished / "images.npy").open("wb")
-        with file:
-            with writing(store.parent):
-                shape = (len(rows), *known.shape)
-                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    size = len(rows) * math.prod(spec.shape)
+    remedy = f"the images take {size:,} bytes: make room, or set COROLLA_HOME to another folder"
+    with building(store, size=size, remedy=remedy) as unfinished:
+        with writing_rows(unfinished / "images.npy", spec.shape, store.parent, remedy) as append:
             start = 0
             for block in blocks:
-                if block.dtype != np.uint8 or block.shape[1:] != known.shape or start + len(block) > known.count:
+                if block.dtype != np.uint8 or block.shape[1:] != spec.shape or start + len(block) > spec.count:
                     raise DataError(
-                        f"{where}: has images of {block.dtype} {'×'.join(map(str, block.shape[1:]))}, or more than "
-                        f"{known.count}; they should be uint8 {'×'.join(map(str, known.shape))}"
+                        f"{file}: has images of {block.dtype} {'×'.join(map(str, block.shape[1:]))}, or more than "
+                        f"{spec.count}; they should be uint8 {'×'.join(map(str, spec.shape))}"
                     )
                 first, last = np.searchsorted(rows, [start, start + len(block)])
-                with writing(store.parent):
-                    file.write(block[rows[first:last] - start].tobytes())
+                append(block[rows[first:last] - start])
                 start += len(block)
                 if progress is not None:
-                    progress("unpacking images", start, known.count)
-            if start != known.count:
-                raise DataError(f"{where}: has {start:,} images instead of {known.count:,}")
-        with writing(store.parent):
+                    progress("unpacking images", start, spec.count)
+            if start != spec.count:
+                raise DataError(f"{file}: has {start:,} images instead of {spec.count:,}")
+        with writing(store.parent, remedy):
             np.save(unfinished / "factors.npy", factors)
-            write_file(unfinished / _COMPLETE, (json.dumps(wanted, indent=2) + "\n").encode())
-            unfinished.replace(store)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    factors.setflags(write=False)
+        write_text(unfinished / _COMPLETE, json.dumps(expected, indent=2) + "\n")
     return factors

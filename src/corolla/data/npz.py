@@ -1,4 +1,4 @@
-"""Arrays in `.npz` files, read in blocks or mapped into memory, and never unpickled.
+"""Arrays in `.npz` files, read in blocks or mapped into memory, and never unpickled; `.npy` files, written in blocks.
 
 `numpy.load` reads a member of an `.npz` as a whole. Factor data sets are as large as 13 GB, so here a member's rows
 come some at a time, and one that was stored without compression can be mapped.
@@ -7,9 +7,10 @@ come some at a time, and one that was stored without compression can be mapped.
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corolla.errors import DataError
+from corolla.files import writing
 
 _BLOCK_BYTES = 16 << 20
 _LOCAL_HEADER_BYTES = 30  # of a member in a zip file, before its name; the lengths of name and extra field end it
@@ -75,6 +77,39 @@ def mapped(path: Path, name: str) -> NDArray[Any] | None:
     names = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
     offset = info.header_offset + _LOCAL_HEADER_BYTES + names + skipped
     return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
+
+
+@contextmanager
+def writing_rows(
+    path: Path, shape: tuple[int, ...], root: Path, remedy: str
+) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
+    """What appends rows of a shape, uint8, to a new `.npy` file, which is whole and on the disk at the end.
+
+    Raises WriteError that names `root`.
+    """
+    count = 0
+
+    def write_header() -> None:  # NumPy leaves room for the number of rows to grow
+        file.seek(0)
+        head = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+        np.lib.format.write_array_header_1_0(file, head)
+
+    def append(rows: NDArray[np.uint8]) -> None:
+        nonlocal count
+        with writing(root, remedy):
+            file.write(np.ascontiguousarray(rows).data)
+        count += len(rows)
+
+    with writing(root, remedy):
+        file = path.open("wb")
+    with file:
+        with writing(root, remedy):
+            write_header()
+        yield append
+        with writing(root, remedy):
+            write_header()
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextmanager
