@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from scipy.io import savemat
 
 from corolla.cli import run
-from corolla.data import factor_sets, open_cache, open_source, recipe_named
-from corolla.data.factor_sets import SETS, FactorSet, OfficialFile, parse_factor_set
+from corolla.data import factor_sets, list_sources, open_cache, open_source, recipe_named
+from corolla.data.factor_sets import SETS, FactorSet, parse_factor_set
 from corolla.data.factors import FactorSource, is_full_grid, subset
+from corolla.data.fetch import OfficialFile
 from corolla.errors import DataError, UsageError, WriteError
 
 h5py = pytest.importorskip("h5py")
@@ -249,11 +250,16 @@ def test_what_is_published_multiplies_out() -> None:
         "mpi3d:realistic": 1_036_800,
         "mpi3d:real": 1_036_800,
     }
+    sources = {usage.partition("[")[0]: about for usage, about in list_sources().items()}
+    for name, spec in SETS.items():
+        about = sources[name.partition(":")[0]]
+        assert about.startswith(f"{spec.count:,} images ")
+        assert f"with {len(spec.factors)} known factors" in about
     for known in SETS.values():
         assert known.label in known.factors
         assert len(known.label_names) in (0, known.factors[known.label])
         for file in known.files:
-            algorithm, _, digest = file.checksum.partition(":")
+            algorithm, _, digest = str(file.checksum).partition(":")
             assert len(digest) == {"md5": 32, "sha256": 64}[algorithm]
             assert file.url.endswith(file.name)
 
@@ -548,8 +554,8 @@ def test_the_cache_and_the_command_line(
     assert "shapes3d: 288 images in " in capsys.readouterr().out
     assert run(["data", "list"]) == 0
     listed = capsys.readouterr().out
-    assert f"288 images with 6 known factors; [:COUNT] takes some; in {home / 'factors' / 'shapes3d'}" in listed
-    assert "737,280 images with 5 known factors; [:COUNT] takes some; to download, at first use" in listed
+    assert f"480,000 images with 6 known factors; in {home / 'factors' / 'shapes3d'}" in listed
+    assert "737,280 images with 5 known factors; downloaded at first use" in listed
     sheet = tmp_path / "sheet.png"
     assert run(["data", "preview", "shapes3d", "--output", str(sheet)]) == 0
     assert sheet.exists()

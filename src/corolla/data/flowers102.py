@@ -66,7 +66,7 @@ def open_flowers102(mirror: str | None, *, home: Path, progress: OnProgress | No
     labels, splits = _read_tables(store)
     names = resources.files("corolla.data").joinpath("flowers102_names.txt").read_text(encoding="utf-8").splitlines()
     fingerprint = json.loads((store / _COMPLETE).read_text(encoding="utf-8"))["fingerprint"]
-    return FileSource("flowers102", store / "images", _KEYS, splits, labels, tuple(names), fingerprint)
+    return FileSource("flowers102", _KEYS, splits, fingerprint, labels, names, root=store / "images")
 
 
 def _origin(mirror: str | None) -> str:

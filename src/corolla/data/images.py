@@ -8,6 +8,8 @@ import struct
 import threading
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,6 +66,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_FIRST_TURNED = 5  # this and higher ones exchange height and width
 
 
 class _PillowQuiet:
@@ -116,14 +119,30 @@ def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None =
     small = None if simplejpeg is None else _small_jpeg(path_or_file, at_least_px)
     if small is not None:
         return small
+    with _opened(path_or_file) as image:
+        if image.format in ("JPEG", "MPO") and at_least_px is not None:
+            image.draft(None, (max(at_least_px, 1), max(at_least_px, 1)))
+        return _upright_rgb(image)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of the picture that `open_image` gives, by the header of its file. Raises DataError."""
+    if _waits(path):
+        raise DataError(f"{path}: not a regular file", path=path)
+    with _opened(path) as image:
+        turned = _orientation(image) >= _FIRST_TURNED
+        return image.size if turned else (image.height, image.width)
+
+
+@contextmanager
+def _opened(path_or_file: str | Path | BinaryIO) -> Iterator[Image.Image]:
+    """The picture in a file, not decoded yet; whatever goes wrong with it becomes a DataError that names the file."""
     name = str(path_or_file if isinstance(path_or_file, str | Path) else getattr(path_or_file, "name", "image"))
     try:
         with _PILLOW_QUIET, Image.open(path_or_file, formats=_FORMATS) as image:
             if image.width * image.height > _LARGEST_PIXELS:
                 raise Image.DecompressionBombError
-            if image.format in ("JPEG", "MPO") and at_least_px is not None:
-                image.draft(None, (max(at_least_px, 1), max(at_least_px, 1)))
-            return _upright_rgb(image)
+            yield image
     except Image.DecompressionBombError:
         raise DataError(
             f"{name}: more than {_LARGEST_PIXELS:,} pixels, as decompression bombs have", path=name

@@ -27,6 +27,9 @@ class SourceKind:
         open: From what stands after the colon (empty without one), a mirror, the folder for downloads and `progress` to
             the images; None where the argument cannot be.
         downloaded: It is downloaded, so that it can have a mirror: a folder or URL that holds its files.
+        about: What it holds, in a line.
+        prepared: Where below the folder for downloads its images lie once they are there: a pattern of folders, each
+            with the file `complete.json`.
     """
 
     kind: ClassVar[str] = "source"
@@ -35,6 +38,8 @@ class SourceKind:
     usage: str
     open: Opener
     downloaded: bool = False
+    about: str = ""
+    prepared: str = ""
 
 
 def open_named(spec: str, *, mirror: str | None, home: Path, progress: OnProgress | None) -> Source:
@@ -94,10 +99,35 @@ def _published(name: str) -> Opener:
     return open_
 
 
-register(SourceKind("florets", "florets[:COUNT]", _florets))
-register(SourceKind("flowers102", "flowers102", _flowers102, downloaded=True))
-register(SourceKind("folder", "folder:PATH", _folder))
-register(SourceKind("factors", "factors:FILE.npz", _factors))
-for _name in ("dsprites", "shapes3d", "cars3d", "smallnorb"):
-    register(SourceKind(_name, f"{_name}[:COUNT]", _published(_name), downloaded=True))
-register(SourceKind("mpi3d", "mpi3d[:toy|realistic|real][:COUNT]", _published("mpi3d"), downloaded=True))
+_OWN = "your own images"
+register(SourceKind("florets", "florets[:COUNT]", _florets, about="drawn flowers with seven known factors"))
+register(
+    SourceKind(
+        "flowers102",
+        "flowers102",
+        _flowers102,
+        downloaded=True,
+        about="8,189 photos of 102 kinds of flowers, 345 MB",
+        prepared="flowers102/*",
+    )
+)
+register(SourceKind("folder", "folder:PATH", _folder, about=f"{_OWN}, in any tree of folders"))
+register(
+    SourceKind(
+        "factors",
+        "factors:FILE.npz",
+        _factors,
+        about=f"{_OWN} with known factors, as the arrays `images` and `factors`",
+    )
+)
+for _name, _variants, _about in (
+    ("dsprites", "", "737,280 images with 5 known factors"),
+    ("shapes3d", "", "480,000 images with 6 known factors"),
+    ("cars3d", "", "17,568 images with 3 known factors"),
+    ("smallnorb", "", "48,600 images with 5 known factors"),
+    ("mpi3d", "[:toy|realistic|real]", "1,036,800 images of each kind with 7 known factors"),
+):
+    _usage = f"{_name}{_variants}[:COUNT]"
+    register(
+        SourceKind(_name, _usage, _published(_name), downloaded=True, about=_about, prepared=f"factors/{_name}*/*")
+    )
