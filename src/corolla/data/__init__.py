@@ -5,7 +5,7 @@ from corolla.data.describe import SourceDescription, describe_source, list_sourc
 from corolla.data.florets import FACTORS, Factor, Florets, render, sample_factors
 from corolla.data.images import open_image
 from corolla.data.recipes import Recipe, Step, operation, recipe_named
-from corolla.data.sources import ArraySource, Skipped, Source, corolla_home, open_source, select_rows, spread_rows
+from corolla.data.sources import ArraySource, Source, corolla_home, open_source, select_rows, spread_rows
 
 __all__ = [
     "FACTORS",
@@ -14,7 +14,6 @@ __all__ = [
     "Florets",
     "ImageCache",
     "Recipe",
-    "Skipped",
     "Source",
     "SourceDescription",
     "Step",

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from corolla.data.npz import writing_rows
 from corolla.data.recipes import Recipe, recipe_named
-from corolla.data.sources import Skipped, Source, corolla_home
+from corolla.data.sources import Source, corolla_home
 from corolla.data.stream import made_ahead, warn
 from corolla.errors import DataError, UsageError
 from corolla.files import building, made_once, writing
@@ -43,7 +43,8 @@ _CHUNK_IMAGES = 64
 # Skipped images that are named in the log; the manifest names all.
 _NAMED = 10
 
-_Chunk = tuple[NDArray[np.uint8], list[tuple[int, Skipped]]]
+# Pixels; index, key and reason of each image that gave none.
+_Chunk = tuple[NDArray[np.uint8], list[tuple[int, str, str]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +56,12 @@ class ImageCache:
         images: Read-only memory map, uint8, N×H×W×3.
         keys: Name of each image in its source.
         splits: Rows of images by split name.
+        manifest: What the cache was made from: source, fingerprint, recipe, recipe_digest, height, width, count,
+            skipped (a list of [key, reason]), format.
         labels: 0-based label of each image, or None.
         label_names: What the labels are called.
         factors: True factors of each image, N×F, or None.
         factor_names: What the factors are called; empty without factors.
-        manifest: What the cache was made from: source, fingerprint, recipe, recipe_digest, height, width, count,
-            skipped (a list of [key, reason]), format.
         categorical_factors: Names of the factors whose values have no order.
     """
 
@@ -68,11 +69,11 @@ class ImageCache:
     images: NDArray[np.uint8]
     keys: Sequence[str]
     splits: Mapping[str, NDArray[np.int64]]
-    labels: NDArray[np.int64] | None
-    label_names: Sequence[str]
-    factors: NDArray[np.float32] | None
-    factor_names: Sequence[str]
     manifest: Mapping[str, Any]
+    labels: NDArray[np.int64] | None = None
+    label_names: Sequence[str] = ()
+    factors: NDArray[np.float32] | None = None
+    factor_names: Sequence[str] = ()
     categorical_factors: Sequence[str] = ()
 
 
@@ -91,10 +92,8 @@ def open_cache(
 
     Images that cannot be used are left out, and named in the log and the manifest, or refused, as on_error says.
 
-    Raises:
-        UsageError: The recipe cannot make this size, or workers is less than 1.
-        DataError: No image can be used, or one cannot and on_error is "refuse".
-        WriteError: The cache cannot be written.
+    Raises UsageError if the recipe cannot make this size or workers is less than 1, DataError if no image can be used,
+    or one cannot and on_error is "refuse", and WriteError.
     """
     recipe.check_size(height, width)
     if workers is not None and workers < 1:
@@ -121,7 +120,7 @@ def open_cache(
         lambda: _build(folder, source, recipe, expected, workers, on_error, progress),
     )
     if on_error == "refuse" and cache.manifest["skipped"]:
-        raise _refusal([Skipped(*fault) for fault in cache.manifest["skipped"]])
+        raise _refusal([reason for _, reason in cache.manifest["skipped"]])
     return cache
 
 
@@ -134,10 +133,6 @@ def cache_in_memory(images: NDArray[np.uint8], splits: Mapping[str, NDArray[np.i
         images=images,
         keys=[str(row) for row in range(len(images))],
         splits=splits,
-        labels=None,
-        label_names=(),
-        factors=None,
-        factor_names=(),
         manifest={"fingerprint": fingerprint.hexdigest(), "count": len(images), "skipped": []},
     )
 
@@ -195,29 +190,29 @@ def _build(
     size = total * height * width * CHANNELS
     remedy = f"the cache takes {size:,} bytes: make room, or set COROLLA_HOME to another folder"
     chunks = _read_chunks(source, recipe, height, width, workers)
-    skipped: list[tuple[int, Skipped]] = []
+    skipped: list[tuple[int, str, str]] = []
     done = 0
     with building(folder, size=size, remedy=remedy) as unfinished, closing(chunks):
         with writing_rows(unfinished / "images.npy", (height, width, CHANNELS), folder.parent, remedy) as append:
             for pixels, faults in chunks:
                 skipped += faults
                 if faults and on_error == "refuse":
-                    raise _refusal([fault for _, fault in faults])
+                    raise _refusal([reason for _, _, reason in faults])
                 append(pixels)
                 done += len(pixels) + len(faults)
                 if progress is not None:
                     progress(f"reading {source.name}", done, total)
             if len(skipped) == total:
-                raise DataError(f"none of the {total} images can be used; the first: {skipped[0][1].reason}")
+                raise DataError(f"none of the {total} images can be used; the first: {skipped[0][2]}")
         manifest = {
             **expected,
             "count": total - len(skipped),
-            "skipped": [[fault.key, fault.reason] for _, fault in skipped],
-            "skipped_indices": [index for index, _ in skipped],
+            "skipped": [[key, reason] for _, key, reason in skipped],
+            "skipped_indices": [index for index, _, _ in skipped],
         }
         with writing(folder.parent, remedy):
             (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    warn(fault.reason for _, fault in skipped[:_NAMED])
+    warn(reason for _, _, reason in skipped[:_NAMED])
     if len(skipped) > _NAMED:
         _LOG.warning("%d more images left out; all are named in %s", len(skipped) - _NAMED, folder / "manifest.json")
     cache = _load(folder, source, expected)
@@ -234,7 +229,7 @@ def _read_chunks(source: Source, recipe: Recipe, height: int, width: int, worker
         if read_many is not None:
             return np.ascontiguousarray(read_many(indices, height, width)), []
         pixels = np.empty((len(indices), height, width, CHANNELS), dtype=np.uint8)
-        faults: list[tuple[int, Skipped]] = []
+        faults: list[tuple[int, str, str]] = []
         for row, index in enumerate(indices):
             if stop.is_set():
                 break
@@ -242,13 +237,13 @@ def _read_chunks(source: Source, recipe: Recipe, height: int, width: int, worker
                 pixels[row - len(faults)] = source.read(index, recipe, height, width)
             except DataError as error:
                 key = source.keys[index]
-                faults.append((index, Skipped(key, str(error) if error.path else f"{key}: {error}")))
+                faults.append((index, key, str(error) if error.path else f"{key}: {error}"))
         return pixels[: len(indices) - len(faults)], faults
 
     length = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (height * width * CHANNELS)))
     return made_ahead(range(len(source.keys)), read, length, workers)
 
 
-def _refusal(skipped: Sequence[Skipped]) -> DataError:
-    more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
-    return DataError(f"{skipped[0].reason}{more}; repair or remove it, or let such images be skipped")
+def _refusal(reasons: Sequence[str]) -> DataError:
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return DataError(f"{reasons[0]}{more}; repair or remove it, or let such images be skipped")

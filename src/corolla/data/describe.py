@@ -70,26 +70,22 @@ def describe_source(
     """Describe a source, or open one first by its name in the configuration; see `open_source`, also for errors."""
     if isinstance(source, str):
         source = open_source(source, mirror=mirror, progress=progress)
-    sizes, unreadable = _file_sizes(source, progress) if isinstance(source, FileSource) else (_sizes(source), [])
+    sizes, unreadable = _sizes(source, progress)
     duplicates, left_out = _compared(source) if isinstance(source, FileSource) else ([], {})
-    names = list(source.label_names)
-    labels = np.empty(0, np.int64) if source.labels is None else source.labels
-    rows_of = source.splits if source.labels is not None else {}
     heights_px, widths_px = [(min(sides), max(sides)) for sides in zip(*sizes, strict=True)] if sizes else (None, None)
+    splits, columns = source.splits, () if source.factors is None else source.factors.T
     return SourceDescription(
         source=source.name,
         images=len(source.keys),
-        splits={name: len(rows) for name, rows in source.splits.items()},
-        labels=_counts(labels, names),
-        labels_by_split={split: _counts(labels[rows], names) for split, rows in rows_of.items()},
+        splits={name: len(rows) for name, rows in splits.items()},
+        labels=_counts(source),
+        labels_by_split={} if source.labels is None else {name: _counts(source, rows) for name, rows in splits.items()},
         heights_px=heights_px,
         widths_px=widths_px,
         duplicates=duplicates,
         unreadable=unreadable,
         left_out=left_out,
-        factors={}
-        if source.factors is None
-        else {name: len(np.unique(column)) for name, column in zip(source.factor_names, source.factors.T, strict=True)},
+        factors=dict(zip(source.factor_names, [len(np.unique(column)) for column in columns], strict=True)),
         categorical_factors=list(source.categorical_factors),
         grid=source.factors is not None and is_full_grid(source.factors),
         fingerprint=source.fingerprint,
@@ -97,26 +93,28 @@ def describe_source(
     )
 
 
-def _counts(labels: NDArray[np.int64], names: Sequence[str]) -> dict[str, int]:
-    return dict(zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=False))
+def _counts(source: Source, rows: NDArray[np.int64] | slice = slice(None)) -> dict[str, int]:
+    if source.labels is None:
+        return {}
+    counts = np.bincount(source.labels[rows], minlength=len(source.label_names))
+    return dict(zip(source.label_names, counts.tolist(), strict=False))
 
 
-def _sizes(source: Source) -> list[tuple[int, int]]:
+def _sizes(source: Source, progress: OnProgress | None) -> tuple[list[tuple[int, int]], list[str]]:
+    """Height and width of each image, of a file by its header, and a line about each file that has none."""
     if isinstance(source, FactorSource):
-        return [source.size]
-    return [image.shape[:2] for image in source.images] if isinstance(source, ArraySource) else []
-
-
-def _file_sizes(source: FileSource, progress: OnProgress | None) -> tuple[list[tuple[int, int]], list[str]]:
-    """Height and width of each image by its file's header, and a line about each that has none."""
-    report = steps_of(progress, f"measuring {source.name}", len(source.keys))
-    sizes, unreadable = [], []
-    for done, key in enumerate(source.keys, start=1):
+        return [source.size], []
+    if isinstance(source, ArraySource):
+        return [image.shape[:2] for image in source.images], []
+    sizes: list[tuple[int, int]] = []
+    unreadable: list[str] = []
+    paths = (source.root / key for key in source.keys) if isinstance(source, FileSource) else ()
+    for done, path in enumerate(paths, start=1):
         try:
-            sizes.append(image_size(source.root / key))
+            sizes.append(image_size(path))
         except DataError as error:
             unreadable.append(str(error))
-        report(done)
+        steps_of(progress, f"measuring {source.name}", len(source.keys))(done)
     return sizes, unreadable
 
 

@@ -41,20 +41,20 @@ class FactorSet:
         files: What it consists of.
         factors: The number of values of each factor, by name; together they are a full grid.
         shape: Of one image: H×W if grey, H×W×3 otherwise.
-        label: The factor that also serves as label.
-        label_names: What its values are called; empty: by their numbers.
         reader: What understands its files.
+        label: The factor that also serves as label.
         categorical: The factors whose values have no order; angles and hues, which go round, are taken for ordered.
+        label_names: What the label's values are called; empty: by their numbers.
         module: What the reader needs of the extra `factors`, if anything.
     """
 
     files: tuple[OfficialFile, ...]
     factors: Mapping[str, int]
     shape: tuple[int, ...]
-    label: str
-    label_names: tuple[str, ...]
     reader: factor_formats.Reader
+    label: str
     categorical: tuple[str, ...]
+    label_names: tuple[str, ...] = ()
     module: str = ""
 
     @property
@@ -63,9 +63,16 @@ class FactorSet:
         return math.prod(self.factors.values())
 
 
+_DSPRITES = (
+    "https://raw.githubusercontent.com/google-deepmind/dsprites-dataset/master/dsprites_ndarray_co1sh3sc6or40x32y32"
+)
+_SHAPES3D = "https://storage.googleapis.com/3d-shapes/3dshapes.h5"
+_CARS3D = "http://www.scottreed.info/files/nips2015-analogy-data.tar.gz"
 _NORB = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/smallnorb-5x"
+_MPI3D = "https://huggingface.co/datasets/waleedgondal/mpi3d/resolve/main/"
+_SHAPES3D_SHA256 = "0a0f6ed98baff276a50f3a081a7434d788da63cb135a98189b2a5b5769be1785"
 _NORB_FILES = tuple(
-    OfficialFile(f"{_NORB}{instances}x9x18x6x2x96x96-{part}.mat.gz", checksum=f"sha256:{sha256}", size=size)
+    OfficialFile(f"{_NORB}{instances}x9x18x6x2x96x96-{part}.mat.gz", f"sha256:{sha256}", size)
     for instances, part, sha256, size in (
         ("46789", "training-dat", "5ffd6272a07d32695ee1082a26a41a93a37aab8c28da047f8c34ed348d214873", 131_896_188),
         ("46789", "training-cat", "2784e542c1922060691090952b6cd6278879a216c90f81476f0f00256d42cdaa", 348),
@@ -75,93 +82,65 @@ _NORB_FILES = tuple(
         ("01235", "testing-info", "16adf314226327ee006d1a44db8cfef52773c06c829951d5653a9f6f310248a2", 10_428),
     )
 )
-
-
-def _mpi3d(name: str, md5: str) -> FactorSet:
-    return FactorSet(
-        # The address is the authors' present one. The checksum is that of the file of this name at their first one, as
-        # the library disent (nmichlo/disent) records it.
-        files=(
-            OfficialFile(f"https://huggingface.co/datasets/waleedgondal/mpi3d/resolve/main/{name}.npz", f"md5:{md5}"),
-        ),
-        factors={
-            "object_color": 6,
-            "object_shape": 6,
-            "object_size": 2,
-            "camera_height": 3,
-            "background_color": 3,
-            "horizontal_axis": 40,
-            "vertical_axis": 40,
-        },
-        shape=(64, 64, 3),
-        label="object_shape",
-        label_names=("cone", "cube", "cylinder", "hexagonal", "pyramid", "sphere"),
-        reader=factor_formats.read_mpi3d,
-        categorical=("object_color", "object_shape", "background_color"),
-    )
-
+_MPI3D_FACTORS = {"object_color": 6, "object_shape": 6, "object_size": 2, "camera_height": 3, "background_color": 3}
+_MPI3D_FACTORS |= {"horizontal_axis": 40, "vertical_axis": 40}
 
 # Checksums: dSprites by several public loaders (vaetc among them), 3D Shapes and SmallNORB by TensorFlow Datasets, with
-# sizes, Cars3D by disent and latte.
+# sizes, Cars3D by disent and latte. MPI3D's address is the authors' present one, and its checksums are those of the
+# files of these names at their first one, as the library disent (nmichlo/disent) records them.
 SETS: Mapping[str, FactorSet] = MappingProxyType(
     {
         "dsprites": FactorSet(
-            files=(
-                OfficialFile(
-                    "https://raw.githubusercontent.com/google-deepmind/dsprites-dataset/master/"
-                    "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",
-                    checksum="md5:7da33b31b13a06f4b04a70402ce90c2e",
-                ),
-            ),
-            factors={"shape": 3, "scale": 6, "orientation": 40, "position_x": 32, "position_y": 32},
-            shape=(64, 64),
+            (OfficialFile(f"{_DSPRITES}_64x64.npz", "md5:7da33b31b13a06f4b04a70402ce90c2e"),),
+            {"shape": 3, "scale": 6, "orientation": 40, "position_x": 32, "position_y": 32},
+            (64, 64),
+            factor_formats.read_dsprites,
             label="shape",
-            label_names=("square", "ellipse", "heart"),
-            reader=factor_formats.read_dsprites,
             categorical=("shape",),
+            label_names=("square", "ellipse", "heart"),
         ),
         "shapes3d": FactorSet(
-            files=(
-                OfficialFile(
-                    "https://storage.googleapis.com/3d-shapes/3dshapes.h5",
-                    checksum="sha256:0a0f6ed98baff276a50f3a081a7434d788da63cb135a98189b2a5b5769be1785",
-                    size=267_573_662,
-                ),
-            ),
-            factors={"floor_hue": 10, "wall_hue": 10, "object_hue": 10, "scale": 8, "shape": 4, "orientation": 15},
-            shape=(64, 64, 3),
+            (OfficialFile(_SHAPES3D, f"sha256:{_SHAPES3D_SHA256}", 267_573_662),),
+            {"floor_hue": 10, "wall_hue": 10, "object_hue": 10, "scale": 8, "shape": 4, "orientation": 15},
+            (64, 64, 3),
+            factor_formats.read_shapes3d,
             label="shape",
-            label_names=(),
-            reader=factor_formats.read_shapes3d,
             categorical=("shape",),
             module="h5py",
         ),
         "cars3d": FactorSet(
-            files=(
-                OfficialFile(
-                    "http://www.scottreed.info/files/nips2015-analogy-data.tar.gz",
-                    checksum="md5:4e866a7919c1beedf53964e6f7a23686",
-                ),
-            ),
-            factors={"car": 183, "elevation": 4, "azimuth": 24},
-            shape=(128, 128, 3),
+            (OfficialFile(_CARS3D, "md5:4e866a7919c1beedf53964e6f7a23686"),),
+            {"car": 183, "elevation": 4, "azimuth": 24},
+            (128, 128, 3),
+            factor_formats.read_cars3d,
             label="car",
-            label_names=(),
-            reader=factor_formats.read_cars3d,
             categorical=("car",),
         ),
         "smallnorb": FactorSet(
-            files=_NORB_FILES,
-            factors={"category": 5, "instance": 10, "elevation": 9, "azimuth": 18, "lighting": 6},
-            shape=(96, 96),
+            _NORB_FILES,
+            {"category": 5, "instance": 10, "elevation": 9, "azimuth": 18, "lighting": 6},
+            (96, 96),
+            factor_formats.read_smallnorb,
             label="category",
-            label_names=("animal", "human", "plane", "truck", "car"),
-            reader=factor_formats.read_smallnorb,
             categorical=("category", "instance", "lighting"),
+            label_names=("animal", "human", "plane", "truck", "car"),
         ),
-        "mpi3d:toy": _mpi3d("mpi3d_toy", "55889cb7c7dfc655d6e0277beee88868"),
-        "mpi3d:realistic": _mpi3d("mpi3d_realistic", "59a6225b88b635365f70c91b3e52f70f"),
-        "mpi3d:real": _mpi3d("mpi3d_real", "0f33f609918fb5c97996692f91129802"),
+    }
+    | {
+        f"mpi3d:{kind}": FactorSet(
+            (OfficialFile(f"{_MPI3D}mpi3d_{kind}.npz", f"md5:{md5}"),),
+            _MPI3D_FACTORS,
+            (64, 64, 3),
+            factor_formats.read_mpi3d,
+            label="object_shape",
+            categorical=("object_color", "object_shape", "background_color"),
+            label_names=("cone", "cube", "cylinder", "hexagonal", "pyramid", "sphere"),
+        )
+        for kind, md5 in (
+            ("toy", "55889cb7c7dfc655d6e0277beee88868"),
+            ("realistic", "59a6225b88b635365f70c91b3e52f70f"),
+            ("real", "0f33f609918fb5c97996692f91129802"),
+        )
     }
 )
 
@@ -187,9 +166,8 @@ def open_factor_set(
     Of `count` images, fewer are among more, always the same. A mirror is a folder or URL that holds the official files,
     byte for byte.
 
-    Raises:
-        UsageError: count is out of range, the mirror is no folder and no URL, or an extra is missing.
-        DataError: A file cannot be had or is not the official one, or the disk is full.
+    Raises UsageError if count is out of range, the mirror is no folder and no URL, or an extra is missing; DataError if
+    a file cannot be had or is not the official one; WriteError.
     """
     spec = SETS[name]
     if count is not None and not 1 <= count <= spec.count:

@@ -108,17 +108,14 @@ def download(
         if path.exists() and _fault(path, size, checksum) is None:
             return path
         part = path.with_name(path.name + ".part")
-        resumed = part.exists()
-        _transfer(url, part, size, attempts, pause_seconds, progress)
-        fault = _fault(part, size, checksum)
-        if fault is not None and resumed:
-            # The piece from last time may be to blame: take the whole file anew before giving up.
-            _discard(part)
+        while True:  # a piece from last time may be to blame: then take the whole file again before giving up
+            resumed = part.exists()
             _transfer(url, part, size, attempts, pause_seconds, progress)
-            fault = _fault(part, size, checksum)
-        if fault is not None:
+            if (fault := _fault(part, size, checksum)) is None:
+                break
             _discard(part)
-            raise DataError(f"{url}: {fault}; the file was deleted; try again later, or use a mirror")
+            if not resumed:
+                raise DataError(f"{url}: {fault}; the file was deleted; try again later, or use a mirror")
         with writing(path.parent):
             part.replace(path)
         _discard(part)
@@ -136,14 +133,14 @@ def _fault(path: Path, size: int | None, checksum: str | None) -> str | None:
     return None
 
 
-def _discard(part: Path) -> None:
-    part.unlink(missing_ok=True)
-    _validator_file(part).unlink(missing_ok=True)
-
-
 def _validator_file(part: Path) -> Path:
     """Holds what identifies the version of the file that the part was cut from."""
     return part.with_name(part.name + ".json")
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _validator_file(part).unlink(missing_ok=True)
 
 
 def _transfer(
@@ -203,8 +200,15 @@ def _receive(session: requests.Session, url: str, part: Path, size: int | None, 
         total = start + int(length) if length.isdigit() else size
         if size is not None and total != size:
             raise DataError(f"{url}: the server offers {total:,} bytes instead of {size:,}; use a mirror")
+        validator = response.headers.get("ETag", "")
+        if not validator or validator.startswith("W/"):  # weak ones do not promise the same bytes
+            validator = response.headers.get("Last-Modified", "")
         with writing(part.parent):
-            _remember_validator(url, part, response)
+            if validator:
+                text = json.dumps({"url": url, "validator": validator})
+                _validator_file(part).write_text(text, encoding="utf-8")
+            else:
+                _validator_file(part).unlink(missing_ok=True)
         _append(response, part, start, total, progress)
 
 
@@ -220,35 +224,21 @@ def _resumption(url: str, part: Path) -> tuple[int, dict[str, str]]:
     return start, {"Range": f"bytes={start}-", "If-Range": known["validator"]}
 
 
-def _remember_validator(url: str, part: Path, response: requests.Response) -> None:
-    validator = response.headers.get("ETag", "")
-    if not validator or validator.startswith("W/"):  # weak ones do not promise the same bytes
-        validator = response.headers.get("Last-Modified", "")
-    if validator:
-        _validator_file(part).write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
-    else:
-        _validator_file(part).unlink(missing_ok=True)
-
-
 def _append(response: requests.Response, part: Path, start: int, total: int | None, progress: Progress | None) -> None:
     done = start
     with writing(part.parent), part.open("r+b" if start else "wb") as file:
         file.seek(start)
         file.truncate()
-        pieces = response.raw.stream(_CHUNK, decode_content=False)
-        while True:
-            try:
-                piece = next(pieces, b"")
-            except _CUTS as error:
-                raise _CutError(_reason(error)) from None
-            if not piece:
-                break
-            file.write(piece)
-            done += len(piece)
-            if total is not None and done > total:
-                raise DataError(f"{response.url}: more bytes than the {total:,} announced; use a mirror")
-            if progress is not None:
-                progress(done, total)
+        try:
+            for piece in response.raw.stream(_CHUNK, decode_content=False):
+                file.write(piece)
+                done += len(piece)
+                if total is not None and done > total:
+                    raise DataError(f"{response.url}: more bytes than the {total:,} announced; use a mirror")
+                if progress is not None:
+                    progress(done, total)
+        except _CUTS as error:
+            raise _CutError(_reason(error)) from None
     if total is not None and done < total:
         raise _CutError(f"the connection ended after {done:,} of {total:,} bytes")
 

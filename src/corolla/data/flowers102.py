@@ -22,19 +22,16 @@ from corolla.errors import DataError
 from corolla.files import building, made_once, write_text, writing
 from corolla.progress import OnProgress, megabytes_of
 
+_LOG = logging.getLogger("corolla")
+
 OFFICIAL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
 ARCHIVE = "102flowers.tgz"
 ARCHIVE_MD5 = "52808999861908f626f3c1f4e79d11fa"
 ARCHIVE_BYTES = 344_862_509
-LABELS = "imagelabels.mat"
-LABELS_MD5 = "e0620be6f572b9609742df49c70aed4d"
-SPLITS = "setid.mat"
-SPLITS_MD5 = "a5357ecc9cb78c4bef273ce3793fc85c"
-COUNT = 8189
+LABELS, SPLITS = "imagelabels.mat", "setid.mat"
 
-_LOG = logging.getLogger("corolla")
-_TABLES = {LABELS: LABELS_MD5, SPLITS: SPLITS_MD5}
-_KEYS = tuple(f"jpg/image_{number:05d}.jpg" for number in range(1, COUNT + 1))
+_TABLES = {LABELS: "e0620be6f572b9609742df49c70aed4d", SPLITS: "a5357ecc9cb78c4bef273ce3793fc85c"}  # by their MD5
+_KEYS = tuple(f"jpg/image_{number:05d}.jpg" for number in range(1, 8190))
 _COMPLETE = "complete.json"  # written last: without it, the folder is not whole
 
 
@@ -50,9 +47,7 @@ def open_flowers102(mirror: str | None, *, home: Path, progress: OnProgress | No
         home: Where downloads are kept.
         progress: Called while it is downloaded and unpacked; see `corolla.progress`.
 
-    Raises:
-        UsageError: The mirror is no folder and no URL.
-        DataError: A file cannot be had or is not what it should be, or the disk is full.
+    Raises UsageError if the mirror is no folder and no URL, DataError if a file cannot be had or is wrong; WriteError.
     """
     folder = home / "flowers102"
     origin = _origin(mirror)

@@ -55,9 +55,7 @@ def open_folder(path: str | Path) -> FileSource:
     Otherwise each image's own path decides (see `split_of`), so that adding a file moves no other file. The
     first-level folders (below the splits, if these are folders) are labels if every image lies in one of at least two.
 
-    Raises:
-        UsageError: There is no such folder.
-        DataError: It cannot be listed, Corolla wrote it, or there are no images in it.
+    Raises UsageError if there is no such folder, DataError if it cannot be listed, is Corolla's, or has no images.
     """
     root = Path(path).expanduser().absolute()
     if not root.is_dir():

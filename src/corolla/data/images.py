@@ -31,20 +31,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _LARGEST_PIXELS = 2 * 1024**3 // 4 // 3
 
 # What Pillow's decoders raise on damaged files: nearly anything.
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-    ArithmeticError,
-    LookupError,
-    EOFError,
-    struct.error,
-    zlib.error,
-)
+_DECODER_ERRORS: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, TypeError, AttributeError, EOFError)
+_DECODER_ERRORS += (AssertionError, RuntimeError, ArithmeticError, LookupError, struct.error, zlib.error)
 
 # Where Pillow spends more on the file than on its pixels: JPEG files of fewer bytes.
 _SMALL_BYTES = 1 << 16
@@ -110,9 +98,8 @@ def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None =
         at_least_px: Decode a JPEG at the smallest of the scales 1, 1/2, 1/4 and 1/8 that leaves its short side at
             least this long, which is several times as fast. None decodes at full scale.
 
-    Raises:
-        DataError: The file is missing, empty, damaged, cut short, of another kind, or expands to far more pixels than
-            a photo has. The message names the file.
+    Raises DataError that names the file: it is missing, empty, damaged, cut short, of another kind, or expands to far
+    more pixels than a photo has.
     """
     if isinstance(path_or_file, str | Path) and _waits(path_or_file):
         raise DataError(f"{path_or_file}: not a regular file", path=path_or_file)

@@ -66,9 +66,9 @@ def open_named(spec: str, *, mirror: str | None, home: Path, progress: OnProgres
 def _florets(argument: str, *_: object) -> Source | None:
     from corolla.data.florets import Florets
 
-    if not argument:
-        return Florets()
-    return Florets(int(argument)) if argument.isascii() and argument.isdigit() else None
+    if argument and not (argument.isascii() and argument.isdigit()):
+        return None
+    return Florets(int(argument)) if argument else Florets()
 
 
 def _flowers102(argument: str, mirror: str | None, home: Path, progress: OnProgress | None) -> Source | None:
@@ -89,45 +89,27 @@ def _factors(argument: str, *_: object) -> Source | None:
     return open_factors(argument) if argument else None
 
 
-def _published(name: str) -> Opener:
+def _published(name: str, variants: str, about: str) -> SourceKind:
     def open_(argument: str, mirror: str | None, home: Path, progress: OnProgress | None) -> Source | None:
         from corolla.data.factor_sets import open_factor_set, parse_factor_set
 
         parsed = parse_factor_set(f"{name}:{argument}".removesuffix(":"))
         return None if parsed is None else open_factor_set(*parsed, mirror=mirror, home=home, progress=progress)
 
-    return open_
+    return SourceKind(name, f"{name}{variants}[:COUNT]", open_, True, about, f"factors/{name}*/*")
 
 
-_OWN = "your own images"
-register(SourceKind("florets", "florets[:COUNT]", _florets, about="drawn flowers with seven known factors"))
-register(
-    SourceKind(
-        "flowers102",
-        "flowers102",
-        _flowers102,
-        downloaded=True,
-        about="8,189 photos of 102 kinds of flowers, 345 MB",
-        prepared="flowers102/*",
-    )
-)
-register(SourceKind("folder", "folder:PATH", _folder, about=f"{_OWN}, in any tree of folders"))
-register(
-    SourceKind(
-        "factors",
-        "factors:FILE.npz",
-        _factors,
-        about=f"{_OWN} with known factors, as the arrays `images` and `factors`",
-    )
-)
-for _name, _variants, _about in (
-    ("dsprites", "", "737,280 images with 5 known factors"),
-    ("shapes3d", "", "480,000 images with 6 known factors"),
-    ("cars3d", "", "17,568 images with 3 known factors"),
-    ("smallnorb", "", "48,600 images with 5 known factors"),
-    ("mpi3d", "[:toy|realistic|real]", "1,036,800 images of each kind with 7 known factors"),
+_FLOWERS = "8,189 photos of 102 kinds of flowers, 345 MB"
+_ARRAYS = "your own images with known factors, as the arrays `images` and `factors`"
+for _kind in (
+    SourceKind("florets", "florets[:COUNT]", _florets, about="drawn flowers with seven known factors"),
+    SourceKind("flowers102", "flowers102", _flowers102, True, _FLOWERS, "flowers102/*"),
+    SourceKind("folder", "folder:PATH", _folder, about="your own images, in any tree of folders"),
+    SourceKind("factors", "factors:FILE.npz", _factors, about=_ARRAYS),
+    _published("dsprites", "", "737,280 images with 5 known factors"),
+    _published("shapes3d", "", "480,000 images with 6 known factors"),
+    _published("cars3d", "", "17,568 images with 3 known factors"),
+    _published("smallnorb", "", "48,600 images with 5 known factors"),
+    _published("mpi3d", "[:toy|realistic|real]", "1,036,800 images of each kind with 7 known factors"),
 ):
-    _usage = f"{_name}{_variants}[:COUNT]"
-    register(
-        SourceKind(_name, _usage, _published(_name), downloaded=True, about=_about, prepared=f"factors/{_name}*/*")
-    )
+    register(_kind)

@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from corolla.data.recipes import Recipe
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """An image that gave no pixels, and why."""
-
-    key: str
-    reason: str
-
-
 @dataclass(eq=False)
 class Source(ABC):
     """Images in a fixed order, so that an index identifies one.
@@ -133,9 +125,7 @@ def open_source(
         home: Where downloads are kept; see `corolla_home`.
         progress: Called while something is downloaded or unpacked; see `corolla.progress`.
 
-    Raises:
-        UsageError: There is no such source.
-        DataError: The images cannot be had, or are not what they should be.
+    Raises UsageError if there is no such source, DataError if its images cannot be had or are not what they should be.
     """
     return open_named(spec, mirror=mirror, home=corolla_home(home), progress=progress)
 
@@ -151,9 +141,7 @@ def corolla_home(home: Path | None = None) -> Path:
 def select_rows(splits: Mapping[str, NDArray[np.int64]], expression: str) -> NDArray[np.int64]:
     """The sorted rows of one split or of several joined by +, e.g. "train+test"; "all" means every split.
 
-    Raises:
-        UsageError: There is no such split, or one is named twice.
-        DataError: The selection is empty.
+    Raises UsageError if there is no such split or one is named twice, DataError if the selection is empty.
     """
     names = [name.strip() for name in expression.split("+")]
     if names == ["all"]:
