@@ -71,7 +71,7 @@ def test_every_image_is_cached_in_order_whatever_the_number_of_workers(tmp_path:
     assert list(cache.keys) == list(Plates(300).keys)
     assert np.array_equal(cache.splits["val"], Plates(300).splits["val"])
     assert cache.labels is not None
-    assert np.array_equal(cache.labels, Plates(300).labels)
+    assert np.array_equal(cache.labels, np.arange(300) % 2)
     assert seen[-1] == (f"reading {cache.manifest['source']}", 300, 300)
     assert seen == sorted(seen)
     one = open_cache(Plates(300), FIT, 8, 12, home=tmp_path / "one", workers=1)

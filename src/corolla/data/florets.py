@@ -85,7 +85,10 @@ def render(factors: ArrayLike, height: int = 64, width: int = 64) -> NDArray[np.
     memory beyond the result does not grow with N.
     """
     blooms = _blooms(factors)
-    _check_sides(height, width)
+    low, high = _SIDES_PX
+    for name, side in (("height", height), ("width", width)):
+        if not low <= side <= high:
+            raise UsageError(f"{name} = {side}: florets are drawn with sides of {low} to {high} pixels")
     pictures = np.empty((len(blooms), height, width, 3), dtype=np.uint8)
     for row, bloom in enumerate(blooms):
         pictures[row] = paint(bloom, height, width)
@@ -111,13 +114,6 @@ def _blooms(factors: ArrayLike) -> list[Bloom]:
     return [Bloom(int(row[0]), *row[1:]) for row in values.tolist()]
 
 
-def _check_sides(height: int, width: int) -> None:
-    low, high = _SIDES_PX
-    for name, side in (("height", height), ("width", width)):
-        if not low <= side <= high:
-            raise UsageError(f"{name} = {side}: florets are drawn with sides of {low} to {high} pixels")
-
-
 class Florets(Source):
     """The florets as a source of images: image i is the same whatever the count, so 100 are the first 100 of 6000.
 
@@ -125,6 +121,7 @@ class Florets(Source):
     """
 
     factors: NDArray[np.float32]
+    labels: NDArray[np.int64]
 
     def __init__(self, count: int = 6000) -> None:
         if not 1 <= count <= _MOST:

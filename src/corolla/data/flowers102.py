@@ -122,7 +122,7 @@ def _prepare(folder: Path, mirror: str | None, downloads: Path, note: Path, prog
     md5 = _md5(path)
     store = folder / md5[:16]
     if not _is_whole(store):
-        with building(store) as unfinished:
+        with building(store, remedy="make room, or set COROLLA_HOME to another folder") as unfinished:
             try:
                 extract(
                     path,

@@ -135,7 +135,11 @@ def _opened(path_or_file: str | Path | BinaryIO) -> Iterator[Image.Image]:
             f"{name}: more than {_LARGEST_PIXELS:,} pixels, as decompression bombs have", path=name
         ) from None
     except UnidentifiedImageError:
-        kind = "empty" if _is_empty(path_or_file) else "not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged"
+        if isinstance(path_or_file, str | Path):
+            size = Path(path_or_file).stat().st_size
+        else:
+            size = path_or_file.seek(0, os.SEEK_END)
+        kind = "not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged" if size else "empty"
         raise DataError(f"{name}: {kind}", path=name) from None
     except _DECODER_ERRORS as error:
         raise DataError(f"{name}: cannot be read: {_reason(error)}", path=name) from None
@@ -193,12 +197,6 @@ def _waits(path: str | Path) -> bool:
 
 def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-
-
-def _is_empty(path_or_file: str | Path | BinaryIO) -> bool:
-    if isinstance(path_or_file, str | Path):
-        return Path(path_or_file).stat().st_size == 0
-    return path_or_file.seek(0, 2) == 0
 
 
 def _orientation(image: Image.Image) -> int:

@@ -127,7 +127,7 @@ def _array(path: Path, name: str) -> Iterator[tuple[IO[bytes], zipfile.ZipInfo, 
         try:
             info = archive.getinfo(f"{name}.npy")
         except KeyError:
-            names = ", ".join(key.removesuffix(".npy") for key in archive.namelist()) or "no arrays"
+            names = ", ".join(key[:-4] for key in archive.namelist() if key.endswith(".npy")) or "no arrays"
             raise DataError(f"{path}: holds no array `{name}`; it holds {names}") from None
         with archive.open(info) as file:
             version = np.lib.format.read_magic(file)

@@ -116,8 +116,7 @@ def made_ahead(
     thread; `make` gets an event that is set once its result is not wanted any more, and `prepare` is called by each
     thread first.
     """
-    if workers is None:  # the cores that this process may use
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = usable_cores() if workers is None else workers
     if workers < 1:
         raise UsageError(f"{workers} workers cannot read images; ask for 1 or more")
     stop = threading.Event()
@@ -161,3 +160,8 @@ def none_usable(count: int) -> CorollaError:
     if not count:
         return UsageError("no images given")
     return DataError(f"none of the {count} images can be used")
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
