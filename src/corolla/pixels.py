@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+CHANNELS = 3
+"""Of the images in a cache and in what models read: red, green and blue."""
+
 
 def to_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Floats as the nearest of the levels 0 to 255, cut off beyond [0, 1]; uint8 as it is."""

@@ -8,6 +8,8 @@ import struct
 import threading
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,20 +31,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _LARGEST_PIXELS = 2 * 1024**3 // 4 // 3
 
 # What Pillow's decoders raise on damaged files: nearly anything.
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-    ArithmeticError,
-    LookupError,
-    EOFError,
-    struct.error,
-    zlib.error,
-)
+_DECODER_ERRORS: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, TypeError, AttributeError, EOFError)
+_DECODER_ERRORS += (AssertionError, RuntimeError, ArithmeticError, LookupError, struct.error, zlib.error)
 
 # Where Pillow spends more on the file than on its pixels: JPEG files of fewer bytes.
 _SMALL_BYTES = 1 << 16
@@ -64,6 +54,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_FIRST_TURNED = 5  # this and higher ones exchange height and width
 
 
 class _PillowQuiet:
@@ -107,29 +98,48 @@ def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None =
         at_least_px: Decode a JPEG at the smallest of the scales 1, 1/2, 1/4 and 1/8 that leaves its short side at
             least this long, which is several times as fast. None decodes at full scale.
 
-    Raises:
-        DataError: The file is missing, empty, damaged, cut short, of another kind, or expands to far more pixels than
-            a photo has. The message names the file.
+    Raises DataError that names the file: it is missing, empty, damaged, cut short, of another kind, or expands to far
+    more pixels than a photo has.
     """
     if isinstance(path_or_file, str | Path) and _waits(path_or_file):
         raise DataError(f"{path_or_file}: not a regular file", path=path_or_file)
     small = None if simplejpeg is None else _small_jpeg(path_or_file, at_least_px)
     if small is not None:
         return small
+    with _opened(path_or_file) as image:
+        if image.format in ("JPEG", "MPO") and at_least_px is not None:
+            image.draft(None, (max(at_least_px, 1), max(at_least_px, 1)))
+        return _upright_rgb(image)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of the picture that `open_image` gives, by the header of its file. Raises DataError."""
+    if _waits(path):
+        raise DataError(f"{path}: not a regular file", path=path)
+    with _opened(path) as image:
+        turned = _orientation(image) >= _FIRST_TURNED
+        return image.size if turned else (image.height, image.width)
+
+
+@contextmanager
+def _opened(path_or_file: str | Path | BinaryIO) -> Iterator[Image.Image]:
+    """The picture in a file, not decoded yet; whatever goes wrong with it becomes a DataError that names the file."""
     name = str(path_or_file if isinstance(path_or_file, str | Path) else getattr(path_or_file, "name", "image"))
     try:
         with _PILLOW_QUIET, Image.open(path_or_file, formats=_FORMATS) as image:
             if image.width * image.height > _LARGEST_PIXELS:
                 raise Image.DecompressionBombError
-            if image.format in ("JPEG", "MPO") and at_least_px is not None:
-                image.draft(None, (max(at_least_px, 1), max(at_least_px, 1)))
-            return _upright_rgb(image)
+            yield image
     except Image.DecompressionBombError:
         raise DataError(
             f"{name}: more than {_LARGEST_PIXELS:,} pixels, as decompression bombs have", path=name
         ) from None
     except UnidentifiedImageError:
-        kind = "empty" if _is_empty(path_or_file) else "not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged"
+        if isinstance(path_or_file, str | Path):
+            size = Path(path_or_file).stat().st_size
+        else:
+            size = path_or_file.seek(0, os.SEEK_END)
+        kind = "not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged" if size else "empty"
         raise DataError(f"{name}: {kind}", path=name) from None
     except _DECODER_ERRORS as error:
         raise DataError(f"{name}: cannot be read: {_reason(error)}", path=name) from None
@@ -187,12 +197,6 @@ def _waits(path: str | Path) -> bool:
 
 def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-
-
-def _is_empty(path_or_file: str | Path | BinaryIO) -> bool:
-    if isinstance(path_or_file, str | Path):
-        return Path(path_or_file).stat().st_size == 0
-    return path_or_file.seek(0, 2) == 0
 
 
 def _orientation(image: Image.Image) -> int:

@@ -20,6 +20,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from corolla.config import register
 from corolla.config.registry import find
 from corolla.errors import DataError, UsageError, suggestion
+from corolla.pixels import CHANNELS
 
 # Part of every digest. Raise it whenever an operation below changes the pixels that it makes.
 _OPERATIONS_VERSION = 1
@@ -38,8 +39,7 @@ def operation(function: Operation) -> Operation:
         function: From an RGB picture, the (height, width) of the recipe's result, and parameters as keywords, to an RGB
             picture. Where its result changes, give it another name: a cache of pixels knows it by that alone.
 
-    Raises:
-        UsageError: There is one by that name.
+    Raises UsageError if there is one by that name.
     """
     name = function.__name__
     if name in _OPERATIONS and _OPERATIONS[name].__code__.co_filename != function.__code__.co_filename:
@@ -116,12 +116,7 @@ class Recipe:
         return self.decode_px if self.decode_px is not None else -(-19 * max(height, width) // 10)
 
     def stages(self, image: Image.Image, height: int, width: int) -> list[tuple[str, Image.Image]]:
-        """Each step's label and the picture that it makes, the original first.
-
-        Raises:
-            UsageError: The recipe cannot make pictures of this size.
-            DataError: The picture is too elongated, or smaller than a crop.
-        """
+        """Each step's label and the picture that it makes, the original first. Raises as `apply`."""
         self.check_size(height, width)
         image = image if image.mode == "RGB" else image.convert("RGB")
         pictures = [("original", image)]
@@ -133,18 +128,11 @@ class Recipe:
     def apply(self, image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
         """Turn an upright picture into uint8 RGB pixels, H×W×3.
 
-        Pictures smaller than the result are enlarged, as the notebook does.
-
-        Raises:
-            UsageError: The recipe cannot make pictures of this size.
-            DataError: The picture is too elongated, or smaller than a crop.
+        Pictures smaller than the result are enlarged, as the notebook does. Raises UsageError if the recipe cannot make
+        this size, DataError if the picture is too elongated, or smaller than a crop.
         """
-        self.check_size(height, width)
-        image = image if image.mode == "RGB" else image.convert("RGB")
-        for step in self.steps:
-            image = step(image, height, width)
-        pixels = np.asarray(image)
-        if pixels.shape != (height, width, 3):
+        pixels = np.asarray(self.stages(image, height, width)[-1][1])
+        if pixels.shape != (height, width, CHANNELS):
             raise UsageError(f"the recipe `{self.name}` made {pixels.shape[0]}x{pixels.shape[1]}, not {height}x{width}")
         return pixels
 
@@ -198,7 +186,7 @@ def blur(image: Image.Image, _size: tuple[int, int], *, kernel_px: int, sigma_px
 def gamma(image: Image.Image, _size: tuple[int, int], *, gamma: float, gain: float) -> Image.Image:
     """255 · gain · (x/255)^gamma, clamped (torchvision's adjust_gamma: its table rounds down from 255.999)."""
     table = [min(255, int(255.999 * gain * (value / 255) ** gamma)) for value in range(256)]
-    return image.point(table * 3)
+    return image.point(table * CHANNELS)
 
 
 @operation
