@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -21,7 +21,6 @@ def embed(
     variance: bool = False,
     strict: bool = False,
     workers: int | None = None,
-    engine: Literal["threads", "ray"] = "threads",
 ) -> None:
     """Write the codes of images, the means of q(z|x), as a table. A command that was broken off goes on where it was.
 
@@ -33,7 +32,6 @@ def embed(
         variance: Write the variances of q(z|x) too.
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
         workers: Threads that read and encode images; by default one for each core.
-        engine: threads of this machine, or ray: a cluster (extra `scale`), which writes the same rows.
     """
     from corolla.apps.features import write_features
     from corolla.apps.features.files import check_features_name
@@ -50,7 +48,6 @@ def embed(
                 variance=variance,
                 on_error="refuse" if strict else "skip",
                 workers=workers,
-                engine=engine,
                 progress=progress,
             )
     before = f", {written.found} of them done before" if written.found else ""

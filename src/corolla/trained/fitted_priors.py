@@ -17,8 +17,9 @@ from corolla.data import select_rows
 from corolla.distributions import LatentDistribution
 from corolla.errors import UsageError
 from corolla.models.priors import fitted_prior_names
-from corolla.progress import OnProgress, steps_of
-from corolla.trained import BATCH_SIZE, TrainedModel, seeded_generator
+from corolla.progress import OnProgress
+from corolla.trained import TrainedModel, seeded_generator
+from corolla.trained.encoding import stored_batches
 from corolla.trained.own_images import own_images
 from corolla.trained.prior_file import PriorCard, save_prior
 
@@ -119,13 +120,11 @@ def _codes(
 ) -> Tensor:
     """Codes of images, images×draws×latent_dim: draws from q(z|x), or its mean if the model is an auto-encoder."""
     parts = []
-    for start in range(0, len(rows), BATCH_SIZE):
-        steps_of(progress, "encoding images", len(rows))(start)
-        q = model.posterior(np.asarray(images[rows[start : start + BATCH_SIZE]]))
-        mean, stddev = q.mean[:, None], q.stddev[:, None]
-        if model.config.objective.auto_encoder:
-            parts.append(mean)
-            continue
-        noise = torch.randn(len(mean), draws, model.latent_dim, generator=generator)
-        parts.append(mean + stddev * noise)
+    for batch in stored_batches(images, rows, "encoding images", progress):
+        q = model.posterior(batch)
+        codes = q.mean[:, None]
+        if not model.config.objective.auto_encoder:
+            noise = torch.randn(len(batch), draws, model.latent_dim, generator=generator)
+            codes = codes + q.stddev[:, None] * noise
+        parts.append(codes)
     return torch.cat(parts)
