@@ -295,7 +295,7 @@ def test_denoising_is_repeatable_and_says_how_sure_it_is(
 
 
 def test_jpeg_needs_its_quality(model: TrainedModel, images: np.ndarray) -> None:
-    with pytest.raises(UsageError, match="which quality"):
+    with pytest.raises(UsageError, match="give the quality"):
         denoise(model, images, "jpeg")
 
 
@@ -342,8 +342,8 @@ def test_the_command_writes_clean_images_and_what_they_were_worth(
         (["--strict"], 1, "broken.png"),
         (["--noise", "blur"], 2, "no such kind"),
         (["--noise", ""], 2, "no such kind"),
-        (["--noise", "jpeg"], 2, "which quality"),
-        (["--corrupt", "gaussian"], 2, "how strong"),
+        (["--noise", "jpeg"], 2, "give the quality"),
+        (["--corrupt", "gaussian"], 2, "give the standard deviation"),
     ],
 )
 def test_wrong_use_gets_one_line(

@@ -208,13 +208,12 @@ def test_larger_images_are_fitted_and_it_says_so(command: list[str], capsys: pyt
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
-        ([], 2, "one of --mask"),
+        ([], 2, "said in 0 ways; give one of --mask, --mask-colour, --box and --brush"),
         (["--box", "1,1,2,2", "--mask-colour", "red"], 2, "one of --mask"),
         (["--mask", "{mask}", "--strict"], 1, "a mask of 16x16"),
         (["--mask", "nothing.png", "--strict"], 1, "nothing.png"),
         (["--mask-colour", "petal", "--strict"], 2, "colour 'petal'"),
         (["--box", "1,1,2,2", "--completions", "0", "--strict"], 2, "0 completions"),
-        (["--box", "1,1,2,2", "--method", "gibbs"], 2, "--method has been removed"),
     ],
 )
 def test_wrong_use_gets_one_line(

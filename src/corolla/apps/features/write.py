@@ -1,7 +1,7 @@
 """Images -> a file of features, by way of parts, so that what was done outlives a kill.
 
-Beside the file lies the folder `NAME.partial`. A part is the codes of up to 4,096 entries of the listing; its name has a
-digest of these entries (their names, sizes and times of change), of the model's weights and of what is kept of each
+Beside the file lies the folder `NAME.partial`. A part is the codes of up to 4,096 entries of the listing; its name has
+a digest of these entries (their names, sizes and times of change), of the model's weights and of what is kept of each
 image. So the same command finds the parts that it would make, whereas another model or list, or a file that was
 changed, makes new ones. At the end the parts are joined, and the folder is removed.
 """

@@ -2,9 +2,9 @@
 
 from corolla.apps.restoration.denoising import Denoised, denoise
 from corolla.apps.restoration.files import DenoisedFiles, InpaintedFiles, denoise_files, inpaint_files
-from corolla.apps.restoration.inpainting import Inpainted, check_completions, check_prior, inpaint
+from corolla.apps.restoration.inpainting import Inpainted, check_completions, inpaint
 from corolla.apps.restoration.masks import mask_of
-from corolla.apps.restoration.noise import Noise, check_noises, corrupt, parse_noise
+from corolla.apps.restoration.noise import Noise, corrupt, parse_noise
 from corolla.apps.restoration.residuals import ResidualPrior, fit_residual_prior, residual_prior
 
 __all__ = [
@@ -15,8 +15,6 @@ __all__ = [
     "Noise",
     "ResidualPrior",
     "check_completions",
-    "check_noises",
-    "check_prior",
     "corrupt",
     "denoise",
     "denoise_files",

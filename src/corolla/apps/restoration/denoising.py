@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from corolla.apps.restoration.latents import decoded_means
 from corolla.apps.restoration.membrane import membrane
-from corolla.apps.restoration.noise import Noise, check_noises, impulses, jpeg_sigma, unclipped
+from corolla.apps.restoration.noise import Noise, impulses, jpeg_sigma, needed_level, parse_noise, unclipped
 from corolla.apps.restoration.residuals import Array, ResidualPrior, residual_prior
 from corolla.pixels import to_uint8
 from corolla.progress import OnProgress, steps_of
@@ -65,7 +65,9 @@ def denoise(
 
     Raises UsageError if the noise is not known, or JPEG's quality is missing; also as `TrainedModel.pixels`.
     """
-    noise, _ = check_noises(noise, None)
+    noise = parse_noise(noise)
+    if noise.kind == "jpeg":
+        needed_level(noise)
     observed = model.levels(images)
     if residuals is None and noise.kind != "salt_pepper":
         residuals, _ = residual_prior(model)
@@ -121,8 +123,7 @@ def _without_noise(
 
 def _sigma(noise: Noise, image: NDArray[np.uint8], residual: Array, residuals: ResidualPrior) -> float:
     if noise.kind == "jpeg":
-        assert noise.level is not None
-        return max(SMALLEST_SIGMA, jpeg_sigma(image, round(noise.level)))
+        return max(SMALLEST_SIGMA, jpeg_sigma(image, round(needed_level(noise))))
     return residuals.estimate_sigma(residual) if noise.level is None else noise.level / 255
 
 

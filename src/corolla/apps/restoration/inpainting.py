@@ -28,7 +28,6 @@ from corolla.trained import Images, TrainedModel, seeded_generator
 MOST_COMPLETIONS = 256
 """Of one image: they are all in memory at once."""
 RESTARTS = 3
-STEPS = 50
 VALUES_THAT_GO_TOGETHER = 1000
 """What a model misses is alike over many pixels and three channels: so many values count as one observation.
 
@@ -83,8 +82,7 @@ def inpaint(
     """
     if not 1 <= together < np.inf:
         raise UsageError(f"{together:g} values that count as one: give 1 or more")
-    check_completions(model, completions)
-    check_prior(prior, completions)
+    check_completions(model, completions, prior)
     observed = model.levels(images)
     known = ~np.broadcast_to(_checked(missing, observed), observed.shape[:3])
     generator = seeded_generator(seed)
@@ -98,8 +96,8 @@ def inpaint(
     return Inpainted(observed, np.array(known), np.stack(whole), np.stack(decoded))
 
 
-def check_completions(model: TrainedModel, completions: int) -> None:
-    """Raise UsageError if a model cannot give so many completions of an image."""
+def check_completions(model: TrainedModel, completions: int, prior: str = "standard") -> None:
+    """Raise UsageError if a model cannot give so many completions of an image under a prior, or there is none such."""
     if not 1 <= completions <= MOST_COMPLETIONS:
         raise UsageError(f"{completions} completions: give 1 to {MOST_COMPLETIONS}")
     if completions > 1 and model.config.objective.auto_encoder:
@@ -107,10 +105,6 @@ def check_completions(model: TrainedModel, completions: int) -> None:
             f"{completions} completions: an auto-encoder ({model.config.objective.name}) has no posterior to draw them "
             "from; ask for one, or take a VAE"
         )
-
-
-def check_prior(prior: str, completions: int) -> None:
-    """Raise UsageError if a prior is none, or cannot be used for so many completions."""
     if find("prior", prior).fitted and prior != "gaussian" and completions > 1:
         raise UsageError(
             f"{completions} completions under the prior {prior}: draws are made under standard and gaussian; take one "
@@ -154,20 +148,15 @@ def _latents(
     precision = torch.from_numpy(known)[None, None].float() / (variance * together)
     log_prior = latent_log_prior(model, prior)
     decode = decoder(model)
-    found = map_latents(decode, y, precision, start[:RESTARTS], log_prior=log_prior, steps=STEPS)
+    found = map_latents(decode, y, precision, start[:RESTARTS], log_prior=log_prior)
     with torch.no_grad():
         best = int(log_posterior(decode, log_prior, y, precision, found).argmax())
     if completions == 1:
         return found[best : best + 1]
     shape = completions - 1, 1, 1, 1
-    gaussian = model.prior(prior)
+    fitted = model.prior(prior)
+    gaussian = fitted if isinstance(fitted, GaussianPrior) else None
     drawn = drawn_latents(
-        decode,
-        y.repeat(shape),
-        precision.repeat(shape),
-        start[1:completions],
-        generator,
-        prior=gaussian if isinstance(gaussian, GaussianPrior) else None,
-        steps=STEPS,
+        decode, y.repeat(shape), precision.repeat(shape), start[1:completions], generator, prior=gaussian
     )
     return torch.cat([found[best : best + 1], drawn])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ MaskOf: TypeAlias = Callable[[Image.Image], Mask]
 
 COLOUR_TOLERANCE = 10
 """Levels by which a channel may differ from the mask's colour."""
+_BLANK = Image.new("RGB", (1, 1))
 _GEOMETRY = ("fit", "resize", "center_crop")
 _GROUND = 40
 _LARGEST_PX = 100_000
@@ -41,22 +41,26 @@ def mask_of(
 
     Raises UsageError if none or several are given, or a colour or box that can be none; DataError for a file.
     """
-    ways = {"mask": mask, "mask_colour": mask_colour, "box": box, "brush": brush}
-    if sum(way is not None for way in ways.values()) != 1:
-        raise UsageError(f"say what is missing by one of {', '.join(ways)}")
-    blank = Image.new("RGB", (1, 1))
+    ways: list[MaskOf] = []
     if mask is not None:
         open_image(mask)
-        return partial(file_mask, mask)
+        ways.append(partial(file_mask, mask))
     if mask_colour is not None:
-        colour_mask(mask_colour, blank)
-        return partial(colour_mask, mask_colour)
+        ways.append(partial(colour_mask, mask_colour))
+        ways[-1](_BLANK)
     if box is not None:
         _box_numbers(box)
-        return partial(box_mask, box)
-    assert brush is not None
-    brush_mask(brush, blank)
-    return partial(brush_mask, brush)
+        ways.append(partial(box_mask, box))
+    if brush is not None:
+        ways.append(partial(brush_mask, brush))
+        ways[-1](_BLANK)
+    if len(ways) != 1:
+        raise UsageError(
+            f"what is missing is said in {len(ways)} ways",
+            remedy="give one of {mask}, {mask_colour}, {box} and {brush}",
+            arguments=("mask", "mask_colour", "box", "brush"),
+        )
+    return ways[0]
 
 
 def file_mask(file: Path | str, image: Image.Image) -> Mask:
@@ -123,7 +127,7 @@ def brush_mask(file: Path | str, image: Image.Image) -> Mask:
         if not points:
             raise DataError(f"{file}: a stroke without points; give one or more, {such_as}")
         for place in (value for point in points for value in point):
-            if not math.isfinite(place) or abs(place) > _LARGEST_PX:
+            if not abs(place) <= _LARGEST_PX:
                 raise DataError(f"{file}: a point at {place:g}; give pixels from -{_LARGEST_PX:,} to {_LARGEST_PX:,}")
     picture = Image.new("L", image.size)
     draw = ImageDraw.Draw(picture)
@@ -138,7 +142,7 @@ def fitted_mask(model: TrainedModel, mask: Mask) -> Mask:
     """A mask of an image's size as the model's recipe brings the image to its own; scaled ones grow by a pixel.
 
     So no known pixel holds anything of a missing one, as far as the recipe scales and crops: `enhance` also blurs, and
-    takes the brightness of the whole image into account.
+    takes the brightness of the whole image into account. Raises UsageError if the recipe cuts off all that is missing.
     """
     if mask.shape == (model.height, model.width) and model.config.data.recipe == "fit":
         return mask
@@ -147,4 +151,10 @@ def fitted_mask(model: TrainedModel, mask: Mask) -> Mask:
     for step in recipe_named(model.config.data.recipe).steps:
         if step.operation in _GEOMETRY:
             picture = step(picture, model.height, model.width)
-    return np.asarray(binary_dilation(np.asarray(picture)[..., 0] != _GROUND, np.ones((3, 3))))
+    fitted = np.asarray(binary_dilation(np.asarray(picture)[..., 0] != _GROUND, np.ones((3, 3))))
+    if mask.any() and not fitted.any():
+        raise UsageError(
+            "what is missing is all outside of what the model sees, which the recipe "
+            f"`{model.config.data.recipe}` cuts out of the middle; there is nothing to fill in"
+        )
+    return fitted

@@ -31,8 +31,10 @@ class Noise:
     level: float | None = None
 
 
-def parse_noise(text: str) -> Noise:
+def parse_noise(text: str | Noise) -> Noise:
     """Read `gaussian:25`, `salt_pepper:0.1` or `jpeg:10`; without the number the level is not known."""
+    if isinstance(text, Noise):
+        return text
     name, colon, number = text.partition(":")
     kind = next((kind for kind in _MEANINGS if kind == name.replace("-", "_")), None)
     if kind is None:
@@ -49,19 +51,12 @@ def parse_noise(text: str) -> Noise:
     return Noise(kind, level)
 
 
-def check_noises(noise: Noise | str | None, corruption: Noise | str | None) -> tuple[Noise, Noise | None]:
-    """The noise to take off, by default that of the corruption, else Gaussian of unknown level; and the corruption.
-
-    Raises UsageError for no such kind, or a level that is needed and not given.
-    """
-    damage = parse_noise(corruption) if isinstance(corruption, str) else corruption
-    if damage is not None:
-        corrupt(np.zeros((1, 1, 1, 3), np.uint8), damage)  # refuses what has no level
-    kind = noise if noise is not None else damage or Noise("gaussian")
-    kind = parse_noise(kind) if isinstance(kind, str) else kind
-    if kind.kind == "jpeg" and kind.level is None:
-        raise UsageError("noise 'jpeg': of which quality? Say so after a colon, as in jpeg:10")
-    return kind, damage
+def needed_level(noise: Noise) -> float:
+    """The level. Raises UsageError if it is not known."""
+    if noise.level is None:
+        meaning, low, high = _MEANINGS[noise.kind]
+        raise UsageError(f"noise {noise.kind!r}: give {meaning} after a colon, from {low:g} to {high:g}")
+    return noise.level
 
 
 def corrupt(images: NDArray[np.uint8], noise: Noise, *, seed: int = 0) -> NDArray[np.uint8]:
@@ -70,17 +65,16 @@ def corrupt(images: NDArray[np.uint8], noise: Noise, *, seed: int = 0) -> NDArra
     Gaussian noise is added to each channel, rounded and cut off at black and white, as a file would hold it. Salt and
     pepper makes whole pixels black or white, with even odds. JPEG compresses and decodes by Pillow.
     """
-    if noise.level is None:
-        raise UsageError(f"noise {noise.kind!r}: how strong? Say so after a colon, as in gaussian:25")
+    level = needed_level(noise)
     rng = np.random.default_rng(seed)
     if noise.kind == "gaussian":
-        noisy = images + noise.level * rng.standard_normal(images.shape)
+        noisy = images + level * rng.standard_normal(images.shape)
         return np.rint(noisy).clip(0, 255).astype(np.uint8)
     if noise.kind == "salt_pepper":
-        hit = rng.random(images.shape[:3]) < noise.level
+        hit = rng.random(images.shape[:3]) < level
         white = rng.random(images.shape[:3]) < 0.5
         return np.where(hit[..., None], np.where(white, 255, 0).astype(np.uint8)[..., None], images)
-    return np.stack([_through_jpeg(image, round(noise.level)) for image in images])
+    return np.stack([_through_jpeg(image, round(level)) for image in images])
 
 
 def jpeg_sigma(image: NDArray[np.uint8], quality: int) -> float:
