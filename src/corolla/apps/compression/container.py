@@ -67,10 +67,6 @@ class Writer:
 
     def write(self, images: int, sections: Sequence[bytes]) -> None:
         """Write a block."""
-        if not 1 <= images <= LARGEST_BLOCK:
-            raise ValueError(f"a block of {images} images")
-        if any(len(section) > LARGEST_SECTION for section in sections):
-            raise ValueError(f"a section of more than {LARGEST_SECTION} bytes")
         self.images += images
         self._write(_varint(images) + b"".join(_varint(len(section)) + section for section in sections))
 
@@ -87,8 +83,7 @@ class Writer:
 class Reader:
     """Reads a file; nothing is given out before its checksum was found right.
 
-    Raises:
-        DataError: it is not of this kind, cut short, or altered. The message names the place.
+    Raises DataError, which names the place, if it is not of this kind, cut short, or altered.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
@@ -135,15 +130,12 @@ class Reader:
 
     def _read(self, length: int) -> bytes:
         """Exactly so many bytes; piece by piece, as a damaged length may be far beyond the file."""
-        parts = []
-        missing = length
-        while missing:
+        content = b""
+        while missing := length - len(content):
             part = self._file.read(min(missing, _PIECE))
             if not part:
                 raise DataError(f"{self._name}: {self._place}: cut short; get the whole file")
-            parts.append(part)
-            missing -= len(part)
-        content = b"".join(parts)
+            content += part
         self._crc = zlib.crc32(content, self._crc)
         return content
 

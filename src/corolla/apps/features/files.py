@@ -9,9 +9,11 @@ Values are float32. The fingerprint is the SHA-256 of the model's weights.
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -139,22 +141,9 @@ def _npz_blocks(path: Path) -> Iterator[Block]:
     variance = "variances" in npz.members(path)
     if variance and npz.header(path, "variances") != (shape, dtype):
         raise DataError(f"{path}: its variances do not match its means; make it anew with `corolla embed`")
-    columns = [_in_rows(npz.blocks(path, name)) for name in ("paths", "means", *(["variances"] if variance else []))]
-    for paths, means, *variances in zip(*columns, strict=True):
-        yield Block(tuple(paths.tolist()), means, variances[0] if variances else None)
-
-
-def _in_rows(pieces: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-    """The rows of pieces of any length, `_BLOCK_ROWS` at a time."""
-    held: list[NDArray[Any]] = []
-    for piece in pieces:
-        joined = np.concatenate([*held, piece])
-        whole = len(joined) - len(joined) % _BLOCK_ROWS
-        for start in range(0, whole, _BLOCK_ROWS):
-            yield joined[start : start + _BLOCK_ROWS]
-        held = [joined[whole:].copy()]
-    if held and len(held[0]):
-        yield held[0]
+    columns = ["paths", "means", *(["variances"] if variance else [])]
+    for paths, *values in zip(*(npz.blocks(path, name, _BLOCK_ROWS) for name in columns), strict=True):
+        yield Block(tuple(paths.tolist()), *values)
 
 
 def _parquet() -> ModuleType:
@@ -174,22 +163,20 @@ def _join_parquet(path: Path, parts: Parts, fingerprint: str) -> None:
     parquet = _parquet()
     import pyarrow as pa
 
-    writer = None
-    try:
-        for part in parts():
-            # Arrow's text is UTF-8: of a name that is not, the odd bytes show as ?.
-            names = [name.encode("utf-8", "replace").decode() for name in part.paths]
-            columns = {"path": pa.array(names, type=pa.string())}
-            for kind, values in (("z", part.means), ("var", part.variances)):
-                if values is not None:
-                    arrays = [pa.array(column, type=pa.float32()) for column in np.ascontiguousarray(values.T)]
-                    columns |= dict(zip(_columns(kind, values.shape[1]), arrays, strict=True))
-            table = pa.table(columns, metadata={_FINGERPRINT: fingerprint.encode()})
-            writer = writer or parquet.ParquetWriter(path, table.schema)
-            writer.write_table(table)
-    finally:
-        if writer is not None:
-            writer.close()
+    def table(part: Block) -> Any:
+        # Arrow's text is UTF-8: of a name that is not, the odd bytes show as ?.
+        columns = {"path": pa.array([name.encode("utf-8", "replace").decode() for name in part.paths], pa.string())}
+        for kind, values in (("z", part.means), ("var", part.variances)):
+            if values is not None:
+                arrays = [pa.array(column, pa.float32()) for column in np.ascontiguousarray(values.T)]
+                columns |= dict(zip(_columns(kind, len(arrays)), arrays, strict=True))
+        return pa.table(columns, metadata={_FINGERPRINT: fingerprint.encode()})
+
+    tables = map(table, parts())
+    first = next(tables)
+    with parquet.ParquetWriter(path, first.schema) as writer:
+        for part in chain([first], tables):
+            writer.write_table(part)
 
 
 def _open_parquet(path: Path) -> Any:
@@ -209,23 +196,17 @@ def _parquet_blocks(path: Path) -> Iterator[Block]:
         import pyarrow as pa
 
         names = file.schema_arrow.names
-        means, variances = ([name for name in names if _is_column(name, kind)] for kind in ("z", "var"))
-        wanted = ["path", *_columns("z", len(means)), *_columns("var", len(variances))]
-        if not means or sorted(wanted) != sorted(["path", *means, *variances]) or "path" not in names:
+        latents, variances = (sum(bool(re.fullmatch(f"{kind}[0-9]+", name)) for name in names) for kind in ("z", "var"))
+        columns = ["path", *_columns("z", latents), *_columns("var", variances)]
+        if not latents or not set(columns) <= set(names):
             raise DataError(f"{path}: holds no features; make it with `corolla embed`")
         try:
-            for batch in file.iter_batches(_BLOCK_ROWS, columns=wanted):
-                found = [np.asarray(column, np.float32) for column in batch.columns[1:]]
-                z = np.stack(found[: len(means)], axis=1)
-                var = np.stack(found[len(means) :], axis=1) if variances else None
-                yield Block(tuple(batch.column(0).to_pylist()), z, var)
+            for batch in file.iter_batches(_BLOCK_ROWS, columns=columns):
+                values = np.stack([np.asarray(column, np.float32) for column in batch.columns[1:]], axis=1)
+                means, rest = values[:, :latents], values[:, latents:]
+                yield Block(tuple(batch.column(0).to_pylist()), means, rest if variances else None)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path}: damaged: {_line(error)}") from None
-
-
-def _is_column(name: str, kind: str) -> bool:
-    number = name.removeprefix(kind)
-    return name.startswith(kind) and number.isascii() and number.isdigit()
 
 
 def _line(error: BaseException) -> str:
