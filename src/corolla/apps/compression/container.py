@@ -36,7 +36,6 @@ _LOSSLESS, _NAMED = 1, 2
 _HEADER = struct.Struct(f"<4sBBb{FINGERPRINT_BYTES}s")
 _CRC = struct.Struct("<I")
 _VARINT_BYTES = 5
-_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -129,13 +128,9 @@ class Reader:
         return DataError(f"{self._name}: {self._place}: altered or damaged (its checksum does not match); get it anew")
 
     def _read(self, length: int) -> bytes:
-        """Exactly so many bytes; piece by piece, as a damaged length may be far beyond the file."""
-        content = b""
-        while missing := length - len(content):
-            part = self._file.read(min(missing, _PIECE))
-            if not part:
-                raise DataError(f"{self._name}: {self._place}: cut short; get the whole file")
-            content += part
+        content = self._file.read(length)
+        if len(content) < length:
+            raise DataError(f"{self._name}: {self._place}: cut short; get the whole file")
         self._crc = zlib.crc32(content, self._crc)
         return content
 

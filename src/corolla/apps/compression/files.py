@@ -14,6 +14,7 @@ import copy
 import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
@@ -96,13 +97,32 @@ def compress(
         total = count_images(image for image in images if isinstance(image, str | Path))
     told = steps_of(progress, "compressing", total)
     header = Header(fingerprint(model.card), scale_of(step), named=names)
-    if not isinstance(output, str | Path):
-        return _write(model, images, output, header, on_error, told)
-    output = Path(output)
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(output) as temporary, temporary.open("wb") as file:
-            return _write(model, images, file, header, on_error, told)
+    grid = grid_of(reference_exponents(model.card.latent_kl_nats), header.scale)
+    skipped: list[str] = []
+    size = max(1, min(LARGEST_BLOCK, _BLOCK_PIXELS // (model.height * model.width)))
+    with ExitStack() as stack:
+        if isinstance(output, str | Path):
+            output = Path(output)
+            stack.enter_context(writing(output))
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output = stack.enter_context(stack.enter_context(replacing(output)).open("wb"))
+        writer = Writer(output, header)
+        named = _named_pixels(model, images, on_error, skipped, size)
+        while block := list(islice(named, size)):
+            pixels, stems = zip(*block, strict=True)
+            codes = model.encode(np.stack(pixels))
+            if not np.isfinite(codes).all():
+                raise ModelError("the model's codes of these images are not finite; its weights are damaged")
+            points = grid.quantise(codes)
+            sections = [_check(points) + encode_points(points, grid)]
+            if header.named:
+                sections.append(zlib.compress("\0".join(stems).encode(), 9))
+            writer.write(len(pixels), sections)
+            told(writer.images + len(skipped))
+        if not writer.images:
+            raise none_usable(len(skipped))
+        writer.close()
+        return Compressed(writer.images, writer.bytes, tuple(skipped))
 
 
 def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[Block]:
@@ -191,36 +211,6 @@ def exact_pictures(model: TrainedModel) -> Callable[[NDArray[np.float32]], NDArr
         return np.ascontiguousarray(levels.permute(0, 2, 3, 1).numpy())
 
     return draw
-
-
-def _write(
-    model: TrainedModel,
-    images: Images | Iterable[Images],
-    file: BinaryIO,
-    header: Header,
-    on_error: OnError,
-    told: Callable[[int], None],
-) -> Compressed:
-    grid = grid_of(reference_exponents(model.card.latent_kl_nats), header.scale)
-    writer = Writer(file, header)
-    skipped: list[str] = []
-    size = max(1, min(LARGEST_BLOCK, _BLOCK_PIXELS // (model.height * model.width)))
-    named = _named_pixels(model, images, on_error, skipped, size)
-    while block := list(islice(named, size)):
-        pixels, names = zip(*block, strict=True)
-        codes = model.encode(np.stack(pixels))
-        if not np.isfinite(codes).all():
-            raise ModelError("the model's codes of these images are not finite; its weights are damaged")
-        points = grid.quantise(codes)
-        sections = [_check(points) + encode_points(points, grid)]
-        if header.named:
-            sections.append(zlib.compress("\0".join(names).encode(), 9))
-        writer.write(len(pixels), sections)
-        told(writer.images + len(skipped))
-    if not writer.images:
-        raise none_usable(len(skipped))
-    writer.close()
-    return Compressed(writer.images, writer.bytes, tuple(skipped))
 
 
 def _named_pixels(
