@@ -154,16 +154,10 @@ class _Work:
         """A part as it was made; None if it is missing or damaged."""
         try:
             with (self.partial / name).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                paths, faults, means = file["paths"].tolist(), file["faults"].tolist(), file["means"]
                 variances = file["variances"] if self.variance else None
+                return Block(tuple(file["paths"].tolist()), file["means"], variances, tuple(file["faults"].tolist()))
         except _READ_ERRORS:
             return None
-        whole = all(
-            values.shape == (len(paths), self.model.latent_dim) and values.dtype == np.float32
-            for values in (means, variances)
-            if values is not None
-        )
-        return Block(tuple(paths), means, variances, tuple(faults)) if whole else None
 
     def _digest(self, entries: list[Entry]) -> str:
         model = self.model

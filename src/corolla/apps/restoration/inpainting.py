@@ -44,9 +44,7 @@ class Inpainted:
     """What came of images with gaps."""
 
     observed: NDArray[np.uint8]  # at the model's size, uint8 N×H×W×3; missing pixels as they came in
-    known: NDArray[np.bool_]  # n×H×W
     images: NDArray[np.uint8]  # the completions, uint8 N×K×H×W×3. Known pixels are those of `observed`
-    decoded: NDArray[np.uint8]  # what the model alone makes of each, uint8 N×K×H×W×3
 
 
 def inpaint(
@@ -86,14 +84,13 @@ def inpaint(
     observed = model.levels(images)
     known = ~np.broadcast_to(_checked(missing, observed), observed.shape[:3])
     generator = seeded_generator(seed)
-    whole, decoded = [], []
+    whole = []
     for index, (image, mask) in enumerate(zip(observed / 255.0, known, strict=True)):
         means = decoded_means(model, _latents(model, image, mask, completions, prior, together, generator))
         joined = np.stack([mean + membrane(image - mean, mask) for mean in means])
         whole.append(np.where(mask[..., None], observed[index], to_uint8(joined)))
-        decoded.append(to_uint8(means))
         steps_of(progress, "inpainting", len(observed))(index + 1)
-    return Inpainted(observed, np.array(known), np.stack(whole), np.stack(decoded))
+    return Inpainted(observed, np.stack(whole))
 
 
 def check_completions(model: TrainedModel, completions: int, prior: str = "standard") -> None:
