@@ -25,7 +25,6 @@ from sklearn.metrics import roc_auc_score
 
 from corolla import cli
 from corolla.apps.anomalies import (
-    SCORES,
     Calibration,
     anomaly_scores,
     calibrate,
@@ -35,7 +34,7 @@ from corolla.apps.anomalies import (
     write_anomalies,
 )
 from corolla.apps.anomalies.measures import measure, window_px
-from corolla.apps.anomalies.scoring import check_rate, mahalanobis, p_values
+from corolla.apps.anomalies.scoring import SCORES, check_rate, mahalanobis, p_values
 from corolla.apps.anomalies.write import heat
 from corolla.config import Config
 from corolla.data import select_rows

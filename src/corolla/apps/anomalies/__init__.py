@@ -1,15 +1,11 @@
 """How far images are from those that a model was trained on: scores with a known false-positive rate, and where."""
 
 from corolla.apps.anomalies.calibration import Calibration, calibrate, load_calibration, save_calibration
-from corolla.apps.anomalies.scoring import SCORES
-from corolla.apps.anomalies.search import Anomalies, anomaly_scores, find_anomalies
-from corolla.apps.anomalies.write import Written, write_anomalies
+from corolla.apps.anomalies.search import anomaly_scores, find_anomalies
+from corolla.apps.anomalies.write import write_anomalies
 
 __all__ = [
-    "SCORES",
-    "Anomalies",
     "Calibration",
-    "Written",
     "anomaly_scores",
     "calibrate",
     "find_anomalies",

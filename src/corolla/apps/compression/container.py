@@ -1,16 +1,8 @@
 """The file `.corolla`: a header, blocks of images, an end; each with a checksum over all that came before.
 
-    file    = header block* end
-    header  = "CRLA" · version (1 byte) · flags (1) · scale (1, signed) · fingerprint of the model (8) · checksum (4)
-    block   = images (varint, 1 to 256) · section+ · checksum (4)
-    section = length (varint) · bytes
-    end     = 0 (1 byte) · images in the file (varint) · checksum (4)
-
-Flags: 1, there is a residual, in files of earlier versions; 2, there are names. The sections are the codes, then the
-residual and the names where there are any. A varint holds seven bits a byte, low ones first, the eighth bit set in all
-but the last. A checksum is a CRC-32 (that of zip and PNG), low byte first, over the file up to itself, without earlier
-checksums: so a block that is altered, missing, repeated or out of place does not match. It is proof against accidents,
-not against forgery.
+docs/compression.md has its layout. A varint holds seven bits a byte, low ones first, the eighth bit set in all but the
+last. A checksum is a CRC-32 over the file up to itself, without earlier checksums: so a block that is altered, missing,
+repeated or out of place does not match. It is proof against accidents, not against forgery.
 """
 
 from __future__ import annotations
@@ -46,11 +38,6 @@ class Header:
     scale: int
     lossless: bool = False
     named: bool = False
-
-    @property
-    def sections(self) -> int:
-        """Of a block."""
-        return 1 + self.lossless + self.named
 
 
 class Writer:
@@ -114,7 +101,7 @@ class Reader:
                 break
             if count > LARGEST_BLOCK:
                 raise self._damaged()
-            sections = [self._read_section() for _ in range(self.header.sections)]
+            sections = [self._read_section() for _ in range(1 + self.header.lossless + self.header.named)]
             self._check()
             images += count
             yield count, sections

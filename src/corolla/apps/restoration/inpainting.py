@@ -82,7 +82,17 @@ def inpaint(
         raise UsageError(f"{together:g} values that count as one: give 1 or more")
     check_completions(model, completions, prior)
     observed = model.levels(images)
-    known = ~np.broadcast_to(_checked(missing, observed), observed.shape[:3])
+    shape = observed.shape[:3]
+    if missing.dtype != np.bool_ or missing.shape not in (shape, shape[1:]):
+        raise UsageError(
+            f"a mask of shape {missing.shape} and type {missing.dtype} for images of shape {shape}: give booleans of "
+            "that shape, or without the first number for all images"
+        )
+    known = ~np.broadcast_to(missing, shape)
+    if known.all((1, 2)).any():
+        raise UsageError("a mask with no missing pixel; there is nothing to fill in")
+    if not known.any((1, 2)).all():
+        raise UsageError("a mask with no known pixel; for new images there is `sample`")
     generator = seeded_generator(seed)
     whole = []
     for index, (image, mask) in enumerate(zip(observed / 255.0, known, strict=True)):
@@ -107,21 +117,6 @@ def check_completions(model: TrainedModel, completions: int, prior: str = "stand
             f"{completions} completions under the prior {prior}: draws are made under standard and gaussian; take one "
             "of these, or ask for one completion"
         )
-
-
-def _checked(missing: NDArray[np.bool_], images: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    count, height, width, _ = images.shape
-    if missing.dtype != np.bool_ or missing.shape not in ((height, width), (count, height, width)):
-        raise UsageError(
-            f"a mask of shape {missing.shape} and type {missing.dtype} for {count} images of {height}x{width} pixels: "
-            f"give booleans, {height}×{width} for all or one for each"
-        )
-    shares = missing.reshape(-1, height * width).mean(1)
-    if shares.min() == 0:
-        raise UsageError("a mask with no missing pixel; there is nothing to fill in")
-    if shares.max() == 1:
-        raise UsageError("a mask with no known pixel; for new images there is `sample`")
-    return missing
 
 
 def _latents(

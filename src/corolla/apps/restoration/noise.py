@@ -99,15 +99,13 @@ def unclipped(means: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
 
 
 def clipped_mean(pixels: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
-    """E[min(max(x + σ·n, 0), 1)] for standard normal n, of each pixel x."""
-    # The integral over thresholds t in [0, 1] of P(x + σ·n > t).
-    above, below = pixels / sigma, (pixels - 1) / sigma
-    return np.asarray(sigma * (_tail_integral(above) - _tail_integral(below)))
+    """E[min(max(x + σ·n, 0), 1)] for standard normal n, of each pixel x: ∫ P(x + σ·n > t) over t from 0 to 1.
 
-
-def _tail_integral(u: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The integral of the standard normal's distribution function from -∞ to u: u·Φ(u) + φ(u)."""
-    return np.asarray(u * ndtr(u) + np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi))
+    The integral of the standard normal's distribution function from -∞ to u is u·Φ(u) + φ(u).
+    """
+    limits = pixels / sigma, (pixels - 1) / sigma
+    above, below = (u * ndtr(u) + np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi) for u in limits)
+    return np.asarray(sigma * (above - below))
 
 
 def impulses(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
