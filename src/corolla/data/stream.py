@@ -165,13 +165,9 @@ def none_usable(count: int) -> CorollaError:
 
 
 def usable_workers(workers: int | None) -> int:
-    """How many threads to start, by default one for each core. Raises UsageError if it is less than 1."""
-    workers = usable_cores() if workers is None else workers
+    """How many threads to start, by default one for each core that this process may use. Raises UsageError below 1."""
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers < 1:
         raise UsageError(f"{workers} workers cannot read images; ask for 1 or more")
     return workers
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -128,11 +128,9 @@ def compress(
 def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[Block]:
     """The images of a `.corolla` file, block by block as it is read; none before its block's checksum was found right.
 
-    Raises:
-        DataError: the file cannot be read, is not of this kind, cut short or altered, with the place; or this machine
-            computes other pictures than the one that wrote a lossless file. Blocks before the place have come out.
-        ModelError: another model is needed.
-        UsageError: the extra is missing.
+    Raises ModelError if another model is needed, UsageError if the extra is missing, and DataError, with the place, if
+    the file cannot be read, is not of this kind, cut short or altered, or a lossless one needs another machine's
+    pictures; blocks before the place have come out.
     """
     stream_coders()  # refuses a missing extra before anything is read or written
     if isinstance(source, str | Path):

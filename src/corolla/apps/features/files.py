@@ -35,13 +35,11 @@ Parts = Callable[[], Iterator[Block]]
 
 
 @dataclass(frozen=True, eq=False)
-class Features:
-    """A whole file of features: N names, means N×latent_dim, variances if it has any, and the model's fingerprint."""
+class Features(Block):
+    """A whole file of features."""
 
-    paths: tuple[str, ...]
-    means: NDArray[np.float32]
-    variances: NDArray[np.float32] | None
-    fingerprint: str
+    fingerprint: str = ""
+    """Of the model: the SHA-256 of its weights."""
 
 
 def check_features_name(path: Path | str) -> str:
@@ -65,8 +63,7 @@ def read_features(path: Path | str) -> Features:
     blocks = list(feature_blocks(path))
     if not blocks:
         raise DataError(f"{path}: holds no rows")
-    whole = joined(blocks)
-    return Features(whole.paths, whole.means, whole.variances, read_fingerprint(path))
+    return Features(**vars(joined(blocks)), fingerprint=read_fingerprint(path))
 
 
 def joined(blocks: Sequence[Block]) -> Block:
@@ -87,13 +84,13 @@ def feature_blocks(path: Path | str) -> Iterator[Block]:
 
 def read_fingerprint(path: Path | str) -> str:
     """Which model a file's features are of: the SHA-256 of its weights. Raises as `read_features`."""
-    if check_features_name(path) == ".parquet":
-        with _open_parquet(Path(path)) as file:
-            found = (file.schema_arrow.metadata or {}).get(_FINGERPRINT)
-        if found is None:
-            raise DataError(f"{path}: does not say which model it is of; make it anew with `corolla embed`")
-        return str(found.decode("ascii", "replace"))
-    return str(npz.load(Path(path), "fingerprint")[0])
+    if check_features_name(path) == ".npz":
+        return str(npz.load(Path(path), "fingerprint")[0])
+    with _open_parquet(Path(path)) as file:
+        fingerprint = (file.schema_arrow.metadata or {}).get(_FINGERPRINT, b"").decode("ascii", "replace")
+    if not fingerprint:
+        raise DataError(f"{path}: does not say which model it is of; make it again with `corolla embed`")
+    return str(fingerprint)
 
 
 def _join_npz(path: Path, parts: Parts, fingerprint: str) -> None:
@@ -108,10 +105,9 @@ def _join_npz(path: Path, parts: Parts, fingerprint: str) -> None:
         _write_member(archive, "paths", (rows,), f"<U{width}", names, zipfile.ZIP_DEFLATED)
         _write_member(archive, "means", (rows, latent_dim), "<f4", (part.means for part in parts()))
         if variance:
-            found = (part.variances for part in parts() if part.variances is not None)
-            _write_member(archive, "variances", (rows, latent_dim), "<f4", found)
-        mark = np.array([fingerprint])
-        _write_member(archive, "fingerprint", mark.shape, mark.dtype.str, iter([mark]))
+            variances = (part.variances for part in parts() if part.variances is not None)
+            _write_member(archive, "variances", (rows, latent_dim), "<f4", variances)
+        _write_member(archive, "fingerprint", (1,), f"<U{len(fingerprint)}", iter([np.array([fingerprint])]))
 
 
 def _write_member(
@@ -140,7 +136,7 @@ def _npz_blocks(path: Path) -> Iterator[Block]:
         raise DataError(f"{path}: holds no features; make it with `corolla embed`")
     variance = "variances" in npz.members(path)
     if variance and npz.header(path, "variances") != (shape, dtype):
-        raise DataError(f"{path}: its variances do not match its means; make it anew with `corolla embed`")
+        raise DataError(f"{path}: its variances do not match its means; make it again with `corolla embed`")
     columns = ["paths", "means", *(["variances"] if variance else [])]
     for paths, *values in zip(*(npz.blocks(path, name, _BLOCK_ROWS) for name in columns), strict=True):
         yield Block(tuple(paths.tolist()), *values)
