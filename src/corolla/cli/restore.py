@@ -35,10 +35,10 @@ def denoise(  # noqa: D417, the shared flags describe themselves
 
     Args:
         model: Run folder or model folder.
-        noise: gaussian[:SIGMA in levels of 255], salt_pepper or jpeg:QUALITY; by default Gaussian of unknown strength,
-            or that of --corrupt.
-        corrupt: To try it out: put this noise on clean images first (gaussian:25, salt_pepper:0.1, jpeg:10), keep them
-            in the folder `noisy` in the output, and print PSNR and SSIM before and after.
+        noise: gaussian[:SIGMA in levels of 255] or salt_pepper; by default Gaussian of unknown strength, or that of
+            --corrupt.
+        corrupt: To try it out: put this noise on clean images first (gaussian:25, salt_pepper:0.1), keep them in the
+            folder `noisy` in the output, and print PSNR and SSIM before and after.
         trust: Write, for each image, how far each pixel may be wrong: a picture NAME-trust.png, black where it is
             certain and white from 64 levels on, and the standard deviations in levels, NAME-trust.npz.
         seed: Fixes the noise of --corrupt and the draws of --trust.

@@ -15,14 +15,14 @@ from PIL import Image
 from corolla.apps.restoration.denoising import BATCH_SIZE, denoise
 from corolla.apps.restoration.inpainting import check_completions, inpaint
 from corolla.apps.restoration.masks import MaskOf, fitted_mask
-from corolla.apps.restoration.noise import Noise, corrupt, needed_level, parse_noise
+from corolla.apps.restoration.noise import Noise, corrupt, parse_noise
 from corolla.apps.restoration.residuals import residual_prior
 from corolla.data.folder import OUTPUT_MARK
 from corolla.data.listing import Entry, count_images, list_images, open_entry
 from corolla.data.recipes import recipe_named
 from corolla.data.stream import OnError, leave_out, none_usable, read_images
 from corolla.errors import DataError, UsageError
-from corolla.files import check_new_folder, safe_name, write_file
+from corolla.files import check_new_folder, write_file
 from corolla.metrics import psnr, ssim
 from corolla.metrics.images import SSIM_WINDOW_PX
 from corolla.pictures.files import save_npz, save_picture
@@ -81,9 +81,7 @@ def denoise_files(
     damage = None if corruption is None else parse_noise(corruption)
     kind = parse_noise(noise if noise is not None else damage or "gaussian")
     if damage is not None:
-        needed_level(damage)
-    if kind.kind == "jpeg":
-        needed_level(kind)
+        corrupt(np.zeros((1, 1, 1, 3), np.uint8), damage)  # refuses what has no level
     results = _Results(output, ("", "-trust") if trust else ("",))
     paths = list(paths)
     total = count_images(paths)
@@ -183,7 +181,7 @@ def inpaint_files(
 
 def _seed_of(seed: int, name: str) -> int:
     """Of one image's noise: the same whatever other images there are."""
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big")
 
 
@@ -205,7 +203,7 @@ class _Results:
         self._taken: set[str] = set()
 
     def name_of(self, entry: Entry) -> str:
-        stem = name = safe_name(PurePosixPath(entry.key).stem)
+        stem = name = PurePosixPath(entry.key).stem
         number = 1
         while not self._taken.isdisjoint(files := {(name + suffix).casefold() for suffix in self._suffixes}):
             number += 1
