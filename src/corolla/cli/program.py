@@ -82,7 +82,12 @@ def _run(arguments: list[str]) -> int:
     try:
         rest = _take_global_options(arguments)
         try:
-            app(in_todays_spelling(rest, out.note), print_error=False, exit_on_error=False)
+            words = in_todays_spelling(rest, out.note)
+            if {"--help", "-h"} & set(words):
+                from corolla.cli.help import show_docstrings
+
+                show_docstrings(app, words[0] if words[0] in COMMANDS else None)
+            app(words, print_error=False, exit_on_error=False)
         finally:
             out.end()
     except (CorollaError, CycloptsError) as error:

@@ -27,15 +27,17 @@ def choose(kind: str, value: Any) -> Any:
     name = value.get("name", DEFAULTS.get(kind))
     try:
         cls = find(kind, name) if isinstance(name, str) else None
+        reason = f"name = {name!r}: give a name"
     except UsageError as error:
-        raise PydanticCustomError("unknown_choice", "{reason}", {"reason": str(error)}) from None
+        cls, reason = None, str(error)
     if cls is None:
-        raise PydanticCustomError("unknown_choice", "{reason}", {"reason": f"name = {name!r}: give a name"})
+        raise PydanticCustomError("unknown_choice", "{reason}", {"reason": reason, "setting": "name"})
     try:
         return cls.model_validate(dict(value) | {"name": name})
     except ValidationError as error:
         reasons = [_unknown(kind, cls, fault) or _describe(fault, kind) for fault in error.errors()]
-        raise PydanticCustomError("wrong_choice", "{reason}", {"reason": "; ".join(reasons)}) from None
+        context = {"reason": "; ".join(reasons), "setting": wrong_setting(error)}
+        raise PydanticCustomError("wrong_choice", "{reason}", context) from None
 
 
 def make(kind: str, name: str, **settings: Any) -> Any:
@@ -43,7 +45,8 @@ def make(kind: str, name: str, **settings: Any) -> Any:
     try:
         return choose(kind, {"name": name, **settings})
     except PydanticCustomError as error:
-        raise UsageError(error.message()) from None
+        inner = (error.context or {}).get("setting")
+        raise UsageError(error.message(), setting=f"{kind}.{inner}" if inner else kind) from None
 
 
 def changed(choice: Choice, name: str) -> dict[str, Any]:
@@ -67,6 +70,13 @@ def changed(choice: Choice, name: str) -> dict[str, Any]:
 def describe_faults(error: ValidationError) -> str:
     """Each wrong key and value in a few words, on one line."""
     return "; ".join(_describe(fault) for fault in error.errors())
+
+
+def wrong_setting(error: ValidationError) -> str | None:
+    """The dotted name of the first wrong setting; None where several do not go together."""
+    fault = error.errors()[0]
+    parts = [*fault["loc"], fault.get("ctx", {}).get("setting")]
+    return ".".join(part for part in parts if isinstance(part, str)) or None
 
 
 def _describe(fault: Any, above: str = "") -> str:

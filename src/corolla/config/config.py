@@ -15,10 +15,10 @@ import yaml
 from pydantic import Field, PlainSerializer, ValidationError, model_validator
 from pydantic.functional_validators import BeforeValidator
 
-from corolla.config.choosing import DEFAULTS, changed, choose, describe_faults
+from corolla.config.choosing import DEFAULTS, changed, choose, describe_faults, wrong_setting
 from corolla.config.earlier import RETIRED, upgraded
 from corolla.config.kinds import Likelihood, Network, Objective
-from corolla.config.registry import plugin_of
+from corolla.config.registry import find, needs_plugins, plugin_of
 from corolla.config.settings import DataConfig, Settings, TrainingConfig
 from corolla.errors import UsageError, suggestion
 
@@ -68,8 +68,25 @@ class Config(Settings):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            setting = ".".join(map(str, error.errors()[0]["loc"])) or None
-            raise UsageError(f"{where}: {describe_faults(error)}", setting=setting) from None
+            raise UsageError(f"{where}: {describe_faults(error)}", setting=wrong_setting(error)) from None
+
+    @classmethod
+    def from_saved(cls, values: Any, plugins: Any, *, where: str) -> Config:
+        """As `from_dict`, of what was saved with the `plugins` it was made with; messages name those not loaded.
+
+        A recipe or source that is not there is a warning only, as some uses need none.
+        """
+        hint = needs_plugins(plugins)
+        try:
+            config = cls.from_dict(values, where=where)
+        except UsageError as error:
+            raise UsageError(f"{error}{hint}", setting=error.setting) from None
+        for kind, name in config._names.items() if hint else ():
+            try:
+                find(kind, name)
+            except UsageError as error:
+                _LOG.warning("%s: %s%s", where, error, hint, extra={"once": True})
+        return config
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> Config:
@@ -95,10 +112,16 @@ class Config(Settings):
         return _flat(self.model_dump(mode="json"))
 
     @property
+    def _names(self) -> dict[str, str]:
+        """What is named of each open table."""
+        names = {kind: getattr(self, kind).name for kind in _KINDS}
+        return names | {"recipe": self.data.recipe, "source": self.data.source.partition(":")[0]}
+
+    @property
     def plugins(self) -> list[str]:
-        """The modules and files that the choices came from, as `corolla.load_plugin` takes them; not Corolla's own."""
-        found = [plugin_of(type(getattr(self, kind))) for kind in _KINDS]
-        return list(dict.fromkeys(name for name in found if name))
+        """The modules and files that what it names came from, as `corolla.load_plugin` takes them; not Corolla's own."""
+        plugins = (plugin_of(kind, name) for kind, name in self._names.items())
+        return list(dict.fromkeys(plugin for plugin in plugins if plugin))
 
     def differences(self) -> dict[str, Any]:
         """The settings that are not at their defaults, by their dotted names."""

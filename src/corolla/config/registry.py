@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -35,7 +34,8 @@ HOMES: Mapping[str, str] = {
 """The module that registers Corolla's own classes of each kind."""
 
 _TABLES: dict[str, dict[str, Any]] = {kind: {} for kind in HOMES}
-_FILES: dict[tuple[str, str], str] = {}
+_ORIGINS: dict[tuple[str, str], tuple[str, str]] = {}
+"""File and module that registered a name of a kind; of a plugin, what `load_plugin` takes in place of the module."""
 _loaded: set[str] = set()
 
 Registered = TypeVar("Registered")
@@ -51,17 +51,18 @@ def register(entry: Registered) -> Registered:
     Raises:
         UsageError: It has no name or kind, or another one has that name.
     """
-    frame = inspect.currentframe()
-    file = frame.f_back.f_code.co_filename if frame is not None and frame.f_back is not None else "?"
-    if isinstance(entry, type):  # which somebody else may register
-        file = getattr(sys.modules.get(entry.__module__), "__file__", None) or file
+    caller = sys._getframe(1).f_globals
+    if isinstance(entry, type) and entry.__module__ in sys.modules:  # which somebody else may register
+        caller = vars(sys.modules[entry.__module__])
+    module = caller.get("__name__", "?")
+    file = caller.get("__file__") or module
     kind, name = getattr(entry, "kind", ""), name_of(entry)
     if kind not in _TABLES or not name:
         raise UsageError(
             f"{file}: {entry!r} cannot be registered; derive it from one of corolla's classes ({', '.join(_TABLES)}), "
             "and give it a name"
         )
-    before = _FILES.setdefault((kind, name), file)
+    before, _ = _ORIGINS.setdefault((kind, name), (file, caller.get("__corolla_plugin__", module)))
     if before != file:
         raise UsageError(f"{kind} {name!r} is registered twice: in {before} and in {file}; rename one")
     _TABLES[kind][name] = entry
@@ -82,7 +83,10 @@ def find(kind: str, name: str) -> Any:
         load_plugins()
     if name not in _TABLES[kind]:
         names = list(_TABLES[kind])
-        raise UsageError(f"no such {kind} as {name!r}{suggestion(name, names)}; there are {', '.join(names)}")
+        raise UsageError(
+            f"no such {kind} as {name!r}{suggestion(name, names)}; there are {', '.join(names)}",
+            setting=f"data.{kind}" if kind in ("recipe", "source") else f"{kind}.name",
+        )
     return _TABLES[kind][name]
 
 
@@ -93,12 +97,10 @@ def registered(kind: str) -> dict[str, Any]:
     return dict(_TABLES[kind])
 
 
-def plugin_of(cls: type) -> str | None:
-    """The module or file that a class came from, as `load_plugin` takes it; None for one of Corolla's own."""
-    module = cls.__module__
-    if module == "corolla" or module.startswith("corolla."):
-        return None
-    return getattr(sys.modules.get(module), "__corolla_plugin__", module)
+def plugin_of(kind: str, name: str) -> str | None:
+    """The module or file that registered a name, as `load_plugin` takes it; None for what is Corolla's own or unknown."""
+    _, plugin = _ORIGINS.get((kind, name), ("", "corolla"))
+    return None if plugin.partition(".")[0] == "corolla" else plugin
 
 
 def needs_plugins(plugins: Any) -> str:

@@ -21,7 +21,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from corolla.config import Config, describe_faults
-from corolla.config.registry import needs_plugins
 from corolla.errors import ModelError, UsageError, command
 from corolla.files import write_file
 from corolla.models.vae import VAE, build_model
@@ -71,9 +70,9 @@ class ModelCard:
             raise ModelError(f"{where}: not of model format {FORMAT}; load it with the Corolla that wrote it")
         plugins = values.pop("plugins", ())
         try:
-            card = _CARD.validate_python(values | {"config": Config.from_dict(values["config"], where=where)})
+            card = _CARD.validate_python(values | {"config": Config.from_saved(values["config"], plugins, where=where)})
         except UsageError as error:
-            raise ModelError(f"{error}{needs_plugins(plugins)}") from None
+            raise ModelError(str(error)) from None
         except ValidationError as error:
             raise ModelError(f"{where}: {describe_faults(error)}") from None
         numbers, latents = len(card.latent_kl_nats), card.config.network.latent_dim

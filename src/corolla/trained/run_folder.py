@@ -23,7 +23,6 @@ import yaml
 from filelock import FileLock, Timeout
 
 from corolla.config import Config, read_yaml
-from corolla.config.registry import needs_plugins
 from corolla.errors import ModelError, TrainingError, UsageError, command
 from corolla.files import is_empty, write_text, writing
 
@@ -107,13 +106,7 @@ class RunFolder:
     def config(self) -> Config:
         """The configuration of the run. Raises UsageError if it is not a run folder."""
         values, facts = self._settings()
-        try:
-            return Config.from_dict(values, where=str(self.config_file))
-        except UsageError as error:
-            hint = needs_plugins(facts.get("plugins"))
-            if not hint:
-                raise
-            raise UsageError(f"{error}{hint}", path=self.config_file) from None
+        return Config.from_saved(values, facts.get("plugins"), where=str(self.config_file))
 
     def facts(self) -> dict[str, Any]:
         """What was recorded beside the configuration: data fingerprint, versions."""
