@@ -16,7 +16,7 @@ import torch
 import corolla
 from corolla import cli
 from corolla.config import registry
-from corolla.config.registry import find, load_plugin, plugin_of, registered
+from corolla.config.registry import load_plugin, plugin_of, registered
 from corolla.data import Step, open_source, operation, recipe_named
 from corolla.distributions import DiagonalGaussian
 from corolla.models.blocks import GaussianHead

@@ -119,7 +119,7 @@ class Config(Settings):
 
     @property
     def plugins(self) -> list[str]:
-        """The modules and files that what it names came from, as `corolla.load_plugin` takes them; not Corolla's own."""
+        """The modules and files that what it names came from, as `corolla.load_plugin` takes them; none of Corolla's."""
         plugins = (plugin_of(kind, name) for kind, name in self._names.items())
         return list(dict.fromkeys(plugin for plugin in plugins if plugin))
 

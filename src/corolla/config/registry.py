@@ -98,7 +98,7 @@ def registered(kind: str) -> dict[str, Any]:
 
 
 def plugin_of(kind: str, name: str) -> str | None:
-    """The module or file that registered a name, as `load_plugin` takes it; None for what is Corolla's own or unknown."""
+    """The module or file that registered a name, as `load_plugin` takes it; None for Corolla's own or an unknown one."""
     _, plugin = _ORIGINS.get((kind, name), ("", "corolla"))
     return None if plugin.partition(".")[0] == "corolla" else plugin
 

@@ -238,7 +238,7 @@ def check_tensors(
         if tensor.shape != needed.shape or tensor.dtype != needed.dtype:
             shapes = [f"{tuple(one.shape)} {one.dtype}" for one in (tensor, needed)]
             problems.append(f"{name} is {shapes[0]}, but this {what} needs {shapes[1]}")
-        elif not torch.isfinite(tensor).all():
+        elif tensor.numel() and not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():  # one pass over it
             problems.append(f"{name} holds values that are not finite")
     if problems:
         raise ModelError(f"{file}: tensor {problems[0]}", path=file, remedy=remedy)
