@@ -10,7 +10,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -19,8 +19,39 @@ from corolla import __version__
 from corolla.cli.inputs import STANDARD_INPUT
 from corolla.cli.output import out
 from corolla.cli.spelling import in_todays_spelling
-from corolla.cli.table import COMMANDS, GROUPS
 from corolla.errors import CorollaError, UsageError
+
+TRAIN, USE, LOOK = "Train", "Use a trained model", "Look"
+COMMANDS: Mapping[str, tuple[str, str, str]] = {
+    "demo": (TRAIN, "demo:demo", "Train a small model on drawn flowers, score it, and show what it learnt."),
+    "train": (TRAIN, "train:train", "Train a model, and leave a run folder."),
+    "sweep": (TRAIN, "sweep:sweep", "Train a grid of settings, and compare the runs."),
+    "tune": (TRAIN, "sweep:tune", "Search for good settings; needs the extra `tune`."),
+    "presets": (TRAIN, "info:presets", "List the presets that `corolla train --preset` takes."),
+    "settings": (TRAIN, "info:settings", "List the settings of a run, with their defaults."),
+    "sample": (USE, "use:sample", "Draw new images from a prior, or around a theme."),
+    "fit-prior": (USE, "priors:fit_prior", "Fit a prior to the codes of the training images."),
+    "reconstruct": (USE, "use:reconstruct", "Pass images through the model and back."),
+    "traverse": (USE, "use:traverse", "Move one latent at a time: what does each of them mean?"),
+    "interpolate": (USE, "use:interpolate", "Walk through latent space from image to image."),
+    "direction": (USE, "use:direction", "Find the direction that leads to a kind of image, and move along it."),
+    "loop": (USE, "use:loop", "Walk on a closed, smooth path through latent space."),
+    "poster": (USE, "use:poster", "Fill a poster of any size with new images."),
+    "compress": (USE, "compress:compress", "Keep images as codes: tens of bytes each; needs the extra `codec`."),
+    "decompress": (USE, "compress:decompress", "Get images back from a .corolla file."),
+    "embed": (USE, "features:embed", "Write the codes of images as a table."),
+    "search": (USE, "features:search", "Find the embedded images that are nearest to an image."),
+    "anomalies": (USE, "anomalies:anomalies", "Rank images by how unlike they are to the training images."),
+    "denoise": (USE, "restore:denoise", "Take noise off images."),
+    "inpaint": (USE, "restore:inpaint", "Fill gaps in images."),
+    "info": (LOOK, "info:info", "Show a run or model: configuration, size, data, scores, latents."),
+    "report": (LOOK, "report:report", "Write one HTML page about a run."),
+    "evaluate": (LOOK, "scores:evaluate", "Score a model: reconstructions, samples, codes, disentanglement."),
+    "compare": (LOOK, "scores:compare", "Put scored models side by side."),
+    "estimate": (LOOK, "scores:estimate", "Estimate the likelihood of images, and what the latents hold."),
+    "data": (LOOK, "data:data", "Look at the images to train on: list, get, preview, info."),
+}
+"""Group, function and one line of help of each."""
 
 BROKEN_PIPE = 128 + 13
 INTERRUPTED = 128 + 2
@@ -51,7 +82,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-_GROUPS = {title: Group(title, sort_key=number) for number, title in enumerate(GROUPS, start=1)}
+_GROUPS = {title: Group(title, sort_key=number) for number, title in enumerate((TRAIN, USE, LOOK), start=1)}
 for _name, (_title, _path, _summary) in COMMANDS.items():
     app.command(f"corolla.cli.{_path}", name=_name, group=_GROUPS[_title], help=_summary)
 app["--help"].group = app["--version"].group = Group("Help", sort_key=4)
@@ -70,9 +101,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _leave_stdout()
         return code or BROKEN_PIPE
     except OSError as error:
-        if not _stdout_is_full():
+        try:
+            print(flush=True)
+        except OSError:  # so it was standard output, which takes nothing more
+            _leave_stdout()
+        else:
             raise
-        _leave_stdout()
         print(f"corolla: standard output: {error.strerror}; send it elsewhere", file=sys.stderr)
         return code or 1
     return code
@@ -92,8 +126,11 @@ def _run(arguments: list[str]) -> int:
             out.end()
     except (CorollaError, CycloptsError) as error:
         wrong_use = isinstance(error, UsageError | CycloptsError)
-        text = " ".join((error.message(_flag) if isinstance(error, CorollaError) else str(error)).split())
-        print(f"corolla: {text}{_pointer(error)}", file=sys.stderr)
+        if isinstance(error, CorollaError):
+            text = error.message(lambda argument: f"--{argument.replace('_', '-')}")
+        else:
+            text = f"{error} See `{' '.join(['corolla', *(error.command_chain or ())])} --help`."
+        print("corolla:", *text.split(), file=sys.stderr)
         return int(getattr(error, "exit_code", 2 if wrong_use else 1))
     except KeyboardInterrupt:
         print("corolla: interrupted", file=sys.stderr)
@@ -101,10 +138,6 @@ def _run(arguments: list[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
-
-
-def _flag(argument: str) -> str:
-    return f"--{argument.replace('_', '-')}"
 
 
 def _take_global_options(arguments: list[str]) -> list[str]:
@@ -138,25 +171,9 @@ def _take_global_options(arguments: list[str]) -> list[str]:
     return rest
 
 
-def _stdout_is_full() -> bool:
-    """Whether an error was that of standard output, which then takes nothing more."""
-    try:
-        print(flush=True)
-    except OSError:
-        return True
-    return False
-
-
 def _leave_stdout() -> None:
     """Let what is still buffered go nowhere, or it would be tried again at the end of the process."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _pointer(error: CorollaError | CycloptsError) -> str:
-    if not isinstance(error, CycloptsError):
-        return ""
-    command = " ".join(["corolla", *(error.command_chain or ())])
-    return f" See `{command} --help`."
 
 
 class _Once(logging.Filter):
@@ -167,9 +184,11 @@ class _Once(logging.Filter):
         self.said: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        repeated = getattr(record, "once", False) and record.getMessage() in self.said
-        self.said |= {record.getMessage()} if getattr(record, "once", False) else set()
-        return not repeated
+        if not getattr(record, "once", False):
+            return True
+        before = len(self.said)
+        self.said.add(record.getMessage())
+        return len(self.said) > before
 
 
 def _show_warnings_of_corolla() -> None:
