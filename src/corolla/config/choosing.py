@@ -14,13 +14,14 @@ from corolla.errors import UsageError, suggestion
 
 DEFAULTS: Mapping[str, str] = {"network": "resnet", "likelihood": "bernoulli", "objective": "beta_vae"}
 """What is chosen where a configuration names nothing."""
+CHOICES = tuple(DEFAULTS)
+"""The kinds that a configuration names."""
 
 
 def choose(kind: str, value: Any) -> Any:
     """The choice that a mapping describes; one that is made already stays as it is.
 
-    Raises:
-        PydanticCustomError: There is no such name, or a setting is wrong; `describe_faults` says which.
+    Raises PydanticCustomError if there is no such name or a setting is wrong; `describe_faults` says which.
     """
     if isinstance(value, Choice) or not isinstance(value, Mapping):
         return value
@@ -52,19 +53,12 @@ def make(kind: str, name: str, **settings: Any) -> Any:
 def changed(choice: Choice, name: str) -> dict[str, Any]:
     """The settings of another choice of the same kind: what both have stays where it is not the first one's default.
 
-    Raises:
-        UsageError: There is no such name.
+    Raises UsageError if there is no such name.
     """
-    cls = find(choice.kind, name)
-    kept = {
-        key: value
-        for key, value in choice.dump().items()
-        if key != "name"
-        and key in cls.model_fields
-        and key not in cls.idle
-        and getattr(choice, key) != type(choice).model_fields[key].default
-    }
-    return {"name": name} | kept
+    fields, cls = type(choice).model_fields, find(choice.kind, name)
+    shared = cls.model_fields.keys() - cls.idle - {"name"}
+    values = choice.dump().items()
+    return {"name": name} | {k: v for k, v in values if k in shared and getattr(choice, k) != fields[k].default}
 
 
 def describe_faults(error: ValidationError) -> str:

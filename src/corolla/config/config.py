@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field, PlainSerializer, ValidationError, model_validator
 from pydantic.functional_validators import BeforeValidator
 
-from corolla.config.choosing import DEFAULTS, changed, choose, describe_faults, wrong_setting
+from corolla.config.choosing import CHOICES, DEFAULTS, changed, choose, describe_faults, wrong_setting
 from corolla.config.earlier import RETIRED, upgraded
 from corolla.config.kinds import Likelihood, Network, Objective
 from corolla.config.registry import find, needs_plugins, plugin_of
@@ -23,9 +23,6 @@ from corolla.config.settings import DataConfig, Settings, TrainingConfig
 from corolla.errors import UsageError, suggestion
 
 _LOG = logging.getLogger("corolla")
-
-_KINDS = ("network", "likelihood", "objective")
-_OPEN = tuple((kind,) for kind in _KINDS)
 
 
 def _chosen(kind: str) -> tuple[Any, ...]:
@@ -114,19 +111,19 @@ class Config(Settings):
     @property
     def _names(self) -> dict[str, str]:
         """What is named of each open table."""
-        names = {kind: getattr(self, kind).name for kind in _KINDS}
+        names = {kind: getattr(self, kind).name for kind in CHOICES}
         return names | {"recipe": self.data.recipe, "source": self.data.source.partition(":")[0]}
 
     @property
     def plugins(self) -> list[str]:
-        """The modules and files that what it names came from, as `corolla.load_plugin` takes them; none of Corolla's."""
+        """The modules and files that what it names came from, as `corolla.load_plugin` takes them."""
         plugins = (plugin_of(kind, name) for kind, name in self._names.items())
         return list(dict.fromkeys(plugin for plugin in plugins if plugin))
 
     def differences(self) -> dict[str, Any]:
         """The settings that are not at their defaults, by their dotted names."""
-        alike = Config().model_copy(update={kind: type(getattr(self, kind))() for kind in _KINDS})
-        defaults = alike.flat() | {f"{kind}.name": DEFAULTS[kind] for kind in _KINDS}
+        alike = Config().model_copy(update={kind: type(getattr(self, kind))() for kind in CHOICES})
+        defaults = alike.flat() | {f"{kind}.name": DEFAULTS[kind] for kind in CHOICES}
         return {name: value for name, value in self.flat().items() if value != defaults[name]}
 
     def normalised_beta(self, beta: float | None) -> float | None:
@@ -145,26 +142,20 @@ class Config(Settings):
         changes = {dotted: value for dotted, value in changes.items() if dotted not in RETIRED}
         tree = self.model_dump(mode="json")
         touched = {dotted.partition(".")[0] for dotted in changes}
-        for kind in _KINDS:
+        for kind in CHOICES:
             name = changes.get(f"{kind}.name")
-            if isinstance(name, str) and name != tree[kind]["name"]:
-                tree[kind] = changed(getattr(self, kind), name)
-        known = _flat(tree)
-        for dotted, value in changes.items():
-            *parents, leaf = dotted.split(".")
-            branch: Any = tree
-            for parent in parents:
-                branch = branch.get(parent) if isinstance(branch, dict) else None
-            # A setting that a choice does not have is refused where it is checked, with those that it has.
-            if not isinstance(branch, dict) or not (leaf in branch or tuple(parents) in _OPEN):
-                raise UsageError(
-                    f"{dotted}: no such setting{suggestion(dotted, known)}; `corolla settings` lists them",
-                    setting=dotted,
-                )
-            branch[leaf] = value
-        for kind in _KINDS:
             if kind not in touched:
                 tree[kind] = getattr(self, kind)
+            elif isinstance(name, str) and name != tree[kind]["name"]:
+                tree[kind] = changed(getattr(self, kind), name)
+        for dotted, value in changes.items():
+            section, _, leaf = dotted.rpartition(".")
+            branch = tree.get(section) if section else tree
+            # A setting that a choice does not have is refused where it is checked, with those that it has.
+            if not isinstance(branch, dict) or not (leaf in branch or (section in CHOICES and leaf)):
+                problem = f"{dotted}: no such setting{suggestion(dotted, self.flat())}; `corolla settings` lists them"
+                raise UsageError(problem, setting=dotted)
+            branch[leaf] = value
         return Config._checked(tree, "configuration")
 
 

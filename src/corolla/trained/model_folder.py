@@ -33,22 +33,27 @@ WEIGHTS_NAME = "model.safetensors"
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model folder says of its model, apart from the weights."""
+    """What a model folder says of its model, apart from the weights.
+
+    Attributes:
+        config: Of its training.
+        step: Optimiser steps behind the weights.
+        scores: Averages over the evaluation split, in nats per image unless the name says otherwise.
+        latent_kl_nats: KL of each latent, averaged over the evaluation split.
+        data: Source, fingerprint, numbers of training and evaluation images.
+        versions: Of Python and the packages that decide the numbers.
+        weights_sha256: Of `model.safetensors`; what is made from a model says by it which weights it belongs to.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     config: Config
     step: int = 0
-    """Optimiser steps behind the weights."""
     scores: dict[str, float] = field(default_factory=dict)
-    """Averages over the evaluation split, in nats per image unless the name says otherwise."""
     latent_kl_nats: tuple[float, ...] = ()
-    """KL of each latent, averaged over the evaluation split."""
     data: dict[str, Any] = field(default_factory=dict)
-    """Source, fingerprint, number of training images."""
     versions: dict[str, str] = field(default_factory=dict)
     weights_sha256: str = ""
-    """Of `model.safetensors`: what else is made from a model can say by this which weights it belongs to."""
 
     def to_json(self) -> str:
         """The text of `config.json`."""
@@ -112,16 +117,16 @@ class ModelFolder:
         path = Path(path)
         if not path.is_dir():
             raise ModelError(f"{path}: no such folder; give a run folder or a model folder", path=path)
-        folder = path if (path / CARD_NAME).is_file() else RunFolder(path).model
-        if not (folder / CARD_NAME).is_file():
-            if RunFolder(path).exists:
-                remedy = f"finish it with `{command('train', '--resume', path)}`"
-                raise ModelError(f"{path}: this run has no model yet", path=path, remedy=remedy)
-            raise ModelError(f"{path}: holds no model: neither {CARD_NAME} nor model/{CARD_NAME} is there", path=path)
-        if folder != path:
-            return cls(folder, RunFolder(path))
-        run = RunFolder(path.parent if path.name else path.absolute().parent)  # the working folder has no name
-        return cls(folder, run if run.exists and run.model.absolute() == path.absolute() else None)
+        if (path / CARD_NAME).is_file():
+            run = RunFolder(path.parent if path.name else path.absolute().parent)  # the working folder has no name
+            return cls(path, run if run.exists and run.model.absolute() == path.absolute() else None)
+        run = RunFolder(path)
+        if (run.model / CARD_NAME).is_file():
+            return cls(run.model, run)
+        if run.exists:
+            remedy = f"finish it with `{command('train', '--resume', path)}`"
+            raise ModelError(f"{path}: this run has no model yet", path=path, remedy=remedy)
+        raise ModelError(f"{path}: holds no model: neither {CARD_NAME} nor model/{CARD_NAME} is there", path=path)
 
     @property
     def home(self) -> Path:

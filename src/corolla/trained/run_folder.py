@@ -105,19 +105,18 @@ class RunFolder:
 
     def config(self) -> Config:
         """The configuration of the run. Raises UsageError if it is not a run folder."""
-        values, facts = self._settings()
-        return Config.from_saved(values, facts.get("plugins"), where=str(self.config_file))
+        values = self._settings()
+        plugins = values.pop("run", {}).get("plugins")
+        return Config.from_saved(values, plugins, where=str(self.config_file))
 
     def facts(self) -> dict[str, Any]:
-        """What was recorded beside the configuration: data fingerprint, versions."""
-        return self._settings()[1]
+        """What was recorded beside the configuration: data fingerprint, versions. Raises as `config`."""
+        return self._settings().get("run", {})  # type: ignore[no-any-return]
 
-    def _settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _settings(self) -> dict[str, Any]:
         if not self.exists:
             raise UsageError(f"{self.path}: not a run folder: it holds no config.yaml", path=self.path)
-        values = read_yaml(self.config_file)
-        facts = values.pop("run", {})
-        return values, facts
+        return read_yaml(self.config_file)
 
     def write_config(self, config: Config, facts: Mapping[str, Any]) -> None:
         """Write `config.yaml`; `corolla train --config` takes the file as it is."""
