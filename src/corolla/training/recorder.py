@@ -71,13 +71,11 @@ class Recorder:
         self.progress, self.logger, self.stop_at = progress, logger, stop_at
         self.run = RunFolder(fabric.broadcast(run.path))
         self.eval_rows = select_rows(data.splits, config.data.eval_split)
-        self.best_loss = float("inf")
-        self.evaluations_since_best = 0
-        self.finished = False
-        self.train_seconds = 0.0
+        self.rows: list[dict[str, Any]] = []
+        self.best_loss, self.evaluations_since_best = float("inf"), 0
+        self.finished, self.train_seconds = False, 0.0
         self.sums: Tensor | None = None
         self.summed = 0
-        self.rows: list[dict[str, Any]] = []
         self._finite: Tensor | None = None
         self._complaining = False
         self._signal: int | None = None
