@@ -38,10 +38,8 @@ def presets() -> None:
     from corolla.config import preset_names
 
     folder = resources.files("corolla") / "presets"
-    lines = {
-        name: (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        for name in preset_names()
-    }
+    texts = {name: (folder / f"{name}.yaml").read_text(encoding="utf-8") for name in preset_names()}
+    lines = {name: text.splitlines()[0].lstrip("# ") for name, text in texts.items()}
     width = max(map(len, lines))
     out.lines((f"{name:<{width}}  {lines[name]}" for name in lines), **lines)
 

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
@@ -58,10 +58,18 @@ INTERRUPTED = 128 + 2
 
 
 class _Warnings(logging.Handler):
-    """Writes to what is standard error now: another one than at import, or the lines above a live bar."""
+    """Writes to what is standard error now: another one than at import, or the lines above a live bar.
+
+    What is marked `once` comes once in a command, however often the model is loaded that it is about.
+    """
+
+    said: ClassVar[set[str]] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        text = self.format(record)
+        if text not in self.said or not getattr(record, "once", False):
+            print(text, file=sys.stderr)
+        self.said.add(text)
 
 
 _WARNINGS = _Warnings()
@@ -144,23 +152,21 @@ def _take_global_options(arguments: list[str]) -> list[str]:
     """Heed --json, --quiet and each `--plugin MODULE` or `--plugin FILE.py`; returns the other arguments."""
     rest: list[str] = []
     plugins: list[str] = []
-    flags = {"--json": False, "--quiet": False}
+    flags: set[str] = set()
     waiting = iter(arguments)
     for argument in waiting:
+        name, equals, value = argument.partition("=")
         if argument == "--":
             rest += [argument, *waiting]
-        elif argument in flags:
-            flags[argument] = True
-        elif argument == "--plugin":
-            name = next(waiting, None)
-            if name is None:
-                raise UsageError("--plugin: name a module, or a Python file")
-            plugins.append(name)
-        elif argument.startswith("--plugin="):
-            plugins.append(argument.partition("=")[2])
+        elif argument in ("--json", "--quiet"):
+            flags.add(argument)
+        elif name == "--plugin":
+            plugins.append(value if equals else next(waiting, ""))
         else:
             rest.append(argument)
-    out.begin(json_=flags["--json"], quiet=flags["--quiet"])
+    out.begin(json_="--json" in flags, quiet="--quiet" in flags)
+    if "" in plugins:
+        raise UsageError("--plugin: name a module, or a Python file")
     if plugins:
         from corolla.config.registry import PLUGINS_VARIABLE, load_plugin
 
@@ -176,23 +182,8 @@ def _leave_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class _Once(logging.Filter):
-    """Lets through once in a command what is marked so, however often the model is loaded that it is about."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if not getattr(record, "once", False):
-            return True
-        before = len(self.said)
-        self.said.add(record.getMessage())
-        return len(self.said) > before
-
-
 def _show_warnings_of_corolla() -> None:
-    _WARNINGS.filters[:] = [_Once()]
+    _WARNINGS.said.clear()
     log = logging.getLogger("corolla")
     log.addHandler(_WARNINGS)
     log.propagate = False

@@ -100,9 +100,7 @@ def pack_model(vae: VAE, card: ModelCard) -> dict[str, bytes]:
 class ModelFolder:
     """A folder that holds a model, and what is made for this model: `config.json`, `model.safetensors`, artefacts.
 
-    Attributes:
-        path: The folder.
-        run: The run folder that it lies in as `model`, if it does.
+    `run` is the run folder that it lies in as `model`, if it does.
     """
 
     path: Path
@@ -239,10 +237,10 @@ def check_tensors(
     problems = [f"{name} is missing" for name in sorted(expected.keys() - tensors.keys())]
     problems += [f"{name} is not part of this {what}" for name in sorted(tensors.keys() - expected.keys())]
     for name in tensors.keys() & expected.keys():
-        tensor, needed = tensors[name], expected[name]
-        if tensor.shape != needed.shape or tensor.dtype != needed.dtype:
-            shapes = [f"{tuple(one.shape)} {one.dtype}" for one in (tensor, needed)]
-            problems.append(f"{name} is {shapes[0]}, but this {what} needs {shapes[1]}")
+        tensor = tensors[name]
+        shape, needed = (f"{tuple(each.shape)} {each.dtype}" for each in (tensor, expected[name]))
+        if shape != needed:
+            problems.append(f"{name} is {shape}, but this {what} needs {needed}")
         elif tensor.numel() and not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():  # one pass over it
             problems.append(f"{name} holds values that are not finite")
     if problems:
