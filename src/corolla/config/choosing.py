@@ -93,7 +93,7 @@ def _unknown(kind: str, cls: type[Choice], fault: Any) -> str | None:
         return None
     setting, name = str(fault["loc"][0]), cls.model_fields["name"].default
     others = [other for other, candidate in registered(kind).items() if setting in candidate.model_fields]
-    own = [field for field in cls.model_fields if field != "name" and field not in cls.idle]
+    own = [field for field in cls.model_fields if field not in cls.idle | {"name"}]
     elsewhere = f"; {' and '.join(others)} {'have' if len(others) > 1 else 'has'} it" if others else ""
     problem = f"{kind}.{setting}: {name} has no such setting{suggestion(setting, own)}{elsewhere}"
     return f"{problem}; {name} has {', '.join(own) or 'none'}"

@@ -1,7 +1,4 @@
-"""A training run as a value: one frozen tree that the command line, YAML files and Python code all build.
-
-Unknown keys are errors; every field says its unit and range; `Config.from_yaml` and `Config.to_yaml` are inverse.
-"""
+"""A training run as a value: one frozen tree that the command line, YAML files and Python code all build."""
 
 from __future__ import annotations
 
@@ -187,9 +184,8 @@ def preset_names() -> list[str]:
 
 def preset(name: str) -> Config:
     """A shipped preset by name. Raises UsageError that lists the names there are."""
-    if name not in preset_names():
-        raise UsageError(
-            f"{name}: no such preset{suggestion(name, preset_names())}; there are {', '.join(preset_names())}"
-        )
+    names = preset_names()
+    if name not in names:
+        raise UsageError(f"{name}: no such preset{suggestion(name, names)}; there are {', '.join(names)}")
     text = (resources.files("corolla") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
     return Config.from_dict(yaml.safe_load(text), where=f"preset {name}")

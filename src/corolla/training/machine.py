@@ -77,12 +77,12 @@ def deterministic() -> Iterator[None]:
 
 @contextmanager
 def _silent_lightning() -> Iterator[None]:
-    chatter = [logging.getLogger(f"lightning.{name}") for name in ("fabric", "pytorch")]  # one speaks by the other
-    levels = [logger.level for logger in chatter]
-    for logger in chatter:
+    loggers = [logging.getLogger(f"lightning.{name}") for name in ("fabric", "pytorch")]  # one speaks by the other
+    levels = {logger: logger.level for logger in loggers}
+    for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        for logger, level in zip(chatter, levels, strict=True):
+        for logger, level in levels.items():
             logger.setLevel(level)

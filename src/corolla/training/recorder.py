@@ -240,13 +240,11 @@ class Recorder:
     def _write_row(self, scores: Mapping[str, float], trained: list[float]) -> None:
         state = self.state
         row = {
-            "step": state.step,
-            "epoch": round(state.step / state.steps_per_epoch, 3),
+            **{"step": state.step, "epoch": round(state.step / state.steps_per_epoch, 3)},
             **scores,
             **dict(zip(("train_loss", "train_reconstruction", "train_kl"), trained, strict=True)),
             **(state.companion.report() if state.companion else {}),
-            "learning_rate": state.learning_rate,
-            "train_seconds": round(self.train_seconds, 3),
+            **{"learning_rate": state.learning_rate, "train_seconds": round(self.train_seconds, 3)},
         }
         self.rows.append(row)
         self.run.write_rows(self.rows)
@@ -258,10 +256,9 @@ class Recorder:
         self._complaining = complaint is not None
 
     def _save_samples(self) -> None:
-        state, every = self.state, self.config.training.samples_every
-        if every is None:
-            evaluations = state.total_steps // (self.config.training.evaluate_every or state.steps_per_epoch)
-            every = max(1, evaluations // SAMPLE_PICTURES)
+        state, training = self.state, self.config.training
+        evaluations = state.total_steps // (training.evaluate_every or state.steps_per_epoch)
+        every = training.samples_every or max(1, evaluations // SAMPLE_PICTURES)
         if len(self.rows) % every and state.step < state.total_steps:
             return
         model = TrainedModel(state.best_weights, ModelCard(self.config), device=self.fabric.device)
