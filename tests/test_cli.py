@@ -554,7 +554,6 @@ def test_help_imports_nothing_slow(words: list[str], light: set[str], shown: str
     ("words", "shown"),
     [
         (["fit-prior"], "they have moved: florets[:COUNT], flowers102, folder:PATH, factors:FILE.npz"),
-        (["reconstruct"], "or - for standard input); by default images of the model's own evaluation split."),
         (["settings"], "prior, which is for `corolla fit-prior`) or a choice (beta_vae)."),
         (["compare"], "--only, --samples and --images say how. --source and --mirror say where the images are now"),
         (["demo"], "Needs no download; takes a few minutes on two cores."),
