@@ -41,6 +41,15 @@ def psnr(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
         return decibels(errors, np.log10)
 
 
+def mean_image_psnr(seen: ArrayLike, images: ArrayLike) -> NDArray[np.float64]:
+    """The PSNR of each of N images with the mean of some others in its place, at most ROUNDING_DB.
+
+    It is what a decoder reaches that ignores its code: the least that a model must do better.
+    """
+    mean = to_float(np.asarray(seen), np.float32).mean(axis=0)
+    return np.minimum(psnr(images, np.broadcast_to(mean, np.shape(images))), ROUNDING_DB)
+
+
 def decibels(mean_squared_error: Errors, log10: Callable[[Errors], Errors]) -> Errors:
     """PSNR of mean squared errors of pixels in [0, 1], by the logarithm of the library that holds them."""
     scaled: Any = log10(mean_squared_error)

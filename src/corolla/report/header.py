@@ -9,7 +9,7 @@ import numpy as np
 
 from corolla.data import spread_rows
 from corolla.gallery.generation import interpolation
-from corolla.metrics.images import ROUNDING_DB, psnr
+from corolla.metrics.images import mean_image_psnr
 from corolla.metrics.names import TRAINING_SCORES
 from corolla.models.vae import parameter_count
 from corolla.report.embedding import Picture, animation
@@ -84,6 +84,4 @@ def _duration(subject: Subject) -> str:
 def _baseline_db(subject: Subject) -> float:
     """The median PSNR of the mean of the training images in the place of each; of many, of some evenly spread."""
     seen = np.asarray(subject.cache.images[spread_rows(subject.training, MOST_IMAGES)])
-    originals = subject.returned.originals
-    mean = np.broadcast_to(seen.mean(axis=0, dtype=np.float32) / 255, originals.shape)
-    return float(np.median(np.minimum(psnr(originals, mean), ROUNDING_DB)))
+    return float(np.median(mean_image_psnr(seen, subject.returned.originals)))

@@ -23,6 +23,7 @@ from corolla.distributions import DiagonalGaussian
 from corolla.errors import ModelError
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import BATCH_SIZE, TrainedModel
+from corolla.trained.likeness import warn_if_unlike
 
 # Pixels of a batch at most, so that memory stays small where images are large: 256 images of 128×128.
 _BATCH_PIXELS = 1 << 22
@@ -85,15 +86,24 @@ def in_threads(
 ) -> Generator[MadeOfImages]:
     """What `use` makes of each batch of entries, in their order; a thread reads its batch and uses it, alone.
 
-    In a batch there may be no image at all.
+    In a batch there may be no image at all. Warns if images of the first batch are `unlike` the model's own.
     """
     recipe = recipe_named(model.config.data.recipe)
 
+    first: list[Entry] = []
+
+    def marked() -> Iterator[Entry]:
+        for entry in entries:
+            first[:] = first or [entry]
+            yield entry
+
     def make(part: list[Entry], stop: threading.Event) -> MadeOfImages:
         batch = read_batch(part, recipe, model.height, model.width, stop)
+        if part[0] is first[0] and not stop.is_set():
+            warn_if_unlike(model, batch.pixels)
         return use(Batch((), batch.pixels[:0]) if stop.is_set() else batch)
 
-    return accepted(made_ahead(entries, make, batch_length(model), workers, prepare=_encode_alone), on_error)
+    return accepted(made_ahead(marked(), make, batch_length(model), workers, prepare=_encode_alone), on_error)
 
 
 def stored_batches(
@@ -125,10 +135,13 @@ def read_pixels(
     """Images as the model sees them, uint8 N×H×W×3, in memory: at most `count`, evenly spread over all.
 
     `paths` and `on_error` are those of `embed`; of what one path names at most `of_each` are taken, spread likewise.
-    Raises DataError if no image can be read, or if one cannot and on_error is "refuse".
+    Warns if they are `unlike` the model's own. Raises DataError if no image can be read, or if one cannot and on_error
+    is "refuse".
     """
-    entries = list_some(paths, count, of_each=of_each)
-    return read_all(entries, recipe_named(model.config.data.recipe), model.height, model.width, on_error=on_error)
+    entries, recipe = list_some(paths, count, of_each=of_each), recipe_named(model.config.data.recipe)
+    pixels = read_all(entries, recipe, model.height, model.width, on_error=on_error)
+    warn_if_unlike(model, pixels)
+    return pixels
 
 
 def _encode_alone() -> None:

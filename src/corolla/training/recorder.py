@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,8 +17,9 @@ from lightning.fabric.loggers.logger import Logger
 from torch import Tensor
 
 from corolla.config import Config
-from corolla.data import ImageCache, select_rows
+from corolla.data import ImageCache, select_rows, spread_rows
 from corolla.errors import TrainingError, command
+from corolla.metrics.images import mean_image_psnr
 from corolla.metrics.names import training_words
 from corolla.pictures.files import save_picture
 from corolla.pictures.grids import grid
@@ -34,6 +36,8 @@ StopRule: TypeAlias = Callable[[Mapping[str, Any]], bool]
 
 CHECKPOINT_INTERVAL_SECONDS = 60.0
 """Without `checkpoint_every`, checkpoints are written at evaluations, but not more often than this."""
+MOST_FOR_MEAN = 512
+"""Images, of those for training and of those held out, that the mean image is measured by."""
 SAMPLE_PICTURES = 10
 """How many pictures a run leaves when `samples_every` is not set."""
 
@@ -217,7 +221,7 @@ class Recorder:
         improved = False
         if self.fabric.is_global_zero:
             images, seed = self.data.images, self.config.seed
-            scores, kl_nats = evaluate(state.best_weights, state.loss, images, self.eval_rows, seed=seed)
+            scores, kl_nats, held_out = evaluate(state.best_weights, state.loss, images, self.eval_rows, seed=seed)
             state.vae.train()
             # Where losses of different steps cannot be compared, the latest model is the best.
             improved = scores["loss"] < self.best_loss or not self.config.objective.stationary
@@ -229,6 +233,8 @@ class Recorder:
                     "fingerprint": self.data.manifest["fingerprint"],
                     "training_images": len(select_rows(self.data.splits, self.config.data.train_split)),
                     "evaluation_images": len(self.eval_rows),
+                    "mean_image_psnr_db": self._mean_image_psnr_db,
+                    "held_out": held_out,
                 }
                 card = ModelCard(self.config, state.step, scores, kl_nats, data, versions())
                 ModelFolder(self.run.model, self.run).save(state.best_weights, card)
@@ -236,6 +242,15 @@ class Recorder:
         improved = self.fabric.broadcast(improved)
         self.evaluations_since_best = 0 if improved else self.evaluations_since_best + 1
         self.sums, self.summed, self._finite = None, 0, None
+
+    @cached_property
+    def _mean_image_psnr_db(self) -> float:
+        """What a model would have to beat; see `mean_image_psnr`. Of many images, of some evenly spread."""
+        training = select_rows(self.data.splits, self.config.data.train_split)
+        seen, held_out = (
+            np.asarray(self.data.images[spread_rows(rows, MOST_FOR_MEAN)]) for rows in (training, self.eval_rows)
+        )
+        return round(float(mean_image_psnr(seen, held_out).mean()), 4)
 
     def _write_row(self, scores: Mapping[str, float], trained: list[float]) -> None:
         state = self.state

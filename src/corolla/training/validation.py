@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from corolla.data.batches import to_float
 from corolla.distributions import bits_per_dim
@@ -15,14 +16,15 @@ from corolla.metrics.images import decibels
 from corolla.models.vae import VAE
 from corolla.objectives.loss import Loss
 from corolla.trained import BATCH_SIZE
+from corolla.trained.likeness import summarise
 
 
 def evaluate(
     vae: VAE, loss: Loss, images: NDArray[np.uint8], rows: NDArray[np.int64], *, seed: int
-) -> tuple[dict[str, float], tuple[float, ...]]:
+) -> tuple[dict[str, float], tuple[float, ...], dict[str, list[float]]]:
     """Loss, reconstruction and KL in nats per image, PSNR in dB, bits per dimension, and the number of active latents.
 
-    With these averages over the images, by name, comes the KL of each latent in nats.
+    With these averages over the images, by name, come the KL of each latent in nats, and `summarise` of the images.
     The loss is the objective's at the end of its schedules, so that one during a warm-up compares with later ones. The
     draws from q(z|x) are fixed by the seed, so that two models see the same noise. PSNR is that of the
     reconstruction from the posterior's mean, averaged over images. Bits per dimension are those of reconstruction and
@@ -31,6 +33,7 @@ def evaluate(
     device, points = next(vae.parameters()).device, loss.objective.auto_encoder
     vae.eval()
     totals = latent_kl = torch.zeros((), dtype=torch.float64)
+    per_image: list[Tensor] = []  # PSNR and contrast
     generator = torch.Generator(device=device).manual_seed(zlib.crc32(f"evaluation {seed}".encode()))
     forked = [device] if device.type == "cuda" else []
     with torch.inference_mode(), torch.random.fork_rng(devices=forked):
@@ -45,6 +48,7 @@ def evaluate(
             terms = loss(x, q, z, p, None, len(rows))
             mean = p.mean if points else vae.decode(q.mean).mean
             psnr = decibels(((mean - x) ** 2).flatten(1).mean(1), torch.log10)
+            per_image.append(torch.stack([psnr, x.flatten(1).std(1, correction=0)]).cpu())
             values = torch.stack([terms.total, terms.reconstruction, terms.kl, psnr.mean()])
             totals = totals + values.cpu().double() * len(x)
             latent_kl = latent_kl + q.kl_per_latent().cpu().double().sum(0)
@@ -54,4 +58,4 @@ def evaluate(
         scores["bits_per_dim"] = bits_per_dim(scores["reconstruction"] + scores["kl"], x[0].numel())
     kl = (latent_kl / len(rows)).tolist()
     scores["active_latents"] = float(active_latents(kl).sum())
-    return scores, tuple(kl)
+    return scores, tuple(kl), summarise(*torch.cat(per_image, 1).numpy())

@@ -17,6 +17,7 @@ from corolla.data.stream import Batch, OnError
 from corolla.trained import Images, TrainedModel
 from corolla.trained.artefacts import check_weights
 from corolla.trained.encoding import in_threads
+from corolla.trained.likeness import warn_if_unlike
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,9 @@ def anomaly_scores(
     Raises UsageError for no such score, or a rate that the calibration cannot hold; StaleError if the calibration was
     made for another model; also as `TrainedModel.pixels` and `measure`.
     """
-    return _scorer(model, calibration, score, fpr)(Batch((), model.levels(images)))
+    pixels = model.levels(images)
+    warn_if_unlike(model, pixels)
+    return _scorer(model, calibration, score, fpr)(Batch((), pixels))
 
 
 def find_anomalies(

@@ -38,6 +38,7 @@ from corolla.files import check_new_folder, replacing, safe_name, write_file, wr
 from corolla.pictures.files import save_picture
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel
+from corolla.trained.likeness import warn_if_unlike
 from corolla.trained.model_folder import ModelCard
 
 SMALLEST_STEP, LARGEST_STEP = 2.0**-8, 2.0**8
@@ -220,7 +221,10 @@ def _named_pixels(
     for are_paths, run in groupby(each, lambda image: isinstance(image, str | Path)):
         if are_paths:
             entries = list_images(image for image in run if isinstance(image, str | Path))
-            for batch in read_images(entries, recipe, model.height, model.width, on_error=on_error, length=size):
+            batches = read_images(entries, recipe, model.height, model.width, on_error=on_error, length=size)
+            for number, batch in enumerate(batches):
+                if number == 0:
+                    warn_if_unlike(model, batch.pixels)
                 skipped += batch.faults
                 for entry, pixels in zip(batch.entries, batch.pixels, strict=True):
                     yield pixels, safe_name(PurePosixPath(entry.key).stem)

@@ -16,6 +16,7 @@ from corolla.errors import DataError, ModelError, UsageError
 from corolla.metrics.neighbours import nearest
 from corolla.pictures.grids import Row, sheet
 from corolla.trained import Images, TrainedModel
+from corolla.trained.likeness import warn_if_unlike
 
 SHEET_COLUMNS = 9
 
@@ -46,7 +47,9 @@ def nearest_images(model: TrainedModel, image: Images, features: Path | str, k: 
         this = f"{model.path or 'this one'} is {own[:16] or 'not saved'}"
         remedy = "give the model that it was made with, or embed the images anew"
         raise ModelError(f"{features}: made with the model {theirs[:16]}, but {this}; {remedy}")
-    query = model.encode(image)
+    pixels = model.pixels(image)
+    warn_if_unlike(model, pixels)
+    query = model.encode(pixels)
     if len(query) != 1:
         raise UsageError(f"{len(query)} images: give one, to which the nearest are looked for")
     best: list[tuple[float, int, Found]] = []  # and the row, by which equal distances are ordered

@@ -28,6 +28,7 @@ from corolla.metrics.images import SSIM_WINDOW_PX
 from corolla.pictures.files import save_npz, save_picture
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import LARGEST_SEED, TrainedModel, seeded_generator
+from corolla.trained.likeness import warn_if_unlike
 
 WHITE_STDDEV = 64
 """In levels: shown white in pictures of trust."""
@@ -105,6 +106,8 @@ def denoise_files(
             noisy = np.concatenate([corrupt(image[None], damage, seed=_seed_of(seed, name)) for image, name in each])
         drawn = (seed + number) % (LARGEST_SEED + 1)
         result = denoise(model, noisy, kind, residuals=residuals, trust=trust, seed=drawn)
+        if number == 0:
+            warn_if_unlike(model, result.images)  # and not the noisy ones, which no model could return
         for index, name in enumerate(names):
             results.save(f"{name}.png", result.images[index])
             if damage is not None:
@@ -168,6 +171,8 @@ def inpaint_files(
             leave_out([fault], on_error)
             left_out += 1
             continue
+        if done == 0:
+            warn_if_unlike(model, result.images[0][:1])
         name = results.name_of(entry)
         for index, whole in enumerate(result.images[0], start=1):
             results.save(f"{name}-{index}.png" if completions > 1 else f"{name}.png", whole)
