@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from corolla.config import Config, registered
-from corolla.training.advice import EARLY_STEPS, advise
+from corolla.training.advice import EARLY_STEPS, advise, disentangled, too_short
 
 # The numbers of real runs on 2,000 drawn flowers (`over`: on 200) at 32×32 with 10 latents, 800 steps (`over`: 1,500).
 HEALTHY = {"loss": 1814.15, "reconstruction": 1804.96, "kl": 9.19, "psnr_db": 21.51, "active_latents": 10.0}
@@ -56,7 +56,9 @@ def test_a_collapse_is_said_with_remedies() -> None:
         "objective.target_nats",
     ):
         assert words in finding.text
-    assert "objective.warmup_steps, about" in advise(config(), {"kl": 0.0})[0].text
+    assert "objective.warmup_steps=0.3, a share" in advise(config(), {"kl": 0.0})[0].text
+    assert "objective.warmup_steps=0.6)" in advise(config(warmup_steps=0.2), {"kl": 0.0})[0].text
+    assert "objective.warmup_steps=0.9)" in advise(config(warmup_steps=0.4), {"kl": 0.0})[0].text  # a share is below 1
 
 
 def test_dead_latents_are_normal() -> None:
@@ -121,6 +123,52 @@ def test_a_warm_up_that_has_not_ended() -> None:
     assert kinds(config(warmup_steps=800), HEALTHY, HEALTHY_LATENTS, [row()]) == []
     capacity = config("capacity_vae", capacity_nats=9, capacity_steps=2000)
     assert kinds(capacity, HEALTHY, HEALTHY_LATENTS, [row()]) == ["still warming up"]
+
+
+def test_a_warm_up_that_is_a_share_of_the_run_ends_with_it() -> None:
+    # 800 steps of 40 epochs, each of 50 steps: a warm-up over half of the 2,000 steps is not over.
+    half, rows = config(warmup_steps=0.5).updated({"training.epochs": 40}), [row(epoch=16.0)]
+    (finding,) = advise(half, HEALTHY, HEALTHY_LATENTS, rows)
+    assert finding.kind == "still warming up"
+    assert "objective.warmup_steps is 1,000, and these are 800 steps" in finding.text
+    assert kinds(half.updated({"objective.warmup_steps": 0.4}), HEALTHY, HEALTHY_LATENTS, rows) == []
+    assert kinds(half, HEALTHY, HEALTHY_LATENTS, step=800) == []  # of how many steps, nobody knows
+
+
+def test_a_setting_that_cannot_take_effect_is_said_before_training() -> None:
+    asks = config(warmup_steps=100, cycle_steps=960, perceptual=1.0, perceptual_after=9000)
+    asks = asks.updated({"training.warmup_steps": 50})
+    late, cycle = too_short(asks, 960)  # the numbers of the preset vivid on 638 images
+    assert "objective.perceptual_after is 9,000 and this run has 960 steps" in late
+    assert "objective.cycle_steps is 960" in cycle
+    assert list(too_short(asks, 9001)) == []
+    shares = asks.updated({"objective.perceptual_after": 0.99, "objective.cycle_steps": 0.9})
+    assert list(too_short(shares.updated({"objective.warmup_steps": 0.2}), 51)) == []
+    (pressure,) = too_short(config("capacity_vae", capacity_steps=2000).updated({"training.warmup_steps": 0}), 2000)
+    assert "objective.capacity_steps is 2,000" in pressure
+    assert "never comes under its full pressure" in pressure
+
+
+def test_reconstructions_are_judged_by_the_mean_image() -> None:
+    judged = {"mean_image_psnr_db": 16.98}
+    assert kinds(config(), HEALTHY, HEALTHY_LATENTS, [row()], **judged) == []
+    # A capacity_vae of docs/objectives.md: ten nats of code, of which the decoder reads none.
+    (finding,) = advise(config(), HEALTHY | {"psnr_db": 16.98, "kl": 10.0}, HEALTHY_LATENTS, [row()], **judged)
+    assert (finding.kind, finding.alarm) == ("no better than the mean image", True)
+    assert "17.0 dB against 17.0 dB" in finding.text
+    assert "objective.beta than 1" in finding.text
+    assert "larger network" in advise(config("ae"), {"psnr_db": 17.9}, [], [row()], **judged)[0].text
+    assert kinds(config(), HEALTHY | {"psnr_db": 17.99}, HEALTHY_LATENTS, [row()], **judged) == []
+    assert kinds(config(), {"kl": 0.1, "psnr_db": 17.0}, [0.01] * 10, [row()], **judged) == ["collapsed"]
+
+
+def test_disentanglement_below_the_stated_levels_is_a_finding() -> None:
+    assert list(disentangled({"mig": 0.48, "dci_disentanglement": 0.4})) == []
+    assert list(disentangled({"psnr_db": 20.0})) == []
+    (finding,) = disentangled({"mig": 0.48, "dci_disentanglement": 0.11})
+    assert (finding.kind, finding.alarm) == ("entangled", True)
+    assert "DCI disentanglement 0.11, below 0.3" in finding.text
+    assert "MIG" not in finding.text
 
 
 def test_the_first_steps_say_nothing() -> None:

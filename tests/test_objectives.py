@@ -106,7 +106,9 @@ def test_schedules_are_functions_of_the_step(batch: Batch) -> None:
     kl = float(batch[1].kl().mean())
     warm = build_loss(objective_config("beta_vae", warmup_steps=9), LATENT_DIM)
     for step, weight in [(0, 0.4), (4, 2.0), (9, 4.0), (1000, 4.0), (None, 4.0)]:
-        assert float(warm(*batch, step=step, data_size=1).weighted["kl"]) == pytest.approx(weight * kl)
+        terms = warm(*batch, step=step, data_size=1)
+        assert float(terms.weighted["kl"]) == pytest.approx(weight * kl)
+        assert float(terms.final) == pytest.approx(float(terms.reconstruction) + 4 * kl)
     # Fu et al. 2019: in each cycle the weight grows over the first part and then stays.
     cyclic = build_loss(objective_config("beta_vae", warmup_steps=9, cycle_steps=20), LATENT_DIM)
     for step, weight in [(0, 0.4), (9, 4.0), (19, 4.0), (20, 0.4), (24, 2.0), (45, 2.4), (None, 4.0)]:
@@ -119,6 +121,8 @@ def test_capacity_grows_and_costs_to_either_side(batch: Batch) -> None:
     objective = CapacityVAE(gamma=3.0, capacity_nats=2 * kl, capacity_steps=100)
     for step, expected in [(0, kl), (25, kl / 2), (50, 0.0), (100, kl), (500, kl), (None, kl)]:
         assert float(objective.terms(q, z, step=step)["capacity"]) == pytest.approx(3 * expected, abs=1e-9)
+        loss = Loss(objective)(*batch, step=step, data_size=1)
+        assert float(loss.final) == pytest.approx(float(loss.reconstruction) + 3 * kl)
 
 
 def test_free_bits_do_not_push_on_latents_that_say_little() -> None:

@@ -6,6 +6,7 @@ import csv
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,35 @@ def test_words_say_when_the_best_is_the_last_one_and_when_there_is_none() -> Non
     assert "No beta of these" in in_words([result(1, 0.1, 130, "collapsed"), result(4, 0.1, 130, "collapsed")])[0]
     assert "too early" in in_words([result(1, 40, 130, "too early"), result(4, 20, 160, "too early")])[0]
     assert in_words([result(1, 40, 130)]) == []
+
+
+def test_a_code_that_says_next_to_nothing_is_not_recommended() -> None:
+    """A sweep over β = 0.5, 4 and 50 on florets, of whose last run every reconstruction was one red square.
+
+    Its rate of 0.7 nats is a hair above one bit, so that nothing was found.
+    """
+    runs = [(0.5, 14.0, 7147.0, 21.4), (4, 8.7, 7168.0, 21.1), (50, 0.7, 7528.0, 17.0)]
+    results = [result(beta, kl, distortion) for beta, kl, distortion, _ in runs]
+    (said,) = in_words(results)
+    assert "next to nothing at beta 50 (0.7 nats)." in said
+    assert "suggest beta 0.5:" in said
+    assert "up to beta 4," in said
+    # However high its rate is, one that hardly draws anything is not the largest to go up to.
+    judged = [
+        replace(
+            each,
+            scores=dict(each.scores) | {"psnr_db": psnr_db, "kl": max(each.scores["kl"], 3)},
+            mean_image_psnr_db=16.98,
+        )
+        for each, (*_, psnr_db) in zip(results, runs, strict=True)
+    ]
+    (said,) = in_words(judged)
+    assert "next to nothing" not in said
+    assert "up to beta 4," in said
+    blurred = replace(judged[1], scores=dict(judged[1].scores) | {"psnr_db": 19.0})  # less than half of the 4.4 dB
+    assert "go up" not in in_words([judged[0], blurred, judged[2]])[0]
+    useless = [replace(each, findings=(Finding("no better than the mean image", ""),)) for each in judged[:2]]
+    assert "No beta of these" in in_words(useless)[0]
 
 
 def test_each_setting_of_the_other_axes_has_its_words() -> None:

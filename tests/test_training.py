@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -651,6 +652,38 @@ def test_the_loss_counts_what_the_objective_says(tmp_path: Path) -> None:
     for row in RunFolder(tmp_path / "run").rows():
         expected = float(row["reconstruction"]) + 3 * float(row["kl"])
         assert float(row["loss"]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_share_of_the_run_is_that_number_of_steps(tmp_path: Path) -> None:
+    shares = {"objective__warmup_steps": 0.25, "objective__cycle_steps": 0.5, "training__warmup_steps": 0.125}
+    steps = {"objective__warmup_steps": 6, "objective__cycle_steps": 12, "training__warmup_steps": 3}
+    for name, settings, every in (("shares", shares, 0.29), ("steps", steps, 7)):  # 0.29 of 24 steps are 6.96
+        corolla.fit(small(training__evaluate_every=every, **settings), tmp_path / name)
+    assert_same(outcome(tmp_path / "shares"), outcome(tmp_path / "steps"))
+    assert "warmup_steps: 0.25\n" in (tmp_path / "shares" / "config.yaml").read_text()
+    assert "warmup_steps: 6\n" in (tmp_path / "steps" / "config.yaml").read_text()
+    with pytest.raises(UsageError, match="cycle_steps 12: must be more than the 12 warmup_steps"):
+        corolla.fit(small(objective__warmup_steps=12, objective__cycle_steps=0.5), tmp_path / "never")
+
+
+def test_what_never_takes_effect_is_said_before_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "corolla"):
+        corolla.fit(small(objective__warmup_steps=23, training__max_steps=24), tmp_path / "quiet")
+        assert not caplog.messages
+        corolla.fit(small(objective__warmup_steps=24, training__max_steps=24), tmp_path / "run")
+    (message,) = caplog.messages
+    assert "objective.warmup_steps is 24 and this run has 24 steps" in message
+
+
+def test_the_two_losses_of_a_row_are_one_quantity(tmp_path: Path) -> None:
+    """Of a capacity_vae whose capacity is still growing: 3·|KL - 5|, of either KL."""
+    settings = {"objective__capacity_nats": 5.0, "objective__capacity_steps": 1000, "objective__gamma": 3.0}
+    config = small(objective__name="capacity_vae", training__evaluate_every=1, training__max_steps=6, **settings)
+    corolla.fit(config, tmp_path / "run")
+    for row in RunFolder(tmp_path / "run").rows():
+        for of in ("", "train_"):  # a row for each step, so that the means are those of one batch
+            expected = float(row[f"{of}reconstruction"]) + 3 * abs(float(row[f"{of}kl"]) - 5)
+            assert float(row[f"{of}loss"]) == pytest.approx(expected, rel=1e-5 if of else 1e-2)
 
 
 def test_the_learning_rate_warms_up_rests_and_falls() -> None:

@@ -123,6 +123,19 @@ class Config(Settings):
         defaults = alike.flat() | {f"{kind}.name": DEFAULTS[kind] for kind in CHOICES}
         return {name: value for name, value in self.flat().items() if value != defaults[name]}
 
+    def in_steps(self, total_steps: int) -> Config:
+        """The configuration of a run of so many steps, with each setting that is a share of them as a number of steps.
+
+        Raises UsageError where settings do not go together then.
+        """
+        changes = {
+            f"{section}.{name}": max(1, round(value * total_steps))
+            for section, settings in (("objective", self.objective), ("training", self.training))
+            for name in settings.in_steps()
+            if 0 < (value := getattr(settings, name) or 0) < 1
+        }
+        return self.updated(changes) if changes else self
+
     def normalised_beta(self, beta: float | None) -> float | None:
         """β·latent_dim / (pixel values), so that sizes can be compared (Higgins et al. 2017, sec. 4.2)."""
         height, width = self.data.size

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from corolla.config.settings import Settings
+from corolla.config.settings import Settings, Steps, StepsOrNone
 from corolla.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Objective(Choice, ABC):
         beta_setting: the setting that is its β, the weight of the KL; None if it has none.
         target_setting: the setting that asks for a rate; None if no rate is asked for.
         pressure_setting: the setting that, made smaller, presses less on the code; None: its β.
-        warmup_settings: settings in steps over which its pressure on the code grows.
+        warmup_settings: settings in steps, or shares of the run, over which its pressure on the code grows.
     """
 
     kind: ClassVar[str] = "objective"
@@ -123,23 +123,30 @@ class Objective(Choice, ABC):
     pressure_setting: ClassVar[str | None] = None
     warmup_settings: ClassVar[tuple[str, ...]] = ("warmup_steps",)
 
-    warmup_steps: int = Field(0, ge=0, description="optimiser steps over which the terms' weight grows from 0")
-    cycle_steps: int | None = Field(None, ge=1, description="steps after which the warm-up repeats; default: never")
+    warmup_steps: Steps = Field(
+        0, ge=0, description="steps, or a share of the run below 1, over which the terms' weight grows from 0"
+    )
+    cycle_steps: StepsOrNone = Field(
+        None, gt=0, description="steps, or a share of the run below 1, after which the warm-up repeats; default: never"
+    )
     noise: float = Field(0.0, ge=0.0, le=1.0, description="standard deviation of the noise on the encoder's input")
     mask: float = Field(0.0, ge=0.0, lt=1.0, description="share of the encoder's input that is hidden")
     mask_patch_px: int = Field(1, ge=1, le=512, description="side of the hidden squares, in pixels")
     perceptual: float = Field(
         0.0, ge=0.0, description="weight of a distance in image features, beside the likelihood; extra `perceptual`"
     )
-    perceptual_after: int = Field(
-        0, ge=0, description="optimiser steps before that distance is added; steps without it take less time"
+    perceptual_after: Steps = Field(
+        0,
+        ge=0,
+        description="steps, or a share of the run below 1, before that distance is added; those take less time",
     )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Any:
         if self.cycle_steps is not None and not self.warmup_steps:
             raise ValueError("cycle_steps repeats the warm-up, and there is none; set warmup_steps")
-        if self.cycle_steps is not None and self.cycle_steps <= self.warmup_steps:
+        alike = self.cycle_steps is not None and (self.cycle_steps < 1) == (self.warmup_steps < 1)  # steps or shares
+        if alike and self.cycle_steps <= self.warmup_steps:
             raise ValueError(f"cycle_steps {self.cycle_steps}: must be more than the {self.warmup_steps} warmup_steps")
         if self.mask_patch_px > 1 and not self.mask:
             raise ValueError(f"mask_patch_px {self.mask_patch_px}: nothing is hidden; set mask, or leave it out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 
 class Settings(BaseModel):
@@ -12,6 +12,27 @@ class Settings(BaseModel):
 
     # Most classes are never used by a process: what pydantic builds for one is built at its first use.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, defer_build=True)
+
+    @classmethod
+    def in_steps(cls) -> list[str]:
+        """The settings that are a number of steps, or a share of the run's."""
+        return [name for name, field in cls.model_fields.items() if _WHOLE in field.metadata]
+
+
+def _whole(value: Any) -> Any:
+    """A share of the run, between 0 and 1, or a whole number of steps."""
+    if value is None or 0 < value < 1:
+        return value
+    if value != int(value):
+        raise ValueError("give a whole number of steps, or a share of the run's steps, below 1")
+    return int(value)
+
+
+_WHOLE = AfterValidator(_whole)
+_AS_IT_IS = PlainSerializer(lambda value: value)  # 200, not 200.0
+Steps = Annotated[float, _WHOLE, _AS_IT_IS]
+"""A number of optimiser steps; a value between 0 and 1 is a share of those of the run."""
+StepsOrNone = Annotated[float | None, _WHOLE, _AS_IT_IS]
 
 
 def _parse_size(value: Any) -> Any:
@@ -58,12 +79,16 @@ class TrainingConfig(Settings):
     optimizer: Literal["adam", "adamw"] = Field("adamw", description="Adam, or Adam with decoupled weight decay")
     learning_rate: float = Field(1e-3, gt=0.0, description="of the optimiser, at its peak")
     weight_decay: float = Field(0.05, ge=0.0, description="of weight matrices; biases and norms have none")
-    warmup_steps: int = Field(50, ge=0, description="steps over which the learning rate grows from zero")
+    warmup_steps: Steps = Field(
+        50, ge=0, description="steps, or a share of the run below 1, over which the learning rate grows from zero"
+    )
     schedule: Literal["constant", "cosine"] = Field("cosine", description="of the learning rate")
     decay_start: float = Field(0.3, ge=0.0, le=1.0, description="cosine: share of the steps before the decay begins")
     clip_norm: float | None = Field(None, gt=0.0, description="largest gradient norm")
     ema_decay: float | None = Field(0.998, gt=0.0, lt=1.0, description="decay of the weights' moving average")
-    evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations; default: one epoch")
+    evaluate_every: StepsOrNone = Field(
+        None, gt=0, description="steps, or a share of the run below 1, between evaluations; default: one epoch"
+    )
     patience: int | None = Field(None, ge=1, description="evaluations without improvement before stopping early")
     checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; default: at evaluations")
     samples_every: int | None = Field(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from corolla.config import Objective, register
+from corolla.config.settings import Steps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,9 @@ class CapacityVAE(Objective):
     name: Literal["capacity_vae"] = "capacity_vae"
     gamma: float = Field(1000.0, ge=0.0, description="weight of the KL's distance from the capacity")
     capacity_nats: float = Field(25.0, ge=0.0, description="the KL it is led to")
-    capacity_steps: int = Field(2000, ge=1, description="steps over which that KL is let in")
+    capacity_steps: Steps = Field(
+        2000, gt=0, description="steps, or a share of the run below 1, over which that KL is let in"
+    )
 
     def terms(self, q: DiagonalGaussian, z: Tensor, *, step: int | None, **_: Any) -> Mapping[str, Tensor]:
         """γ·|KL - C(step)| in nats per image, of the batch's mean KL."""

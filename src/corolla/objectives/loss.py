@@ -20,12 +20,14 @@ class LossTerms:
     """The loss, in nats per image: `total`, which the optimiser minimises, is the sum of the `weighted` terms.
 
     The `reconstruction` -log p(x|z) and the `kl` have no weights, so that runs with different objectives compare.
+    `final` is the total with the schedules at their end, but without a perceptual distance that is not added yet.
     """
 
     total: Tensor
     reconstruction: Tensor
     kl: Tensor
     weighted: Mapping[str, Tensor]
+    final: Tensor
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,14 @@ class Loss:
             early = step is not None and step < self.objective.perceptual_after
             distance = reconstruction.new_zeros(()) if early else self.distance(x, p.mean).mean()
             weighted["perceptual"] = self.objective.perceptual * distance
-        total = torch.stack(list(weighted.values())).sum()
-        return LossTerms(total, reconstruction, q.kl().mean(), weighted)
+        total = final = torch.stack(list(weighted.values())).sum()
+        if step is not None and (ramp < 1 or len(self.objective.warmup_settings) > 1):
+            with torch.no_grad():
+                at_end = terms
+                if len(self.objective.warmup_settings) > 1:  # a schedule of its own
+                    at_end = self.objective.terms(q, z, step=None, data_size=data_size, companion=self.companion)
+                final = torch.stack([*(weighted | at_end).values()]).sum()
+        return LossTerms(total, reconstruction, q.kl().mean(), weighted, final)
 
 
 def build_loss(objective: Objective, latent_dim: int) -> Loss:

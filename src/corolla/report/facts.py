@@ -12,7 +12,7 @@ from corolla.distributions.posterior import active_latents
 from corolla.models.vae import parameter_count
 from corolla.trained.model_folder import CARD_NAME, WEIGHTS_NAME, ModelFolder
 from corolla.trained.run_folder import RunFolder
-from corolla.training.advice import Finding, advise
+from corolla.training.advice import Finding, advise_of
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def describe(path: Path | str) -> RunFacts:
         data=dict(card.data),
         scores=dict(card.scores),
         latents=tuple(sorted(latents, key=lambda fact: -fact.kl_nats)),
-        advice=advise(card.config, card.scores, card.latent_kl_nats, rows, step=card.step or None),
+        advice=advise_of(card, rows),
         versions=dict(card.versions),
     )
 

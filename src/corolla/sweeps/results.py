@@ -11,13 +11,19 @@ from corolla.metrics.names import TRAINING_SCORES
 from corolla.sweeps.grid import Point, value_text
 from corolla.trained.model_folder import ModelFolder
 from corolla.trained.run_folder import csv_text
-from corolla.training.advice import EARLY_STEPS, Finding, advise
+from corolla.training.advice import BIT_NATS, EARLY_STEPS, Finding, advise_of
 
 BETA = "objective.beta"
+NEAR_ZERO_NATS = 2 * BIT_NATS
+"""A rate that is not recommended, whatever else is said of it: a code of two bits tells four kinds of image apart."""
+KEPT_GAIN = 0.5
+"""The share of the best one's PSNR above the mean image that a larger beta must keep to be recommended."""
+_USELESS = {"collapsed", "no better than the mean image", "overfitting"}
 _SHOWN = {"kl": "{:.1f}", "reconstruction": "{:.1f}", "psnr_db": "{:.2f} dB", "active_latents": "{:g}"}
 _SENTENCES = {
     "collapsed": "The code has collapsed at beta {}: too large here, or in need of a warm-up.",
     "all latents needed": "All latents are needed at beta {}: more of them may help there.",
+    "no better than the mean image": "Reconstructions are no better than the mean image at beta {}.",
     "overfitting": "The training images are learnt by heart at beta {}.",
 }
 
@@ -33,6 +39,7 @@ class Result:
     normalised_beta: float | None  # the same times latents over pixel values
     findings: tuple[Finding, ...]
     seconds: float  # spent in training steps
+    mean_image_psnr_db: float | None = None  # of the mean training image in the place of each
 
 
 def read_result(point: Point, path: Path) -> Result:
@@ -46,8 +53,9 @@ def read_result(point: Point, path: Path) -> Result:
         {"step": card.step, **card.scores},
         beta,
         card.config.normalised_beta(beta),
-        advise(card.config, card.scores, card.latent_kl_nats, rows, step=card.step or None),
+        advise_of(card, rows),
         float(rows[-1]["train_seconds"]) if rows else 0.0,
+        card.data.get("mean_image_psnr_db"),
     )
 
 
@@ -127,11 +135,15 @@ def _of_series(groups: Sequence[Sequence[Result]]) -> str:
     for kind, sentence in _SENTENCES.items():
         if betas := [value_text(_beta(group)) for group in groups if kind in kinds(group)]:
             sentences.append(sentence.format(" and ".join(filter(None, [", ".join(betas[:-1]), betas[-1]]))))
-    useful = [group for group in groups if not {"collapsed", "overfitting"} & set(kinds(group))]
+    useful = [group for group in groups if not _USELESS & set(kinds(group))]
+    if idle := [group for group in useful if middle(group, "kl") < NEAR_ZERO_NATS]:
+        rates = (f"beta {value_text(_beta(group))} ({middle(group, 'kl'):.1f} nats)" for group in idle)
+        sentences.append(f"The code says next to nothing at {' and '.join(rates)}.")
+        useful = [group for group in useful if group not in idle]
     if not useful:
         return " ".join([*sentences, "No beta of these can be recommended."])
     best = min(useful, key=_bound_nats)
-    most = _beta(useful[-1])
+    most = max(_beta(group) for group in useful if group is best or _gain_db(group) >= KEPT_GAIN * _gain_db(best))
     sentences.append(
         f"For faithful images and samples the numbers suggest beta {value_text(_beta(best))}: there a new image "
         f"costs least, distortion + rate = {_bound_nats(best):.1f} nats."
@@ -144,6 +156,12 @@ def _of_series(groups: Sequence[Sequence[Result]]) -> str:
             "whether they say separate things, look at with `corolla traverse`."
         )
     return " ".join(sentences)
+
+
+def _gain_db(group: Sequence[Result]) -> float:
+    """How far reconstructions are above the mean image; alike for all where a run does not say what that reaches."""
+    means = [result.mean_image_psnr_db for result in group]
+    return 0.0 if None in means else middle(group, "psnr_db") - median(mean for mean in means if mean is not None)
 
 
 def _bound_nats(group: Sequence[Result]) -> float:

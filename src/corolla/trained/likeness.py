@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from corolla.metrics import psnr
-from corolla.metrics.images import ROUNDING_DB
 from corolla.pixels import to_float
 from corolla.trained.model import TrainedModel
 
@@ -30,6 +28,8 @@ def summarise(psnr_db: NDArray[np.floating], contrast: NDArray[np.floating]) -> 
 
     The contrast of an image is the standard deviation of its pixels in [0, 1].
     """
+    from corolla.metrics.images import ROUNDING_DB
+
     values = {"psnr_db": np.minimum(psnr_db, ROUNDING_DB), "contrast": contrast}
     return {name: np.quantile(value, QUANTILES).round(4).tolist() for name, value in values.items()}
 
@@ -43,6 +43,8 @@ def unlike(model: TrainedModel, images: NDArray[np.generic]) -> str | None:
     own = model.card.data.get("held_out")
     if not isinstance(own, Mapping) or not len(images):
         return None
+    from corolla.metrics.images import ROUNDING_DB, psnr  # all of scikit-learn comes with it
+
     chosen = images[np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).astype(int))]
     pixels = to_float(chosen, np.float32)
     returned = torch.cat(list(model.means(model.encode(chosen)))).permute(0, 2, 3, 1).float().cpu().numpy()
@@ -52,8 +54,8 @@ def unlike(model: TrainedModel, images: NDArray[np.generic]) -> str | None:
     reached = float(np.median(np.minimum(psnr(pixels, returned), ROUNDING_DB)))
     if reached < usual - SLACK * (typical - usual):
         return (
-            f"the model was trained on images unlike {of}: their reconstructions have a PSNR of {reached:.1f} dB, where "
-            f"{share} have more than {usual:.1f} dB; train on images like these"
+            f"the model was trained on images unlike {of}: their reconstructions have a PSNR of {reached:.1f} dB, "
+            f"where {share} have more than {usual:.1f} dB; train on images like these"
         )
     usual, typical = own["contrast"]
     reached = float(np.median(pixels.std(axis=(1, 2, 3))))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from corolla.config import Config, Objective
 from corolla.distributions.posterior import ACTIVE_NATS, active_latents
+from corolla.trained.model_folder import ModelCard
 
 BIT_NATS = math.log(2)
 """One bit: a code with less cannot even tell of which of two kinds an image is, and a latent with more surely can."""
@@ -25,6 +26,11 @@ RISE_SHARE = 0.1
 overfitting, as a share of the fall of the training's in that time. Less is the jitter of the weights."""
 TARGET_SHARE = 0.1
 """How far the rate may be from the one that was asked for. The controller itself swings by some per cent."""
+LEAST_GAIN_DB = 1.0
+"""How far the PSNR of reconstructions must be above that of the mean image: a fifth of what images differ by. What
+collapsed with a rate above one bit, and what never learnt to draw, is below."""
+LEAST_DISENTANGLED = 0.3
+"""MIG and DCI disentanglement below which latents cannot be said to follow single factors; both are 1 at best."""
 EARLY_STEPS = 200
 """Before, the model is still learning the average image, and a rate near zero is the usual course."""
 
@@ -48,6 +54,7 @@ def advise(
     rows: Sequence[Mapping[str, str]] = (),
     *,
     step: int | None = None,
+    mean_image_psnr_db: float | None = None,
 ) -> tuple[Finding, ...]:
     """What the numbers of a finished or running run say, and what to change; alarms first.
 
@@ -57,6 +64,8 @@ def advise(
         latent_kl_nats: KL of each latent, averaged over the evaluation split.
         rows: Of `metrics.csv`, oldest first, for what only training can show.
         step: Optimiser steps so far, where there are no rows.
+        mean_image_psnr_db: PSNR of the mean training image in the place of each; without it, that of the model is not
+            judged.
     """
     history = [{name: float(text) for name, text in row.items() if text not in ("", None)} for row in rows]
     done = history[-1].get("step") if history else step
@@ -64,19 +73,85 @@ def advise(
         of = "" if config.objective.auto_encoder else " of beta"
         text = f"Only {done:.0f} steps: too early to say anything{of}. Train for some thousands."
         return (Finding("too early", text, alarm=False),)
-    code = _code(config, scores, latent_kl_nats, history)
-    findings = (*_warming_up(config.objective, done), *code, *_overfitting(config, history))
+    code = tuple(_code(config, scores, latent_kl_nats, history))
+    images = () if any(each.kind == "collapsed" for each in code) else _images(config, scores, mean_image_psnr_db)
+    findings = (*_warming_up(config, history, done), *code, *images, *_overfitting(config, history))
     return tuple(sorted(findings, key=lambda finding: not finding.alarm))
 
 
-def _warming_up(objective: Objective, done: float | None) -> Iterator[Finding]:
-    for name in objective.warmup_settings:
-        steps = getattr(objective, name)
+def advise_of(card: ModelCard, rows: Sequence[Mapping[str, str]] = ()) -> tuple[Finding, ...]:
+    """As `advise`, of a model by its card and the rows of its run."""
+    mean_image = card.data.get("mean_image_psnr_db")
+    return advise(
+        card.config,
+        card.scores,
+        card.latent_kl_nats,
+        rows,
+        step=card.step or None,
+        mean_image_psnr_db=mean_image,
+    )
+
+
+def too_short(config: Config, total_steps: int) -> Iterator[str]:
+    """A sentence about each setting whose effect lies beyond the end of a run of so many steps, for before it begins.
+
+    A share of the run never does.
+    """
+    consequences = {
+        "objective.perceptual_after": "the perceptual distance is never added",
+        "objective.cycle_steps": "the warm-up never repeats",
+        "training.warmup_steps": "the learning rate never comes to its peak",
+    } | {
+        f"objective.{name}": "the code never comes under its full pressure" for name in config.objective.warmup_settings
+    }
+    settings = config.flat()
+    for name, consequence in consequences.items():
+        steps = settings.get(name) or 0
+        if steps >= total_steps:
+            yield (
+                f"{name} is {steps:,} and this run has {total_steps:,} steps: {consequence}; train longer, or give a "
+                f"share of the run, such as {name}=0.3"
+            )
+
+
+def disentangled(scores: Mapping[str, float]) -> Iterator[Finding]:
+    """Whether latents follow single factors, by `mig` and `dci_disentanglement` where these were measured."""
+    names = {"mig": "MIG", "dci_disentanglement": "DCI disentanglement"}
+    low = [f"{label} {scores[name]:.2f}" for name, label in names.items() if scores.get(name, 1) < LEAST_DISENTANGLED]
+    if low:
+        yield Finding(
+            "entangled",
+            f"Latents do not follow single factors: {' and '.join(low)}, below {LEAST_DISENTANGLED:g} (1 is best). "
+            "Where that matters, try objective.name=beta_tcvae with objective.warmup_steps=0.3, or a larger beta.",
+        )
+
+
+def _images(config: Config, scores: Mapping[str, float], mean_image_psnr_db: float | None) -> Iterator[Finding]:
+    """Whether reconstructions are better than the mean image, whatever the code costs."""
+    reached = scores.get("psnr_db", math.nan)
+    if mean_image_psnr_db is not None and reached - mean_image_psnr_db < LEAST_GAIN_DB:
+        objective = config.objective
+        looser = "a larger network" if objective.auto_encoder else objective.loosen()
+        yield Finding(
+            "no better than the mean image",
+            f"Reconstructions are hardly better than the mean of all images: {reached:.1f} dB against "
+            f"{mean_image_psnr_db:.1f} dB of PSNR. Train longer, or try {looser}.",
+        )
+
+
+def _warming_up(config: Config, history: Sequence[Mapping[str, float]], done: float | None) -> Iterator[Finding]:
+    training, last = config.training, history[-1] if history else {}
+    epoch = last.get("epoch", 0)
+    total = training.max_steps or (training.epochs * last["step"] / epoch if epoch and "step" in last else None)
+    for name in config.objective.warmup_settings:
+        steps = getattr(config.objective, name)
+        if 0 < steps < 1:
+            steps = 0 if total is None else max(1, round(steps * total))
         if done is not None and done < steps:
             yield Finding(
                 "still warming up",
                 f"objective.{name} is {steps:,}, and these are {done:,.0f} steps: the code is not yet under its full "
-                f"pressure. Train longer, or set objective.{name} to at most a third of the steps.",
+                f"pressure. Train longer, or set objective.{name} to a share of the steps, such as 0.3.",
             )
 
 
@@ -121,11 +196,10 @@ def _code(
 def _loosen(objective: Objective) -> str:
     """What to do against a collapse, the likeliest remedy first."""
     target = "name a rate (objective.name=control_vae with objective.target_nats)"
-    slowly = (
-        f"a longer warm-up (objective.warmup_steps={3 * objective.warmup_steps})"
-        if objective.warmup_steps
-        else "a warm-up (objective.warmup_steps, about a third of the steps)"
-    )
+    steps = objective.warmup_steps
+    slowly = "a warm-up (objective.warmup_steps=0.3, a share of the steps)"
+    if steps:
+        slowly = f"a longer warm-up (objective.warmup_steps={3 * steps if steps >= 1 else min(0.9, 3 * steps):g})"
     free = "" if objective.free_nats_per_latent else "free bits (objective.name=free_bits), or "
     return f"Try {objective.loosen()}, {slowly}, {free}{target}."
 

@@ -56,7 +56,10 @@ class BatchLoss(nn.Module):
         self.data_size, self.rank = data_size, rank
 
     def forward(self, batch: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss; with it loss, reconstruction and KL as one tensor, and the latents, both detached."""
+        """The loss; with it loss (at the end of its schedules), reconstruction and KL as one tensor, and the latents.
+
+        All but the first are detached.
+        """
         data, objective = self.config.data, self.config.objective
         entropy = (self.config.seed, step, self.rank)
         seed = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
@@ -66,4 +69,4 @@ class BatchLoss(nn.Module):
         z = q.mean if objective.auto_encoder else q.sample()
         p = self.vae.decode(z, x)
         terms = self.state.loss(x, q, z, p, step, self.data_size)
-        return terms.total, torch.stack([terms.total, terms.reconstruction, terms.kl]).detach(), z.detach()
+        return terms.total, torch.stack([terms.final, terms.reconstruction, terms.kl]).detach(), z.detach()

@@ -118,7 +118,7 @@ class Recorder:
         `terms` are loss, reconstruction and KL of the step, on their device. Raises TrainingError if the loss or the
         weights are not finite, and TrainingInterrupted if a signal came; all is saved then.
         """
-        state, training = self.state, self.config.training
+        state, training = self.state, self.state.training
         step = state.step
         self.sums = terms if self.sums is None else self.sums + terms
         self.summed += 1
@@ -271,7 +271,7 @@ class Recorder:
         self._complaining = complaint is not None
 
     def _save_samples(self) -> None:
-        state, training = self.state, self.config.training
+        state, training = self.state, self.state.training
         evaluations = state.total_steps // (training.evaluate_every or state.steps_per_epoch)
         every = training.samples_every or max(1, evaluations // SAMPLE_PICTURES)
         if len(self.rows) % every and state.step < state.total_steps:

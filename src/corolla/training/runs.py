@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import logging
 import os
 from contextlib import nullcontext
 from pathlib import Path
@@ -29,10 +30,13 @@ from corolla.progress import Progress
 from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import open_images
 from corolla.trained.run_folder import RunFolder, check_run, create_run, new_folder, versions
+from corolla.training.advice import too_short
 from corolla.training.loop import train
 from corolla.training.machine import connect, deterministic, multiplies_bfloat16
 from corolla.training.recorder import Recorder, StopRule
 from corolla.training.state import TrainingState
+
+_LOG = logging.getLogger("corolla")
 
 
 def fit(
@@ -224,6 +228,8 @@ def _train(
                 world_size=fabric.world_size,
             )
             state = TrainingState(config, batches.steps_per_epoch, vae)
+            for sentence in too_short(config, state.total_steps) if fabric.is_global_zero else ():
+                _LOG.warning("%s", sentence)
             with (progress if fabric.is_global_zero else None) or Progress() as shown:
                 recorder = Recorder(config, run, fabric, state, data, progress=shown, logger=logger, stop_at=stop_at)
                 train(fabric, config, state, batches, recorder, resumed=resumed)

@@ -23,9 +23,10 @@ class TrainingState:
     """
 
     def __init__(self, config: Config, steps_per_epoch: int, vae: VAE | None = None) -> None:
-        self.training = config.training
         self.steps_per_epoch = steps_per_epoch
         self.total_steps = config.training.max_steps or config.training.epochs * steps_per_epoch
+        config = config.in_steps(self.total_steps)
+        self.training = config.training
         self.step = 0
         self.vae = build_model(config) if vae is None else vae
         self.average = copy.deepcopy(self.vae).requires_grad_(False) if config.training.ema_decay else None
