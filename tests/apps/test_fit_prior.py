@@ -126,6 +126,21 @@ def test_what_is_known_about_a_prior_is_in_its_file(model: TrainedModel) -> None
     assert fitted.card.log_prob_nats > fitted.card.standard_log_prob_nats + 0.1
 
 
+def test_a_fit_worse_than_the_standard_normal_is_remarked(
+    model: TrainedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = fit_prior(model, "gaussian", save=False)
+    assert (good.card.remark, caplog.messages) == ("", [])
+    poor = fit_prior(model, "gmm", components=16, draws=1, save=False)  # three codes for each full covariance
+    assert poor.card.log_prob_nats is not None
+    assert poor.card.standard_log_prob_nats is not None
+    assert poor.card.log_prob_nats < poor.card.standard_log_prob_nats
+    assert caplog.messages == [poor.card.remark]
+    numbers = f"({poor.card.log_prob_nats:.2f} against {poor.card.standard_log_prob_nats:.2f} nats)"
+    assert numbers.replace("(", "(log p(z) ") in poor.card.remark
+    assert "sample from the standard normal" in poor.card.remark
+
+
 def test_draws_default_to_enough_codes(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     images = len(training_posterior(model)[0])
     assert fit_prior(model, "gaussian", save=False).card.codes == 10 * images

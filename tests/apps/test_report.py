@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,11 +22,18 @@ from sklearn.decomposition import PCA
 from corolla.config import registered
 from corolla.data import ImageCache
 from corolla.errors import CorollaError, DataError, ModelError
+from corolla.evaluation import Score, Scores
 from corolla.evaluation.closest import closest_training
 from corolla.metrics import Neighbours, nearest
 from corolla.report import SECTIONS, Section, Subject, environment, write_report
 from corolla.report.sections.latent_map import draw, principal_plane, project, settle
-from corolla.trained.model_folder import CARD_NAME
+from corolla.report.sections.latents import factors, followed_factors
+from corolla.report.sections.scores import findings
+from corolla.report.subject import examine
+from corolla.trained import load
+from corolla.trained.fitted_priors import fit_prior
+from corolla.trained.model_folder import CARD_NAME, ModelFolder
+from corolla.trained.run_folder import RunFolder
 
 VOID = {"meta", "link", "img", "source", "line", "polyline"}
 ODD = '<u>&"'
@@ -126,9 +133,109 @@ def test_the_scores_of_the_same_weights_are_explained(scored_run: Path, cache: I
     assert "gmm 4.25 × 1000" in text
     assert "Whether each factor has one latent of its own" in text
     assert "MIG, of 1" in text
-    assert "3.00 nats · follows petal count (60%)" in text
-    assert f"2.00 nats · follows {ODD} (80%)" in text
-    assert "0.50 nats · follows" not in text
+    assert "3.00 nats · its mean follows petal count (60%)" in text
+    assert f"2.00 nats · its mean follows {ODD} (80%)" in text
+    assert "0.50 nats · its mean" not in text
+
+
+def test_a_latent_follows_nothing_that_its_code_cannot_say(scored_run: Path, cache: ImageCache) -> None:
+    """A mean that follows petal count by 10% of 1.8 nats, of a code that has 0.011 nats."""
+    folder = ModelFolder.find(scored_run)
+    vae, card = folder.load()
+    folder.save(vae, replace(card, latent_kl_nats=(0.5, 0.011, 0.001, 0.2, 0.0, 1.0)))
+    subject = examine(scored_run, images=cache)
+    information = np.zeros((6, 2))
+    information[1, 0], information[3, 1] = 0.18, 1.2
+    details = {
+        "factors": ["petal_count", "petal_hue"],
+        "mutual_information_nats": information.tolist(),
+        "factor_entropy_nats": [1.8, 1.5],
+    }
+    assert subject.scores is not None
+    scores = replace(subject.scores, details={"disentanglement": details})
+    # The code of latent 3 has 0.2 nats, 13% of the factor's 1.5; what is said is said of its mean.
+    assert followed_factors(replace(subject, scores=scores)) == {3: "its mean follows petal hue (80%)"}
+    section = factors(replace(subject, scores=scores))
+    assert section is not None
+    assert section.values["kl_nats"][1] == 0.011
+
+
+def _findings(run: Path, cache: ImageCache, of_card: Mapping[str, float] = {}, **measured: float) -> dict[str, str]:
+    """What the page says of a run of 400 steps with these scores in its card, and measured by `corolla evaluate`."""
+    folder = ModelFolder.find(run)
+    vae, card = folder.load()
+    folder.save(vae, replace(card, step=400, scores={**card.scores, **of_card}))
+    RunFolder(run).write_rows([{"step": 400, "epoch": 40}])
+    subject = examine(run, images=cache)
+    if measured:
+        subject = replace(subject, scores=Scores({name: Score(value) for name, value in measured.items()}))
+    return {finding.kind: finding.text for finding in findings(subject).values["findings"]}
+
+
+def test_no_run_is_called_healthy_whose_pictures_are_no_better_than_the_mean_image(
+    run: Path, cache: ImageCache
+) -> None:
+    scores = {"kl": 6.5, "psnr_db": 12.25}
+    # Noise from 0 to 1 has a variance of 1/12, and the mean of 24 such images 1/24 of that: 10 log10(12·24/25) dB.
+    said = _findings(run, cache, scores)
+    assert "no better than the mean image" not in said
+    assert "(12.2 and 10.6 dB)" in said["no warnings"]
+    assert "a code that is ignored or misses its target (6.5 nats)" in said["no warnings"]
+    assert "Not checked: disentanglement (no factors are known)." in said["no warnings"]
+    said = _findings(run, cache, scores | {"psnr_db": 11.5})
+    assert "no warnings" not in said
+    assert "11.5 dB against 10.6 dB" in said["no better than the mean image"]
+    assert "(11.5 and 10.6 dB)" in said["checked"]
+
+
+def test_the_page_judges_disentanglement_and_says_where_it_was_not_measured(run: Path, cache: ImageCache) -> None:
+    said = _findings(run, cache, mig=0.48, dci_disentanglement=0.11)
+    assert "no warnings" not in said
+    assert "DCI disentanglement 0.11" in said["entangled"]
+    assert "disentanglement (MIG 0.48, DCI disentanglement 0.11)" in said["checked"]
+    assert "no warnings" in _findings(run, cache, mig=0.48, dci_disentanglement=0.4)
+    known = replace(cache, factors=np.zeros((40, 1), np.int64), factor_names=["hue"])
+    assert "(`corolla evaluate` measures it)" in _findings(run, known)["no warnings"]
+
+
+def test_the_page_says_that_a_run_was_stopped(run: Path, cache: ImageCache) -> None:
+    assert "stopped" not in _findings(run, cache)
+    folder = ModelFolder.find(run)
+    vae, card = folder.load()
+    folder.save(vae, replace(card, config=card.config.updated({"training.max_steps": 540})))
+    said = _findings(run, cache)
+    assert "no warnings" not in said
+    assert "stopped at step 400 of 540" in said["stopped"]
+
+
+def test_a_score_beyond_real_images_is_marked_and_not_praised(scored_run: Path, cache: ImageCache) -> None:
+    file = scored_run / "scores.json"
+    values = json.loads(file.read_text())
+    real = {
+        "precision_lite0": (0.95, 0.93, 0.97),
+        "density_lite0": (1.0, 0.9, 1.1),
+        "coverage_lite0": (0.99, 0.98, 1.0),
+    }
+    drawn = {"precision_lite0": 0.987, "density_lite0": 2.05, "coverage_lite0": 1.0}
+    for key, (value, low, high) in real.items():
+        values["scores"][f"{key}/training images"] = {"value": value, "low": low, "high": high}
+        values["scores"][f"{key}/standard"] = {"value": drawn[key], "low": None, "high": None}
+    file.write_text(json.dumps(values))
+    text = read(write_report(scored_run, images=cache)).text
+    assert "standard 0.987 ⚠ beyond real images" in text
+    assert "standard 2.050 ⚠ beyond real images" in text
+    assert "standard 1.000 ⚠" not in text  # within the interval of real ones
+    assert "1.000 (0.900 to 1.100) ⚠" not in text
+    assert "that is no praise" in text
+
+
+def test_a_prior_worse_than_the_standard_normal_is_remarked_where_its_samples_are(
+    run: Path, cache: ImageCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corolla.trained.fitted_priors.own_images", lambda *_, **__: cache)
+    fit_prior(load(run), "gmm", components=10, draws=1)
+    text = read(write_report(run, images=cache)).text
+    assert "worse than the standard normal does (log p(z) -" in text
 
 
 def test_the_scores_of_other_weights_are_not_shown(scored_run: Path, cache: ImageCache) -> None:

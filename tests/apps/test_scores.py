@@ -306,6 +306,28 @@ def test_damaged_scores_are_named(tmp_path: Path, text: str, told: str) -> None:
         SCORES.read(tmp_path / FILE_NAME)[0]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "beyond"),
+    [
+        ("precision_lite0/gmm", 0.987, True),
+        ("precision_lite0/gmm", 0.96, False),  # within the interval of real images
+        ("kid_lite0/gmm", -0.002, True),
+        ("kid_lite0/gmm", 0.004, False),
+        ("data_copying/gmm", 9.0, False),  # no way is better
+        ("recall_lite0/gmm", 1.0, False),  # not measured of real images
+    ],
+)
+def test_samples_that_beat_real_images_are_marked(key: str, value: float, beyond: bool) -> None:
+    real = {
+        "precision_lite0/training images": Score(0.95, 0.93, 0.97),
+        "kid_lite0/training images": Score(0.0, -0.001, 0.001),
+        "data_copying/training images": Score(0.0),
+    }
+    lines = score_lines(Scores({**real, key: Score(value)}))
+    assert any("BEYOND REAL IMAGES" in line for line in lines) == beyond
+    assert any(line.startswith("beyond real images: ") and "no praise" in line for line in lines) == beyond
+
+
 def test_the_table_says_what_each_kind_means_once() -> None:
     scores = Scores({"kid_lite0/gmm": Score(0.002, 0.001, 0.003), "kid_lite0/standard": Score(0.004)})
     lines = score_lines(scores)

@@ -131,7 +131,7 @@ class Config(Settings):
         changes = {
             f"{section}.{name}": max(1, round(value * total_steps))
             for section, settings in (("objective", self.objective), ("training", self.training))
-            for name in settings.in_steps()
+            for name in settings.settings_in_steps()
             if 0 < (value := getattr(settings, name) or 0) < 1
         }
         return self.updated(changes) if changes else self

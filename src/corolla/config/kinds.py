@@ -145,9 +145,9 @@ class Objective(Choice, ABC):
     def _fits_together(self) -> Any:
         if self.cycle_steps is not None and not self.warmup_steps:
             raise ValueError("cycle_steps repeats the warm-up, and there is none; set warmup_steps")
-        alike = self.cycle_steps is not None and (self.cycle_steps < 1) == (self.warmup_steps < 1)  # steps or shares
-        if alike and self.cycle_steps <= self.warmup_steps:
-            raise ValueError(f"cycle_steps {self.cycle_steps}: must be more than the {self.warmup_steps} warmup_steps")
+        cycle = self.cycle_steps or 0
+        if 0 < cycle <= self.warmup_steps and (cycle < 1) == (self.warmup_steps < 1):  # both steps, or both shares
+            raise ValueError(f"cycle_steps {cycle}: must be more than the {self.warmup_steps} warmup_steps")
         if self.mask_patch_px > 1 and not self.mask:
             raise ValueError(f"mask_patch_px {self.mask_patch_px}: nothing is hidden; set mask, or leave it out")
         if self.perceptual_after and not self.perceptual:

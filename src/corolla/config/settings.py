@@ -14,7 +14,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, defer_build=True)
 
     @classmethod
-    def in_steps(cls) -> list[str]:
+    def settings_in_steps(cls) -> list[str]:
         """The settings that are a number of steps, or a share of the run's."""
         return [name for name, field in cls.model_fields.items() if _WHOLE in field.metadata]
 

@@ -9,6 +9,7 @@ import numpy as np
 from corolla.distributions.posterior import active_latents
 from corolla.evaluation.estimates import Average, Estimates
 from corolla.evaluation.record import Score, Scores
+from corolla.evaluation.samples import TRAINING
 from corolla.metrics.information import BINS
 from corolla.metrics.names import GROUPS, KINDS, kinds, parse_key
 
@@ -37,6 +38,26 @@ def formatted(key: str, value: float) -> str:
     return f"{value * parsed.kind.scale:.{parsed.kind.digits}f}"
 
 
+BEYOND_REAL = (
+    "beyond the training images, which are real: that is no praise; samples that keep to the middle of the data, as "
+    "blurred or copied ones do, pass for real more easily than real images, so look at them and at recall"
+)
+"""Why a score that beats its value on real images is marked."""
+
+
+def beyond_real(key: str, scores: Scores) -> bool:
+    """Whether a score of samples is better than that of the training images, with its interval."""
+    name = parse_key(key)
+    if name is None or name.kind.group != "samples" or not name.kind.better or name.variant in ("", TRAINING):
+        return False
+    real = scores.scores.get(key.replace(f"/{name.variant}", f"/{TRAINING}"))
+    if real is None:
+        return False
+    value, bounds = scores.scores[key].value, [real.value, real.low, real.high]
+    known = [bound for bound in bounds if bound is not None]
+    return value > max(known) if name.kind.better == "higher" else value < min(known)
+
+
 def interval(key: str, score: Score) -> str:
     """The interval of a score, or nothing."""
     if score.low is None or score.high is None:
@@ -61,6 +82,7 @@ def row_label_with_unit(key: str) -> str:
 def score_lines(scores: Scores) -> list[str]:
     """All scores by group with their 95% intervals, what each kind means, and what few images do to them."""
     lines: list[str] = []
+    remarks: set[str] = set()
     parsed = {key: name for key in in_order(list(scores.scores)) if (name := parse_key(key))}
     for group in GROUPS:
         explained = None
@@ -72,10 +94,14 @@ def score_lines(scores: Scores) -> list[str]:
             text = "" if name.kind.text == explained else name.kind.text
             explained = name.kind.text
             shown = interval(key, scores.scores[key])
+            beyond = beyond_real(key, scores)
+            text = f"BEYOND REAL IMAGES. {text}" if beyond else text
+            remarks |= {f"beyond real images: {BEYOND_REAL}"} if beyond else set()
             lines.append(f"  {row_label(key):<{_LABEL}} {value:>12}  {shown:<18}  {text}".rstrip())
         found = scores.details.get("disentanglement", {}) if explained is not None and group == "factors" else {}
         if found.get("trained_on"):
             lines.append(f"  of {found['images']:,} images of all splits, {found['trained_on']:,} of them trained on")
+    lines += remarks
     measured = {name.kind for name in parsed.values()}
     count = min(scores.images, scores.samples)
     if KINDS["kid"] in measured and 0 < count < FEW:

@@ -50,9 +50,8 @@ class Loss:
         """
         if step is None:
             return 1.0
-        if self.objective.cycle_steps is not None:
-            step %= self.objective.cycle_steps
-        return min(1.0, (step + 1) / (self.objective.warmup_steps + 1))
+        cycle = self.objective.cycle_steps
+        return min(1.0, ((step if cycle is None else step % cycle) + 1) / (self.objective.warmup_steps + 1))
 
     def __call__(
         self, x: Tensor, q: DiagonalGaussian, z: Tensor, p: PixelDistribution, step: int | None, data_size: int
@@ -75,7 +74,7 @@ class Loss:
                 at_end = terms
                 if len(self.objective.warmup_settings) > 1:  # a schedule of its own
                     at_end = self.objective.terms(q, z, step=None, data_size=data_size, companion=self.companion)
-                final = torch.stack([*(weighted | at_end).values()]).sum()
+                final = torch.stack([*(weighted | dict(at_end)).values()]).sum()
         return LossTerms(total, reconstruction, q.kl().mean(), weighted, final)
 
 

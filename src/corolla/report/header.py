@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from corolla.data import spread_rows
 from corolla.gallery.generation import interpolation
-from corolla.metrics.images import mean_image_psnr
 from corolla.metrics.names import TRAINING_SCORES
 from corolla.models.vae import parameter_count
 from corolla.report.embedding import Picture, animation
-from corolla.report.subject import MOST_IMAGES, Subject
+from corolla.report.subject import Subject
 from corolla.training.advice import BIT_NATS
 
 WALK_POINTS, WALK_STEPS, WALK_PX = 6, 13, 224
@@ -37,7 +35,7 @@ def header(subject: Subject) -> dict[str, Any]:
         "parameters": parameter_count(config),
         "duration": duration,
         "psnr_db": psnr_db,
-        "baseline_db": _baseline_db(subject),
+        "baseline_db": float(np.median(subject.mean_image_psnr_db)),
         "rate_bits": rate_bits,
         "facts": _facts(subject, psnr_db, rate_bits, duration),
         "walk": _walk(subject),
@@ -79,9 +77,3 @@ def _duration(subject: Subject) -> str:
         if seconds >= 1.5 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} seconds"
-
-
-def _baseline_db(subject: Subject) -> float:
-    """The median PSNR of the mean of the training images in the place of each; of many, of some evenly spread."""
-    seen = np.asarray(subject.cache.images[spread_rows(subject.training, MOST_IMAGES)])
-    return float(np.median(mean_image_psnr(seen, subject.returned.originals)))

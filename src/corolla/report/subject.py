@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from corolla.errors import StaleError
 from corolla.evaluation.reconstructions import Reconstruction
 from corolla.evaluation.record import SCORES, Scores
 from corolla.metrics import psnr
+from corolla.metrics.images import mean_image_psnr
 from corolla.progress import OnProgress
 from corolla.trained import TrainedModel, load
 from corolla.trained.model_folder import ModelFolder
@@ -54,6 +56,12 @@ class Subject:
     scores: Scores | None  # what `corolla evaluate` found for these weights, if it was run
     stale: bool  # whether there are scores, but of other weights
     seed: int
+
+    @cached_property
+    def mean_image_psnr_db(self) -> NDArray[np.float64]:
+        """The PSNR of the mean of the training images (of many, of some) in the place of each held-out one, N."""
+        seen = np.asarray(self.cache.images[spread_rows(self.training, MOST_IMAGES)])
+        return mean_image_psnr(seen, self.returned.originals)
 
     @property
     def has_points(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from corolla.trained import TrainedModel, seeded_generator
 from corolla.trained.encoding import stored_batches
 from corolla.trained.own_images import own_images
 from corolla.trained.prior_file import PriorCard, save_prior
+
+_LOG = logging.getLogger("corolla")
 
 ENOUGH_CODES = 10_000
 MOST_DRAWS = 10
@@ -65,6 +68,8 @@ def fit_prior(
         progress: Called while images are read and encoded, and while the prior is fitted.
         settings: Those of the prior, such as `components=20`; `corolla settings prior` lists them.
 
+    Warns if it describes held-out codes worse than the standard normal does.
+
     Raises UsageError for no such prior or option, more components than codes or a missing extra; DataError if the
     images are not there, or have changed; WriteError if the prior cannot be saved.
     """
@@ -103,6 +108,8 @@ def fit_prior(
         log_prob_nats=reached,
         standard_log_prob_nats=standard,
     )
+    if card.remark:
+        _LOG.warning("%s", card.remark)
     file = save_prior(model.folder, prior, card) if save and model.folder is not None else None
     model.fitted_priors[name] = prior
     return FittedPrior(prior, card, file)

@@ -45,6 +45,18 @@ class PriorCard:
     log_prob_nats: float | None = None
     standard_log_prob_nats: float | None = None
 
+    @property
+    def remark(self) -> str:
+        """In one sentence, that it does worse than the standard normal where it counts; empty if it does not."""
+        fitted, standard = self.log_prob_nats, self.standard_log_prob_nats
+        if fitted is None or standard is None or fitted >= standard:
+            return ""
+        return (
+            f"prior {self.name}: describes the codes of images that it was not fitted to worse than the standard "
+            f"normal does (log p(z) {fitted:.2f} against {standard:.2f} nats): sample from the standard normal, give "
+            "it fewer components, or fit it to more images"
+        )
+
 
 PRIOR = Artefact("prior", "prior-{name}.safetensors", PriorCard, again=("fit-prior", "{folder}", "{name}"))
 

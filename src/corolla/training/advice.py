@@ -29,8 +29,10 @@ TARGET_SHARE = 0.1
 LEAST_GAIN_DB = 1.0
 """How far the PSNR of reconstructions must be above that of the mean image: a fifth of what images differ by. What
 collapsed with a rate above one bit, and what never learnt to draw, is below."""
+DISENTANGLED: Mapping[str, str] = {"mig": "MIG", "dci_disentanglement": "DCI disentanglement"}
+"""Scores that say whether latents follow single factors, with their labels."""
 LEAST_DISENTANGLED = 0.3
-"""MIG and DCI disentanglement below which latents cannot be said to follow single factors; both are 1 at best."""
+"""Below it, either says that latents do not; both are 1 at best."""
 EARLY_STEPS = 200
 """Before, the model is still learning the average image, and a rate near zero is the usual course."""
 
@@ -116,8 +118,11 @@ def too_short(config: Config, total_steps: int) -> Iterator[str]:
 
 def disentangled(scores: Mapping[str, float]) -> Iterator[Finding]:
     """Whether latents follow single factors, by `mig` and `dci_disentanglement` where these were measured."""
-    names = {"mig": "MIG", "dci_disentanglement": "DCI disentanglement"}
-    low = [f"{label} {scores[name]:.2f}" for name, label in names.items() if scores.get(name, 1) < LEAST_DISENTANGLED]
+    low = [
+        f"{label} {scores[name]:.2f}"
+        for name, label in DISENTANGLED.items()
+        if scores.get(name, 1) < LEAST_DISENTANGLED
+    ]
     if low:
         yield Finding(
             "entangled",

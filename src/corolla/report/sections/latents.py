@@ -97,15 +97,19 @@ def factors(subject: Subject) -> Section | None:
     details = factor_details(subject)
     if details is None:
         return None
-    names, shares = details
-    values = {"names": names, "shares": {int(latent): shares[latent] for latent in latents_by_kl(subject.model)}}
+    names, shares, _ = details
+    values = {
+        "names": names,
+        "shares": {int(latent): shares[latent] for latent in latents_by_kl(subject.model)},
+        "kl_nats": () if subject.has_points else subject.model.card.latent_kl_nats,
+    }
     return Section("factors", "Which latent follows which factor", "factors.html.j2", values)
 
 
-def factor_details(subject: Subject) -> tuple[list[str], NDArray[np.float64]] | None:
-    """The names of the factors, and the share of each that each latent holds, latents×factors; None if unknown.
+def factor_details(subject: Subject) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]] | None:
+    """The names of K factors, the share of each that each latent's mean holds, D×K, and their entropies in nats, K.
 
-    Raises ModelError if `scores.json` does not hold them as `corolla evaluate` writes them.
+    None if there are none. Raises ModelError if `scores.json` does not hold them as `corolla evaluate` writes them.
     """
     details: Any = subject.scores.details.get("disentanglement") if subject.scores else None
     if not isinstance(details, dict):
@@ -119,14 +123,24 @@ def factor_details(subject: Subject) -> tuple[list[str], NDArray[np.float64]] | 
     except (KeyError, TypeError, ValueError):
         file = subject.path / FILE_NAME
         raise ModelError(f"{file}: damaged: its factors; write it again with `corolla evaluate`") from None
-    return names, np.clip(information / np.maximum(entropy, 1e-12), 0, 1)
+    entropy = np.maximum(entropy, 1e-12)
+    return names, np.clip(information / entropy, 0, 1), entropy
 
 
 def followed_factors(subject: Subject) -> dict[int, str]:
-    """In words, the factor that each latent follows most, where that is worth saying."""
-    names, shares = factor_details(subject) or ([], [])
+    """In words, the factor that each latent's mean follows most, where the code itself can say as much of a factor.
+
+    What a draw from q(z|x) says of anything is at most the latent's KL, however exactly a mean that hardly moves does.
+    """
+    details = factor_details(subject)
+    if details is None:
+        return {}
+    names, shares, entropy = details
+    kl = subject.model.card.latent_kl_nats
+    of = "" if subject.has_points or not kl else "its mean "
+    most = np.asarray(kl)[:, None] / entropy if of else np.inf
     return {
-        latent: f"follows {names[row.argmax()]} ({row.max():.0%})"
-        for latent, row in enumerate(shares)
-        if row.max() >= FOLLOWS
+        latent: f"{of}follows {names[row.argmax()]} ({row.max():.0%})"
+        for latent, row in enumerate(np.where(np.minimum(shares, most) >= FOLLOWS, shares, 0))
+        if row.max() > 0
     }

@@ -10,6 +10,7 @@ from corolla.evaluation.closest import closest_training
 from corolla.models.priors import fitted_prior_names
 from corolla.report.embedding import image
 from corolla.report.subject import Section, Subject
+from corolla.trained.prior_file import load_prior
 
 SAMPLES, SAMPLES_OF_FITTED = 12, 6
 NEIGHBOURS = 3
@@ -17,8 +18,12 @@ NEIGHBOURS = 3
 
 def samples(subject: Subject) -> Section:
     """Samples from each prior that the model has, each with the training images closest to it."""
+    folder, card, priors = subject.model.folder, subject.model.card, list(_priors(subject))
+    assert folder is not None  # it was loaded from one
+    fitted = {prior: load_prior(folder, prior, card)[1].remark for prior in priors if prior != "standard"}
     values = {
-        "by_prior": {prior: _drawn(subject, prior) for prior in _priors(subject)},
+        "by_prior": {prior: _drawn(subject, prior) for prior in priors},
+        "remarks": {"standard": "", **fitted},
         "latent_dim": subject.model.latent_dim,
         "has_points": subject.has_points,
     }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from corolla.evaluation.record import Scores
-from corolla.evaluation.tables import formatted, in_order, interval
+from corolla.evaluation.tables import BEYOND_REAL, beyond_real, formatted, in_order, interval
 from corolla.metrics.names import GROUPS, TRAINING_SCORES, ScoreKind, parse_key
 from corolla.report.sections.reproduction import shown_path
 from corolla.report.subject import Section, Subject
-from corolla.training.advice import Finding, advise
+from corolla.trained.model_folder import ModelCard
+from corolla.training.advice import DISENTANGLED, Finding, advise_of, disentangled
 
 _MEASURED_IN_FULL = {"reconstruction", "kl", "psnr_db"}
 _WITHOUT_MEANING = {"kl", "bits_per_dim", "active_latents"}
@@ -21,14 +24,37 @@ Row = dict[str, Any]
 
 
 def findings(subject: Subject) -> Section:
-    """What the advice says of the numbers, alarms first, or what was looked for in vain."""
-    card = subject.model.card
-    found = advise(card.config, card.scores, card.latent_kl_nats, subject.rows, step=card.step)
-    if not any(finding.alarm or finding.kind == "too early" for finding in found):
-        faults = "overfitting" if subject.has_points else "a code that is ignored, a missed target, and overfitting"
-        text = f"Checked for {faults}, without a finding. How good the pictures are is for you to judge, below."
-        found = (Finding("no warnings", text, alarm=False), *found)
+    """What the advice says of the numbers, alarms first, and what was checked for it and what was not."""
+    model, mean_image = subject.model, float(subject.mean_image_psnr_db.mean())
+    card = replace(model.card, data=dict(model.card.data) | {"mean_image_psnr_db": mean_image})
+    measured = {key: score.value for key, score in subject.scores.scores.items()} if subject.scores else {}
+    stopped = [Finding("stopped", f"{model.stopped}.")] if model.stopped else []
+    advice = advise_of(card, subject.rows)
+    found = [*stopped, *disentangled(measured), *advice]
+    if not any(finding.kind == "too early" for finding in advice):
+        alarms = any(finding.alarm for finding in found)
+        found.append(Finding("checked" if alarms else "no warnings", _checked(subject, card, measured), alarm=False))
+    found.sort(key=lambda finding: not finding.alarm)
     return Section("findings", "What the numbers say", "findings.html.j2", {"findings": found})
+
+
+def _checked(subject: Subject, card: ModelCard, measured: Mapping[str, float]) -> str:
+    """Which faults were looked for, with the numbers, and which could not be."""
+    scores, checked, unknown = card.scores, [], []
+    if "psnr_db" in scores:
+        mean_image = card.data["mean_image_psnr_db"]
+        checked.append(f"reconstructions against the mean image ({scores['psnr_db']:.1f} and {mean_image:.1f} dB)")
+    if "kl" in scores and not subject.has_points:
+        checked.append(f"a code that is ignored or misses its target ({scores['kl']:.1f} nats)")
+    (checked if subject.rows else unknown).append("overfitting")
+    (checked if subject.facts else unknown).append("whether the run came to its end")
+    if shares := [f"{label} {measured[key]:.2f}" for key, label in DISENTANGLED.items() if key in measured]:
+        checked.append(f"disentanglement ({', '.join(shares)})")
+    else:
+        needed = "`corolla evaluate` measures it" if subject.cache.factors is not None else "no factors are known"
+        unknown.append(f"disentanglement ({needed})")
+    left_out = f" Not checked: {'; '.join(unknown)}." if unknown else ""
+    return f"Checked: {'; '.join(checked)}.{left_out} How good the pictures are is for you to judge, below."
 
 
 def scores(subject: Subject) -> Section:
@@ -39,6 +65,7 @@ def scores(subject: Subject) -> Section:
     values = {
         "tables": {title: rows for title, rows in tables.items() if rows},
         "measured": measured,
+        "beyond_real": BEYOND_REAL if measured and any(beyond_real(key, measured) for key in measured.scores) else "",
         "stale": subject.stale,
         "command": f"corolla evaluate {shown_path(subject.path)}",
     }
@@ -54,6 +81,7 @@ def _rows(measured: Scores, group: str) -> list[Row]:
             row = rows.setdefault(name.label, _row(name.kind, name.label, name.kind.text))
             row["entries"].append(
                 _entry(formatted(key, score.value), name.kind.unit, name.variant, interval(key, score))
+                | {"beyond_real": beyond_real(key, measured)}
             )
     return list(rows.values())
 
@@ -63,7 +91,7 @@ def _row(kind: ScoreKind, label: str, meaning: str, *entries: dict[str, str]) ->
 
 
 def _entry(text: str, unit: str, variant: str = "", interval: str = "") -> dict[str, str]:
-    return {"text": text, "unit": unit, "variant": variant, "interval": interval}
+    return {"text": text, "unit": unit, "variant": variant, "interval": interval, "beyond_real": False}
 
 
 def _rows_of_training(subject: Subject) -> list[Row]:
