@@ -17,6 +17,9 @@ QUANTILES = (0.01, 0.5)
 SLACK = 0.25
 """How far below the first quantile images of the same kind may be, as a share of its distance from the median: the
 quantile of few held-out images, and the median of few images, are uncertain."""
+FLAT = 0.5
+"""The share of the first quantile of the contrast below which images are nearly flat beside the model's own: a decoder
+returns them well, whatever they show."""
 LOOKED_AT = 16
 """Images that are looked at, evenly spread over those that are read together."""
 
@@ -57,9 +60,9 @@ def unlike(model: TrainedModel, images: NDArray[np.generic]) -> str | None:
             f"the model was trained on images unlike {of}: their reconstructions have a PSNR of {reached:.1f} dB, "
             f"where {share} have more than {usual:.1f} dB; train on images like these"
         )
-    usual, typical = own["contrast"]
+    usual, _ = own["contrast"]
     reached = float(np.median(pixels.std(axis=(1, 2, 3))))
-    if reached < usual * (usual / typical if typical else 1.0) ** SLACK:  # the same slack, in decibels
+    if reached < FLAT * usual:
         return (
             f"the model was trained on images unlike {of}, which are nearly flat: the standard deviation of their "
             f"pixels is {reached:.2%} of white, where that of {share} is above {usual:.2%}; train on images like these"
