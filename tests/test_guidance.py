@@ -142,9 +142,12 @@ def test_a_setting_that_cannot_take_effect_is_said_before_training() -> None:
     assert "objective.perceptual_after is 9,000 and this run has 960 steps" in late
     assert "objective.cycle_steps is 960" in cycle
     assert list(too_short(asks, 9001)) == []
+    (rate,) = too_short(config().updated({"training.warmup_steps": 49}), 40)
+    assert "the learning rate never comes to its peak" in rate
+    assert list(too_short(config(), 40)) == []  # 50, the default
     shares = asks.updated({"objective.perceptual_after": 0.99, "objective.cycle_steps": 0.9})
     assert list(too_short(shares.updated({"objective.warmup_steps": 0.2}), 51)) == []
-    (pressure,) = too_short(config("capacity_vae", capacity_steps=2000).updated({"training.warmup_steps": 0}), 2000)
+    (pressure,) = too_short(config("capacity_vae", capacity_steps=2000), 2000)
     assert "objective.capacity_steps is 2,000" in pressure
     assert "never comes under its full pressure" in pressure
 

@@ -14,7 +14,7 @@ from corolla.trained.model import TrainedModel
 
 QUANTILES = (0.01, 0.5)
 """Of the held-out images, what the card keeps: 99% of them are above the first."""
-SLACK = 0.25
+SLACK = 0.5
 """How far below the first quantile images of the same kind may be, as a share of its distance from the median: the
 quantile of few held-out images, and the median of few images, are uncertain."""
 FLAT = 0.5

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from corolla.config import Config, Objective
+from corolla.config import Config, Objective, TrainingConfig
 from corolla.distributions.posterior import ACTIVE_NATS, active_latents
 from corolla.trained.model_folder import ModelCard
 
@@ -97,7 +97,8 @@ def advise_of(card: ModelCard, rows: Sequence[Mapping[str, str]] = ()) -> tuple[
 def too_short(config: Config, total_steps: int) -> Iterator[str]:
     """A sentence about each setting whose effect lies beyond the end of a run of so many steps, for before it begins.
 
-    A share of the run never does.
+    A share of the run never does. Of the learning rate nothing is said where its warm-up is the default, which nobody
+    has asked for.
     """
     consequences = {
         "objective.perceptual_after": "the perceptual distance is never added",
@@ -109,7 +110,7 @@ def too_short(config: Config, total_steps: int) -> Iterator[str]:
     settings = config.flat()
     for name, consequence in consequences.items():
         steps = settings.get(name) or 0
-        if steps >= total_steps:
+        if steps >= total_steps and (name, steps) != ("training.warmup_steps", TrainingConfig().warmup_steps):
             yield (
                 f"{name} is {steps:,} and this run has {total_steps:,} steps: {consequence}; train longer, or give a "
                 f"share of the run, such as {name}=0.3"
