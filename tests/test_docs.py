@@ -259,7 +259,7 @@ def _scene(rng: np.random.Generator) -> Image.Image:
 
     def colour(red: int, green: int, blue: int) -> tuple[int, int, int]:
         shades = np.array([red, green, blue]) * day + rng.normal(0, 12, 3)
-        return tuple(np.clip(shades, 0, 255).astype(int).tolist())  # type: ignore[return-value]
+        return tuple(np.clip(shades, 0, 255).astype(int).tolist())
 
     picture = Image.new("RGB", (120, 90), colour(130, 170, 230))
     pen, horizon = ImageDraw.Draw(picture), int(rng.integers(45, 70))

@@ -40,7 +40,9 @@ def findings(subject: Subject) -> Section:
 
 def _checked(subject: Subject, card: ModelCard, measured: Mapping[str, float]) -> str:
     """Which faults were looked for, with the numbers, and which could not be."""
-    scores, checked, unknown = card.scores, [], []
+    scores = card.scores
+    checked: list[str] = []
+    unknown: list[str] = []
     if "psnr_db" in scores:
         mean_image = card.data["mean_image_psnr_db"]
         checked.append(f"reconstructions against the mean image ({scores['psnr_db']:.1f} and {mean_image:.1f} dB)")
@@ -86,11 +88,11 @@ def _rows(measured: Scores, group: str) -> list[Row]:
     return list(rows.values())
 
 
-def _row(kind: ScoreKind, label: str, meaning: str, *entries: dict[str, str]) -> Row:
+def _row(kind: ScoreKind, label: str, meaning: str, *entries: dict[str, Any]) -> Row:
     return {"label": label, "better": kind.better, "meaning": meaning, "entries": list(entries)}
 
 
-def _entry(text: str, unit: str, variant: str = "", interval: str = "") -> dict[str, str]:
+def _entry(text: str, unit: str, variant: str = "", interval: str = "") -> dict[str, Any]:
     return {"text": text, "unit": unit, "variant": variant, "interval": interval, "beyond_real": False}
 
 
