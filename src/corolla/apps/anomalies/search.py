@@ -16,7 +16,7 @@ from corolla.data.listing import list_images
 from corolla.data.stream import Batch, OnError
 from corolla.trained import Images, TrainedModel
 from corolla.trained.artefacts import check_weights
-from corolla.trained.encoding import in_threads
+from corolla.trained.encoding import made_of_batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ def find_anomalies(
     They are read and scored in threads, one for each core unless `workers` says otherwise. An image that cannot be read
     is left out with a warning, or is a DataError.
     """
-    return in_threads(model, list_images(paths), _scorer(model, calibration, score, fpr), on_error, workers)
+    return made_of_batches(model, list_images(paths), _scorer(model, calibration, score, fpr), on_error, workers)
 
 
 def _scorer(model: TrainedModel, calibration: Calibration, score: str, fpr: float) -> Callable[[Batch], Anomalies]:
