@@ -16,7 +16,7 @@ from corolla.distributions.pixels import Gaussian, Laplace
 from corolla.errors import UsageError
 from corolla.models.vae import build_model
 from corolla.objectives.loss import build_loss
-from corolla.training.validation import evaluate
+from corolla.training.recorder import evaluate
 
 CALIBRATED: dict[str, tuple[Any, int]] = {"gaussian": (Gaussian, 2), "laplace": (Laplace, 1)}
 EVERY: list[tuple[str, Any]] = [

@@ -12,7 +12,7 @@ from PIL import Image
 from corolla import cli
 from corolla.apps.restoration import inpaint
 from corolla.apps.restoration.masks import box_mask, brush_mask, colour_mask, file_mask, fitted_mask
-from corolla.distributions.gaussians import GaussianPrior
+from corolla.distributions.priors import GaussianPrior
 from corolla.errors import DataError, UsageError
 from corolla.trained import TrainedModel
 

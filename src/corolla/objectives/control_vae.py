@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from corolla.distributions import DiagonalGaussian
-    from corolla.objectives.controller import Controller
+    from corolla.objectives.companions import Controller
 
 
 @register
@@ -32,7 +32,7 @@ class ControlVAE(Objective):
 
     def companion(self, latent_dim: int) -> Controller:
         """The controller."""
-        from corolla.objectives.controller import Controller
+        from corolla.objectives.companions import Controller
 
         return Controller(self.target_nats, self.control_proportional, self.control_integral, self.control_max_beta)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from corolla.distributions import DiagonalGaussian
-    from corolla.objectives.discriminator import Discriminator
+    from corolla.objectives.companions import Discriminator
 
 
 @register
@@ -33,7 +33,7 @@ class FactorVAE(Objective):
 
     def companion(self, latent_dim: int) -> Discriminator:
         """The discriminator."""
-        from corolla.objectives.discriminator import Discriminator
+        from corolla.objectives.companions import Discriminator
 
         return Discriminator(
             latent_dim, self.discriminator_width, self.discriminator_layers, self.discriminator_learning_rate

@@ -29,10 +29,9 @@ from corolla.progress import Progress
 from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import open_images
 from corolla.trained.run_folder import RunFolder, check_run, create_run, new_folder, versions
-from corolla.training.loop import train
+from corolla.training.loop import TrainingState, train
 from corolla.training.machine import connect, deterministic, multiplies_bfloat16
 from corolla.training.recorder import Recorder, StopRule
-from corolla.training.state import TrainingState
 
 
 def fit(

@@ -19,8 +19,16 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict
 from sklearn.covariance import LedoitWolf
 
-from corolla.apps.anomalies.measures import Measures, measure
-from corolla.apps.anomalies.scoring import SCORES, Reference, ScoreName, Scores, mahalanobis, surprise
+from corolla.apps.anomalies.scoring import (
+    SCORES,
+    Measures,
+    Reference,
+    ScoreName,
+    Scores,
+    mahalanobis,
+    measure,
+    surprise,
+)
 from corolla.data import select_rows
 from corolla.errors import ModelError, UsageError, WriteError
 from corolla.progress import OnProgress

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from corolla.apps.restoration.inpainting import membrane
 from corolla.apps.restoration.latents import decoded_means
-from corolla.apps.restoration.membrane import membrane
 from corolla.apps.restoration.noise import Noise, impulses, parse_noise, unclipped
 from corolla.apps.restoration.residuals import Array, ResidualPrior, residual_prior
 from corolla.pixels import to_uint8

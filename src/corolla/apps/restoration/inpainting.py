@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csgraph, csr_matrix
+from scipy.sparse.linalg import splu
+from sklearn.feature_extraction.image import grid_to_graph
 from torch import Tensor
 
 from corolla.apps.restoration.latents import (
@@ -17,13 +21,35 @@ from corolla.apps.restoration.latents import (
     log_posterior,
     map_latents,
 )
-from corolla.apps.restoration.membrane import membrane
 from corolla.config.registry import find
-from corolla.distributions.gaussians import GaussianPrior
+from corolla.distributions.priors import GaussianPrior
 from corolla.errors import UsageError
 from corolla.pixels import to_uint8
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
+
+
+def membrane(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Fill an array H×W×C where it is not known (H×W); what is known stays as it is. Raises UsageError if nothing is.
+
+    Solves Laplace's equation Δv = 0, in five-point differences, with the known pixels as the boundary and no flow over
+    the edge of the image, as in Pérez et al. (2003), "Poisson image editing".
+    """
+    if not known.any():
+        raise UsageError("no pixel is known; leave some outside of the mask")
+    result = np.array(values, dtype=np.float64)
+    gap = ~known.ravel()
+    if gap.any():
+        equations = _laplacian(*known.shape)[gap]
+        result[~known] = splu(equations[:, gap].tocsc()).solve(-(equations[:, ~gap] @ result[known]))
+    return result
+
+
+@lru_cache(maxsize=8)
+def _laplacian(height: int, width: int) -> csr_matrix:
+    """Of the graph in which each pixel is joined to its neighbours to the sides, above and below."""
+    return csgraph.laplacian(grid_to_graph(height, width, dtype=float)).tocsr()
+
 
 MOST_COMPLETIONS = 256
 """Of one image: they are all in memory at once."""

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from corolla.distributions.gaussians import GaussianPrior
+from corolla.distributions.priors import GaussianPrior
 from corolla.trained import TrainedModel
 
 Decoder = Callable[[Tensor], Tensor]
