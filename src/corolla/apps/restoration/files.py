@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -91,7 +91,7 @@ def denoise_files(
     worth: list[list[NDArray[np.float64]]] = []  # PSNR before and after, then SSIM likewise, of the images of a batch
     sigmas: list[NDArray[np.float64]] = []
     done = left_out = 0
-    entries, recipe = _once(list_images(paths)), recipe_named(model.config.data.recipe)
+    entries, recipe = _once(paths), recipe_named(model.config.data.recipe)
     on_error = "refuse" if total == 1 else on_error
     batches = read_images(entries, recipe, model.height, model.width, on_error=on_error, length=BATCH_SIZE)
     for number, batch in enumerate(batches):
@@ -155,7 +155,7 @@ def inpaint_files(
     paths = list(paths)
     total = count_images(paths)
     done = scaled = left_out = 0
-    for number, entry in enumerate(_once(list_images(paths))):
+    for number, entry in enumerate(_once(paths)):
         own = (seed + number) % (LARGEST_SEED + 1)
         try:
             picture = open_entry(entry)
@@ -185,13 +185,9 @@ def _seed_of(seed: int, name: str) -> int:
     return int.from_bytes(digest[:8], "big")
 
 
-def _once(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Each image once, although it may be named more often."""
-    seen: set[tuple[Path, int | None]] = set()
-    for entry in entries:
-        if (entry.place, entry.offset) not in seen:
-            seen.add((entry.place, entry.offset))
-            yield entry
+def _once(paths: Iterable[Path | str]) -> Iterable[Entry]:
+    """Each image that paths name once, although it may be named more often."""
+    return {(entry.place, entry.offset): entry for entry in list_images(paths)}.values()
 
 
 class _Results:

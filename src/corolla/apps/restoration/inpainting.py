@@ -92,20 +92,17 @@ def inpaint(
 
     Args:
         model: Of any objective; an auto-encoder has no posterior to draw from, and so only one completion.
-        images: With gaps, as `TrainedModel` takes images; of the model's size, or `missing` must be of it all the same.
+        images: With gaps, as `TrainedModel` takes images.
         missing: Where the gaps are, N×H×W at the model's size, or H×W for all images.
         completions: How many for each image, K; at most MOST_COMPLETIONS.
-        prior: Of the latents: standard, or one that is fitted to the model's codes. Further completions are drawn under
-            standard and gaussian alone.
+        prior: Of the latents, by name; further completions are drawn under standard and gaussian alone.
         seed: Fixes all that is drawn.
-        together: How many values count as one observation; see VALUES_THAT_GO_TOGETHER.
+        together: How many values count as one observation, 1 or more; see VALUES_THAT_GO_TOGETHER.
         progress: Called with the images that are done.
 
     Raises UsageError for masks that do not match the images, with nothing missing or nothing known, and for a count
     that cannot be; DataError for a file that is not a readable image.
     """
-    if not 1 <= together < np.inf:
-        raise UsageError(f"{together:g} values that count as one: give 1 or more")
     check_completions(model, completions, prior)
     observed = model.levels(images)
     shape = observed.shape[:3]

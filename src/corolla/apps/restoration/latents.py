@@ -53,8 +53,7 @@ def standard_log_prior(z: Tensor) -> Tensor:
 
 def log_posterior(decode: Decoder, log_prior: LogPrior, y: Tensor, precision: Tensor, z: Tensor) -> Tensor:
     """The logarithm of p(z|y) up to a constant, N; y is N×C×H×W, and so is precision or what spreads to it."""
-    squares = (precision * (y - decode(z)) ** 2).flatten(1).sum(1)
-    return log_prior(z) - 0.5 * squares
+    return log_prior(z) - 0.5 * (precision * (y - decode(z)) ** 2).flatten(1).sum(1)
 
 
 def map_latents(
@@ -67,19 +66,9 @@ def map_latents(
     steps: int = STEPS,
     learning_rate: float = LEARNING_RATE,
 ) -> Tensor:
-    """The latents of largest posterior density that Adam finds from a start, N×latent_dim.
+    """The latents of largest `log_posterior` that Adam finds from a start, N×latent_dim; its rate falls linearly to 0.
 
-    Each image keeps the best latents that were met on the way, so that none ends below its start. Adam's rate falls
-    linearly to 0 over the steps.
-
-    Args:
-        decode: The decoder's mean.
-        y: What was observed, N×C×H×W.
-        precision: Of each value, N×C×H×W or what spreads to it; 0 where nothing is known.
-        start: N×latent_dim.
-        log_prior: The log-density of latents.
-        steps: Of Adam.
-        learning_rate: The first.
+    Each image keeps the best latents that were met on the way, so that none ends below its start.
     """
     z = start.detach().clone().requires_grad_()
     best, best_value = start.detach().clone(), torch.full((len(start),), -torch.inf)
