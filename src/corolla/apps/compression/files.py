@@ -25,9 +25,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.apps.compression.coder import decode_points, decode_residual, encode_points, stream_coders
+from corolla.apps.compression.coder import (
+    PER_OCTAVE,
+    Grid,
+    decode_points,
+    decode_residual,
+    encode_points,
+    grid_of,
+    reference_exponents,
+    stream_coders,
+)
 from corolla.apps.compression.container import FINGERPRINT_BYTES, LARGEST_BLOCK, Header, Reader, Writer
-from corolla.apps.compression.grid import PER_OCTAVE, Grid, grid_of, reference_exponents
 from corolla.data.folder import OUTPUT_MARK
 from corolla.data.listing import count_images, list_images
 from corolla.data.recipes import recipe_named

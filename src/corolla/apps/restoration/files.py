@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.apps.restoration.denoising import BATCH_SIZE, denoise
+from corolla.apps.restoration.denoising import BATCH_SIZE, Noise, corrupt, denoise, parse_noise
 from corolla.apps.restoration.inpainting import check_completions, inpaint
 from corolla.apps.restoration.masks import MaskOf, fitted_mask
-from corolla.apps.restoration.noise import Noise, corrupt, parse_noise
 from corolla.apps.restoration.residuals import residual_prior
 from corolla.data.folder import OUTPUT_MARK
 from corolla.data.listing import Entry, count_images, list_images, open_entry
