@@ -20,6 +20,18 @@ def fitted_prior_names() -> list[str]:
     return [name for name, prior in registered("prior").items() if prior.fitted]
 
 
+def _priors() -> Any:
+    from corolla.distributions import priors
+
+    return priors
+
+
+def _flow() -> Any:
+    from corolla.distributions import flow
+
+    return flow
+
+
 @register
 class StandardNormal(Prior):
     """N(0, I), with which models are trained."""
@@ -30,9 +42,7 @@ class StandardNormal(Prior):
 
     def build(self, latent_dim: int) -> LatentDistribution:
         """N(0, I)."""
-        from corolla.distributions.priors import StandardPrior
-
-        return StandardPrior(latent_dim)
+        return _priors().StandardPrior(latent_dim)
 
 
 @register
@@ -44,15 +54,11 @@ class Gaussian(Prior):
 
     def build(self, latent_dim: int) -> LatentDistribution:
         """N(0, I), to be fitted."""
-        from corolla.distributions.priors import GaussianPrior
-
-        return GaussianPrior(latent_dim)
+        return _priors().GaussianPrior(latent_dim)
 
     def fit(self, codes: Tensor, **how: Any) -> LatentDistribution:
         """The Gaussian of largest likelihood."""
-        from corolla.distributions.priors import GaussianPrior
-
-        return GaussianPrior.fit(codes, **how)
+        return _priors().GaussianPrior.fit(codes, **how)
 
 
 @register
@@ -66,9 +72,7 @@ class Mixture(Prior):
 
     def build(self, latent_dim: int) -> LatentDistribution:
         """Equal components, to be fitted."""
-        from corolla.distributions.priors import MixturePrior
-
-        return MixturePrior(latent_dim, self.components, self.covariance)
+        return _priors().MixturePrior(latent_dim, self.components, self.covariance)
 
     def check(self, codes: int) -> None:
         """Raise UsageError where there are fewer codes than components that were asked for."""
@@ -80,11 +84,11 @@ class Mixture(Prior):
 
     def fit(self, codes: Tensor, **how: Any) -> LatentDistribution:
         """Expectation-maximisation."""
-        from corolla.distributions.priors import MixturePrior, code_rows
-
-        rows = len(code_rows(codes))
+        rows = len(_priors().code_rows(codes))
         self.check(rows)
-        return MixturePrior.fit(codes, components=min(self.components, rows), covariance=self.covariance, **how)
+        return _priors().MixturePrior.fit(
+            codes, components=min(self.components, rows), covariance=self.covariance, **how
+        )
 
 
 @register
@@ -98,12 +102,8 @@ class Flow(Prior):
 
     def build(self, latent_dim: int) -> LatentDistribution:
         """The identity, to be fitted."""
-        from corolla.distributions.flow import FlowPrior
-
-        return FlowPrior(latent_dim, self.flow, self.transforms)
+        return _flow().FlowPrior(latent_dim, self.flow, self.transforms)
 
     def fit(self, codes: Tensor, **how: Any) -> LatentDistribution:
         """Maximum likelihood."""
-        from corolla.distributions.flow import FlowPrior
-
-        return FlowPrior.fit(codes, flow=self.flow, transforms=self.transforms, **how)
+        return _flow().FlowPrior.fit(codes, flow=self.flow, transforms=self.transforms, **how)

@@ -135,8 +135,8 @@ class TrainingState:
         return {
             "step": self.step,
             "model": self.vae.state_dict(),
-            "average": self.average.state_dict() if self.average is not None else {},
-            "companion": self.companion.state_dict() if self.companion is not None else {},
+            "average": self.average.state_dict() if self.average else {},
+            "companion": self.companion.state_dict() if self.companion else {},
             "optimizer": self.optimizer.state_dict(),
         }
 
@@ -151,11 +151,9 @@ class TrainingState:
 
 def _optimizer(vae: VAE, training: TrainingConfig) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in vae.parameters() if p.ndim > 1]},
-        # Decay pulls on matrices only: biases and norms have no scale to keep small.
-        {"params": [p for p in vae.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    matrices, others = ([p for p in vae.parameters() if (p.ndim > 1) is large] for large in (True, False))
+    # Decay pulls on matrices only: biases and norms have no scale to keep small.
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
     # The fused step cannot clip gradients that a float16 scaler still has to unscale.
     fused = training.precision != "16-mixed"
     return kind(groups, lr=training.learning_rate, weight_decay=training.weight_decay, fused=fused)

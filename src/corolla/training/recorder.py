@@ -172,9 +172,8 @@ class Recorder:
         if self.fabric.world_size == 1:
             return self._signal
         # Several processes must agree before one of them may stop; they ask each other at evaluations only.
-        if evaluation_due and self._of_all(torch.tensor(self._signal is not None), "max"):
-            return self._signal or signal.SIGTERM
-        return None
+        agreed = evaluation_due and self._of_all(torch.tensor(self._signal is not None), "max")
+        return (self._signal or signal.SIGTERM) if agreed else None
 
     def _of_all(self, value: Tensor, operation: str = "mean") -> Tensor:
         """A value of all processes together."""
@@ -293,13 +292,12 @@ class Recorder:
 def evaluate(
     vae: VAE, loss: Loss, images: NDArray[np.uint8], rows: NDArray[np.int64], *, seed: int
 ) -> tuple[dict[str, float], tuple[float, ...]]:
-    """Loss, reconstruction and KL in nats per image, PSNR in dB, bits per dimension, and the number of active latents.
+    """Averages over images by name, in nats per image, PSNR in dB and bits per dimension; and the KL of each latent.
 
-    With these averages over the images, by name, comes the KL of each latent in nats.
     The loss is the objective's at the end of its schedules, so that one during a warm-up compares with later ones. The
     draws from q(z|x) are fixed by the seed, so that two models see the same noise. PSNR is that of the
-    reconstruction from the posterior's mean, averaged over images. Bits per dimension are those of reconstruction and
-    KL together, where p(x|z) is a probability of 8-bit pixels: an upper bound on -log₂ p(x) per pixel and channel.
+    reconstruction from the posterior's mean. Bits per dimension are those of reconstruction and KL together, where
+    p(x|z) is a probability of 8-bit pixels: an upper bound on -log₂ p(x) per pixel and channel.
     """
     device, points = next(vae.parameters()).device, loss.objective.auto_encoder
     vae.eval()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from corolla.apps.anomalies.calibration import Calibration, CalibrationCard, own_calibration
-from corolla.apps.anomalies.scoring import ScoreName, Scores, check_rate, check_score, measure, p_values
+from corolla.apps.anomalies.scoring import Scores, check_rate, check_score, measure, p_values
 from corolla.data.listing import count_images, list_images
 from corolla.data.stream import Batch, OnError, none_usable, usable_workers
 from corolla.errors import UsageError
@@ -159,59 +159,43 @@ def write_anomalies(
     told = steps_of(progress, "scoring", None if progress is None else count_images(paths))
     blocks = find_anomalies(model, paths, calibration, score=score, fpr=fpr, on_error=on_error, workers=workers)
     name = check_score(score, calibration.card.scores)
-    made = not folder.exists()
+    made, done, flagged, left_out = not folder.exists(), 0, 0, 0
+    lines: list[bytes] = []
+    ranks: list[NDArray[np.float64]] = []
+    oddest: list[NDArray[Any]] = []  # scores, images, maps and p-values of the oddest so far
     try:
-        rows, flagged, left_out = _write(blocks, folder, calibration, name, count, maps, told)
+        for block in blocks:
+            new: list[NDArray[Any]] = [block.scores[name], block.images, block.maps, block.p_values]
+            for index, path in enumerate(block.paths):
+                picture = ""
+                if maps == "all" or (maps == "flagged" and block.flagged[index]):
+                    picture = f"{MAPS_NAME}/{done + index + 1:06d}-{safe_name(PurePosixPath(path).stem)}.png"
+                    both = np.stack([block.images[index], heat(block.maps[index])])
+                    save_picture(folder / picture, grid(both, columns=2))
+                numbers = [f"{values[index]:.6g}" for values in (*block.scores.values(), block.p_values)]
+                lines.append(_csv([path, *numbers, str(int(block.flagged[index])), picture]))
+            ranks.append(new[0])
+            oddest = [np.concatenate(parts) for parts in zip(oddest, new, strict=True)] if oddest else new
+            order = np.argsort(-oddest[0], kind="stable")[:count]
+            oddest = [values[order] for values in oddest]
+            done, flagged = done + len(block.paths), flagged + int(block.flagged.sum())
+            left_out += len(block.faults)
+            told(done + left_out)
+        if not done:
+            raise none_usable(left_out)
+        ranked = np.argsort(-np.concatenate(ranks), kind="stable")
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(folder / TABLE_NAME) as temporary, temporary.open("wb") as table:
+                table.write(_csv(["path", *calibration.card.scores, "p_value", "flagged", "map"]))
+                table.writelines(lines[index] for index in ranked)
+        save_picture(folder / SHEET_NAME, _sheet(*oddest))
     except BaseException:
         shutil.rmtree(folder / MAPS_NAME, ignore_errors=True)  # so that the same call can be made again
         if made and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         raise
-    return Written(rows, flagged, left_out, calibration.card, file)
-
-
-def _write(
-    blocks: Iterable[Anomalies],
-    folder: Path,
-    calibration: Calibration,
-    name: ScoreName,
-    count: int,
-    maps: Maps,
-    told: Callable[[int], None],
-) -> tuple[int, int, int]:
-    """How many images were scored, flagged and left out."""
-    done = flagged = left_out = 0
-    lines: list[bytes] = []
-    scores: list[NDArray[np.float64]] = []
-    oddest: list[NDArray[Any]] = []  # scores, images, maps and p-values of the oddest so far
-    for block in blocks:
-        for index, path in enumerate(block.paths):
-            picture = ""
-            if maps == "all" or (maps == "flagged" and block.flagged[index]):
-                picture = f"{MAPS_NAME}/{done + index + 1:06d}-{safe_name(PurePosixPath(path).stem)}.png"
-                both = np.stack([block.images[index], heat(block.maps[index])])
-                save_picture(folder / picture, grid(both, columns=2))
-            numbers = [f"{values[index]:.6g}" for values in (*block.scores.values(), block.p_values)]
-            lines.append(_csv([path, *numbers, str(int(block.flagged[index])), picture]))
-        scores.append(block.scores[name])
-        new: list[NDArray[Any]] = [block.scores[name], block.images, block.maps, block.p_values]
-        oddest = [np.concatenate(parts) for parts in zip(oddest, new, strict=True)] if oddest else new
-        order = np.argsort(-oddest[0], kind="stable")[:count]
-        oddest = [values[order] for values in oddest]
-        done += len(block.paths)
-        flagged += int(block.flagged.sum())
-        left_out += len(block.faults)
-        told(done + left_out)
-    if not done:
-        raise none_usable(left_out)
-    ranked = np.argsort(-np.concatenate(scores), kind="stable")
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / TABLE_NAME) as temporary, temporary.open("wb") as file:
-            file.write(_csv(["path", *calibration.card.scores, "p_value", "flagged", "map"]))
-            file.writelines(lines[index] for index in ranked)
-    save_picture(folder / SHEET_NAME, _sheet(*oddest))
-    return done, flagged, left_out
+    return Written(done, flagged, left_out, calibration.card, file)
 
 
 def heat(surprise: NDArray[np.float32]) -> NDArray[np.uint8]:

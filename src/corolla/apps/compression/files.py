@@ -85,13 +85,11 @@ def compress(
 
     Args:
         model: What to compress with; it is needed to decompress.
-        images: Paths as `corolla.data.listing.list_images` takes them, and images as `TrainedModel` does, one after
-            another; an iterator is read as the file grows.
+        images: Paths as `list_images` takes them, and images as `TrainedModel` does, one after another.
         output: The file, which is there whole or not at all, or an open binary file.
         step: The grid's step in units of the posterior's standard deviation, rounded to a power of 2^(1/8): finer
             costs more bytes, coarser loses detail.
-        names: Keep the files' names without their suffixes, cut to 200 bytes, with _ for what not every system can
-            have in a name; images that are not files get an empty one.
+        names: Keep the files' names as `safe_name` has them, without suffixes; images that are no files have none.
         on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
         progress: Called with the number of images done after each block; paths in a list are counted first.
 
@@ -148,14 +146,10 @@ def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[B
             raise DataError(f"{source}: cannot be read: {error.strerror}") from None
         return
     name = str(getattr(source, "name", "file"))
-    reader = Reader(source, name)
-    header = reader.header
-    own = fingerprint(model.card)
+    reader, own = Reader(source, name), fingerprint(model.card)
+    header, this = reader.header, f"{model.path or 'this one'} is {own.hex()}; give the model that it was made with"
     if header.fingerprint != own:
-        raise ModelError(
-            f"{name}: made with the model {header.fingerprint.hex()}, but {model.path or 'this one'} is "
-            f"{own.hex()}; give the model that it was made with"
-        )
+        raise ModelError(f"{name}: made with the model {header.fingerprint.hex()}, but {this}")
     grid = grid_of(reference_exponents(model.card.latent_kl_nats), header.scale)
     draw = exact_pictures(model) if header.lossless else model.decode
     for number, (count, sections) in enumerate(reader.blocks(), start=1):

@@ -140,16 +140,15 @@ def denoise(
 
     Args:
         model: Of any objective.
-        images: Noisy, as `TrainedModel` takes images; those of another size are fitted by the model's recipe first.
-        noise: A kind with its level, as `parse_noise` reads it; Gaussian noise without a level is estimated for each
-            image, and salt and pepper needs none.
+        images: Noisy, as `TrainedModel` takes images.
+        noise: As `parse_noise` reads it; Gaussian noise without a level is estimated for each image.
         residuals: Of the model; by default as `residual_prior` gives it, with its errors.
         trust: Work out `stddev` too: from the residual's posterior and a few draws of the latents; under salt and
             pepper, where a pixel was filled, the error that the same filling makes at pixels which are known, else 0.
         seed: Fixes what is drawn for `stddev`.
         progress: Called with the images that are done.
 
-    Raises UsageError if the noise is not known; also as `TrainedModel.pixels`.
+    Raises as `parse_noise` and `TrainedModel.pixels`.
     """
     noise = parse_noise(noise)
     observed = model.levels(images)
@@ -168,9 +167,6 @@ def denoise(
     return Denoised(observed, to_uint8(clean), 255 * sigma, (255 * stddev).astype(np.float32) if trust else None)
 
 
-_Part = tuple[Array, Array, Array]
-
-
 def _without_noise(
     model: TrainedModel,
     observed: NDArray[np.uint8],
@@ -178,35 +174,29 @@ def _without_noise(
     residuals: ResidualPrior,
     trust: bool,
     generator: torch.Generator,
-) -> _Part:
+) -> tuple[Array, Array, Array]:
     """Clean images, σ and standard deviations of a batch, on the [0, 1] pixel scale."""
     y = observed / 255.0
     q = model.posterior(observed)
     decoded = decoded_means(model, q.mean)
     sigma = np.array([residuals.estimate_sigma(e) if level is None else level / 255 for e in y - decoded])
 
-    def restored(means: Array, index: int, variance: bool) -> tuple[Array, Array]:
-        mean, square = residuals.posterior(y[index] - means[index], float(sigma[index]), variance=variance)
-        clean = unclipped(mean + means[index], float(sigma[index]))
-        return clean, np.zeros(0) if square is None else square
+    def restored(means: Array, variance: bool) -> tuple[Array, Array]:
+        each = [residuals.posterior(e, s, variance=variance) for e, s in zip(y - means, sigma.tolist(), strict=True)]
+        clean = [unclipped(part[0] + mean, s) for part, mean, s in zip(each, means, sigma.tolist(), strict=True)]
+        return np.stack(clean), np.stack([np.zeros(0) if part[1] is None else part[1] for part in each])
 
-    found = [restored(decoded, index, trust) for index in range(len(y))]
-    clean = np.stack([mean for mean, _ in found])
-    stddev = np.zeros((len(y), 0))
-    if trust:
-        variance = np.stack([square for _, square in found])
-        if not model.config.objective.auto_encoder:
-            for _ in range(DRAWS):
-                drawn = decoded_means(model, q.mean + q.stddev * torch.randn(q.mean.shape, generator=generator))
-                others = np.stack([restored(drawn, index, False)[0] for index in range(len(y))])
-                variance += (others - clean) ** 2 / DRAWS
-        stddev = np.sqrt(variance)
-    return clean, sigma, stddev
+    clean, variance = restored(decoded, trust)
+    if trust and not model.config.objective.auto_encoder:
+        for _ in range(DRAWS):
+            drawn = decoded_means(model, q.mean + q.stddev * torch.randn(q.mean.shape, generator=generator))
+            variance += (restored(drawn, False)[0] - clean) ** 2 / DRAWS
+    return clean, sigma, np.sqrt(variance)
 
 
 def _without_impulses(
     model: TrainedModel, observed: NDArray[np.uint8], trust: bool, generator: torch.Generator
-) -> _Part:
+) -> tuple[Array, Array, Array]:
     """As `_without_noise`, where pixels are either untouched or lost."""
     y = observed / 255.0
     known = ~np.stack([impulses(image) for image in observed])
