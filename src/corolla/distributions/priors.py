@@ -41,10 +41,11 @@ class LatentDistribution(Protocol):
         """Take over what was saved. Raises ValueError that names the tensor with values that cannot be."""
 
 
-class StandardPrior:
+class StandardPrior(nn.Module):
     """N(0, I): what models are trained with."""
 
     def __init__(self, latent_dim: int) -> None:
+        super().__init__()
         self.latent_dim = latent_dim
         self.options: dict[str, Any] = {}
 
@@ -56,9 +57,7 @@ class StandardPrior:
         """Log-density in nats, N, in double precision."""
         return -0.5 * (z.double() ** 2 + LOG_2PI).sum(1)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Nothing."""
-        return {}
+    tensors = nn.Module.state_dict
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Nothing to take over."""

@@ -100,8 +100,9 @@ def denoise_files(
         names = [results.name_of(entry) for entry in batch.entries]
         noisy = batch.pixels
         if damage is not None:
-            each = zip(batch.pixels, names, strict=True)
-            noisy = np.concatenate([corrupt(image[None], damage, seed=_seed_of(seed, name)) for image, name in each])
+            digests = (hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest() for name in names)
+            each = zip(batch.pixels, (int.from_bytes(digest[:8], "big") for digest in digests), strict=True)
+            noisy = np.concatenate([corrupt(image[None], damage, seed=own) for image, own in each])
         drawn = (seed + number) % (LARGEST_SEED + 1)
         result = denoise(model, noisy, kind, residuals=residuals, trust=trust, seed=drawn)
         for index, name in enumerate(names):
@@ -121,8 +122,7 @@ def denoise_files(
         steps_of(progress, "denoising", total)(done + left_out)
     if not done:
         raise none_usable(left_out)
-    all_sigmas = np.concatenate(sigmas)
-    sigma = float(all_sigmas.mean()) if len(all_sigmas) else float("nan")
+    sigma = float(np.concatenate(sigmas).mean()) if any(map(len, sigmas)) else float("nan")
     if not worth:
         return DenoisedFiles(done, left_out, sigma, residuals_file=file)
     psnr_0, psnr_1, ssim_0, ssim_1 = np.concatenate(worth, axis=1).mean(1).tolist()
@@ -176,12 +176,6 @@ def inpaint_files(
     if not done:
         raise none_usable(left_out)
     return InpaintedFiles(done, scaled, left_out)
-
-
-def _seed_of(seed: int, name: str) -> int:
-    """Of one image's noise: the same whatever other images there are."""
-    digest = hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big")
 
 
 def _once(paths: Iterable[Path | str]) -> Iterable[Entry]:
