@@ -81,9 +81,7 @@ def code_rows(codes: Tensor) -> Tensor:
     if not torch.isfinite(z).all():
         raise UsageError("the codes hold values that are not finite; no prior can be fitted to them")
     if len(z) < 2 or not z.std(0, correction=0).any():
-        raise UsageError(
-            f"the {len(z)} codes do not differ; a prior is fitted to codes of images that a model tells apart"
-        )
+        raise UsageError(f"the {len(z)} codes do not differ; a prior is fitted to images that a model tells apart")
     return z
 
 
@@ -194,10 +192,9 @@ class MixturePrior(nn.Module):
                 try:
                     model.fit(z.numpy())
                 except ValueError as error:
-                    raise UsageError(
-                        f"{components} components with {covariance} covariances for {len(z)} codes: one of them "
-                        "shrank to nothing; take fewer components, or diagonal covariances"
-                    ) from error
+                    problem = f"{components} components with {covariance} covariances for {len(z)} codes"
+                    remedy = "one of them shrank to nothing; take fewer components, or diagonal covariances"
+                    raise UsageError(f"{problem}: {remedy}") from error
                 if progress is not None:
                     progress(done + EM_ITERATIONS_AT_A_TIME, EM_ITERATIONS, f"log p(z) {model.lower_bound_:.2f} nats")
                 if model.converged_:

@@ -196,10 +196,9 @@ class PerceptualDistance(nn.Module):
         Raises UsageError where the shapes differ or are not such.
         """
         if x.shape != y.shape or x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < SMALLEST_PX:
-            raise UsageError(
-                f"images of shapes {tuple(x.shape)} and {tuple(y.shape)}: the perceptual distance compares two "
-                f"N×3×H×W of one shape, of at least {SMALLEST_PX}x{SMALLEST_PX} pixels"
-            )
+            needed = f"two N×3×H×W of one shape, of at least {SMALLEST_PX}x{SMALLEST_PX} pixels"
+            shapes = f"{tuple(x.shape)} and {tuple(y.shape)}"
+            raise UsageError(f"images of shapes {shapes}: the perceptual distance compares {needed}")
         shorter = min(x.shape[2:])
         if shorter < self.at_least_px:
             size = [round(side * self.at_least_px / shorter) for side in x.shape[2:]]

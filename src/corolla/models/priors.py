@@ -77,10 +77,8 @@ class Mixture(Prior):
     def check(self, codes: int) -> None:
         """Raise UsageError where there are fewer codes than components that were asked for."""
         if "components" in self.model_fields_set and self.components > codes:
-            raise UsageError(
-                f"{self.components} components for {codes} codes: a mixture needs at least one code for each; take "
-                "fewer components, or more draws or images"
-            )
+            problem = f"{self.components} components for {codes} codes: a mixture needs at least one code for each"
+            raise UsageError(f"{problem}; take fewer components, or more draws or images")
 
     def fit(self, codes: Tensor, **how: Any) -> LatentDistribution:
         """Expectation-maximisation."""

@@ -73,17 +73,14 @@ class Controller(Companion):
 
     def complaint(self) -> str | None:
         """Whether β is at a bound, where it cannot bring the KL to its target."""
-        beta, kl, target = float(self.beta), float(self.kl), f"the target of {self.target_nats:g} nats"
+        beta, kl = float(self.beta), float(self.kl)
+        reached, target = f"the KL of {kl:.1f} nats is", f"the target of {self.target_nats:g} nats"
         if beta >= self.max_beta and kl > 1.1 * self.target_nats:
-            return (
-                f"the controller is at its largest beta, {beta:g}, and the KL of {kl:.1f} nats is above {target}; "
-                "raise objective.target_nats or objective.control_max_beta"
-            )
+            remedy = "raise objective.target_nats or objective.control_max_beta"
+            return f"the controller is at its largest beta, {beta:g}, and {reached} above {target}; {remedy}"
         if beta <= self.proportional_gain and kl < 0.9 * self.target_nats:
-            return (
-                f"the controller is at beta {beta:.2g}, and the KL of {kl:.1f} nats is below {target}; "
-                "train longer, lower objective.target_nats or take more latents"
-            )
+            remedy = "train longer, lower objective.target_nats or take more latents"
+            return f"the controller is at beta {beta:.2g}, and {reached} below {target}; {remedy}"
         return None
 
 
@@ -141,17 +138,12 @@ class Discriminator(Companion):
 
     def complaint(self) -> str | None:
         """Whether it has diverged, or is always right and so says nothing of how far the latents are dependent."""
-        loss = float(self.loss)
+        loss, slower = float(self.loss), "lower objective.discriminator_learning_rate"
         if not loss < 1.5:
-            return (
-                f"the discriminator has diverged: its loss is {loss:.2f}, and guessing has 0.69; "
-                "lower objective.discriminator_learning_rate"
-            )
+            return f"the discriminator has diverged: its loss is {loss:.2f}, and guessing has 0.69; {slower}"
         if loss < 0.02:
-            return (
-                f"the discriminator is nearly always right (loss {loss:.3f}), so the total correlation is no longer "
-                "known; raise objective.gamma, or lower objective.discriminator_learning_rate"
-            )
+            right = f"the discriminator is nearly always right (loss {loss:.3f})"
+            return f"{right}, so the total correlation is no longer known; raise objective.gamma, or {slower}"
         return None
 
     def get_extra_state(self) -> Any:

@@ -47,14 +47,12 @@ def fit(
     """Train a model and leave a run folder; returns the best model.
 
     Args:
-        config: what to train, on what, and how.
-        run: the run folder; by default a new one under `runs/`.
-        force: replace the run folder if it exists.
-        stop_at: is given each new row of `metrics.csv` but the last, and says whether to end the training there; such
-            a run is finished, as one that its patience has ended.
+        config: What to train, on what, and how.
+        run: The run folder; by default a new one under `runs/`.
+        force: Replace the run folder if it exists.
+        stop_at: Is given each new row of `metrics.csv` but the last; where it says so, the run is finished.
         progress: Where to say how far training is, such as `corolla.progress.ProgressDisplay("training")`.
-        vae: Networks made by hand, in place of `config.network`; they are trained as they are. What is saved can be
-            loaded with `corolla.load(run, vae=...)`.
+        vae: Networks made by hand, in place of `config.network`, trained as they are; see `corolla.load(run, vae=...)`.
         objective: In place of `config.objective`; it is registered, if it is not yet.
 
     Raises UsageError on an impossible setting or if the run folder exists, DataError if the images cannot be used,
@@ -141,10 +139,8 @@ def resolve(config: Config) -> Config:
         build_loss(config.objective, config.network.latent_dim)  # says what is not installed
         height, width = config.data.size
         if min(height, width) < SMALLEST_PX:
-            raise UsageError(
-                f"size {height}x{width}: the perceptual distance needs at least {SMALLEST_PX} pixels to a side; "
-                "choose a larger size, or set objective.perceptual to 0"
-            )
+            problem = f"size {height}x{width}: the perceptual distance needs at least {SMALLEST_PX} pixels to a side"
+            raise UsageError(f"{problem}; choose a larger size, or set objective.perceptual to 0")
     return config
 
 

@@ -58,10 +58,8 @@ def measure(model: TrainedModel, images: NDArray[np.uint8]) -> Measures:
     Raises UsageError for images of another size or type, ModelError if what it makes of them is not finite.
     """
     if images.dtype != np.uint8 or images.shape[1:] != (model.height, model.width, 3):
-        raise UsageError(
-            f"images are {images.dtype} of shape {images.shape}: this model measures uint8, "
-            f"N×{model.height}×{model.width}×3; bring them there with its `pixels`"
-        )
+        needed = f"this model measures uint8, N×{model.height}×{model.width}×3"
+        raise UsageError(f"images are {images.dtype} of shape {images.shape}: {needed}; bring them there with `pixels`")
     q = model.posterior(images)
     distortions, errors, maps = [], [], []
     with torch.inference_mode():
@@ -179,8 +177,6 @@ def check_rate(fpr: float, normal: int | None = None) -> None:
     if not 0 < fpr < 1:
         raise UsageError(f"false-positive rate {fpr:g}: give a number between 0 and 1, such as 0.05")
     if normal is not None and fpr * (normal + 1) < 1:
-        raise UsageError(
-            f"false-positive rate {fpr:g}: {normal} calibration images can hold none below 1/{normal + 1} = "
-            f"{1 / (normal + 1):.2g}; ask for {math.ceil(1000 / (normal + 1)) / 1000:g} or more, or keep more "
-            "images aside for evaluation"
-        )
+        least = f"can hold none below 1/{normal + 1} = {1 / (normal + 1):.2g}"
+        remedy = f"ask for {math.ceil(1000 / (normal + 1)) / 1000:g} or more, or keep more images aside for evaluation"
+        raise UsageError(f"false-positive rate {fpr:g}: {normal} calibration images {least}; {remedy}")

@@ -200,10 +200,8 @@ def inpaint(
     observed = model.levels(images)
     shape = observed.shape[:3]
     if missing.dtype != np.bool_ or missing.shape not in (shape, shape[1:]):
-        raise UsageError(
-            f"a mask of shape {missing.shape} and type {missing.dtype} for images of shape {shape}: give booleans of "
-            "that shape, or without the first number for all images"
-        )
+        problem = f"a mask of shape {missing.shape} and type {missing.dtype} for images of shape {shape}"
+        raise UsageError(f"{problem}: give booleans of that shape, or without the first number for all images")
     known = ~np.broadcast_to(missing, shape)
     if known.all((1, 2)).any():
         raise UsageError("a mask with no missing pixel; there is nothing to fill in")
@@ -224,15 +222,11 @@ def check_completions(model: TrainedModel, completions: int, prior: str = "stand
     if not 1 <= completions <= MOST_COMPLETIONS:
         raise UsageError(f"{completions} completions: give 1 to {MOST_COMPLETIONS}")
     if completions > 1 and model.config.objective.auto_encoder:
-        raise UsageError(
-            f"{completions} completions: an auto-encoder ({model.config.objective.name}) has no posterior to draw them "
-            "from; ask for one, or take a VAE"
-        )
+        problem = f"an auto-encoder ({model.config.objective.name}) has no posterior to draw them from"
+        raise UsageError(f"{completions} completions: {problem}; ask for one, or take a VAE")
     if find("prior", prior).fitted and prior != "gaussian" and completions > 1:
-        raise UsageError(
-            f"{completions} completions under the prior {prior}: draws are made under standard and gaussian; take one "
-            "of these, or ask for one completion"
-        )
+        problem = f"{completions} completions under the prior {prior}: draws are made under standard and gaussian"
+        raise UsageError(f"{problem}; take one of these, or ask for one completion")
 
 
 def _latents(

@@ -69,10 +69,8 @@ def file_mask(file: Path | str) -> MaskOf:
 
     def mask(image: Image.Image) -> Mask:
         if picture.size != image.size:
-            raise DataError(
-                f"{file}: a mask of {picture.height}x{picture.width} pixels for an image of "
-                f"{image.height}x{image.width}; give one of the image's size"
-            )
+            (width, height), size = picture.size, f"{image.height}x{image.width}"
+            raise DataError(f"{file}: a mask of {height}x{width} pixels for an image of {size}; give one of that size")
         return np.asarray(picture.convert("L")) >= 128
 
     return mask
@@ -152,8 +150,6 @@ def fitted_mask(model: TrainedModel, mask: Mask) -> Mask:
             picture = step(picture, model.height, model.width)
     fitted = np.asarray(binary_dilation(np.asarray(picture)[..., 0] != _GROUND, np.ones((3, 3))))
     if mask.any() and not fitted.any():
-        raise UsageError(
-            "what is missing is all outside of what the model sees, which the recipe "
-            f"`{model.config.data.recipe}` cuts out of the middle; there is nothing to fill in"
-        )
+        recipe = model.config.data.recipe
+        raise UsageError(f"what is missing is all outside of what the recipe `{recipe}` cuts out of the middle")
     return fitted
