@@ -20,6 +20,15 @@ from torch import Tensor, nn
 from corolla.distributions.posterior import LOG_2PI
 from corolla.errors import UsageError
 
+FitProgress = Callable[[int, int, str], None]
+"""Told how many steps of a fit are done, of how many at most, and a few words on how it stands."""
+
+RIDGE = 1e-6
+EM_ITERATIONS = 200
+EM_ITERATIONS_AT_A_TIME = 5
+
+_LOG = logging.getLogger("corolla")
+
 
 class LatentDistribution(Protocol):
     """p(z), on the CPU."""
@@ -61,16 +70,6 @@ class StandardPrior(nn.Module):
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Nothing to take over."""
-
-
-FitProgress = Callable[[int, int, str], None]
-"""Told how many steps of a fit are done, of how many at most, and a few words on how it stands."""
-
-RIDGE = 1e-6
-EM_ITERATIONS = 200
-EM_ITERATIONS_AT_A_TIME = 5
-
-_LOG = logging.getLogger("corolla")
 
 
 def code_rows(codes: Tensor) -> Tensor:

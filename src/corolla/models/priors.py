@@ -20,18 +20,6 @@ def fitted_prior_names() -> list[str]:
     return [name for name, prior in registered("prior").items() if prior.fitted]
 
 
-def _priors() -> Any:
-    from corolla.distributions import priors
-
-    return priors
-
-
-def _flow() -> Any:
-    from corolla.distributions import flow
-
-    return flow
-
-
 @register
 class StandardNormal(Prior):
     """N(0, I), with which models are trained."""
@@ -42,7 +30,9 @@ class StandardNormal(Prior):
 
     def build(self, latent_dim: int) -> LatentDistribution:
         """N(0, I)."""
-        return _priors().StandardPrior(latent_dim)
+        from corolla.distributions.priors import StandardPrior
+
+        return StandardPrior(latent_dim)
 
 
 @register
@@ -54,11 +44,15 @@ class Gaussian(Prior):
 
     def build(self, latent_dim: int) -> LatentDistribution:
         """N(0, I), to be fitted."""
-        return _priors().GaussianPrior(latent_dim)
+        from corolla.distributions.priors import GaussianPrior
+
+        return GaussianPrior(latent_dim)
 
     def fit(self, codes: Tensor, **how: Any) -> LatentDistribution:
         """The Gaussian of largest likelihood."""
-        return _priors().GaussianPrior.fit(codes, **how)
+        from corolla.distributions.priors import GaussianPrior
+
+        return GaussianPrior.fit(codes, **how)
 
 
 @register
@@ -72,7 +66,9 @@ class Mixture(Prior):
 
     def build(self, latent_dim: int) -> LatentDistribution:
         """Equal components, to be fitted."""
-        return _priors().MixturePrior(latent_dim, self.components, self.covariance)
+        from corolla.distributions.priors import MixturePrior
+
+        return MixturePrior(latent_dim, self.components, self.covariance)
 
     def check(self, codes: int) -> None:
         """Raise UsageError where there are fewer codes than components that were asked for."""
@@ -82,11 +78,11 @@ class Mixture(Prior):
 
     def fit(self, codes: Tensor, **how: Any) -> LatentDistribution:
         """Expectation-maximisation."""
-        rows = len(_priors().code_rows(codes))
+        from corolla.distributions.priors import MixturePrior, code_rows
+
+        rows = len(code_rows(codes))
         self.check(rows)
-        return _priors().MixturePrior.fit(
-            codes, components=min(self.components, rows), covariance=self.covariance, **how
-        )
+        return MixturePrior.fit(codes, components=min(self.components, rows), covariance=self.covariance, **how)
 
 
 @register
@@ -100,8 +96,12 @@ class Flow(Prior):
 
     def build(self, latent_dim: int) -> LatentDistribution:
         """The identity, to be fitted."""
-        return _flow().FlowPrior(latent_dim, self.flow, self.transforms)
+        from corolla.distributions.flow import FlowPrior
+
+        return FlowPrior(latent_dim, self.flow, self.transforms)
 
     def fit(self, codes: Tensor, **how: Any) -> LatentDistribution:
         """Maximum likelihood."""
-        return _flow().FlowPrior.fit(codes, flow=self.flow, transforms=self.transforms, **how)
+        from corolla.distributions.flow import FlowPrior
+
+        return FlowPrior.fit(codes, flow=self.flow, transforms=self.transforms, **how)

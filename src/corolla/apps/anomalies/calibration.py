@@ -100,25 +100,18 @@ def calibrate(
     length = batch_length(model)
     batches = stored_batches(cache.images, training[np.sort(order)], "encoding images", progress, length)
     covariance = LedoitWolf().fit(np.concatenate([model.encode(batch) for batch in batches]).astype(np.float64))
-    if images is None:
-        images, rows = cache.images, select_rows(cache.splits, data.eval_split)
-    else:
-        rows = np.arange(len(images))
+    rows = select_rows(cache.splits, data.eval_split) if images is None else np.arange(len(images))
+    images = cache.images if images is None else images
     if len(rows) < LEAST_IMAGES:
         raise UsageError(f"{len(rows)} images to calibrate with: at least {LEAST_IMAGES} are needed; keep more aside")
     rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
     count = min(MOST_REFERENCE, len(rows) // 3)
     reference = _reference(model, images, np.sort(rows[:count]), covariance, progress)
-    batches = stored_batches(images, np.sort(rows[count:]), "calibrating", progress, length)
-    parts = [reference.score(measure(model, batch)) for batch in batches]
+    rest = stored_batches(images, np.sort(rows[count:]), "calibrating", progress, length)
+    parts = [reference.score(measure(model, batch)) for batch in rest]
     normal = {name: np.sort(np.concatenate([part[name] for part in parts])) for name in SCORES if name in parts[0]}
-    card = CalibrationCard(
-        weights_sha256=model.card.weights_sha256,
-        scores=tuple(normal),
-        reference_images=count,
-        calibration_images=len(rows) - count,
-        source=source or data.source,
-    )
+    where = source or data.source
+    card = CalibrationCard(model.card.weights_sha256, tuple(normal), count, len(rows) - count, where)
     return Calibration(card, reference, normal)
 
 
@@ -153,15 +146,7 @@ def _reference(
     precision = LedoitWolf(assume_centered=True).fit((joined - centre) / scale).precision_ / np.outer(scale, scale)
     excess = -np.concatenate(elbos) - np.concatenate(coded)
     parts = [[part.mean(), max(part.std(), 1e-6)] for part in (mahalanobis(joined, centre, precision), excess)]
-    return Reference(
-        code_mean=codes.location_,
-        code_precision=codes.precision_,
-        log_error_mean=mean,
-        log_error_stddev=stddev,
-        joint_mean=centre,
-        joint_precision=precision,
-        parts=np.array(parts),
-    )
+    return Reference(codes.location_, codes.precision_, mean, stddev, centre, precision, np.array(parts))
 
 
 def own_calibration(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import torch
@@ -16,6 +16,12 @@ from corolla.data.batches import to_batch
 from corolla.errors import ModelError, UsageError
 from corolla.metrics import complexity_nats
 from corolla.trained import TrainedModel
+
+ScoreName: TypeAlias = Literal["combined", "joint", "excess"]
+SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
+"""All scores, in the order of a table's columns; see `Reference.score` for what each is."""
+
+Scores: TypeAlias = dict[ScoreName, NDArray[np.float64]]
 
 _DECODES = 64
 # Rounding to 8 bits alone leaves this mean squared error; below it, logarithms of errors would tell of nothing else.
@@ -72,19 +78,11 @@ def measure(model: TrainedModel, images: NDArray[np.uint8]) -> Measures:
             errors.append(squares.double().mean((1, 2, 3)).cpu())
             maps.append(torch.log(_smoothed(squares)[:, 0] + _ROUNDING).cpu())
         rate = None if model.config.objective.auto_encoder else q.kl().double().numpy()
-    measures = Measures(
-        codes=q.mean.double().numpy(),
-        rate_nats=rate,
-        distortion_nats=torch.cat(distortions).numpy(),
-        error=torch.cat(errors).numpy(),
-        coded_nats=complexity_nats(images),
-        plain_nats=complexity_nats(images, differences=False),
-        log_errors=torch.cat(maps).numpy(),
-    )
-    finite = (measures.codes, measures.distortion_nats, measures.error, 0.0 if rate is None else rate)
-    if not all(np.isfinite(values).all() for values in finite):
+    codes, (distortion, error, log_errors) = q.mean.double().numpy(), map(np.concatenate, (distortions, errors, maps))
+    if not all(np.isfinite(values).all() for values in (codes, distortion, error, 0.0 if rate is None else rate)):
         raise ModelError("what the model makes of these images is not finite; its weights are damaged")
-    return measures
+    coded, plain = complexity_nats(images), complexity_nats(images, differences=False)
+    return Measures(codes, rate, distortion, error, coded, plain, log_errors)
 
 
 def window_px(height: int, width: int) -> int:
@@ -95,13 +93,6 @@ def window_px(height: int, width: int) -> int:
 def _smoothed(squares: torch.Tensor) -> torch.Tensor:
     side = window_px(*squares.shape[2:])
     return F.avg_pool2d(squares, side, 1, side // 2, count_include_pad=False)
-
-
-ScoreName: TypeAlias = Literal["combined", "joint", "excess"]
-SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
-"""All scores, in the order of a table's columns; see `Reference.score` for what each is."""
-
-Scores: TypeAlias = dict[ScoreName, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +146,8 @@ def mahalanobis(
 
 def check_score(name: str, available: Sequence[ScoreName]) -> ScoreName:
     """A score by its name. Raises UsageError if there is none, or the model cannot give it."""
-    for score in available:
-        if name == score:
-            return score
+    if name in available:
+        return cast("ScoreName", name)
     reason = "an auto-encoder has no ELBO" if name == "excess" else "there is none such"
     raise UsageError(f"score {name}: {reason}; choose one of {', '.join(available)}")
 

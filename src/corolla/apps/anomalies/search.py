@@ -28,6 +28,16 @@ from corolla.trained import Images, TrainedModel
 from corolla.trained.artefacts import check_weights
 from corolla.trained.encoding import made_of_batches
 
+Maps: TypeAlias = Literal["flagged", "all", "none"]
+
+TABLE_NAME = "anomalies.csv"
+SHEET_NAME = "anomalies.png"
+MAPS_NAME = "maps"
+BRIGHTEST_STDDEVS = 3.0
+"""The surprise that is drawn brightest."""
+
+_COLUMNS = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Anomalies:
@@ -46,14 +56,9 @@ class Anomalies:
 def anomaly_scores(
     model: TrainedModel, images: Images, calibration: Calibration, *, score: str = "combined", fpr: float = 0.05
 ) -> Anomalies:
-    """Score images that fit into memory.
+    """Score images that fit into memory, as `TrainedModel` takes them; floats are rounded to 8 bits as normal ones are.
 
-    Args:
-        model: The model that the calibration was made for.
-        images: As `TrainedModel` takes them; floats are rounded to 8 bits, as normal images are.
-        calibration: What is normal; from `calibrate` or `load_calibration`.
-        score: What p-values are of; see `Reference.score`.
-        fpr: Of normal images, at most this share is flagged on average.
+    P-values are of the `score` (see `Reference.score`). Of normal images at most the share `fpr` is flagged on average.
 
     Raises UsageError for no such score, or a rate that the calibration cannot hold; StaleError if the calibration was
     made for another model; also as `TrainedModel.pixels` and `measure`.
@@ -97,17 +102,6 @@ def _scorer(model: TrainedModel, calibration: Calibration, score: str, fpr: floa
         return Anomalies(paths, batch.pixels, scores, rare, rare <= fpr, maps, batch.faults)
 
     return scored
-
-
-Maps: TypeAlias = Literal["flagged", "all", "none"]
-
-TABLE_NAME = "anomalies.csv"
-SHEET_NAME = "anomalies.png"
-MAPS_NAME = "maps"
-BRIGHTEST_STDDEVS = 3.0
-"""The surprise that is drawn brightest."""
-
-_COLUMNS = 8
 
 
 @dataclass(frozen=True)

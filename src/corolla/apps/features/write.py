@@ -60,15 +60,9 @@ def write_features(
     """Write the codes of images to a `.parquet` (extra `features`) or `.npz` file, in the order of the listing.
 
     A call that was broken off goes on where it was when it is made again. Memory does not grow with the number of
-    images; only the names in the largest folder are held at once.
+    images; only the names in the largest folder are held at once. The file is there whole or not at all.
 
-    Args:
-        model: What to encode with.
-        paths: As `embed` takes them.
-        output: The file, which is there whole or not at all.
-        variance: Keep the variances of q(z|x) too.
-        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
-        workers: Threads that read, decode and encode; default: one for each core.
+    Args as for `embed`, and:
         engine: Threads, or "ray", a cluster (extra `scale`): the same rows in the same order.
         progress: Called with the images that are done; they are counted first.
 

@@ -19,6 +19,9 @@ from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
 Kind = Literal["gaussian", "salt_pepper"]
+BATCH_SIZE = 32
+DRAWS = 4
+_HELD_OUT = 0.1
 _TABLE = 1025
 _MEANINGS: dict[Kind, tuple[str, float, float]] = {
     "gaussian": ("the standard deviation in levels of 255", 0.5, 128),
@@ -102,11 +105,6 @@ def impulses(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
         extreme = (image == value).all(-1)
         found |= extreme & (convolve(extreme.astype(float), around, mode="constant") <= there / 2)
     return found
-
-
-BATCH_SIZE = 32
-DRAWS = 4
-_HELD_OUT = 0.1
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,17 @@ Decoder = Callable[[Tensor], Tensor]
 LogPrior = Callable[[Tensor], Tensor]
 """Latents N×latent_dim to their log-density, N; a constant may be left out."""
 
+MOST_COMPLETIONS = 256
+"""Of one image: they are all in memory at once."""
+RESTARTS = 3
+VALUES_THAT_GO_TOGETHER = 1000
+"""What a model misses is alike over many pixels and three channels: so many values count as one observation.
+
+Each for itself, they would outweigh the prior, and tear the gap to pieces for the sake of detail around it. Of 30, 100,
+300, 1000 and 3000 the last two had the best mean PSNR over the gaps of `benchmarks/inpainting.py --together`, 17.64 dB;
+the smaller of them keeps further completions closer to what is known.
+"""
+_SMALLEST_VARIANCE = 1e-4
 STEPS = 50
 LEARNING_RATE = 0.05
 
@@ -142,20 +153,6 @@ def membrane(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[n
 def _laplacian(height: int, width: int) -> csr_matrix:
     """Of the graph in which each pixel is joined to its neighbours to the sides, above and below."""
     return csgraph.laplacian(grid_to_graph(height, width, dtype=float)).tocsr()
-
-
-MOST_COMPLETIONS = 256
-"""Of one image: they are all in memory at once."""
-RESTARTS = 3
-VALUES_THAT_GO_TOGETHER = 1000
-"""What a model misses is alike over many pixels and three channels: so many values count as one observation.
-
-Each for itself, they would outweigh the prior, and tear the gap to pieces for the sake of detail around it. Of 30, 100,
-300, 1000 and 3000 the last two had the best mean PSNR over the gaps of `benchmarks/inpainting.py`, 17.64 dB, on 32
-flowers of the split val (`--together`), for a model with β = 1 and 64 latents at 64×64 that was trained on the split
-train; the smaller of them keeps further completions closer to what is known.
-"""
-_SMALLEST_VARIANCE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
