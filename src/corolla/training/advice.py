@@ -31,10 +31,7 @@ EARLY_STEPS = 200
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the numbers say: in two or three words, and what it is and what to change in a sentence or two.
-
-    Without `alarm`, nothing is wrong, but it is worth knowing.
-    """
+    """One thing that the numbers say: in a few words, and in a sentence or two; without `alarm`, nothing is wrong."""
 
     kind: str
     text: str
@@ -51,12 +48,8 @@ def advise(
 ) -> tuple[Finding, ...]:
     """What the numbers of a finished or running run say, and what to change; alarms first.
 
-    Args:
-        config: What was trained.
-        scores: Of the evaluation, by the names of `metrics.csv`; without `kl`, the code is not judged.
-        latent_kl_nats: KL of each latent, averaged over the evaluation split.
-        rows: Of `metrics.csv`, oldest first, for what only training can show.
-        step: Optimiser steps so far, where there are no rows.
+    The scores are of the evaluation, by the names of `metrics.csv`, whose rows, oldest first, say what only training
+    can show; without `kl`, the code is not judged. The step counts where there are no rows.
     """
     history = [{name: float(text) for name, text in row.items() if text not in ("", None)} for row in rows]
     done = history[-1].get("step") if history else step
@@ -121,11 +114,9 @@ def _code(
 def _loosen(objective: Objective) -> str:
     """What to do against a collapse, the likeliest remedy first."""
     target = "name a rate (objective.name=control_vae with objective.target_nats)"
-    slowly = (
-        f"a longer warm-up (objective.warmup_steps={3 * objective.warmup_steps})"
-        if objective.warmup_steps
-        else "a warm-up (objective.warmup_steps, about a third of the steps)"
-    )
+    slowly = "a warm-up (objective.warmup_steps, about a third of the steps)"
+    if objective.warmup_steps:
+        slowly = f"a longer warm-up (objective.warmup_steps={3 * objective.warmup_steps})"
     free = "" if objective.free_nats_per_latent else "free bits (objective.name=free_bits), or "
     return f"Try {objective.loosen()}, {slowly}, {free}{target}."
 

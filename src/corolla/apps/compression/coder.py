@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -189,16 +190,10 @@ def _shortest(content: bytes, points: NDArray[np.int32], grid: Grid) -> bytes:
     for kept in range(max(0, len(content) - 2 * _WORD_BYTES), len(content)):
         following = min(int.from_bytes(content[:kept], "big") + 1, (1 << 8 * kept) - 1).to_bytes(kept, "big")
         for candidate in {content[:kept], following}:
-            if _decodes_to(candidate, points, grid):
-                return candidate
+            with suppress(DataError):
+                if np.array_equal(decode_points(candidate, len(points), grid), points):
+                    return candidate
     return content
-
-
-def _decodes_to(content: bytes, points: NDArray[np.int32], grid: Grid) -> bool:
-    try:
-        return np.array_equal(decode_points(content, len(points), grid), points)
-    except DataError:
-        return False
 
 
 _CHANNELS = (1, 0, 2)

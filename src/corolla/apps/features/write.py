@@ -60,11 +60,9 @@ def write_features(
     """Write the codes of images to a `.parquet` (extra `features`) or `.npz` file, in the order of the listing.
 
     A call that was broken off goes on where it was when it is made again. Memory does not grow with the number of
-    images; only the names in the largest folder are held at once. The file is there whole or not at all.
-
-    Args as for `embed`, and:
-        engine: Threads, or "ray", a cluster (extra `scale`): the same rows in the same order.
-        progress: Called with the images that are done; they are counted first.
+    images; only the names in the largest folder are held at once. The file is there whole or not at all. The engine may
+    be "ray", a cluster (extra `scale`), which gives the same rows in the same order; progress is called with the images
+    that are done, which are counted first. The rest is as for `embed`.
 
     Raises as `embed`; UsageError for a name or engine that cannot be, or a missing extra; DataError if no image can be
     read; ModelError if the model was never saved; and WriteError.

@@ -151,5 +151,5 @@ def fitted_mask(model: TrainedModel, mask: Mask) -> Mask:
     fitted = np.asarray(binary_dilation(np.asarray(picture)[..., 0] != _GROUND, np.ones((3, 3))))
     if mask.any() and not fitted.any():
         recipe = model.config.data.recipe
-        raise UsageError(f"what is missing is all outside of what the recipe `{recipe}` cuts out of the middle")
+        raise UsageError(f"what is missing is all outside of what the model sees; the recipe `{recipe}` cuts it off")
     return fitted
