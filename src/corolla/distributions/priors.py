@@ -169,21 +169,17 @@ class MixturePrior(nn.Module):
         Ghosh et al. 2020 (arXiv 1903.12436, section 4) fit ten full components to the codes of auto-encoders. For the
         `options` see the constructor.
         """
-        z = code_rows(codes)
-        prior = cls(z.shape[1], **options)
-        components, covariance = prior.options["components"], prior.covariance
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
         from threadpoolctl import threadpool_limits
 
+        z = code_rows(codes)
+        prior = cls(z.shape[1], **options)
+        components, covariance = prior.options["components"], prior.covariance
+        kind = "full" if covariance == "full" else "diag"
         model = GaussianMixture(
-            components,
-            covariance_type="full" if covariance == "full" else "diag",
-            reg_covar=ridge(z),
-            random_state=seed % 2**32,
-            max_iter=EM_ITERATIONS_AT_A_TIME,
-            warm_start=True,
-        )
+            components, covariance_type=kind, reg_covar=ridge(z), random_state=seed % 2**32, warm_start=True
+        ).set_params(max_iter=EM_ITERATIONS_AT_A_TIME)
         # Sums over threads come in any order, so that one thread alone gives the same last bits every time.
         with threadpool_limits(limits=1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -35,9 +35,8 @@ class FactorVAE(Objective):
         """The discriminator."""
         from corolla.objectives.companions import Discriminator
 
-        return Discriminator(
-            latent_dim, self.discriminator_width, self.discriminator_layers, self.discriminator_learning_rate
-        )
+        size = self.discriminator_width, self.discriminator_layers
+        return Discriminator(latent_dim, *size, self.discriminator_learning_rate)
 
     def terms(self, q: DiagonalGaussian, z: Tensor, *, companion: Discriminator, **_: Any) -> Mapping[str, Tensor]:
         """KL and the weighted total correlation in nats per image."""

@@ -62,10 +62,8 @@ class BatchLoss(nn.Module):
 
     def __init__(self, config: Config, state: TrainingState, data_size: int, rank: int) -> None:
         super().__init__()
-        self.vae = state.vae
+        self.vae, self.config, self.data_size, self.rank = state.vae, config, data_size, rank
         self.state = state  # no module: what the companion learns is not the optimiser's
-        self.config = config
-        self.data_size, self.rank = data_size, rank
 
     def forward(self, batch: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """The loss; with it loss, reconstruction and KL as one tensor, and the latents, both detached."""

@@ -159,12 +159,9 @@ class Recorder:
                     f"train loss {row['train_loss']:.1f}; {self.train_seconds:.0f} s"
                 )
         elif stop is not None:
-            raise TrainingInterrupted(
-                f"{signal.Signals(stop).name}: stopped at step {step} of {state.total_steps}, all saved",
-                128 + stop,
-                step=step,
-                remedy=f"go on with `{command('train', '--resume', self.run.path)}`",
-            )
+            problem = f"{signal.Signals(stop).name}: stopped at step {step} of {state.total_steps}, all saved"
+            remedy = f"go on with `{command('train', '--resume', self.run.path)}`"
+            raise TrainingInterrupted(problem, 128 + stop, step=step, remedy=remedy)
         self._tick = time.perf_counter()
         return last
 

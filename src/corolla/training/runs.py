@@ -210,14 +210,8 @@ def _train(
             if training.threads:
                 torch.set_num_threads(training.threads)
             torch.manual_seed(config.seed)
-            batches = Batches(
-                data.images,
-                select_rows(data.splits, config.data.train_split),
-                training.batch_size,
-                seed=config.seed,
-                rank=fabric.global_rank,
-                world_size=fabric.world_size,
-            )
+            rows, rank, size = select_rows(data.splits, config.data.train_split), fabric.global_rank, fabric.world_size
+            batches = Batches(data.images, rows, training.batch_size, seed=config.seed, rank=rank, world_size=size)
             state = TrainingState(config, batches.steps_per_epoch, vae)
             with (progress if fabric.is_global_zero else None) or Progress() as shown:
                 recorder = Recorder(config, run, fabric, state, data, progress=shown, logger=logger, stop_at=stop_at)

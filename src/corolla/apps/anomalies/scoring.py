@@ -35,13 +35,11 @@ class Measures:
 
     codes: NDArray[np.float64]  # the mean of q(z|x), N×latent_dim
     rate_nats: NDArray[np.float64] | None  # KL(q(z|x) ‖ N(0, I)), N; None of an auto-encoder, which has no q
-    # -log p(x|z) at the mean of q(z|x), so that the same image always has the same, N
-    distortion_nats: NDArray[np.float64]
+    distortion_nats: NDArray[np.float64]  # -log p(x|z) at the mean of q(z|x), without a draw, N
     error: NDArray[np.float64]  # mean squared error of the reconstruction, pixels in [0, 1], N
     coded_nats: NDArray[np.float64]  # `complexity_nats` of the differences between the channels, N
     plain_nats: NDArray[np.float64]  # the same of the channels as they are, N
-    # logarithm of the squared error, averaged over the channels and a window about each pixel; float32, N×H×W
-    log_errors: NDArray[np.float32]
+    log_errors: NDArray[np.float32]  # log of the squared error, averaged over channels and a window, N×H×W
 
     @property
     def elbo_nats(self) -> NDArray[np.float64] | None:

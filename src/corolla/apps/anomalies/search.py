@@ -48,8 +48,7 @@ class Anomalies:
     scores: Scores  # each score by name, N; the larger, the less normal
     p_values: NDArray[np.float64]  # of the score that was asked for: the share of normal images with one as large, N
     flagged: NDArray[np.bool_]  # whether that is at most the false-positive rate, N
-    # how surprised the model is at each pixel, in standard deviations of normal images; float32, N×H×W
-    maps: NDArray[np.float32]
+    maps: NDArray[np.float32]  # the surprise at each pixel, in standard deviations of normal images, N×H×W
     faults: tuple[str, ...] = ()  # of the images that cannot be read, and so are not among these: a line about each
 
 

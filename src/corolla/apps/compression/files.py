@@ -83,15 +83,11 @@ def compress(
 ) -> Compressed:
     """Write images to a `.corolla` file; block by block, so that memory does not grow with their number.
 
-    Args:
-        model: What to compress with; it is needed to decompress.
-        images: Paths as `list_images` takes them, and images as `TrainedModel` does, one after another.
-        output: The file, which is there whole or not at all, or an open binary file.
-        step: The grid's step in units of the posterior's standard deviation, rounded to a power of 2^(1/8): finer
-            costs more bytes, coarser loses detail.
-        names: Keep the files' names as `safe_name` has them, without suffixes; images that are no files have none.
-        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
-        progress: Called with the number of images done after each block; paths in a list are counted first.
+    Images are paths as `list_images` takes them, and images as `TrainedModel` does, one after another; paths in a list
+    are counted before progress is called with the images that are done. The output is an open binary file, or one that
+    is there whole or not at all. The step is that of the grid in units of the posterior's standard deviation, rounded
+    to a power of 2^(1/8): finer costs more bytes, coarser loses detail. With `names`, files' names are kept as
+    `safe_name` has them, without suffixes.
 
     Raises UsageError if the step cannot be, or the extra is missing; ModelError as `fingerprint`; DataError if no image
     can be read; WriteError; also as `TrainedModel.pixels`.

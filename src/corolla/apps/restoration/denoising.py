@@ -113,10 +113,8 @@ class Denoised:
 
     observed: NDArray[np.uint8]  # the noisy images at the model's size, uint8 N×H×W×3
     images: NDArray[np.uint8]  # the clean ones, uint8 N×H×W×3
-    # the standard deviation of the noise that was given or estimated, in levels of 255, N; NaN for salt and pepper
-    sigma: NDArray[np.float64]
-    # the standard deviation of the error to be expected, in levels of 255, float32 N×H×W×3, if asked for
-    stddev: NDArray[np.float32] | None = None
+    sigma: NDArray[np.float64]  # of the noise, given or estimated, in levels of 255, N; NaN for salt and pepper
+    stddev: NDArray[np.float32] | None = None  # of the error to be expected, in levels of 255, N×H×W×3, if asked for
 
 
 def denoise(
@@ -129,24 +127,17 @@ def denoise(
     seed: int = 0,
     progress: OnProgress | None = None,
 ) -> Denoised:
-    """Take noise off images.
+    """Take noise off images; it is as `parse_noise` reads it, and without a level it is estimated for each image.
 
     The mean of q(z|x) of the noisy image gives the model's picture of what is there. What is left is noise and what the
-    model cannot draw; the residual prior tells them apart. Gaussian noise is expected to have been cut off at black and
-    white, as in 8-bit files. Under salt and pepper, pixels that were hit are filled with the model's picture, joined to
-    their neighbours without a seam, and others stay as they are.
+    model cannot draw; the residual prior tells them apart, by default that of `residual_prior`, with its errors.
+    Gaussian noise is expected to have been cut off at black and white, as in 8-bit files. Under salt and pepper, pixels
+    that were hit are filled with the model's picture, joined to their neighbours without a seam; others stay as they
+    are.
 
-    Args:
-        model: Of any objective.
-        images: Noisy, as `TrainedModel` takes images.
-        noise: As `parse_noise` reads it; Gaussian noise without a level is estimated for each image.
-        residuals: Of the model; by default as `residual_prior` gives it, with its errors.
-        trust: Work out `stddev` too: from the residual's posterior and a few draws of the latents; under salt and
-            pepper, where a pixel was filled, the error that the same filling makes at pixels which are known, else 0.
-        seed: Fixes what is drawn for `stddev`.
-        progress: Called with the images that are done.
-
-    Raises as `parse_noise` and `TrainedModel.pixels`.
+    With `trust`, `stddev` is worked out too: from the residual's posterior and a few draws of the latents, which the
+    seed fixes; under salt and pepper, where a pixel was filled, it is the error that the same filling makes at pixels
+    which are known, else 0. Raises as `parse_noise` and `TrainedModel.pixels`.
     """
     noise = parse_noise(noise)
     observed = model.levels(images)

@@ -174,21 +174,13 @@ def inpaint(
     together: float = VALUES_THAT_GO_TOGETHER,
     progress: OnProgress | None = None,
 ) -> Inpainted:
-    """Fill gaps.
+    """Fill gaps, which `missing` says: N×H×W at the model's size, or H×W for all images.
 
-    The first completion is the one of largest posterior density that is found from several starts, given the known
-    pixels and the prior; others are draws from that posterior (`drawn_latents`). The model's picture is joined to the
-    known pixels by a membrane of what it misses them by.
-
-    Args:
-        model: Of any objective; an auto-encoder has no posterior to draw from, and so only one completion.
-        images: With gaps, as `TrainedModel` takes images.
-        missing: Where the gaps are, N×H×W at the model's size, or H×W for all images.
-        completions: How many for each image, K; at most MOST_COMPLETIONS.
-        prior: Of the latents, by name; further completions are drawn under standard and gaussian alone.
-        seed: Fixes all that is drawn.
-        together: How many values count as one observation, 1 or more; see VALUES_THAT_GO_TOGETHER.
-        progress: Called with the images that are done.
+    The first of the completions is the one of largest posterior density that is found from several starts, given the
+    known pixels and the prior, by its name; others are draws from that posterior (`drawn_latents`), which an
+    auto-encoder does not have, and which are made under the priors standard and gaussian alone. The model's picture is
+    joined to the known pixels by a membrane of what it misses them by. The seed fixes all that is drawn; `together`
+    values count as one observation (see VALUES_THAT_GO_TOGETHER).
 
     Raises UsageError for masks that do not match the images, with nothing missing or nothing known, and for a count
     that cannot be; DataError for a file that is not a readable image.

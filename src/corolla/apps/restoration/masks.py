@@ -54,11 +54,12 @@ def mask_of(
     ways = ((file_mask, mask), (colour_mask, mask_colour), (box_mask, box), (brush_mask, brush))
     given = [(way, value) for way, value in ways if value is not None]
     if len(given) != 1:
-        raise UsageError(
-            f"what is missing is said in {len(given)} ways",
-            remedy="give one of {mask}, {mask_colour}, {box} and {brush}",
-            arguments=("mask", "mask_colour", "box", "brush"),
+        remedy, arguments = (
+            "give one of {mask}, {mask_colour}, {box} and {brush}",
+            ("mask", "mask_colour", "box", "brush"),
         )
+        problem = f"what is missing is said in {len(given)} ways"
+        raise UsageError(problem, remedy=remedy, arguments=arguments)
     way, value = given[0]
     return way(str(value))
 
