@@ -22,8 +22,8 @@ from corolla.objectives.capacity_vae import CapacityVAE
 from corolla.objectives.companions import Controller, Discriminator, permute_latents
 from corolla.objectives.dip_vae import moment_penalties
 from corolla.objectives.free_bits import FreeBits
+from corolla.objectives.info_vae import KERNELS, gaussian, mmd2
 from corolla.objectives.loss import Loss, LossTerms, build_loss
-from corolla.objectives.mmd import KERNELS, gaussian, mmd2
 
 LATENT_DIM = 7
 OBJECTIVES = list(registered("objective"))
