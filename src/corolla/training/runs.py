@@ -44,16 +44,12 @@ def fit(
     vae: VAE | None = None,
     objective: Objective | None = None,
 ) -> TrainedModel:
-    """Train a model and leave a run folder; returns the best model.
+    """Train a model and leave a run folder, by default a new one under `runs/`; returns the best model.
 
-    Args:
-        config: What to train, on what, and how.
-        run: The run folder; by default a new one under `runs/`.
-        force: Replace the run folder if it exists.
-        stop_at: Is given each new row of `metrics.csv` but the last; where it says so, the run is finished.
-        progress: Where to say how far training is, such as `corolla.progress.ProgressDisplay("training")`.
-        vae: Networks made by hand, in place of `config.network`, trained as they are; see `corolla.load(run, vae=...)`.
-        objective: In place of `config.objective`; it is registered, if it is not yet.
+    With `force` a run folder is replaced. `stop_at` is given each new row of `metrics.csv` but the last; where it says
+    so, the run is finished. The progress may be `corolla.progress.ProgressDisplay("training")`. In place of
+    `config.network`, `vae` are networks made by hand, trained as they are (see `corolla.load(run, vae=...)`);
+    `objective` stands in place of `config.objective`, and is registered if it is not yet.
 
     Raises UsageError on an impossible setting or if the run folder exists, DataError if the images cannot be used,
     TrainingError if the loss is not finite or another process trains in the folder, WriteError, and TrainingInterrupted
