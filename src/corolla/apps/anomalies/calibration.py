@@ -194,17 +194,10 @@ def load_calibration(model: TrainedModel) -> Calibration:
     card, arrays = model.folder.read(CALIBRATION, model.card.weights_sha256)
     for name in ("elbo_mean", *(f"normal.{score}" for score in _ENDED)):
         arrays.pop(name, None)
-    columns = 7 if "excess" in card.scores else 6
-    latents, size = model.latent_dim, (model.height, model.width)
-    shapes: dict[str, tuple[int, ...]] = {
-        "code_mean": (latents,),
-        "code_precision": (latents, latents),
-        "log_error_mean": size,
-        "log_error_stddev": size,
-        "joint_mean": (columns,),
-        "joint_precision": (columns, columns),
-        "parts": (2, 2),
-    } | {f"normal.{name}": (card.calibration_images,) for name in card.scores}
+    columns, latents, size = 7 if "excess" in card.scores else 6, model.latent_dim, (model.height, model.width)
+    each = ((latents,), (latents, latents), size, size, (columns,), (columns, columns), (2, 2))
+    shapes: dict[str, tuple[int, ...]] = dict(zip(Reference.__annotations__, each, strict=True))
+    shapes |= {f"normal.{name}": (card.calibration_images,) for name in card.scores}
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     expected = {name: torch.empty(shape, dtype=torch.float64, device="meta") for name, shape in shapes.items()}
     check_tensors(file, "calibration", tensors, expected, CALIBRATION.remedy(file))

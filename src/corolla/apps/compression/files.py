@@ -93,9 +93,8 @@ def compress(
     can be read; WriteError; also as `TrainedModel.pixels`.
     """
     stream_coders()  # refuses a missing extra before anything is read or written
-    total = None
-    if progress is not None and isinstance(images, list):
-        total = count_images(image for image in images if isinstance(image, str | Path))
+    listed = images if progress is not None and isinstance(images, list) else None
+    total = None if listed is None else count_images(image for image in listed if isinstance(image, str | Path))
     told = steps_of(progress, "compressing", total)
     header = Header(fingerprint(model.card), scale_of(step), named=names)
     grid = grid_of(reference_exponents(model.card.latent_kl_nats), header.scale)

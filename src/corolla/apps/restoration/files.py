@@ -84,9 +84,8 @@ def denoise_files(
     results = _Results(output, ("", "-trust") if trust else ("",))
     paths = list(paths)
     total = count_images(paths)
-    residuals, file = None, None
-    if kind.kind != "salt_pepper":  # which needs none
-        residuals, file = residual_prior(model, source=source, mirror=mirror, progress=progress)
+    needed = kind.kind != "salt_pepper"
+    residuals, file = residual_prior(model, source=source, mirror=mirror, progress=progress) if needed else (None, None)
     worth: list[list[NDArray[np.float64]]] = []  # PSNR before and after, then SSIM likewise, of the images of a batch
     sigmas: list[NDArray[np.float64]] = []
     done = left_out = 0
