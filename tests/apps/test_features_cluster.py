@@ -104,6 +104,7 @@ def test_what_goes_wrong_in_a_task_is_told_as_it_is_here(model: TrainedModel, fi
     damaged = TrainedModel(broken, model.card)
     with pytest.raises(ModelError, match="codes of these images are not finite"):
         list(encoded(damaged, list_images(files[:2]), False, "skip", None, "ray"))
+    assert not list(encoded(damaged, [], False, "skip", None, "ray"))
 
 
 @pytest.mark.usefixtures("model")

@@ -24,6 +24,8 @@ def made_by_ray(
     this machine alone. Every machine must see the files of the batches under the same paths.
     """
     ray = check_ray()
+    if not batches:  # which Ray would refuse
+        return
     if not ray.is_initialized():
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
 
