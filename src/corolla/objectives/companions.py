@@ -12,10 +12,7 @@ from torch.nn import functional as F
 
 
 class Companion(nn.Module, ABC):
-    """What an objective learns beside the model: a discriminator, a controller. It has a step of its own.
-
-    Its parameters and buffers are saved in checkpoints but are no part of the model.
-    """
+    """A module with a step of its own; what it holds is saved in checkpoints, but is no part of the model."""
 
     @abstractmethod
     def update(self, z: Tensor, kl: Tensor) -> None:

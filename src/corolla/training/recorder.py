@@ -56,10 +56,9 @@ class TrainingInterrupted(TrainingError):  # noqa: N818 - it is not a fault
 
 
 class Recorder:
-    """Writes the run folder. Nothing waits for the device but evaluations, checkpoints and progress.
+    """Writes the run folder, in the first process; only evaluations, checkpoints and progress wait for the device.
 
-    The first process writes in `run`, and tells the others. `data` holds the images to evaluate on and to show;
-    `logger` takes the rows of `metrics.csv`, too.
+    `data` holds the images to evaluate on and to show; `logger` takes the rows of `metrics.csv`, too.
     """
 
     def __init__(
