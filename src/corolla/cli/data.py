@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
-from corolla.cli.inputs import counted
+from corolla.cli.inputs import Output, counted
 from corolla.cli.output import out
-from corolla.cli.use import Output
 
 if TYPE_CHECKING:
     from corolla.data.stream import OnError

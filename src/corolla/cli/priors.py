@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from corolla.trained.fitted_priors import FittedPrior
 
 
+FITTED_FIRST = "fitted first, with the defaults, "
+
+
 def fit_prior(
     model: Path,
     prior: str,
@@ -48,37 +51,28 @@ def fit_prior(
         mirror: Folder or URL that holds the files of a downloaded source.
     """
     from corolla.trained import load
-    from corolla.trained.fitted_priors import fit_prior as fit
 
     settings = {"components": components, "covariance": covariance, "flow": flow, "transforms": transforms}
     given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
     given |= dict(split_setting(change) for change in set_)
-    with out.progress() as progress:
-        fitted = fit(
-            load(model),
-            prior,
-            seed=seed,
-            draws=draws,
-            source=source,
-            mirror=mirror,
-            progress=progress,
-            **given,
-        )
-    report_fitted(fitted)
+    _fit(load(model), prior, "fitted ", seed=seed, draws=draws, source=source, mirror=mirror, **given)
 
 
-def fit_if_missing(trained: TrainedModel, prior: str, *, source: str | None = None, mirror: str | None = None) -> None:
+def fit_if_missing(trained: TrainedModel, prior: str) -> None:
     """Fit a prior with the defaults, and say so, if the model has none by that name."""
-    if trained.has_prior(prior):
-        return
-    from corolla.trained.fitted_priors import fit_prior as fit
+    if not trained.has_prior(prior):
+        _fit(trained, prior, FITTED_FIRST)
+
+
+def _fit(trained: TrainedModel, prior: str, how: str, **settings: Any) -> None:
+    from corolla.trained.fitted_priors import fit_prior
 
     with out.progress() as progress:
-        fitted = fit(trained, prior, source=source, mirror=mirror, progress=progress)
-    report_fitted(fitted, "fitted first, with the defaults, ")
+        fitted = fit_prior(trained, prior, progress=progress, **settings)
+    report_fitted(fitted, how)
 
 
-def report_fitted(fitted: FittedPrior, how: str = "fitted ") -> None:
+def report_fitted(fitted: FittedPrior, how: str = FITTED_FIRST) -> None:
     """Say that a prior was fitted, and how well it does."""
     card = fitted.card
     scores = f"log p(z) of evaluation images {card.log_prob_nats:.2f} nats, standard {card.standard_log_prob_nats:.2f}"

@@ -45,7 +45,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "denoise": (USE, "apps:denoise", "Take noise off images."),
     "inpaint": (USE, "apps:inpaint", "Fill gaps in images."),
     "info": (LOOK, "info:info", "Show a run or model: configuration, size, data, scores, latents."),
-    "report": (LOOK, "report:report", "Write one HTML page about a run."),
+    "report": (LOOK, "info:report", "Write one HTML page about a run."),
     "evaluate": (LOOK, "scores:evaluate", "Score a model: reconstructions, samples, codes, disentanglement."),
     "compare": (LOOK, "scores:compare", "Put scored models side by side."),
     "estimate": (LOOK, "scores:estimate", "Estimate the likelihood of images, and what the latents hold."),

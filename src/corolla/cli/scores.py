@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from corolla.cli.inputs import listed
+from corolla.cli.info import write_or_warn
+from corolla.cli.inputs import MaybeOutput, listed
 from corolla.cli.output import out
-from corolla.cli.report import write_or_warn
 from corolla.cli.train import Flags, build_config
 from corolla.errors import UsageError
 
@@ -35,7 +35,7 @@ def evaluate(
     seed: int = 0,
     source: str | None = None,
     mirror: str | None = None,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    output: MaybeOutput = None,
 ) -> None:
     """Score a model: reconstructions, samples, codes, and disentanglement where the factors are known.
 
@@ -114,7 +114,7 @@ def compare(  # noqa: D417, the flags describe themselves
     preset: str | None = None,
     config: Path | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    output: MaybeOutput = None,
     flags: Flags | None = None,
 ) -> None:
     """Put scored models side by side: the median over seeds and the spread, and what differs in their configurations.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from corolla.cli.inputs import split_pair
+from corolla.cli.inputs import MaybeOutput, split_pair
 from corolla.cli.output import out
 from corolla.cli.train import SETTINGS, Flags, build_config, refuse_beside_resume
 from corolla.errors import TrainingError, UsageError, command
@@ -24,14 +24,13 @@ _PLAIN_WIDTH = 120
 """Of a table that goes to a file, in letters."""
 
 Several = Annotated[tuple[str, ...], Parameter(name="--set")]
-Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 
 
 def sweep(  # noqa: D417, the flags describe themselves
     *,
     preset: str | None = None,
     config: Path | None = None,
-    output: Output = None,
+    output: MaybeOutput = None,
     resume: Path | None = None,
     dry_run: bool = False,
     set_: Several = (),
@@ -80,7 +79,7 @@ def tune(  # noqa: D417
     goal: Literal["elbo", "psnr_db", "loss"] | None = None,
     preset: str | None = None,
     config: Path | None = None,
-    output: Output = None,
+    output: MaybeOutput = None,
     resume: Path | None = None,
     set_: Several = (),
     flags: Flags | None = None,

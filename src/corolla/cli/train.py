@@ -160,8 +160,7 @@ def _finish(run: Path, report: bool) -> None:
     """Write the report, where it is wanted and not there yet, and say what can be done next."""
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return  # one of several processes speaks
-    from corolla.cli.info import summary_lines
-    from corolla.cli.report import write_or_warn
+    from corolla.cli.info import summary_lines, write_or_warn
     from corolla.report.facts import describe
     from corolla.trained.run_folder import RunFolder
 
