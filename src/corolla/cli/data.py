@@ -80,7 +80,7 @@ def preview(
     from corolla.config import Config
     from corolla.data import preview_recipe, recipe_named
     from corolla.pictures.files import check_outputs, save_picture
-    from corolla.pictures.stages import stages_sheet
+    from corolla.pictures.grids import stages_sheet
 
     check_outputs(output)
     chosen, sides = recipe_named(recipe), Config().updated({"data.size": size}).data.size

@@ -16,11 +16,10 @@ from corolla.files import write_text
 from corolla.progress import OnProgress, steps_of
 from corolla.report.header import header
 from corolla.report.sections.curves import curves
+from corolla.report.sections.images import reconstructions, samples
 from corolla.report.sections.latent_map import latent_map
 from corolla.report.sections.latents import factors, traversals
-from corolla.report.sections.reconstructions import reconstructions
 from corolla.report.sections.reproduction import reproduction
-from corolla.report.sections.samples import samples
 from corolla.report.sections.scores import findings, scores
 from corolla.report.subject import Section, Subject, examine
 from corolla.trained.run_folder import RunFolder
@@ -46,13 +45,8 @@ _SETTING = re.compile(r"\b(?:data|network|likelihood|objective|training)\.[a-z_]
 @cache
 def environment() -> Environment:
     """Finds the templates, and escapes every text; a value that a template needs and does not get is an error."""
-    made = Environment(
-        loader=PackageLoader("corolla.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = PackageLoader("corolla.report")
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters["mark_settings"] = lambda text: Markup(_SETTING.sub(r"<code>\g<0></code>", str(escape(text))))
     return made
 

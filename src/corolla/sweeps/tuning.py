@@ -23,7 +23,7 @@ from corolla.files import write_file, write_text, writing
 from corolla.progress import Progress
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
-from corolla.sweeps.record import elsewhere, held, read_record, refuse_other_base, write_record
+from corolla.sweeps.record import elsewhere, held, read_record, refuse_other, write_record
 from corolla.trained.model_folder import ModelFolder
 from corolla.trained.run_folder import RunFolder, csv_text, new_folder
 from corolla.training import TrainingInterrupted
@@ -225,7 +225,7 @@ def _record(folder: Path, config: Config, space: Space, trials: int, goal: Goal)
     plain = {name: asdict(tried) if isinstance(tried, Range) else list(tried) for name, tried in space.items()}
     if (folder / RECORD).is_file():
         before, there, _, their_goal = read_tune(folder)
-        refuse_other_base(folder, before, config, plain)
+        refuse_other(folder, "begun", before, config, plain)
         if list(there.items()) != list(space.items()) or their_goal != goal:
             raise elsewhere(f"{folder}: was begun with another search")
     write_record(folder / RECORD, config, {"goal": goal, "trials": trials, "space": plain})

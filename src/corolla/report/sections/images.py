@@ -1,4 +1,4 @@
-"""Samples from each prior, beside the training images that they resemble."""
+"""Images that the model was not trained on through it and back, and new ones beside those that it has seen."""
 
 from __future__ import annotations
 
@@ -7,12 +7,31 @@ from importlib.util import find_spec
 from typing import Any
 
 from corolla.evaluation.closest import closest_training
+from corolla.evaluation.reconstructions import extremes
 from corolla.models.priors import fitted_prior_names
 from corolla.report.embedding import image
 from corolla.report.subject import Section, Subject
 
+SHOWN = 6
 SAMPLES, SAMPLES_OF_FITTED = 12, 6
 NEIGHBOURS = 3
+
+
+def reconstructions(subject: Subject) -> Section:
+    """Held-out images beside what came back, by state: best, typical and worst."""
+    shown = subject.returned
+
+    def pair(state: str, number: int, index: int) -> dict[str, Any]:
+        return {
+            "original": image(shown.originals[index], f"{state} {number}, the original"),
+            "returned": image(shown.images[index], f"{state} {number}, through the model"),
+            "psnr_db": shown.psnr_db[index],
+        }
+
+    chosen = extremes(shown.psnr_db, SHOWN)
+    pairs = {state: [pair(state, *one) for one in enumerate(indices, 1)] for state, indices in chosen.items()}
+    values = {"pairs": pairs, "images": len(shown.images)}
+    return Section("reconstructions", "Through the model and back", "reconstructions.html.j2", values)
 
 
 def samples(subject: Subject) -> Section:
