@@ -19,7 +19,6 @@ from corolla.pictures.grids import grid
 from corolla.progress import Progress
 from corolla.report import write_report
 from corolla.sweeps.record import elsewhere
-from corolla.trained import TrainedModel
 from corolla.trained.run_folder import RunFolder
 from corolla.training import fit, prepare, resolve
 
@@ -59,7 +58,18 @@ def write_demo(
     _refuse_other_contents(folder, config)
     run, page, *pictures = folder / "run", *(folder / name for name in WRITTEN)
     model = fit(config, run, force=True, progress=progress)
-    _write_pictures(model, *pictures)
+    cache = prepare(model.config)
+    images = np.asarray(cache.images[select_rows(cache.splits, model.config.data.eval_split)[:SHOWN]])
+    walk = interpolation(model, model.sample_latents(6, seed=0), steps=13, loop=True)
+    stills = (
+        grid(images),
+        reconstruction_sheet(reconstruction(model, images)),
+        grid(model.sample(64, seed=0)),
+        traversal_sheet(traversal(model, latents=10)),
+    )
+    for path, still in zip(pictures, stills, strict=False):
+        save_picture(path, still)
+    save_animation(pictures[-1], interpolation_frames(walk))
     with progress.pieces() as pieces:
         if not quick:
             SCORES.write(run / FILE_NAME, evaluate(model, progress=pieces).scores)
@@ -78,16 +88,3 @@ def _refuse_other_contents(folder: Path, config: Config) -> None:
             raise elsewhere(f"{run.path}: is a run that is not the demo's")
     elif mine := [name for name in WRITTEN if (folder / name).exists()]:
         raise elsewhere(f"{folder}: holds {mine[0]}, but no demo")
-
-
-def _write_pictures(
-    model: TrainedModel, originals: Path, reconstructions: Path, samples: Path, latents: Path, walk: Path
-) -> None:
-    cache = prepare(model.config)
-    images = np.asarray(cache.images[select_rows(cache.splits, model.config.data.eval_split)[:SHOWN]])
-    save_picture(originals, grid(images))
-    save_picture(reconstructions, reconstruction_sheet(reconstruction(model, images)))
-    save_picture(samples, grid(model.sample(64, seed=0)))
-    save_picture(latents, traversal_sheet(traversal(model, latents=10)))
-    path = interpolation(model, model.sample_latents(6, seed=0), steps=13, loop=True)
-    save_animation(walk, interpolation_frames(path))

@@ -127,8 +127,7 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803
         """The mean of q(z|x) of each image, N×latent_dim."""
-        pixels = self._pixels(X)
-        return self.model_.encode(pixels)
+        return self.model_.encode(self._pixels(X))
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
         """The mean of p(x|z) for latents N×latent_dim, in the shape, range and type of the images in `fit`.
@@ -146,8 +145,7 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         The expectation is the average over 8 draws of z, which depend on the image alone. An auto-encoder has no such
         bound: for "ae" and "dae" it is log p(x|z) at the mean of q(z|x).
         """
-        pixels = self._pixels(X)
-        return _score(self.model_, pixels)
+        return _score(self.model_, self._pixels(X))
 
     def score(self, X: ArrayLike, y: Any = None) -> float:  # noqa: ARG002, N803
         """The average of `score_samples`, in nats per image; higher is better.
@@ -284,14 +282,10 @@ def _score(model: TrainedModel, pixels: NDArray[np.uint8]) -> NDArray[np.float64
             if model.config.objective.auto_encoder:
                 scores.append(model.vae.decode(q.mean).log_prob(x).double())
                 continue
-            noise = torch.from_numpy(np.stack([_noise(image, model.latent_dim) for image in some], axis=1))
-            z = q.mean + q.stddev * noise.to(model.device)
+            # The noise is a function of the image: its score depends on no other image.
+            generators = [np.random.default_rng(zlib.crc32(image.tobytes())) for image in some]
+            noise = [random.standard_normal((_DRAWS, model.latent_dim), dtype=np.float32) for random in generators]
+            z = q.mean + q.stddev * torch.from_numpy(np.stack(noise, axis=1)).to(model.device)
             log_pixels = model.vae.decode(z.flatten(0, 1)).log_prob(x.repeat(_DRAWS, 1, 1, 1)).double()
             scores.append(log_pixels.view(_DRAWS, -1).mean(0) - q.kl().double())
     return torch.cat(scores).cpu().numpy()
-
-
-def _noise(image: NDArray[np.uint8], latent_dim: int) -> NDArray[np.float32]:
-    """Draws×latent_dim from N(0, 1), a function of the image: its score depends on no other image."""
-    random = np.random.default_rng(zlib.crc32(image.tobytes()))
-    return random.standard_normal((_DRAWS, latent_dim), dtype=np.float32)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from corolla.cli.inputs import Given, MaybeOutput, Output, OwnMirror, OwnSource, Strict, Workers, counted, opened
+from corolla.cli.inputs import Given, MaybeOutput, Model, Output, OwnMirror, OwnSource, Strict, Workers, counted, opened
 from corolla.cli.output import out
-from corolla.cli.priors import fit_if_missing
+from corolla.cli.use import fit_if_missing
 
 if TYPE_CHECKING:
     from corolla.data.stream import OnError
@@ -19,7 +19,7 @@ Restored = Annotated[Output, Parameter(help="The folder for the results, new or 
 
 
 def embed(  # noqa: D417, the shared flags describe themselves
-    model: Path,
+    model: Model,
     /,
     *images: Given,
     output: Output,
@@ -30,7 +30,6 @@ def embed(  # noqa: D417, the shared flags describe themselves
     """Write the codes of images, the means of q(z|x), as a table. A command that was broken off goes on where it was.
 
     Args:
-        model: Run folder or model folder.
         output: The table: .parquet (extra `features`) or .npz.
         variance: Write the variances of q(z|x) too.
     """
@@ -203,7 +202,7 @@ def anomalies(  # noqa: D417, the shared flags describe themselves
 
 
 def denoise(  # noqa: D417, the shared flags describe themselves
-    model: Path,
+    model: Model,
     /,
     *images: Given,
     output: Restored,
@@ -218,7 +217,6 @@ def denoise(  # noqa: D417, the shared flags describe themselves
     """Take noise off images. On first use this looks at the model's training images once more.
 
     Args:
-        model: Run folder or model folder.
         noise: gaussian[:SIGMA in levels of 255] or salt_pepper; by default Gaussian of unknown strength, or that of
             --corrupt.
         corrupt: To try it out: put this noise on clean images first (gaussian:25, salt_pepper:0.1), keep them in the
@@ -259,7 +257,7 @@ def denoise(  # noqa: D417, the shared flags describe themselves
 
 
 def inpaint(  # noqa: D417, the shared flags describe themselves
-    model: Path,
+    model: Model,
     /,
     *images: Given,
     output: Restored,
@@ -275,7 +273,6 @@ def inpaint(  # noqa: D417, the shared flags describe themselves
     """Fill gaps in images; known pixels stay as they are. Say where the gaps are in one of four ways.
 
     Args:
-        model: Run folder or model folder.
         mask: A picture of the image's size, white where it is missing.
         mask_colour: What has this colour is missing, such as '#ff00ff'.
         box: x,y,w,h in pixels of the image is missing.

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corolla.cli.inputs import MaybeOutput
+from corolla.cli.inputs import MaybeOutput, OwnMirror, OwnSource
 from corolla.cli.output import out
 from corolla.errors import CorollaError, UsageError, command
 
@@ -34,14 +34,14 @@ def info(path: Path, /) -> None:
     out.lines(_lines(facts), **asdict(facts))
 
 
-def report(
+def report(  # noqa: D417, the shared flags describe themselves
     run: Path,
     /,
     *,
     output: MaybeOutput = None,
     seed: int = 0,
-    source: str | None = None,
-    mirror: str | None = None,
+    source: OwnSource = None,
+    mirror: OwnMirror = None,
 ) -> None:
     """Write one HTML page about a run: what it learnt, in pictures, numbers and plain words.
 
@@ -51,8 +51,6 @@ def report(
         run: Run folder or model folder.
         output: The file; by default report.html in the folder.
         seed: Fixes the samples that are shown.
-        source: Where the images are now, if they have moved.
-        mirror: Folder or URL that holds the files of the source.
     """
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{output}: the report is a page; end the name in .html")

@@ -27,8 +27,11 @@ Given = Annotated[
     ),
 ]
 """Images on the command line, as `given_images` takes them."""
+Model = Annotated[Path, Parameter(help="Run folder or model folder.")]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 MaybeOutput = Annotated[Path | None, Parameter(name=["--output", "-o"])]
+Preset = Annotated[str | None, Parameter(help="Start from a preset; `corolla presets` lists them.")]
+ConfigFile = Annotated[Path | None, Parameter(help="Start from a YAML file, such as the config.yaml of a run.")]
 Strict = Annotated[
     bool, Parameter(help="Stop at an image that cannot be used; otherwise it is left out with a warning.")
 ]

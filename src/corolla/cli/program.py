@@ -30,7 +30,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "presets": (TRAIN, "info:presets", "List the presets that `corolla train --preset` takes."),
     "settings": (TRAIN, "info:settings", "List the settings of a run, with their defaults."),
     "sample": (USE, "use:sample", "Draw new images from a prior, or around a theme."),
-    "fit-prior": (USE, "priors:fit_prior", "Fit a prior to the codes of the training images."),
+    "fit-prior": (USE, "use:fit_prior", "Fit a prior to the codes of the training images."),
     "reconstruct": (USE, "use:reconstruct", "Pass images through the model and back."),
     "traverse": (USE, "use:traverse", "Move one latent at a time: what does each of them mean?"),
     "interpolate": (USE, "use:interpolate", "Walk through latent space from image to image."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from corolla.cli.inputs import Output, parse_value, split_setting
+from corolla.cli.inputs import ConfigFile, Output, Preset, parse_value, split_setting
 from corolla.cli.output import out
 from corolla.config.describing import describe_setting
 from corolla.errors import UsageError, command
@@ -58,8 +58,8 @@ else:
 
 def train(  # noqa: D417, the flags describe themselves
     *,
-    preset: str | None = None,
-    config: Path | None = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
     run: Path | None = None,
     force: bool = False,
     resume: Path | None = None,
@@ -73,8 +73,6 @@ def train(  # noqa: D417, the flags describe themselves
     A run starts from a preset, a YAML file or the defaults; flags change single settings.
 
     Args:
-        preset: Start from a preset; `corolla presets` lists them.
-        config: Start from a YAML file, such as the config.yaml of a run.
         run: The run folder; by default a new one in runs/.
         force: Replace the run folder if it exists.
         resume: Go on with this run, which was stopped or killed.

@@ -1,27 +1,31 @@
-"""Commands that make pictures with a trained model: most of their flags are the fields of `corolla.gallery.options`."""
+"""Commands that make pictures with a trained model, and fit-prior, which fits what latents are drawn from.
+
+Most flags of the former are the fields of `corolla.gallery.options`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
-from corolla.cli.inputs import Output, given_images, listed
+from corolla.cli.inputs import Model, Output, OwnMirror, given_images, listed, split_setting
 from corolla.cli.output import out
-from corolla.cli.priors import report_fitted
 from corolla.gallery import options
 
 if TYPE_CHECKING:
     from corolla.gallery.commands import Written
+    from corolla.trained import TrainedModel
+    from corolla.trained.fitted_priors import FittedPrior
 
 Value = TypeVar("Value")
 
+FITTED_FIRST = "fitted first, with the defaults, "
 NAMED = "Files, folders, .tar files, globs in quotes, or lists of these: @FILE, one a line, or - for standard input."
 
-Model = Annotated[Path, Parameter(help="Run folder or model folder.")]
 Images = Annotated[Path, Parameter(help=f"{NAMED} By default the model's own evaluation split.")]
 Points = Annotated[Path, Parameter(help=f"{NAMED} By default random points.")]
 Still = Annotated[Output, Parameter(help="The picture: .png, .jpg or .webp.")]
@@ -150,3 +154,63 @@ def say_written(written: Written) -> None:
     for path, note in written.files.items():
         out.wrote(path, note=note)
     out.done((), **written.facts)
+
+
+def fit_prior(  # noqa: D417, the shared flags describe themselves
+    model: Model,
+    prior: str,
+    /,
+    *,
+    components: int | None = None,
+    covariance: Literal["full", "diagonal"] | None = None,
+    flow: Literal["nsf", "maf"] | None = None,
+    transforms: int | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    seed: int = 0,
+    draws: int | None = None,
+    source: str | None = None,
+    mirror: OwnMirror = None,
+) -> None:
+    """Fit a prior to the codes of the training images, and keep it in the model folder for `corolla sample --prior`.
+
+    Args:
+        prior: gaussian, gmm (a mixture of Gaussians) or flow (a normalising flow; needs the extra `flows`).
+        components: gmm: how many; by default 10.
+        covariance: gmm: of each component; by default full.
+        flow: flow: splines or affine maps; by default nsf, splines.
+        transforms: flow: how many maps follow one another; by default 3.
+        set_: Any setting of a prior, such as --set components=20; can be given several times.
+        seed: The same seed gives the same prior.
+        draws: Codes drawn for each training image; by default as many as give 10,000 in all, at most 10.
+        source: Where the training images are now, if they have moved: florets[:COUNT], flowers102,
+            folder:PATH, factors:FILE.npz or a set such as dsprites[:COUNT].
+    """
+    from corolla.trained import load
+
+    settings = {"components": components, "covariance": covariance, "flow": flow, "transforms": transforms}
+    given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    given |= dict(split_setting(change) for change in set_)
+    _fit(load(model), prior, "fitted ", seed=seed, draws=draws, source=source, mirror=mirror, **given)
+
+
+def fit_if_missing(trained: TrainedModel, prior: str) -> None:
+    """Fit a prior with the defaults, and say so, if the model has none by that name."""
+    if not trained.has_prior(prior):
+        _fit(trained, prior, FITTED_FIRST)
+
+
+def _fit(trained: TrainedModel, prior: str, how: str, **settings: Any) -> None:
+    from corolla.trained.fitted_priors import fit_prior
+
+    with out.progress() as progress:
+        fitted = fit_prior(trained, prior, progress=progress, **settings)
+    report_fitted(fitted, how)
+
+
+def report_fitted(fitted: FittedPrior, how: str = FITTED_FIRST) -> None:
+    """Say that a prior was fitted, and how well it does."""
+    card = fitted.card
+    scores = f"log p(z) of evaluation images {card.log_prob_nats:.2f} nats, standard {card.standard_log_prob_nats:.2f}"
+    note = f"{how}to {card.codes:,} codes of {card.images:,} images; {scores}"
+    assert fitted.file is not None  # it was kept in the model folder
+    out.wrote(fitted.file, note=note, prior=asdict(card))

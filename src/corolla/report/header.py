@@ -18,7 +18,6 @@ from corolla.training.advice import BIT_NATS
 
 WALK_POINTS, WALK_STEPS, WALK_PX = 6, 13, 224
 _SUBJECTS = {"florets": "drawn flowers", "flowers102": "photos of flowers"}
-_SHORT = {"hours": "h", "minutes": "min", "seconds": "s"}
 
 
 def header(subject: Subject) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def _facts(subject: Subject, psnr_db: float, rate_bits: float | None, duration: 
     yield "steps", f"{subject.model.card.step:,}", ""
     if duration:
         value, _, unit = duration.partition(" ")
-        yield "of training", value, _SHORT[unit]
+        yield "of training", value, {"hours": "h", "minutes": "min", "seconds": "s"}[unit]
 
 
 def _walk(subject: Subject) -> Picture:

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from corolla.metrics.names import TRAINING_SCORES
 from corolla.report.subject import Section, Subject
@@ -53,11 +53,11 @@ def line_chart(lines: Mapping[str, Points], *, title: str, x_label: str, y_label
     every = np.array(list(chain(*lines.values())), np.float64)
     x_limits, y_limits = _limits(every[:, 0], 0), _limits(every[:, 1], 0.04)
 
-    def x_px(x: ArrayLike) -> Any:
-        return np.interp(x, x_limits, (FRAME["left"], FRAME["right"]))
+    def x_px(x: float) -> float:
+        return float(np.interp(x, x_limits, (FRAME["left"], FRAME["right"])))
 
-    def y_px(y: ArrayLike) -> Any:
-        return np.interp(y, y_limits, (FRAME["bottom"], FRAME["top"]))
+    def y_px(y: float) -> float:
+        return float(np.interp(y, y_limits, (FRAME["bottom"], FRAME["top"])))
 
     return {
         **FRAME,
