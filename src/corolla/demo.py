@@ -43,11 +43,8 @@ def write_demo(
 ) -> Demo:
     """Train the preset `quick` on drawn flowers, score it, and show what it learnt; an earlier demo is replaced.
 
-    Args:
-        output: The folder for the run, the page and the pictures.
-        quick: Train for a few seconds only, and leave out the scores, to see that everything works.
-        seed: Another seed trains another model; by default the preset's.
-        progress: That of `training.fit`.
+    With `quick` it is trained for a few seconds only and not scored, to see that all works; another seed than the
+    preset's trains another model. `progress` is that of `training.fit`.
 
     Raises UsageError if the folder holds something else than a demo; else as `training.fit`, `evaluate` and
     `write_report`.

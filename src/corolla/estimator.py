@@ -282,10 +282,14 @@ def _score(model: TrainedModel, pixels: NDArray[np.uint8]) -> NDArray[np.float64
             if model.config.objective.auto_encoder:
                 scores.append(model.vae.decode(q.mean).log_prob(x).double())
                 continue
-            # The noise is a function of the image: its score depends on no other image.
-            generators = [np.random.default_rng(zlib.crc32(image.tobytes())) for image in some]
-            noise = [random.standard_normal((_DRAWS, model.latent_dim), dtype=np.float32) for random in generators]
-            z = q.mean + q.stddev * torch.from_numpy(np.stack(noise, axis=1)).to(model.device)
+            noise = torch.from_numpy(np.stack([_noise(image, model.latent_dim) for image in some], axis=1))
+            z = q.mean + q.stddev * noise.to(model.device)
             log_pixels = model.vae.decode(z.flatten(0, 1)).log_prob(x.repeat(_DRAWS, 1, 1, 1)).double()
             scores.append(log_pixels.view(_DRAWS, -1).mean(0) - q.kl().double())
     return torch.cat(scores).cpu().numpy()
+
+
+def _noise(image: NDArray[np.uint8], latent_dim: int) -> NDArray[np.float32]:
+    """Draws×latent_dim from N(0, 1), a function of the image: its score depends on no other image."""
+    random = np.random.default_rng(zlib.crc32(image.tobytes()))
+    return random.standard_normal((_DRAWS, latent_dim), dtype=np.float32)

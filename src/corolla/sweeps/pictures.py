@@ -1,4 +1,4 @@
-"""Results of a grid -> pictures: the rate-distortion curve with examples at its points, and a sheet to compare them."""
+"""Results of a grid -> pictures: the rate-distortion curve with examples beside it, and a sheet to compare them."""
 
 from __future__ import annotations
 
