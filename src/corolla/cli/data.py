@@ -15,10 +15,7 @@ from corolla.cli.output import out
 if TYPE_CHECKING:
     from corolla.data.stream import OnError
 
-data = App(
-    name="data",
-    help="Look at the images to train on: list, get, preview, info.",
-)
+data = App(name="data", help="Look at the images to train on: list, get, preview, info.")
 
 _NAMED = 4  # of labels, duplicates and files that cannot be read
 

@@ -128,11 +128,7 @@ def summary_lines(facts: RunFacts) -> list[str]:
     words = training_words(facts.scores)
     dim = f" of {facts.latent_dim}" if "active_latents" in facts.scores else ""
     lines = [f"{words}{dim} (nats per image)"] if words else []
-    return [
-        *lines,
-        f"{facts.objective}: {_pressure(facts)}",
-        *(finding.text for finding in facts.advice),
-    ]
+    return [*lines, f"{facts.objective}: {_pressure(facts)}", *(finding.text for finding in facts.advice)]
 
 
 def _pressure(facts: RunFacts) -> str:

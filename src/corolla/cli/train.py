@@ -105,12 +105,7 @@ def train(  # noqa: D417, the flags describe themselves
     _finish(model.path, report)
 
 
-def demo(
-    *,
-    quick: bool = False,
-    seed: int | None = None,
-    output: Output = Path("demo"),
-) -> None:
+def demo(*, quick: bool = False, seed: int | None = None, output: Output = Path("demo")) -> None:
     """Train a small model on drawn flowers, score it, and write a page that shows what it learnt.
 
     Needs no download; takes a few minutes on two cores. Run again, it replaces what it wrote.

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from corolla.distributions.posterior import active_latents
 from corolla.errors import UsageError, plural
@@ -181,6 +180,8 @@ def closed_path(waypoints: NDArray[np.floating], count: int) -> NDArray[np.float
     exponential of one through the logarithms of theirs. Raises UsageError for fewer than three waypoints or points, two
     neighbours in one direction, a waypoint at 0, or a path that would pass 0.
     """
+    from scipy.interpolate import CubicSpline  # slow to import, and for loops alone
+
     ends = np.asarray(waypoints, np.float64)
     if ends.ndim != 2 or not np.isfinite(ends).all():
         raise UsageError(f"points of shape {ends.shape}: a loop needs K×latent_dim, all of them finite")
