@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,22 +28,13 @@ _OWN = ("seed", "training.max_steps")
 """Settings that differ between demos."""
 
 
-@dataclass(frozen=True)
-class Demo:
-    """What a demo wrote: its run folder, the page to open, and the pictures."""
-
-    run: Path
-    page: Path
-    pictures: tuple[Path, ...]
-
-
 def write_demo(
     output: Path | str = "demo", *, quick: bool = False, seed: int | None = None, progress: Progress | None = None
-) -> Demo:
-    """Train the preset `quick` on drawn flowers, score it, and show what it learnt; an earlier demo is replaced.
+) -> tuple[Path, Path]:
+    """Train the preset `quick` on drawn flowers, score it, and show what it learnt; returns the run and the page.
 
-    With `quick` it is trained for a few seconds only and not scored, to see that all works; another seed than the
-    preset's trains another model. `progress` is that of `training.fit`.
+    An earlier demo is replaced. With `quick` it is trained for a few seconds only and not scored, to see that all works;
+    another seed than the preset's trains another model. `progress` is that of `training.fit`.
 
     Raises UsageError if the folder holds something else than a demo; else as `training.fit`, `evaluate` and
     `write_report`.
@@ -71,7 +61,7 @@ def write_demo(
         if not quick:
             SCORES.write(run / FILE_NAME, evaluate(model, progress=pieces).scores)
         write_file(page, write_report(run, progress=pieces).read_bytes())
-    return Demo(run, page, tuple(pictures))
+    return run, page
 
 
 def _refuse_other_contents(folder: Path, config: Config) -> None:

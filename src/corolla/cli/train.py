@@ -117,10 +117,10 @@ def demo(*, quick: bool = False, seed: int | None = None, output: Output = Path(
     """
     from corolla.demo import write_demo
 
-    made = write_demo(output, quick=quick, seed=seed, progress=out.training())
-    page = made.page.resolve()
-    lines = [f"the model is in {made.run}; `{command('info', made.run)}` describes it", f"open this page: {page}"]
-    out.done(lines, run=made.run, page=page)
+    run, page = write_demo(output, quick=quick, seed=seed, progress=out.training())
+    page = page.resolve()
+    lines = [f"the model is in {run}; `{command('info', run)}` describes it", f"open this page: {page}"]
+    out.done(lines, run=run, page=page)
 
 
 def build_config(preset_name: str | None, file: Path | None, flags: Flags, changes: tuple[str, ...]) -> Config:
