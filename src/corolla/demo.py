@@ -33,7 +33,7 @@ def write_demo(
 ) -> tuple[Path, Path]:
     """Train the preset `quick` on drawn flowers, score it, and show what it learnt; returns the run and the page.
 
-    An earlier demo is replaced. With `quick` it is trained for a few seconds only and not scored, to see that all works;
+    An earlier demo is replaced. With `quick` it is trained for a few seconds only and not scored, to see that it works;
     another seed than the preset's trains another model. `progress` is that of `training.fit`.
 
     Raises UsageError if the folder holds something else than a demo; else as `training.fit`, `evaluate` and

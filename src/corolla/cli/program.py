@@ -98,7 +98,10 @@ app["--help"].group = app["--version"].group = Group("Help", sort_key=4)
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's own) and return its exit code."""
-    _show_warnings_of_corolla()
+    _WARNINGS.said.clear()
+    log = logging.getLogger("corolla")
+    log.addHandler(_WARNINGS)
+    log.propagate = False
     # A lone hyphen would be taken for a flag that there is not.
     arguments = [STANDARD_INPUT if word == "-" else word for word in (sys.argv[1:] if arguments is None else arguments)]
     code = 0
@@ -180,13 +183,6 @@ def _take_global_options(arguments: list[str]) -> list[str]:
 def _leave_stdout() -> None:
     """Let what is still buffered go nowhere, or it would be tried again at the end of the process."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _show_warnings_of_corolla() -> None:
-    _WARNINGS.said.clear()
-    log = logging.getLogger("corolla")
-    log.addHandler(_WARNINGS)
-    log.propagate = False
 
 
 def _printable(error: UnicodeError) -> tuple[str | bytes, int]:

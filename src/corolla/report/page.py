@@ -20,7 +20,7 @@ from corolla.metrics.images import ROUNDING_DB, psnr
 from corolla.metrics.names import TRAINING_SCORES
 from corolla.models.vae import parameter_count
 from corolla.progress import OnProgress, steps_of
-from corolla.report.embedding import Picture, animation
+from corolla.report.embedding import animation
 from corolla.report.sections.curves import curves
 from corolla.report.sections.images import reconstructions, samples
 from corolla.report.sections.latent_map import latent_map
@@ -95,6 +95,10 @@ def header(subject: Subject) -> dict[str, Any]:
     images = _SUBJECTS.get(config.data.source.partition(":")[0], "images")
     rate_nats = np.nan if subject.has_points else model.card.scores.get("kl", np.nan)
     rate_bits = rate_nats / BIT_NATS if np.isfinite(rate_nats) else None
+    ends = model.sample_latents(WALK_POINTS, seed=subject.seed)
+    if subject.has_points:
+        ends = subject.codes[np.linspace(0, len(subject.codes) - 1, WALK_POINTS).astype(int)]
+    frames = interpolation(model, ends, steps=WALK_STEPS, loop=True).images
     psnr_db, duration = float(np.median(subject.returned.psnr_db)), _duration(subject)
     return {
         "title": f"What {objective} learnt from {len(subject.training):,} {images}",
@@ -107,7 +111,7 @@ def header(subject: Subject) -> dict[str, Any]:
         "baseline_db": _baseline_db(subject),
         "rate_bits": rate_bits,
         "facts": _facts(subject, psnr_db, rate_bits, duration),
-        "walk": _walk(subject),
+        "walk": animation(frames, "A walk through latent space: one image turns into the next", shown_px=WALK_PX),
     }
 
 
@@ -128,14 +132,6 @@ def _facts(subject: Subject, psnr_db: float, rate_bits: float | None, duration: 
     if duration:
         value, _, unit = duration.partition(" ")
         yield "of training", value, {"hours": "h", "minutes": "min", "seconds": "s"}[unit]
-
-
-def _walk(subject: Subject) -> Picture:
-    ends = subject.model.sample_latents(WALK_POINTS, seed=subject.seed)
-    if subject.has_points:
-        ends = subject.codes[np.linspace(0, len(subject.codes) - 1, WALK_POINTS).astype(int)]
-    frames = interpolation(subject.model, ends, steps=WALK_STEPS, loop=True).images
-    return animation(frames, "A walk through latent space: one image turns into the next", shown_px=WALK_PX)
 
 
 def _duration(subject: Subject) -> str:

@@ -199,11 +199,10 @@ def _suggestion(config: Config, name: str, tried: Range | Sequence[Any]) -> Call
     whole = _is_whole(config, name)
     if whole and not (float(low).is_integer() and float(high).is_integer()):
         raise UsageError(f"{name} from {low:g} to {high:g}: its values are whole numbers")
+    number, suggest = (int, "suggest_int") if whole else (float, "suggest_float")
     for end in (low, high):
-        configured(config, {name: int(end) if whole else float(end)})
-    if whole:
-        return lambda trial: trial.suggest_int(name, int(low), int(high), log=log)
-    return lambda trial: trial.suggest_float(name, low, high, log=log)
+        configured(config, {name: number(end)})
+    return lambda trial: getattr(trial, suggest)(name, number(low), number(high), log=log)
 
 
 def _is_whole(config: Config, name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,35 +19,31 @@ NEIGHBOURS = 3
 def reconstructions(subject: Subject) -> Section:
     """Held-out images beside what came back, by state: best, typical and worst."""
     shown = subject.returned
-
-    def pair(state: str, number: int, index: int) -> dict[str, Any]:
-        return {
-            "original": image(shown.originals[index], f"{state} {number}, the original"),
-            "returned": image(shown.images[index], f"{state} {number}, through the model"),
-            "psnr_db": shown.psnr_db[index],
-        }
-
-    chosen = extremes(shown.psnr_db, SHOWN)
-    pairs = {state: [pair(state, *one) for one in enumerate(indices, 1)] for state, indices in chosen.items()}
+    pairs = {
+        state: [
+            {
+                "original": image(shown.originals[index], f"{state} {number}, the original"),
+                "returned": image(shown.images[index], f"{state} {number}, through the model"),
+                "psnr_db": shown.psnr_db[index],
+            }
+            for number, index in enumerate(indices, 1)
+        ]
+        for state, indices in extremes(shown.psnr_db, SHOWN).items()
+    }
     values = {"pairs": pairs, "images": len(shown.images)}
     return Section("reconstructions", "Through the model and back", "reconstructions.html.j2", values)
 
 
 def samples(subject: Subject) -> Section:
     """Samples from each prior that the model has, each with the training images closest to it."""
+    names = [name for name in fitted_prior_names() if name != "flow" or find_spec("zuko") is not None]
+    priors = ["standard", *filter(subject.model.has_prior, names)]
     values = {
-        "by_prior": {prior: _drawn(subject, prior) for prior in _priors(subject)},
+        "by_prior": {prior: _drawn(subject, prior) for prior in priors},
         "latent_dim": subject.model.latent_dim,
         "has_points": subject.has_points,
     }
     return Section("samples", "New images, and the closest it has seen", "samples.html.j2", values)
-
-
-def _priors(subject: Subject) -> Iterator[str]:
-    yield "standard"
-    for name in fitted_prior_names():
-        if subject.model.has_prior(name) and (name != "flow" or find_spec("zuko") is not None):
-            yield name
 
 
 def _drawn(subject: Subject, prior: str) -> list[dict[str, Any]]:
