@@ -127,7 +127,8 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803
         """The mean of q(z|x) of each image, N×latent_dim."""
-        return self.model_.encode(self._pixels(X))
+        pixels = self._pixels(X)
+        return self.model_.encode(pixels)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
         """The mean of p(x|z) for latents N×latent_dim, in the shape, range and type of the images in `fit`.
@@ -145,7 +146,8 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         The expectation is the average over 8 draws of z, which depend on the image alone. An auto-encoder has no such
         bound: for "ae" and "dae" it is log p(x|z) at the mean of q(z|x).
         """
-        return _score(self.model_, self._pixels(X))
+        pixels = self._pixels(X)
+        return _score(self.model_, pixels)
 
     def score(self, X: ArrayLike, y: Any = None) -> float:  # noqa: ARG002, N803
         """The average of `score_samples`, in nats per image; higher is better.
