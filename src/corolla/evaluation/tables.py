@@ -38,6 +38,7 @@ def formatted(key: str, value: float) -> str:
     return f"{value * parsed.kind.scale:.{parsed.kind.digits}f}"
 
 
+BEYOND_MARK = "beyond real images"
 BEYOND_REAL = (
     "beyond the training images, which are real: that is no praise; samples that keep to the middle of the data, as "
     "blurred or copied ones do, pass for real more easily than real images, so look at them and at recall"
@@ -95,8 +96,8 @@ def score_lines(scores: Scores) -> list[str]:
             explained = name.kind.text
             shown = interval(key, scores.scores[key])
             beyond = beyond_real(key, scores)
-            text = f"BEYOND REAL IMAGES. {text}" if beyond else text
-            remarks |= {f"beyond real images: {BEYOND_REAL}"} if beyond else set()
+            text = f"{BEYOND_MARK.upper()}. {text}" if beyond else text
+            remarks |= {f"{BEYOND_MARK}: {BEYOND_REAL}"} if beyond else set()
             lines.append(f"  {row_label(key):<{_LABEL}} {value:>12}  {shown:<18}  {text}".rstrip())
         found = scores.details.get("disentanglement", {}) if explained is not None and group == "factors" else {}
         if found.get("trained_on"):

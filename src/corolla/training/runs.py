@@ -31,10 +31,9 @@ from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import open_images
 from corolla.trained.run_folder import RunFolder, check_run, create_run, new_folder, versions
 from corolla.training.advice import too_short
-from corolla.training.loop import train
+from corolla.training.loop import TrainingState, train
 from corolla.training.machine import connect, deterministic, multiplies_bfloat16
 from corolla.training.recorder import Recorder, StopRule
-from corolla.training.state import TrainingState
 
 _LOG = logging.getLogger("corolla")
 
@@ -49,18 +48,12 @@ def fit(
     vae: VAE | None = None,
     objective: Objective | None = None,
 ) -> TrainedModel:
-    """Train a model and leave a run folder; returns the best model.
+    """Train a model and leave a run folder, by default a new one under `runs/`; returns the best model.
 
-    Args:
-        config: what to train, on what, and how.
-        run: the run folder; by default a new one under `runs/`.
-        force: replace the run folder if it exists.
-        stop_at: is given each new row of `metrics.csv` but the last, and says whether to end the training there; such
-            a run is finished, as one that its patience has ended.
-        progress: Where to say how far training is, such as `corolla.progress.ProgressDisplay("training")`.
-        vae: Networks made by hand, in place of `config.network`; they are trained as they are. What is saved can be
-            loaded with `corolla.load(run, vae=...)`.
-        objective: In place of `config.objective`; it is registered, if it is not yet.
+    With `force` a run folder is replaced. `stop_at` is given each new row of `metrics.csv` but the last; where it says
+    so, the run is finished. The progress may be `corolla.progress.ProgressDisplay("training")`. In place of
+    `config.network`, `vae` are networks made by hand, trained as they are (see `corolla.load(run, vae=...)`);
+    `objective` stands in place of `config.objective`, and is registered if it is not yet.
 
     Raises UsageError on an impossible setting or if the run folder exists, DataError if the images cannot be used,
     TrainingError if the loss is not finite or another process trains in the folder, WriteError, and TrainingInterrupted
@@ -146,10 +139,8 @@ def resolve(config: Config) -> Config:
         build_loss(config.objective, config.network.latent_dim)  # says what is not installed
         height, width = config.data.size
         if min(height, width) < SMALLEST_PX:
-            raise UsageError(
-                f"size {height}x{width}: the perceptual distance needs at least {SMALLEST_PX} pixels to a side; "
-                "choose a larger size, or set objective.perceptual to 0"
-            )
+            problem = f"size {height}x{width}: the perceptual distance needs at least {SMALLEST_PX} pixels to a side"
+            raise UsageError(f"{problem}; choose a larger size, or set objective.perceptual to 0")
     return config
 
 
@@ -219,14 +210,8 @@ def _train(
             if training.threads:
                 torch.set_num_threads(training.threads)
             torch.manual_seed(config.seed)
-            batches = Batches(
-                data.images,
-                select_rows(data.splits, config.data.train_split),
-                training.batch_size,
-                seed=config.seed,
-                rank=fabric.global_rank,
-                world_size=fabric.world_size,
-            )
+            rows, rank, size = select_rows(data.splits, config.data.train_split), fabric.global_rank, fabric.world_size
+            batches = Batches(data.images, rows, training.batch_size, seed=config.seed, rank=rank, world_size=size)
             state = TrainingState(config, batches.steps_per_epoch, vae)
             for sentence in too_short(config, state.total_steps) if fabric.is_global_zero else ():
                 _LOG.warning("%s", sentence)

@@ -34,12 +34,12 @@ stills S×H×W×3 and frames M×H×W×3."""
 def traversals(subject: Subject) -> Section:
     """The latents that matter as a strip and an animation each, with the factor that each follows, if known."""
     moved = _moved_points(subject) if subject.has_points else _moved(subject)
-    factors = followed_factors(subject)
+    follows = followed_factors(subject)
     latents = [
         {
             "number": latent,
             "share": share,
-            "effect": " · ".join(filter(None, [effect, factors.get(latent)])),
+            "effect": " · ".join(filter(None, [effect, follows.get(latent)])),
             "moving": animation(frames, f"latent {latent} moving"),
             "still": strip(stills, f"latent {latent} from low to high"),
         }

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from corolla.evaluation.record import Scores
-from corolla.evaluation.tables import BEYOND_REAL, beyond_real, formatted, in_order, interval
+from corolla.evaluation.tables import BEYOND_MARK, BEYOND_REAL, beyond_real, formatted, in_order, interval
 from corolla.metrics.names import GROUPS, TRAINING_SCORES, ScoreKind, parse_key
 from corolla.report.sections.reproduction import shown_path
 from corolla.report.subject import Section, Subject
@@ -81,19 +81,14 @@ def _rows(measured: Scores, group: str) -> list[Row]:
         name, score = parse_key(key), measured.scores[key]
         if name is not None and name.kind.group == group:
             row = rows.setdefault(name.label, _row(name.kind, name.label, name.kind.text))
-            row["entries"].append(
-                _entry(formatted(key, score.value), name.kind.unit, name.variant, interval(key, score))
-                | {"beyond_real": beyond_real(key, measured)}
-            )
+            entry = {"text": formatted(key, score.value), "unit": name.kind.unit}
+            entry |= {"variant": name.variant, "interval": interval(key, score)}
+            row["entries"].append(entry | {"beyond_real": BEYOND_MARK if beyond_real(key, measured) else ""})
     return list(rows.values())
 
 
-def _row(kind: ScoreKind, label: str, meaning: str, *entries: dict[str, Any]) -> Row:
+def _row(kind: ScoreKind, label: str, meaning: str, *entries: dict[str, str]) -> Row:
     return {"label": label, "better": kind.better, "meaning": meaning, "entries": list(entries)}
-
-
-def _entry(text: str, unit: str, variant: str = "", interval: str = "") -> dict[str, Any]:
-    return {"text": text, "unit": unit, "variant": variant, "interval": interval, "beyond_real": False}
 
 
 def _rows_of_training(subject: Subject) -> list[Row]:
@@ -109,5 +104,6 @@ def _rows_of_training(subject: Subject) -> list[Row]:
         if key == "reconstruction" and subject.model.config.likelihood.name == "bernoulli":
             meaning += " Grey pixels keep it well above zero."
         unit = f"of {subject.model.latent_dim}" if key == "active_latents" else kind.unit
-        rows.append(_row(kind, kind.label, meaning, _entry(f"{value:,.{kind.digits}f}", unit)))
+        entry = {"text": f"{value:,.{kind.digits}f}", "unit": unit, "variant": "", "interval": "", "beyond_real": ""}
+        rows.append(_row(kind, kind.label, meaning, entry))
     return rows

@@ -1,40 +1,54 @@
-"""Samples from each prior, beside the training images that they resemble."""
+"""Images that the model was not trained on through it and back, and new ones beside those that it has seen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
 from corolla.evaluation.closest import closest_training
+from corolla.evaluation.reconstructions import extremes
 from corolla.models.priors import fitted_prior_names
 from corolla.report.embedding import image
 from corolla.report.subject import Section, Subject
 from corolla.trained.prior_file import load_prior
 
+SHOWN = 6
 SAMPLES, SAMPLES_OF_FITTED = 12, 6
 NEIGHBOURS = 3
 
 
+def reconstructions(subject: Subject) -> Section:
+    """Held-out images beside what came back, by state: best, typical and worst."""
+    shown = subject.returned
+    pairs = {
+        state: [
+            {
+                "original": image(shown.originals[index], f"{state} {number}, the original"),
+                "returned": image(shown.images[index], f"{state} {number}, through the model"),
+                "psnr_db": shown.psnr_db[index],
+            }
+            for number, index in enumerate(indices, 1)
+        ]
+        for state, indices in extremes(shown.psnr_db, SHOWN).items()
+    }
+    values = {"pairs": pairs, "images": len(shown.images)}
+    return Section("reconstructions", "Through the model and back", "reconstructions.html.j2", values)
+
+
 def samples(subject: Subject) -> Section:
     """Samples from each prior that the model has, each with the training images closest to it."""
-    folder, card, priors = subject.model.folder, subject.model.card, list(_priors(subject))
+    names = [name for name in fitted_prior_names() if name != "flow" or find_spec("zuko") is not None]
+    priors = ["standard", *filter(subject.model.has_prior, names)]
+    folder, card = subject.model.folder, subject.model.card
     assert folder is not None  # it was loaded from one
-    fitted = {prior: load_prior(folder, prior, card)[1].remark for prior in priors if prior != "standard"}
+    remarks = {prior: load_prior(folder, prior, card)[1].remark for prior in priors[1:]}
     values = {
         "by_prior": {prior: _drawn(subject, prior) for prior in priors},
-        "remarks": {"standard": "", **fitted},
+        "remarks": {"standard": "", **remarks},
         "latent_dim": subject.model.latent_dim,
         "has_points": subject.has_points,
     }
     return Section("samples", "New images, and the closest it has seen", "samples.html.j2", values)
-
-
-def _priors(subject: Subject) -> Iterator[str]:
-    yield "standard"
-    for name in fitted_prior_names():
-        if subject.model.has_prior(name) and (name != "flow" or find_spec("zuko") is not None):
-            yield name
 
 
 def _drawn(subject: Subject, prior: str) -> list[dict[str, Any]]:
