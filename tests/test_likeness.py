@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from corolla.config import Config
-from corolla.data import render, sample_factors
+from corolla.data import render, sample_factors, select_rows
 from corolla.metrics.images import mean_image_psnr
 from corolla.trained import TrainedModel
 from corolla.trained.encoding import embed, read_pixels
 from corolla.trained.likeness import LOOKED_AT, QUANTILES, summarise, unlike
+from corolla.trained.own_images import own_images
 from corolla.training import fit
 
 CONFIG = Config.from_dict(
@@ -59,6 +60,18 @@ def test_the_quantiles_are_those_of_the_images() -> None:
     assert summarise(values, values / 100) == {"psnr_db": [0.5, 25.0], "contrast": [0.005, 0.25]}
 
 
+def test_the_card_keeps_what_its_held_out_images_give(model: TrainedModel) -> None:
+    cache = own_images(model)
+    training, held_out = (np.asarray(cache.images[select_rows(cache.splits, name)]) / 255 for name in ("train", "val"))
+    errors = ((held_out - model.reconstruct(held_out) / 255) ** 2).mean((1, 2, 3))
+    kept = model.card.data["held_out"]
+    assert kept["psnr_db"] == pytest.approx(np.quantile(-10 * np.log10(errors), QUANTILES), abs=0.01)
+    contrast = [np.sqrt(np.mean([image[..., channel].var() for channel in range(3)])) for image in held_out]
+    assert kept["contrast"] == pytest.approx(np.quantile(contrast, QUANTILES), abs=1e-4)
+    of_mean = -10 * np.log10(((held_out - training.mean(0)) ** 2).mean((1, 2, 3)))
+    assert model.card.data["mean_image_psnr_db"] == pytest.approx(of_mean.mean(), abs=1e-3)
+
+
 def test_the_mean_image_in_the_place_of_each() -> None:
     seen = np.stack([np.full((2, 2, 3), level, np.uint8) for level in (0, 102)])  # their mean is 51, a fifth of white
     images = np.stack([np.full((2, 2, 3), level, np.uint8) for level in (51, 102)])
@@ -96,6 +109,7 @@ def test_flat_images_are_noticed_however_well_they_come_back(model: TrainedModel
     assert "is 0.39% of white" in sentence
     assert "above 10.00%" in sentence
     assert unlike(judged, florets(3, 0)) is None
+    assert "is 0.00% of white" in (unlike(judged, np.full((1, 32, 32, 3), (250, 10, 90), np.uint8)) or "")  # one colour
 
 
 def test_a_model_that_keeps_nothing_is_not_judged(model: TrainedModel) -> None:

@@ -29,7 +29,7 @@ _LOG = logging.getLogger("corolla")
 def summarise(psnr_db: NDArray[np.floating], contrast: NDArray[np.floating]) -> dict[str, list[float]]:
     """What a card keeps of held-out images: quantiles of the PSNR of their reconstructions, and of their contrast.
 
-    The contrast of an image is the standard deviation of its pixels in [0, 1].
+    The contrast of an image is the standard deviation of its pixels over the places, its channels' root mean square.
     """
     from corolla.metrics.images import ROUNDING_DB
 
@@ -61,7 +61,7 @@ def unlike(model: TrainedModel, images: NDArray[np.generic]) -> str | None:
             f"where {share} have more than {usual:.1f} dB; train on images like these"
         )
     usual, _ = own["contrast"]
-    reached = float(np.median(pixels.std(axis=(1, 2, 3))))
+    reached = float(np.median(np.sqrt(pixels.var(axis=(1, 2)).mean(-1))))
     if reached < FLAT * usual:
         return (
             f"the model was trained on images unlike {of}, which are nearly flat: the standard deviation of their "

@@ -329,7 +329,7 @@ def evaluate(
             terms = loss(x, q, z, p, None, len(rows))
             mean = p.mean if points else vae.decode(q.mean).mean
             psnr = decibels(((mean - x) ** 2).flatten(1).mean(1), torch.log10)
-            per_image.append(torch.stack([psnr, x.flatten(1).std(1, correction=0)]).cpu())
+            per_image.append(torch.stack([psnr, x.flatten(2).var(2, correction=0).mean(1).sqrt()]).cpu())
             values = torch.stack([terms.total, terms.reconstruction, terms.kl, psnr.mean()])
             totals = totals + values.cpu().double() * len(x)
             latent_kl = latent_kl + q.kl_per_latent().cpu().double().sum(0)
