@@ -53,8 +53,8 @@ class PriorCard:
             return ""
         return (
             f"prior {self.name}: describes the codes of images that it was not fitted to worse than the standard "
-            f"normal does (log p(z) {fitted:.2f} against {standard:.2f} nats): sample from the standard normal, give "
-            "it fewer components, or fit it to more images"
+            f"normal does (log p(z) {fitted:.2f} against {standard:.2f} nats): sample from the standard normal, or fit "
+            "a simpler prior, or to more images"
         )
 
 
