@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from corolla.data.archives import members
-from corolla.data.folder import EXTENSIONS, images_below, is_own, no_images, say_own
+from corolla.data.folder import images_below, is_own, no_images, say_own
 from corolla.data.images import open_image
 from corolla.data.recipes import Recipe
 from corolla.data.sources import spread_rows
