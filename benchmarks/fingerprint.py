@@ -61,7 +61,7 @@ reconstruct         | old         | reconstruct runs/main {roses} -o out/reconst
 traverse            |             | traverse runs/main -o out/traverse.png --npz out/traverse.npz --latents 3 --steps 5
 interpolate         |             | interpolate runs/main {roses} -o out/walk.gif --npz out/walk.npz --steps 5
 loop                |             | loop runs/main -o out/loop.png --npz out/loop.npz --count 3 --steps 4
-poster              |             | poster runs/main -o out/poster.png --size 300x200 --columns 6 --reach 2
+poster              |             | poster runs/main -o out/poster.png --size 300x200 --columns 6 --span 2
 evaluate            |             | evaluate runs/main --json {few}
 evaluate some       | old         | evaluate runs/quick --json --only images,samples --features pixels {few} -o out/some
 compare             | old         | compare runs/main runs/quick --json --only images,latents {few} --force -o out/table

@@ -11,8 +11,7 @@ from pydantic import Field
 from torch import nn
 
 import corolla
-from corolla.models.blocks import GaussianHead
-from corolla.models.shape import Shape
+from corolla.models.blocks import GaussianHead, Shape
 
 
 @corolla.register

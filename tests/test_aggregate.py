@@ -14,14 +14,8 @@ from numpy.typing import NDArray
 from scipy import integrate, stats
 from torch import Tensor
 
-from corolla.distributions import (
-    DiagonalGaussian,
-    kl_terms,
-    log_aggregate,
-    log_importance_weights,
-    pairwise_log_density,
-)
-from corolla.distributions.aggregate import AggregateEstimator
+from corolla.distributions import DiagonalGaussian, kl_terms, log_importance_weights
+from corolla.distributions.aggregate import AggregateEstimator, log_aggregate, pairwise_log_density
 from corolla.errors import UsageError
 
 Weights = Callable[[int, int], Tensor]

@@ -412,7 +412,6 @@ WRONG_USE = {
     "recipe size in training": (["train", "--recipe", "enhance", "--size", "512", "--dry-run"], "at most 256x256"),
     "unknown source": (["data", "info", "flowers103"], "flowers102"),
     "a report that is no page": (["report", "m", "-o", "report.pdf"], "end the name in .html"),
-    "one point": (["interpolate", "m", "--count", "1"], "at least 2"),
     "no run": (["train", "--resume", "runs/none"], "runs/none"),
     "a scale where there is none": (
         ["train", "--dry-run", "--likelihood", "bernoulli", "--sigma", "0.1"],
@@ -445,8 +444,9 @@ def test_wrong_use_of_a_model_is_one_line_and_exit_code_2(cli: Cli, model: Path,
         (["traverse", model, "-o", "a.gif", "--steps", 0], "0 steps"),
         (["traverse", model, "--span", -2, "-o", "a.gif"], "-2"),
         (["interpolate", model, photos / "0.png"], "1 endpoint"),
+        (["interpolate", model, "--count", 1], "1 endpoint: give at least 2"),
         (["interpolate", model, "--steps", 1], "1 steps"),
-        (["reconstruct", model, photos, "--count", 0], "--count 0"),
+        (["reconstruct", model, photos, "--count", 0], "count 0"),
     ):
         code, out, err = cli(*arguments)
         assert (code, out) == (2, ""), arguments
@@ -487,12 +487,10 @@ def test_a_damaged_model_is_named(cli: Cli, model: Path) -> None:
 
 
 def test_interruptions_have_their_own_exit_codes(cli: Cli, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import corolla.trained
-
     def interrupted(_path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(corolla.trained, "load", interrupted)
+    monkeypatch.setattr("corolla.gallery.commands.load", interrupted)
     code, out, err = cli("sample", model)
     assert (code, out, err) == (130, "", "corolla: interrupted\n")
 

@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 
 from corolla.config import Config
+from corolla.errors import UsageError
+from corolla.gallery import commands, options
 from corolla.gallery.directions import image_direction, save_direction
-from corolla.gallery.themes import theme
+from corolla.gallery.themes import label_theme, theme
 from corolla.models.vae import build_model
 from corolla.trained import load
 from corolla.trained.model_folder import ModelCard, ModelFolder
@@ -133,7 +135,7 @@ def test_loop_passes_by_images(cli: Cli, model: Path, photos: Path) -> None:
 
 
 def test_poster_has_its_size(cli: Cli, model: Path) -> None:
-    code, out, _ = cli("poster", model, "--size", "100x60", "--columns", 5, "--reach", 1, "--label", "dark")
+    code, out, _ = cli("poster", model, "--size", "100x60", "--columns", 5, "--span", 1, "--label", "dark")
     assert code == 0
     assert out == "wrote poster.png (100 pixels wide, 60 high; 15 images in 5 columns)\n"
     with Image.open("poster.png") as found:
@@ -142,6 +144,25 @@ def test_poster_has_its_size(cli: Cli, model: Path) -> None:
 
 def test_a_poster_of_one_image_is_told_of_as_one(cli: Cli, model: Path) -> None:
     assert cli("poster", model, "--size", "10x10")[1].endswith("10 high; 1 image in 1 column)\n")
+
+
+def test_what_a_command_does_is_one_call(model: Path) -> None:
+    how = options.Interpolate(count=2, steps=3, npz=Path("a.npz"))
+    written = commands.interpolate(model, (), "a.png", how, options.Draws(label="light", seed=2))
+    assert written.files == {
+        Path("a.png"): "3 images between 2 points",
+        Path("a.npz"): "images 3×16×16×3, latents 3×6",
+    }
+    assert (written.facts, written.fitted) == ({"images": 3, "points": 2}, None)
+    trained = load(model)
+    ends = trained.sample_latents(2, seed=2, prior=label_theme(trained, open_images(trained.config.data), "light"))
+    with np.load("a.npz") as found, Image.open("a.png") as picture:
+        np.testing.assert_allclose(found["latents"][[0, 2]], ends, atol=1e-5)
+        assert picture.size == (3 * 100 + 4, 104)
+    with pytest.raises(UsageError, match="images and label: each says where to go"):
+        commands.loop(trained, ["photos"], "a.gif", options.Loop(), options.Draws(label="light"))
+    with pytest.raises(UsageError, match="prior and label: each says what to draw from"):
+        options.Draws(label="light", prior="gmm")
 
 
 def test_mistakes_are_one_line(cli: Cli, model: Path, photos: Path, tmp_path: Path) -> None:
@@ -153,14 +174,14 @@ def test_mistakes_are_one_line(cli: Cli, model: Path, photos: Path, tmp_path: Pa
     )
     light, dark = photos / "light", photos / "dark"
     for expected, arguments, told in (
-        (2, ["direction", model], "--label NAME"),
+        (2, ["direction", model], "what direction? give one of a label"),
         (2, ["direction", model, "--label", "dark", "--use", "a"], "one of"),
-        (2, ["direction", model, "--from", dark], "--from without --to"),
+        (2, ["direction", model, "--from", dark], "from without to"),
         (2, ["direction", model, "--label", "drak"], "there are dark, light"),
         (2, ["direction", model, "--label", "dark", "--steps", 1], "1 steps"),
         (2, ["direction", model, "--label", "dark", "--save", "a.npz"], ".safetensors"),
         (2, ["direction", model, "--from", dark / "0.png", "--to", light], "interpolate"),
-        (2, ["direction", model, "--use", "a", "--mirror", "b"], "--mirror: goes with --label"),
+        (2, ["direction", model, "--use", "a", "--mirror", "b"], "mirror: goes with a label"),
         (1, ["direction", model, "--from", dark, "--to", tmp_path / "empty"], "empty"),
         (1, ["direction", model, "--use", tmp_path / "gone.safetensors"], "no such file"),
         (
@@ -168,21 +189,21 @@ def test_mistakes_are_one_line(cli: Cli, model: Path, photos: Path, tmp_path: Pa
             ["direction", model, "--use", tmp_path / "other.safetensors"],
             "made with other weights",
         ),
-        (2, ["sample", model, "--label", "dark", "--like", dark], "--label and --like"),
-        (2, ["sample", model, "--like", dark, "--prior", "gmm"], "--like and --prior"),
+        (2, ["sample", model, "--label", "dark", "--like", dark], "label and like: each"),
+        (2, ["sample", model, "--like", dark, "--prior", "gmm"], "prior and like: each"),
         (1, ["sample", model, "--like", tmp_path / "empty"], "empty"),
-        (2, ["sample", model, "--source", "florets"], "--source: goes with --label"),
-        (2, ["loop", model, "--count", 2], "at least 3 points"),
-        (2, ["loop", model, "--fps", 0], "--fps 0"),
+        (2, ["sample", model, "--source", "florets"], "source: goes with a label"),
+        (2, ["loop", model, "--count", 2], "2 points: a loop needs at least 3"),
+        (2, ["loop", model, "--fps", 0], "fps 0"),
         (2, ["loop", model, "--steps", 0], "0 steps"),
-        (2, ["loop", model, dark / "0.png", light / "1.png"], "2 images to pass by: a loop needs at least 3"),
-        (2, ["loop", model, dark / "0.png"], "1 image to pass by"),
+        (2, ["loop", model, dark / "0.png", light / "1.png"], "2 points: a loop needs at least 3"),
+        (2, ["loop", model, dark / "0.png"], "1 point: a loop needs"),
         (2, ["loop", model, dark, "--label", "dark"], "give one of them"),
-        (2, ["loop", model, "--temperature", 0], "give more than 0"),
+        (2, ["loop", model, "--temperature", 0], "waypoint 1 is 0"),
         (2, ["poster", model, "--size", "big"], "3000x2000"),
         (2, ["poster", model, "--size", "20000x10", "-o", "a.webp"], ".webp goes to 16383"),
-        (2, ["poster", model, "--reach", 2, "--prior", "gmm"], "goes with standard, gaussian"),
-        (2, ["poster", model, "--reach", -1], "reach -1"),
+        (2, ["poster", model, "--span", 2, "--prior", "gmm"], "goes with standard, gaussian"),
+        (2, ["poster", model, "--span", -1], "span -1"),
         (2, ["poster", model, "--columns", 0], "0 columns"),
         (2, ["poster", model, "--size", "100000x100000", "--columns", 100_000], "10000000000 images"),
         (2, ["poster", model, "-o", "a.gif"], ".png"),
@@ -197,7 +218,7 @@ def test_mistakes_are_one_line(cli: Cli, model: Path, photos: Path, tmp_path: Pa
 
 def test_without_the_extra_no_work_is_done_for_a_video(cli: Cli, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.setattr("corolla.trained.load", lambda *_arguments: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("corolla.gallery.commands.load", lambda *_arguments: pytest.fail("the model was loaded"))
     code, out, err = cli("loop", model, "-o", "a.mp4")
     assert (code, out) == (2, "")
     assert err == "corolla: An MP4 file needs the extra `video`; in a clone, add it with: pip install -e '.[video]'\n"

@@ -99,6 +99,25 @@ def test_an_empty_file_is_left_out_and_said_or_refused(cli: Cli, name: str) -> N
     assert "wrote " in out
 
 
+@pytest.mark.usefixtures("work")
+@pytest.mark.parametrize("name", ["reconstruct", "interpolate", "loop", "sample", "poster", "direction", "preview"])
+def test_a_damaged_file_is_left_out_but_refused_where_it_is_the_only_one(cli: Cli, name: str) -> None:
+    picture = Path("photos/2.png").read_bytes()
+    Path("photos/3.png").write_bytes(picture[: len(picture) // 2])
+    code, out, err = cli(*_command(name))
+    assert code == 0, err
+    assert err.count("photos/3.png") == 1
+    assert "left out" in err
+    assert "wrote " in out
+    for content in (picture[: len(picture) // 2], b""):
+        Path("alone").mkdir(exist_ok=True)
+        Path("alone/3.png").write_bytes(content)
+        line = [word.replace("folder:photos", "folder:alone") for word in _command(name, "alone")]
+        code, out, err = cli(*line)
+        assert (code, out) == (1, "")
+        assert "alone/3.png" in err
+
+
 def _without_remarks(err: str) -> str:
     """What is said but of a direction between so few images, which tells nothing."""
     return "".join(line for line in err.splitlines(keepends=True) if "AUROC" not in line)

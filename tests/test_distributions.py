@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from corolla.distributions import DiagonalGaussian, sample_prior
+from corolla.distributions import DiagonalGaussian
+from corolla.distributions.posterior import bounded
 
 moderate = st.floats(-3, 3)
 
@@ -72,7 +73,10 @@ def test_a_draw_passes_its_gradient_to_the_posterior() -> None:
     assert torch.autograd.gradcheck(draw, (mean, logvar))
 
 
-def test_prior_draws_follow_the_generator() -> None:
-    first = sample_prior(4, 3, torch.Generator().manual_seed(7))
-    assert torch.equal(first, sample_prior(4, 3, torch.Generator().manual_seed(7)))
-    assert first.shape == (4, 3)
+def test_beyond_a_bound_only_the_way_back_has_a_gradient() -> None:
+    value = torch.tensor([-5.0, -1.0, 0.5, 2.0, 7.0, -torch.inf, torch.inf], requires_grad=True)
+    kept = bounded(value, -1, 2)
+    assert kept.tolist() == [-1, -1, 0.5, 2, 2, -1, 2]
+    for sign, expected in ((1.0, [0, 1, 1, 1, 1, 0, 1]), (-1.0, [-1, -1, -1, -1, 0, -1, 0])):
+        (gradient,) = torch.autograd.grad(kept, value, torch.full((7,), sign), retain_graph=True)
+        assert gradient.tolist() == expected  # descent moves against it

@@ -14,7 +14,7 @@ from scipy import integrate, stats
 from torch import Tensor, nn
 
 from corolla.config.registry import find
-from corolla.distributions import Gaussian
+from corolla.distributions.pixels import Gaussian
 from corolla.errors import ModelError, UsageError
 from corolla.evaluation import estimates
 from corolla.evaluation.estimates import Estimates, estimate

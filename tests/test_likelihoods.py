@@ -11,7 +11,8 @@ import torch
 from scipy import optimize, stats
 
 from corolla.config import Config, registered
-from corolla.distributions import Gaussian, Laplace, ScaledLikelihood
+from corolla.distributions.likelihoods import ScaledLikelihood
+from corolla.distributions.pixels import Gaussian, Laplace
 from corolla.errors import UsageError
 from corolla.models.vae import build_model
 from corolla.objectives.loss import build_loss

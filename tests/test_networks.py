@@ -10,8 +10,8 @@ from torch import nn
 
 from corolla.config import registered
 from corolla.errors import UsageError
+from corolla.models.blocks import Shape
 from corolla.models.networks import Notebook, ResNet
-from corolla.models.shape import Shape
 from corolla.models.vae import parameter_count
 
 WITH_WEIGHTS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)

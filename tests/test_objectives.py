@@ -10,10 +10,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from corolla.config import Config, Objective, registered
-from corolla.distributions import Bernoulli, DiagonalGaussian, Gaussian
+from corolla.distributions import DiagonalGaussian
+from corolla.distributions.likelihoods import LogitLikelihood
+from corolla.distributions.pixels import Bernoulli, Gaussian
 from corolla.errors import UsageError
+from corolla.models.vae import VAE
 from corolla.objectives import CapacityVAE, FreeBits
 from corolla.objectives.controller import Controller
 from corolla.objectives.dip_vae import moment_penalties
@@ -361,6 +365,40 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
         return bernoulli + objective(x, q, z, Gaussian(raw, torch.tensor(0.3, dtype=torch.float64)), None, 20).total
 
     assert torch.autograd.gradcheck(loss, [value.requires_grad_() for value in inputs])
+
+
+@pytest.mark.parametrize("logvar", [-1e30, -1000.0, -89.0, 50.0, 89.0, 1e30])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_no_log_variance_makes_a_loss_or_a_gradient_infinite(name: str, logvar: float) -> None:
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean = nn.Parameter(3 * torch.randn(6, LATENT_DIM))
+            self.logvar = nn.Parameter(torch.cat([torch.full((3, LATENT_DIM), logvar), torch.zeros(3, LATENT_DIM)]))
+
+        def forward(self, _: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.mean, self.logvar
+
+    torch.manual_seed(0)
+    vae = VAE(
+        Encoder(), nn.Sequential(nn.Linear(LATENT_DIM, 12), nn.Unflatten(1, (3, 2, 2))), LogitLikelihood(Bernoulli)
+    )
+    loss = build_loss(objective_config(name), LATENT_DIM)
+    if isinstance(loss.companion, Controller):
+        loss.companion.beta.fill_(2.0)
+    x = torch.rand(6, 3, 2, 2)
+    q = vae.encode(x)
+    z = q.mean if loss.objective.auto_encoder else q.sample()
+    terms = loss(x, q, z, vae.decode(z, x), None, 20)
+    weights = list(vae.parameters())
+    gradients = torch.autograd.grad(terms.total, weights, materialize_grads=True)
+    values = [terms.total, terms.kl, *(gradient.norm() for gradient in gradients)]
+    assert torch.stack(values).isfinite().all()
+    # A log-variance out of bounds is led back wherever the loss has a slope there.
+    by_logvar = gradients[1]
+    assert (by_logvar[:3] * math.copysign(1, logvar) >= 0).all()
+    if name in ("vae", "beta_vae", "control_vae"):
+        assert by_logvar[:3].all()
 
 
 def test_gradient_of_the_mmd_agrees_with_finite_differences() -> None:

@@ -18,7 +18,7 @@ from scipy import integrate, stats
 from torch import Tensor
 
 from corolla.data.batches import to_float
-from corolla.distributions import (
+from corolla.distributions.pixels import (
     Bernoulli,
     ContinuousBernoulli,
     DiscretisedLogistic,

@@ -131,14 +131,13 @@ def test_the_mixture_finds_two_clusters_and_draws_from_them() -> None:
 
 def test_the_mixture_takes_as_many_components_as_there_are_codes_and_no_more() -> None:
     z = torch.randn(6, 2, generator=generator())
-    assert MixturePrior.fit(z).components == 6
-    assert MixturePrior.fit(z, components=6).components == 6
+    assert make("prior", "gmm").fit(z).options["components"] == 6
+    assert make("prior", "gmm", components=6).fit(z).options["components"] == 6
     with pytest.raises(UsageError, match=r"7 components for 6 codes: .* fewer components"):
-        MixturePrior.fit(z, components=7)
-    with pytest.raises(UsageError, match="0 components"):
-        MixturePrior.fit(z, components=0)
-    with pytest.raises(UsageError, match="covariance 'tied'"):
-        MixturePrior.fit(z, covariance="tied")  # type: ignore[arg-type]
+        make("prior", "gmm", components=7).fit(z)
+    for settings, words in (({"components": 0}, "components = 0"), ({"covariance": "tied"}, "covariance = 'tied'")):
+        with pytest.raises(UsageError, match=words):
+            make("prior", "gmm", **settings)
 
 
 # --- the flow ---------------------------------------------------------------------------------------------------------
@@ -201,10 +200,10 @@ def test_the_flow_is_no_worse_than_the_gaussian_where_the_codes_are_one() -> Non
 def test_the_flow_refuses_what_it_cannot_be() -> None:
     with pytest.raises(UsageError, match=r"9 images: .* needs 10"):
         FlowPrior.fit(correlated(9))
-    with pytest.raises(UsageError, match=r"'planar': .* nsf or maf"):
-        FlowPrior.fit(correlated(), flow="planar")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="0 transforms"):
-        FlowPrior.fit(correlated(), transforms=0)
+    with pytest.raises(UsageError, match=r"flow = 'planar': .*nsf.* or .*maf"):
+        make("prior", "flow", flow="planar")
+    with pytest.raises(UsageError, match="transforms = 0"):
+        make("prior", "flow", transforms=0)
 
 
 def test_a_missing_extra_is_one_line_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

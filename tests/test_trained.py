@@ -116,6 +116,12 @@ def test_decode_takes_tensors_of_every_kind(model: TrainedModel) -> None:
     assert np.abs(model.decode(z.bfloat16()).astype(int) - expected).max() <= 2
 
 
+def test_images_are_taken_in_half_precision(model: TrainedModel) -> None:
+    x = torch.rand(2, 3, 12, 16, generator=torch.Generator().manual_seed(0))
+    for half in (x.half(), x.bfloat16()):
+        assert np.array_equal(model.encode(half), model.encode(half.float()))
+
+
 def test_an_open_picture_is_what_its_file_is(model: TrainedModel, pixels: np.ndarray, tmp_path: Path) -> None:
     alpha = np.arange(192, dtype=np.uint8).reshape(12, 16, 1)
     turned = Image.Exif()
@@ -172,8 +178,16 @@ def test_wrong_requests_are_refused(model: TrainedModel, tmp_path: Path) -> None
         model.encode(tmp_path / "missing.png")
     with pytest.raises(UsageError, match="N×5"):
         model.decode(np.zeros((2, 4)))
-    with pytest.raises(UsageError, match="count 0"):
-        model.sample(0)
+    for count in (0, 2.0, "2"):
+        with pytest.raises(UsageError, match=f"count {count}: give a whole number"):
+            model.sample(count)  # type: ignore[arg-type]
+    assert len(model.sample_latents(np.int64(2))) == 2  # type: ignore[arg-type]
+    for value in (float("nan"), float("inf"), -float("inf")):
+        latents = np.zeros((3, 5))
+        latents[1:, 2] = value
+        for given in (latents, torch.from_numpy(latents)):
+            with pytest.raises(UsageError, match=rf"latents\[1, 2\] is {value}"):
+                model.decode(given)
     for temperature in (-1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="temperature"):
             model.sample(1, temperature=temperature)

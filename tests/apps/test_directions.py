@@ -13,7 +13,6 @@ from scipy.stats import norm
 
 from corolla.data import ImageCache
 from corolla.errors import DataError, ModelError, UsageError
-from corolla.gallery import directions
 from corolla.gallery.directions import (
     Direction,
     find_direction,
@@ -23,8 +22,8 @@ from corolla.gallery.directions import (
     move,
     save_direction,
 )
-from corolla.gallery.labels import find_label
 from corolla.gallery.sheets import direction_sheet
+from corolla.gallery.themes import find_label
 from corolla.trained import TrainedModel
 
 
@@ -168,10 +167,9 @@ def load_file_of(content: bytes, file: Path) -> NDArray[np.float64]:
 
 
 def test_a_label_leads_from_the_other_training_images_and_is_scored_on_the_evaluation_split(
-    model: TrainedModel, cache: ImageCache, monkeypatch: pytest.MonkeyPatch
+    model: TrainedModel, cache: ImageCache
 ) -> None:
-    monkeypatch.setattr(directions, "own_images", lambda *_arguments, **_keywords: cache)
-    found = label_direction(model, "Rose")
+    found = label_direction(model, cache, "Rose")
     assert cache.labels is not None
     codes = model.encode(np.asarray(cache.images))
     train, roses = np.arange(40) < 24, cache.labels == 0
@@ -183,8 +181,7 @@ def test_a_label_leads_from_the_other_training_images_and_is_scored_on_the_evalu
     assert found.card.auroc == pytest.approx(wins.mean())
     # Where the evaluation split lacks the label, parts of the training images are held out.
     only_train = replace(cache, labels=np.where(train, cache.labels, 1))
-    monkeypatch.setattr(directions, "own_images", lambda *_arguments, **_keywords: only_train)
-    assert label_direction(model, "rose").card.held_out == "cross-validated in 5 parts"
+    assert label_direction(model, only_train, "rose").card.held_out == "cross-validated in 5 parts"
 
 
 def test_a_label_that_is_not_there_is_refused_with_similar_ones(cache: ImageCache) -> None:

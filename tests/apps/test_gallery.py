@@ -17,17 +17,18 @@ from PIL import Image
 from corolla.data import ImageCache
 from corolla.distributions.gaussians import GaussianPrior, MixturePrior
 from corolla.errors import CorollaError, DataError, UsageError
-from corolla.gallery import themes
+from corolla.gallery.commands import poster
 from corolla.gallery.loops import closed_path, loop
+from corolla.gallery.options import Draws, Poster
 from corolla.gallery.poster import (
     Layout,
     check_poster,
     parse_size,
     plan,
+    poster_latents,
     save_poster,
     smooth_noise,
     strips,
-    write_poster,
 )
 from corolla.gallery.themes import label_theme, theme, theme_of_codes
 from corolla.pictures.files import encode_animation, save_animation
@@ -77,17 +78,13 @@ def test_codes_without_any_variance_still_make_a_theme() -> None:
     np.testing.assert_allclose(found.sample(2), 1, atol=0.01)
 
 
-def test_the_theme_of_a_label_is_that_of_its_training_images(
-    model: TrainedModel, cache: ImageCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(themes, "own_images", lambda *_arguments, **_keywords: cache)
+def test_the_theme_of_a_label_is_that_of_its_training_images(model: TrainedModel, cache: ImageCache) -> None:
     wanted = theme(model, np.asarray(cache.images[0:24:3]))
-    found = label_theme(model, "rose")
+    found = label_theme(model, cache, "rose")
     np.testing.assert_array_equal(found.mean, wanted.mean)
     np.testing.assert_array_equal(found.scale_tril, wanted.scale_tril)
-    monkeypatch.setattr(themes, "own_images", lambda *_arguments, **_keywords: replace(cache, labels=np.ones(40, int)))
     with pytest.raises(DataError, match="no training image has it"):
-        label_theme(model, "rose")
+        label_theme(model, replace(cache, labels=np.ones(40, int)), "rose")
 
 
 # --- loops ------------------------------------------------------------------------------------------------------------
@@ -130,7 +127,7 @@ def test_a_loop_through_the_corners_of_a_square_is_its_circle() -> None:
 def test_waypoints_that_make_no_loop_are_refused() -> None:
     ends = np.eye(3)
     for wrong, told in (
-        (ends[:2], "at least 3"),
+        (ends[:2], "2 points: a loop needs at least 3"),
         (np.concatenate([ends, 2 * ends[2:]]), "waypoints 3 and 4 lie in one direction"),
         (np.concatenate([ends, ends[:1]]), "waypoints 4 and 1"),
         (np.concatenate([ends, np.zeros((1, 3))]), "waypoint 4 is 0"),
@@ -178,8 +175,8 @@ def test_without_the_extra_the_error_says_how_to_get_it(tmp_path: Path, monkeypa
 
 
 def test_a_poster_is_its_tiles(model: TrainedModel, tmp_path: Path) -> None:
-    layout = write_poster(model, tmp_path / "a.png", (80, 48), columns=5, seed=3)
-    assert layout == Layout(80, 48, 5, 3)
+    written = poster(model, tmp_path / "a.png", Poster(size="80x48", columns=5), Draws(seed=3))
+    assert written.facts == {"images": 15, "columns": 5, "width": 80, "height": 48}
     wanted = grid(model.sample(15, seed=3), columns=5, padding=0, shown_px=1)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), np.asarray(wanted))
 
@@ -198,7 +195,7 @@ def test_tiles_fill_a_poster_of_any_size(width: int, height: int, columns: int, 
     def decode(points: NDArray[np.float32]) -> NDArray[np.uint8]:
         return np.tile(colours[int(points[0, 0])][:, None, None], (1, *tile, 1))
 
-    latents = (np.full((layout.columns, 1), row, np.float32) for row in range(layout.rows))
+    latents = np.arange(layout.rows, dtype=np.float32).repeat(layout.columns)[:, None]
     parts = list(strips(layout, latents, decode))
     picture = np.concatenate(parts)
     assert picture.shape == (height, width, 3)
@@ -223,7 +220,7 @@ def test_a_png_that_is_written_in_strips_is_the_picture(tmp_path: Path) -> None:
 
 def test_a_poster_that_breaks_off_leaves_the_former_one(model: TrainedModel, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    write_poster(model, path, (32, 32), columns=2)
+    poster(model, path, Poster(size="32x32", columns=2))
     former = path.read_bytes()
 
     def stop(_title: str, done: int, _total: int | None) -> None:
@@ -231,16 +228,16 @@ def test_a_poster_that_breaks_off_leaves_the_former_one(model: TrainedModel, tmp
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_poster(model, path, (64, 64), columns=4, progress=stop)
+        poster(model, path, Poster(size="64x64", columns=4), progress=stop)
     assert path.read_bytes() == former
     assert list(tmp_path.glob(".*")) == []
     (tmp_path / "file").write_text("mine")
     with pytest.raises(CorollaError, match="cannot be written"):
-        write_poster(model, tmp_path / "file" / "a.png", (32, 32))
+        poster(model, tmp_path / "file" / "a.png", Poster(size="32x32"))
 
 
 def test_smooth_noise_is_standard_everywhere_and_alike_to_neighbours() -> None:
-    field = smooth_noise(12, 14, 4000, reach=1.5, seed=1)
+    field = smooth_noise(12, 14, 4000, span=1.5, seed=1)
     assert field.dtype == np.float32
     np.testing.assert_allclose(field.mean(2), 0, atol=0.08)
     np.testing.assert_allclose(field.var(2), 1, atol=0.12)
@@ -248,23 +245,26 @@ def test_smooth_noise_is_standard_everywhere_and_alike_to_neighbours() -> None:
         wanted = np.exp(-(apart**2) / (4 * 1.5**2))
         assert (field[apart:] * field[:-apart]).mean() == pytest.approx(wanted, abs=0.02)
         assert (field[:, apart:] * field[:, :-apart]).mean() == pytest.approx(wanted, abs=0.02)
-    white = smooth_noise(3, 4, 5, reach=0, seed=2)
+    white = smooth_noise(3, 4, 5, span=0, seed=2)
     np.testing.assert_array_equal(white, np.random.default_rng(2).standard_normal((3, 4, 5), np.float32))
-    with pytest.raises(UsageError, match="reach -1"):
-        smooth_noise(3, 4, 5, reach=-1)
+    with pytest.raises(UsageError, match="span -1"):
+        smooth_noise(3, 4, 5, span=-1)
 
 
 def test_a_smooth_poster_goes_with_priors_that_are_gaussian(
     model: TrainedModel, images: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    noise = smooth_noise(2, 2, 6, reach=1, seed=5).reshape(4, 6)
+    noise = smooth_noise(2, 2, 6, span=1, seed=5).reshape(4, 6)
     chosen = theme(model, images)
-    for prior, latents in (("standard", 0.5 * noise), (chosen, chosen.unwhiten(torch.from_numpy(0.5 * noise)))):
-        write_poster(model, tmp_path / "a.png", (32, 32), columns=2, reach=1, seed=5, temperature=0.5, prior=prior)
-        wanted = grid(model.decode(latents), columns=2, padding=0, shown_px=1)
-        assert np.abs(np.asarray(Image.open(tmp_path / "a.png")).astype(int) - np.asarray(wanted)).max() <= 1
-    with pytest.raises(UsageError, match="reach needs the prior"):
-        write_poster(model, tmp_path / "b.png", (32, 32), reach=1, prior=MixturePrior(6))
+    layout = Layout(32, 32, 2, 2)
+    for prior, expected in (("standard", 0.5 * noise), (chosen, chosen.unwhiten(torch.from_numpy(0.5 * noise)))):
+        latents = poster_latents(model, layout, span=1, seed=5, temperature=0.5, prior=prior)
+        np.testing.assert_array_equal(latents, np.asarray(expected, np.float32))
+    with pytest.raises(UsageError, match="span needs the prior"):
+        poster_latents(model, layout, span=1, seed=5, temperature=0.5, prior=MixturePrior(6))
+    poster(model, tmp_path / "a.png", Poster(size="32x32", columns=2, span=1), Draws(seed=5, temperature=0.5))
+    wanted = grid(model.decode(0.5 * noise), columns=2, padding=0, shown_px=1)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), np.asarray(wanted))
 
 
 def test_sizes_that_cannot_be_are_refused(tmp_path: Path) -> None:

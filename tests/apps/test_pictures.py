@@ -35,13 +35,13 @@ def test_images_are_enlarged_by_the_smallest_whole_factor(height: int, width: in
 
 
 def test_grid_puts_images_row_after_row() -> None:
-    picture = grid(flat(RED, GREEN, BLUE), columns=2, padding=1, background=(9, 9, 9), shown_px=8)
+    picture = grid(flat(RED, GREEN, BLUE), columns=2, padding=1, shown_px=8)
     assert picture.size == (1 + 2 * 9, 1 + 2 * 9)
     assert picture.getpixel((4, 4)) == RED
     assert picture.getpixel((13, 4)) == GREEN
     assert picture.getpixel((4, 13)) == BLUE
-    assert picture.getpixel((13, 13)) == (9, 9, 9)
-    assert picture.getpixel((0, 0)) == (9, 9, 9)
+    assert picture.getpixel((13, 13)) == (255, 255, 255)
+    assert picture.getpixel((0, 0)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 2), (5, 3), (64, 8)])

@@ -10,7 +10,7 @@ from cyclopts import App
 
 from corolla.cli.inputs import counted
 from corolla.cli.output import out
-from corolla.cli.use import Output, check_outputs
+from corolla.cli.use import Output
 from corolla.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def preview(
 
     from corolla.data import spread_rows
     from corolla.data.stream import none_usable, refuse, warn
-    from corolla.pictures.files import save_picture
+    from corolla.pictures.files import check_outputs, save_picture
     from corolla.pictures.grids import Row, sheet
 
     check_outputs(output)

@@ -19,10 +19,11 @@ STANDARD_INPUT = "@-"
 
 
 @contextmanager
-def given_images(images: Sequence[Path]) -> Iterator[list[Path]]:
+def given_images(images: Sequence[Path], *, needed: bool = True) -> Iterator[list[Path]]:
     """The paths as `list_images` takes them, those on standard input kept in a file, so that they take no memory.
 
-    What names nothing is refused before any work is done. Raises as `check_paths`.
+    What names nothing is refused before any work is done, and so is no path at all where some are needed. Raises as
+    `check_paths`.
     """
     from corolla.data.listing import LIST, check_paths
 
@@ -32,7 +33,8 @@ def given_images(images: Sequence[Path]) -> Iterator[list[Path]]:
             with spool.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
         paths = [Path(f"{LIST}{spool}") if piped and str(image) == STANDARD_INPUT else image for image in images]
-        check_paths(paths)
+        if paths or needed:
+            check_paths(paths)
         yield paths
 
 

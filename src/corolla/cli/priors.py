@@ -68,7 +68,7 @@ def fit_prior(
             progress=progress,
             **{name: value for name, value in settings.items() if value is not None},
         )
-    _report(fitted)
+    report_fitted(fitted)
 
 
 def fit_if_missing(trained: TrainedModel, prior: str, *, source: str | None = None, mirror: str | None = None) -> None:
@@ -79,10 +79,11 @@ def fit_if_missing(trained: TrainedModel, prior: str, *, source: str | None = No
 
     with out.progress() as progress:
         fitted = fit(trained, prior, source=source, mirror=mirror, progress=progress)
-    _report(fitted, "fitted first, with the defaults, ")
+    report_fitted(fitted, "fitted first, with the defaults, ")
 
 
-def _report(fitted: FittedPrior, how: str = "fitted ") -> None:
+def report_fitted(fitted: FittedPrior, how: str = "fitted ") -> None:
+    """Say that a prior was fitted, and how well it does."""
     card = fitted.card
     scores = f"log p(z) of evaluation images {card.log_prob_nats:.2f} nats, standard {card.standard_log_prob_nats:.2f}"
     note = f"{how}to {card.codes:,} codes of {card.images:,} images; {scores}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 MODEL_FLAGS = {"anomalies": "--against", "decompress": "--model"}
 """Flags that named the model, which is the first argument now."""
-RENAMED: Mapping[str, Mapping[str, str]] = {"direction": {"--extent": "--span"}}
+RENAMED: Mapping[str, Mapping[str, str]] = {"direction": {"--extent": "--span"}, "poster": {"--reach": "--span"}}
 REPEATED_PATHS: Mapping[str, Sequence[str]] = {
     "sample": ("--like",),
     "loop": ("--like",),

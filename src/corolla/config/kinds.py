@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from corolla.distributions import DiagonalGaussian, LatentDistribution
-    from corolla.models.shape import Shape
+    from corolla.models.blocks import Shape
     from corolla.objectives.companions import Companion
 
 
@@ -115,6 +115,8 @@ class Objective(Choice, ABC):
         stationary: losses of different steps can be compared; not so where something is learnt beside the model.
         least_batch: the smallest batch that the terms can be computed of.
         beta_setting: the setting that is its β, the weight of the KL; None if it has none.
+        target_setting: the setting that asks for a rate; None if no rate is asked for.
+        pressure_setting: the setting that, made smaller, presses less on the code; None: its β.
         warmup_settings: settings in steps over which its pressure on the code grows.
     """
 
@@ -123,6 +125,8 @@ class Objective(Choice, ABC):
     stationary: ClassVar[bool] = True
     least_batch: ClassVar[int] = 1
     beta_setting: ClassVar[str | None] = None
+    target_setting: ClassVar[str | None] = None
+    pressure_setting: ClassVar[str | None] = None
     warmup_settings: ClassVar[tuple[str, ...]] = ("warmup_steps",)
 
     warmup_steps: int = Field(0, ge=0, description="optimiser steps over which the terms' weight grows from 0")
@@ -173,22 +177,29 @@ class Objective(Choice, ABC):
         Args:
             rows: Of `metrics.csv`, oldest first, for a weight that changes in training.
         """
+        if self.auto_encoder:
+            return 0.0
+        if self.target_setting is not None:
+            return None
         return 1.0 if self.beta_setting is None else float(getattr(self, self.beta_setting))
 
     def describe(self, beta: float | None) -> str:
         """What presses on the code, in a few words; `beta` is the effective one."""
-        return f"beta {beta or 0:g}"
+        return "no KL" if self.auto_encoder else f"beta {beta or 0:g}"
 
     def loosen(self) -> str:
         """The change of a setting that presses less on the code, in a few words."""
-        if self.beta_setting is None:
+        if self.target_setting is not None:
+            return f"a larger objective.{self.target_setting}"
+        setting = self.pressure_setting or self.beta_setting
+        if setting is None:
             return "a beta below 1 (objective.name=beta_vae, objective.beta=0.5)"
-        return f"a smaller objective.{self.beta_setting} than {getattr(self, self.beta_setting):g}"
+        return f"a smaller objective.{setting} than {getattr(self, setting):g}"
 
     @property
     def target(self) -> tuple[str, float] | None:
         """The setting that asks for a rate, and that rate in nats; None where no rate is asked for."""
-        return None
+        return None if self.target_setting is None else (self.target_setting, getattr(self, self.target_setting))
 
     def off_target(self, rate: float, beta: float | None) -> tuple[str, str]:  # noqa: ARG002
         """A kind and a remedy where the rate, in nats, is not the `target`."""

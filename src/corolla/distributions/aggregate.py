@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -22,14 +23,15 @@ AggregateEstimator = Literal["exact", "stratified", "weighted"]
 
 @dataclass(frozen=True)
 class KLTerms:
-    """The KL of each draw z ~ q(z|x), in three parts: nats, N each. Single draws may be negative; averages matter."""
+    """The KL of each draw z ~ q(z|x), in three parts: nats, N each. Single draws may be negative; averages matter.
+
+    They are what the latents know about which image it is, log q(z|x) - log q(z), and about each other,
+    log q(z) - Σ_j log q(z_j), and how far they, one by one, are from the prior, Σ_j log q(z_j) - log p(z).
+    """
 
     mutual_information: Tensor
-    """log q(z|x) - log q(z): what the latents know about which image it is."""
     total_correlation: Tensor
-    """log q(z) - Σ_j log q(z_j): how much the latents know about each other."""
     dimension_wise: Tensor
-    """Σ_j log q(z_j) - log p(z): how far the latents, one by one, are from the prior."""
 
 
 def log_importance_weights(
@@ -42,33 +44,31 @@ def log_importance_weights(
 ) -> Tensor:
     """Log-weights log w_in, with which Σ_n w_in q(z|x_n) stands for q(z) at a draw z from image i's own posterior.
 
-    - `exact`: every posterior is at hand, each weighs 1/N. The weights are batch_size×data_size; the others are
-      batch_size×batch_size, for the images of one batch.
+    - `exact`: each of all N posteriors weighs 1/N: batch_size×data_size; the others are batch_size×batch_size.
     - `stratified` (Chen et al. 2018, appendix C.2): with M = batch_size - 1, image i's own posterior weighs 1/N, the
       next one's (N - M)/(N·M), the remaining ones' 1/M. A row sums to 1, and over batches drawn without replacement
       the estimate of the density q(z) has no bias; its logarithm is too low on average.
-    - `weighted` (appendix C.1): each weighs 1/(batch_size·N). A row sums to 1/N only: the logarithm is too low by
-      log N, up to the excess weight of image i's own posterior. Gradients do not see that, but the terms do: the
-      mutual information is too high by log N and the total correlation by (latent_dim - 1)·log N, the dimension-wise
-      KL too low by latent_dim·log N.
+    - `weighted` (appendix C.1): each weighs 1/(batch_size·N). The logarithm is too low by log N, up to the excess
+      weight of image i's own posterior. Gradients do not see that, but the terms do: the mutual information is too
+      high by log N, the total correlation by (latent_dim - 1)·log N, the dimension-wise KL too low by latent_dim·log N.
 
-    A batch as large as the data set is taken for the data set: its stratified weights are 1/batch_size, and
-    the weighted ones 1/batch_size². A batch of one image cannot stand for others; its stratified weight is 1, so that
-    its mutual information and total correlation are zero.
+    A batch as large as the data set is taken for it: its stratified weights are 1/batch_size, the weighted ones
+    1/batch_size². The stratified weight of a lone image is 1: no mutual information, no total correlation.
     """
     if batch_size < 1 or data_size < 1:
         raise UsageError(f"a batch of {batch_size} from {data_size} images cannot be; both must be at least 1")
+    full = partial(torch.full, device=device, dtype=dtype)
+    square, count = (batch_size, batch_size), max(data_size, batch_size)
     if estimator == "exact":
-        return torch.full((batch_size, data_size), -math.log(data_size), device=device, dtype=dtype)
-    count = max(data_size, batch_size)
+        return full((batch_size, data_size), -math.log(data_size))
     if estimator == "weighted":
-        return torch.full((batch_size, batch_size), -math.log(batch_size * count), device=device, dtype=dtype)
+        return full(square, -math.log(batch_size * count))
     if estimator != "stratified":
         raise UsageError(f"{estimator}: no such estimator of q(z); there are exact, stratified, weighted")
     if batch_size in (1, count):
-        return torch.full((batch_size, batch_size), -math.log(batch_size), device=device, dtype=dtype)
+        return full(square, -math.log(batch_size))
     others = batch_size - 1
-    weights = torch.full((batch_size, batch_size), -math.log(others), device=device, dtype=dtype)
+    weights = full(square, -math.log(others))
     # The true diagonal: in the flat tensor its entries are batch_size + 1 apart.
     weights.fill_diagonal_(-math.log(count))
     stand_in = math.log(count - others) - math.log(count) - math.log(others)

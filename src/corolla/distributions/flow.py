@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from corolla.distributions.gaussians import FitProgress, GaussianPrior, code_rows
 from corolla.errors import UsageError, missing_extra
 
-TRANSFORMS = 3
 HIDDEN = (64, 64)
 EPOCHS = 200
 PATIENCE_EPOCHS = 10
@@ -29,28 +28,23 @@ class FlowPrior(nn.Module):
     log p(z) = log N(f(u); 0, I) + log|det ∂f/∂u| - log|det scale_tril|.
     """
 
-    def __init__(self, latent_dim: int, flow: Literal["nsf", "maf"] = "nsf", transforms: int = TRANSFORMS) -> None:
-        """Build the identity: before it is fitted, the flow is the standard normal.
+    def __init__(self, latent_dim: int, flow: Literal["nsf", "maf"] = "nsf", transforms: int = 3) -> None:
+        """Build the identity, with `transforms` autoregressive maps one after another.
 
-        A flow is "nsf", splines (Durkan et al. 2019, arXiv 1906.04032), or "maf", affine maps (Papamakarios et al.
-        2017, arXiv 1705.07057); both are autoregressive, with `transforms` maps one after another.
+        They are "nsf", splines (Durkan et al. 2019, arXiv 1906.04032), or "maf", affine (Papamakarios et al. 2017,
+        arXiv 1705.07057).
         """
         super().__init__()
         try:
             import zuko
         except ImportError:
             raise missing_extra("flows", "The flow prior") from None
-        kinds = {"nsf": zuko.flows.NSF, "maf": zuko.flows.MAF}
-        if flow not in kinds:
-            raise UsageError(f"flow {flow!r}: a flow prior is of {' or '.join(kinds)}")
-        if transforms < 1:
-            raise UsageError(f"{transforms} transforms: a flow needs at least 1")
         self.latent_dim = latent_dim
-        self.kind = flow
-        self.transforms = transforms
+        self.options: dict[str, Any] = {"flow": flow, "transforms": transforms}
         self.gaussian = GaussianPrior(latent_dim)
+        kind = zuko.flows.NSF if flow == "nsf" else zuko.flows.MAF
         with torch.random.fork_rng(devices=[]):  # what the caller draws next is not touched
-            self.flow: Any = kinds[flow](latent_dim, transforms=transforms, hidden_features=HIDDEN)
+            self.flow: Any = kind(latent_dim, transforms=transforms, hidden_features=HIDDEN)
         for transform in self.flow.transform.transforms:
             # One latent alone has parameters in place of a network.
             last = [*transform.hyper[-1].parameters()] if hasattr(transform, "hyper") else [*transform.parameters()]
@@ -58,26 +52,12 @@ class FlowPrior(nn.Module):
                 nn.init.zeros_(parameter)
 
     @classmethod
-    def fit(
-        cls,
-        codes: Tensor,
-        *,
-        seed: int = 0,
-        progress: FitProgress | None = None,
-        flow: Literal["nsf", "maf"] = "nsf",
-        transforms: int = TRANSFORMS,
-    ) -> FlowPrior:
+    def fit(cls, codes: Tensor, *, seed: int = 0, progress: FitProgress | None = None, **options: Any) -> FlowPrior:
         """Maximum likelihood with Adam, stopped when the codes of held-out images gain nothing for PATIENCE_EPOCHS.
 
-        The flow starts as the Gaussian of the codes that are not held out, and the best state on those that are is
-        kept: there it is never worse than that Gaussian.
-
-        Args:
-            codes: N×latent_dim, or images×draws×latent_dim; a tenth of the images is held out with all its draws.
-            seed: fixes which images those are, the first weights and the order of the batches.
-            progress: told of epochs.
-            flow: see the constructor.
-            transforms: see the constructor.
+        A tenth of the images is held out, with all its draws. The flow starts as the Gaussian of the others, and the
+        best state on the held-out ones is kept: there it is never worse than that Gaussian. For the `options` see the
+        constructor.
         """
         code_rows(codes)  # refuses what cannot be fitted
         if len(codes) < FEWEST_IMAGES:
@@ -87,7 +67,7 @@ class FlowPrior(nn.Module):
             generator = torch.Generator().manual_seed(seed)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                prior = cls(codes.shape[-1], flow, transforms)
+                prior = cls(codes.shape[-1], **options)
             codes = codes[torch.randperm(len(codes), generator=generator)]
             held_out_images = max(1, round(HELD_OUT * len(codes)))
             prior.gaussian = GaussianPrior.fit(codes[held_out_images:])
@@ -119,16 +99,8 @@ class FlowPrior(nn.Module):
                 break
         self.flow.load_state_dict(best_state)
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the constructor takes beside the number of latents."""
-        return {"flow": self.kind, "transforms": self.transforms}
-
     def sample(self, count: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
-        """Draws, count×latent_dim: noise of standard deviation `temperature` through the maps.
-
-        At temperature 0 they are where the maps take the noise's mode.
-        """
+        """Draws, count×latent_dim: noise of standard deviation `temperature` through the maps."""
         noise = temperature * torch.randn(count, self.latent_dim, generator=generator)
         with torch.no_grad():
             return self.gaussian.unwhiten(self.flow().transform.inv(noise)).float()
@@ -140,14 +112,10 @@ class FlowPrior(nn.Module):
 
     def _mean_log_prob(self, white: Tensor) -> float:
         with torch.no_grad():
-            parts = [
-                self.flow().log_prob(batch).sum(dtype=torch.float64) for batch in torch.split(white, 4 * BATCH_SIZE)
-            ]
+            parts = [self.flow().log_prob(rows).sum(dtype=torch.float64) for rows in torch.split(white, 4 * BATCH_SIZE)]
         return float(torch.stack(parts).sum()) / len(white)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What is saved."""
-        return self.state_dict()
+    tensors = nn.Module.state_dict
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over what was saved. Raises ValueError that names the tensor with values that cannot be."""

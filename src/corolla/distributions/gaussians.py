@@ -1,6 +1,6 @@
 """A Gaussian and a mixture of Gaussians as priors, fitted by maximum likelihood to a trained model's codes.
 
-Parameters and log-probabilities are in double precision, whatever the codes are in; draws come out in single precision.
+Parameters and log-probabilities are in double precision; draws come out in single precision.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ FitProgress = Callable[[int, int, str], None]
 """Told how many steps of a fit are done, of how many at most, and a few words on how it stands."""
 
 RIDGE = 1e-6
-COMPONENTS = 10
 EM_ITERATIONS = 200
 EM_ITERATIONS_AT_A_TIME = 5
 
@@ -37,17 +36,13 @@ def code_rows(codes: Tensor) -> Tensor:
         raise UsageError("the codes hold values that are not finite; no prior can be fitted to them")
     if len(z) < 2 or not z.std(0, correction=0).any():
         raise UsageError(
-            f"the {len(z)} codes do not differ; a prior is fitted to codes of several images, from a model that tells "
-            "them apart"
+            f"the {len(z)} codes do not differ; a prior is fitted to codes of images that a model tells apart"
         )
     return z
 
 
 def ridge(z: Tensor) -> float:
-    """What is added to the variances so that a covariance has a Cholesky factor, however few the codes.
-
-    It is RIDGE times the variance of the codes z, N×latent_dim, averaged over latents.
-    """
+    """RIDGE times the variance of codes, N×latent_dim, averaged over latents; with it a covariance has a factor."""
     return RIDGE * float(z.var(0, correction=0).mean())
 
 
@@ -60,6 +55,7 @@ class GaussianPrior(nn.Module):
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.latent_dim = latent_dim
+        self.options: dict[str, Any] = {}
         self.register_buffer("mean", torch.zeros(latent_dim, dtype=torch.float64))
         self.register_buffer("scale_tril", torch.eye(latent_dim, dtype=torch.float64))
 
@@ -74,11 +70,6 @@ class GaussianPrior(nn.Module):
         prior.scale_tril = torch.linalg.cholesky(covariance)
         return prior
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the constructor takes beside the number of latents."""
-        return {}
-
     def sample(self, count: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """Draws from N(mean, temperature²·covariance), count×latent_dim; at temperature 0, the mean."""
         noise = torch.randn(count, self.latent_dim, generator=generator).double()
@@ -90,7 +81,7 @@ class GaussianPrior(nn.Module):
 
     def whiten(self, z: Tensor) -> Tensor:
         """Points N×latent_dim as standard normal ones, in double precision."""
-        return cast("Tensor", torch.linalg.solve_triangular(self.scale_tril, (z.double() - self.mean).T, upper=False).T)
+        return _whitened(z, self.mean, self.scale_tril)
 
     def unwhiten(self, noise: Tensor) -> Tensor:
         """The inverse of `whiten`."""
@@ -101,9 +92,7 @@ class GaussianPrior(nn.Module):
         """Log-determinant of the Jacobian of `unwhiten`."""
         return self.scale_tril.diagonal().log().sum()
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What is saved."""
-        return self.state_dict()
+    tensors = nn.Module.state_dict
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over what was saved. Raises ValueError that names the tensor with values that cannot be."""
@@ -114,58 +103,38 @@ class GaussianPrior(nn.Module):
 class MixturePrior(nn.Module):
     """Σ_k weights[k]·N(means[k], covariance of k).
 
-    `scales` holds the Cholesky factors of full covariances, components×latent_dim×latent_dim, or the standard
-    deviations of diagonal ones, components×latent_dim.
+    `scales` are the Cholesky factors of full covariances, or the standard deviations of diagonal ones.
     """
 
     weights: Tensor
     means: Tensor
     scales: Tensor
 
-    def __init__(
-        self, latent_dim: int, components: int = COMPONENTS, covariance: Literal["full", "diagonal"] = "full"
-    ) -> None:
+    def __init__(self, latent_dim: int, components: int = 10, covariance: Literal["full", "diagonal"] = "full") -> None:
         super().__init__()
-        if components < 1:
-            raise UsageError(f"{components} components: a mixture needs at least 1")
-        if covariance not in ("full", "diagonal"):
-            raise UsageError(f"covariance {covariance!r}: a mixture's covariances are full or diagonal")
-        self.latent_dim = latent_dim
-        self.components = components
-        self.covariance = covariance
+        self.latent_dim, self.covariance = latent_dim, covariance
+        self.options: dict[str, Any] = {"components": components, "covariance": covariance}
         scales = torch.eye(latent_dim) if covariance == "full" else torch.ones(latent_dim)
         self.register_buffer("weights", torch.full((components,), 1 / components, dtype=torch.float64))
         self.register_buffer("means", torch.zeros(components, latent_dim, dtype=torch.float64))
         self.register_buffer("scales", scales.double().repeat(components, *[1] * scales.ndim))
 
     @classmethod
-    def fit(
-        cls,
-        codes: Tensor,
-        *,
-        seed: int = 0,
-        progress: FitProgress | None = None,
-        components: int | None = None,
-        covariance: Literal["full", "diagonal"] = "full",
-    ) -> MixturePrior:
-        """Expectation-maximisation from a seeded k-means, by scikit-learn's GaussianMixture.
+    def fit(cls, codes: Tensor, *, seed: int = 0, progress: FitProgress | None = None, **options: Any) -> MixturePrior:
+        """Expectation-maximisation from a seeded k-means; `ridge` is added to every variance.
 
-        `ridge` is added to every variance. Ten components with full covariances are what Ghosh et al. 2020
-        (arXiv 1903.12436, section 4) fit to the codes of auto-encoders.
+        Ghosh et al. 2020 (arXiv 1903.12436, section 4) fit ten full components to the codes of auto-encoders. For the
+        `options` see the constructor.
         """
         z = code_rows(codes)
-        prior = cls(z.shape[1], min(COMPONENTS, len(z)) if components is None else components, covariance)
-        if prior.components > len(z):
-            raise UsageError(
-                f"{prior.components} components for {len(z)} codes: a mixture needs at least one code for each; "
-                "take fewer components, or more images"
-            )
+        prior = cls(z.shape[1], **options)
+        components, covariance = prior.options["components"], prior.covariance
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
         from threadpoolctl import threadpool_limits
 
         model = GaussianMixture(
-            prior.components,
+            components,
             covariance_type="full" if covariance == "full" else "diag",
             reg_covar=ridge(z),
             random_state=seed % 2**32,
@@ -180,7 +149,7 @@ class MixturePrior(nn.Module):
                     model.fit(z.numpy())
                 except ValueError as error:
                     raise UsageError(
-                        f"{prior.components} components with {covariance} covariances for {len(z)} codes: one of them "
+                        f"{components} components with {covariance} covariances for {len(z)} codes: one of them "
                         "shrank to nothing; take fewer components, or diagonal covariances"
                     ) from error
                 if progress is not None:
@@ -194,11 +163,6 @@ class MixturePrior(nn.Module):
         prior.means = torch.from_numpy(model.means_)
         prior.scales = torch.linalg.cholesky(variances) if covariance == "full" else variances.sqrt()
         return prior
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the constructor takes beside the number of latents."""
-        return {"components": self.components, "covariance": self.covariance}
 
     def sample(self, count: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """Draws, count×latent_dim, with every component's covariance times temperature² and its weight unchanged.
@@ -218,17 +182,14 @@ class MixturePrior(nn.Module):
         """Log-density in nats, N."""
         parts = []
         for weight, mean, scale in zip(self.weights, self.means, self.scales, strict=True):
-            centred = z.double() - mean
             if self.covariance == "full":
-                white, diagonal = torch.linalg.solve_triangular(scale, centred.T, upper=False).T, scale.diagonal()
+                white, diagonal = _whitened(z, mean, scale), scale.diagonal()
             else:
-                white, diagonal = centred / scale, scale
+                white, diagonal = (z.double() - mean) / scale, scale
             parts.append(weight.log() - 0.5 * (white**2 + LOG_2PI).sum(1) - diagonal.log().sum())
         return torch.logsumexp(torch.stack(parts), 0)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What is saved."""
-        return self.state_dict()
+    tensors = nn.Module.state_dict
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over what was saved. Raises ValueError that names the tensor with values that cannot be."""
@@ -245,3 +206,7 @@ class MixturePrior(nn.Module):
 def _check_triangular(name: str, factor: Tensor) -> None:
     if factor.triu(1).any() or not (factor.diagonal(dim1=-2, dim2=-1) > 0).all():
         raise ValueError(f"{name} is no Cholesky factor: lower triangular, above 0 on the diagonal")
+
+
+def _whitened(z: Tensor, mean: Tensor, scale_tril: Tensor) -> Tensor:
+    return cast("Tensor", torch.linalg.solve_triangular(scale_tril, (z.double() - mean).T, upper=False).T)

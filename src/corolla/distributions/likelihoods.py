@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from corolla.distributions.pixels import PixelDistribution
+from corolla.distributions.posterior import bounded
 
 MIN_SIGMA = 1e-3
 """The smallest scale that is calibrated or learned.
 
 Rounding to 8 bits alone leaves a root mean square error of 1/(255·√12) = 1.1e-3 and a mean absolute one of 1e-3. A
-density with a smaller scale would be rewarded without limit for describing the rounding in place of the images. The
-discretised logistic has no such reward to gain: at this scale it puts 3/4 of its mass into the cell it is centred on.
+density with a smaller scale would be rewarded without limit for describing the rounding in place of the images.
 """
 
-# A learned scale starts between those of untrained and of trained models: its logarithm moves by about one learning
-# rate in a step, so that the way must not be long.
-_START_SIGMA = 0.1
+_START_SIGMA = 0.1  # between untrained and trained models: its logarithm moves by about one learning rate in a step
 _SLOWEST = 0.02  # the moving average's smallest weight for the newest batch
 
 
@@ -45,22 +42,13 @@ class ScaledLikelihood(nn.Module):
     batch, sigma^power = mean |x - location|^power. A moving average of that moment is kept for use without the images.
 
     Learned: the parameter `log_sigma`, in the optimiser's hands like any weight. It has a floor, at `MIN_SIGMA`.
-
-    Args:
-        distribution: what a location, N×C×H×W, and a scale are made into.
-        sigma: a number on the [0, 1] pixel scale, "calibrated" or "learned".
-        power: 1 or 2, the absolute moment that calibrates sigma.
     """
 
     moment: Tensor
     seen: Tensor
 
     def __init__(
-        self,
-        distribution: Callable[[Tensor, Tensor], PixelDistribution],
-        sigma: float | Literal["calibrated", "learned"],
-        *,
-        power: Literal[1, 2] = 1,
+        self, distribution: Callable[[Tensor, Tensor], PixelDistribution], sigma: float | str, power: int = 1
     ) -> None:
         super().__init__()
         self.distribution, self.power = distribution, power
@@ -75,36 +63,18 @@ class ScaledLikelihood(nn.Module):
         """p(x|z) from the decoder's raw output, N×C×H×W; the images x calibrate sigma while training."""
         location = torch.sigmoid(raw)
         if self.learned:
-            sigma = torch.exp(_Floored.apply(self.log_sigma, math.log(MIN_SIGMA)))  # type: ignore[no-untyped-call]
+            sigma = torch.exp(bounded(self.log_sigma, math.log(MIN_SIGMA), math.inf))
         elif self.calibrated and self.training and x is not None:
-            sigma = self._calibrate(location, x)
+            sigma = self._calibrated(location, x) ** (1 / self.power)
         else:
             sigma = self.moment ** (1 / self.power)
         return self.distribution(location, sigma)
 
-    def _calibrate(self, location: Tensor, x: Tensor) -> Tensor:
-        # At the optimum the derivative by sigma is zero, so no gradient is lost by leaving it out.
+    @torch.no_grad()  # at the optimum the derivative by sigma is zero
+    def _calibrated(self, location: Tensor, x: Tensor) -> Tensor:
         error = F.l1_loss if self.power == 1 else F.mse_loss
-        moment = error(location.detach(), x).clamp_min(MIN_SIGMA**self.power)
-        with torch.no_grad():
-            self.seen += 1
-            # A young average is the plain mean, so that it does not remember where it started.
-            self.moment.lerp_(moment, (1 / self.seen).clamp_min(_SLOWEST))
-        return moment ** (1 / self.power)
-
-
-class _Floored(torch.autograd.Function):
-    """max(value, floor). Below the floor a gradient can lift the value, as ever, but can no longer lower it.
-
-    A plain clamp has no gradient there, so that a value which once fell below would stay for good.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, floor: float) -> Tensor:
-        ctx.save_for_backward(value < floor)
-        return value.clamp_min(floor)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (below,) = ctx.saved_tensors
-        return torch.where(below, gradient.clamp_max(0), gradient), None
+        moment = error(location, x).clamp_min(MIN_SIGMA**self.power)
+        self.seen += 1
+        # A young average is the plain mean, so that it does not remember where it started.
+        self.moment.lerp_(moment, (1 / self.seen).clamp_min(_SLOWEST))
+        return moment

@@ -24,9 +24,8 @@ LEVELS = 256
 class PixelDistribution(Protocol):
     """p(x|z), one distribution over an image for each latent."""
 
-    @property
-    def discrete(self) -> bool:
-        """Whether `log_prob` is the probability of 8-bit pixels, so that bits per dimension are defined."""
+    discrete: ClassVar[bool]
+    """Whether `log_prob` is the probability of 8-bit pixels, so that bits per dimension are defined."""
 
     @property
     def mean(self) -> Tensor:
@@ -40,7 +39,7 @@ class PixelDistribution(Protocol):
 
 
 def bits_per_dim(nats: float, dimensions: int) -> float:
-    """Nats per image as bits per dimension, the numbers of an image being C·H·W. Of a probability, not of a density."""
+    """Nats per image, of a probability, as bits per dimension; an image has C·H·W dimensions."""
     return nats / (dimensions * math.log(2))
 
 
@@ -48,8 +47,8 @@ def bits_per_dim(nats: float, dimensions: int) -> float:
 class Bernoulli:
     """Each channel of each pixel is 1 with probability sigmoid(logits).
 
-    On pixels between 0 and 1 `log_prob` is the negative cross-entropy, the study notebook's reconstruction term.
-    That is not a density over such pixels, and it never rises above minus the pixels' own entropy.
+    On pixels between 0 and 1 `log_prob` is the negative cross-entropy, the study notebook's reconstruction term: no
+    density over such pixels.
     """
 
     discrete: ClassVar[bool] = False  # a probability of black and white pixels, not of 256 levels
@@ -105,11 +104,9 @@ _NEAR = 0.5  # logits below this take the series
 
 
 def _tilted_mean(logits: Tensor) -> Tensor:
-    """Mean of the density proportional to exp(η·x) on [0, 1].
+    """Mean of the density proportional to exp(η·x) on [0, 1]: 1/(1 - exp(-t)) - 1/t at t = |η|; 1 minus that for η < 0.
 
-    It is 1/2 + 1/(1 - exp(-t)) - 1/t - 1/2 at t = |η|, and 1 minus that below η = 0. The difference loses its digits as
-    t goes to 0, so below t = 1/2 its series stands in, 1/2 + η/12 - η³/720 + η⁵/30240 - η⁷/1209600, with an error below
-    1e-10.
+    The difference loses its digits as t goes to 0, so below t = 1/2 its series stands in, with an error below 1e-10.
     """
     steepness = logits.abs()
     far = steepness.clamp_min(_NEAR)
@@ -201,9 +198,8 @@ class DiscretisedLogistic:
     def mean(self) -> Tensor:
         """Expected pixels, N×C×H×W: those of the logistic variable, clipped to [0, 1] but not rounded.
 
-        The exact value is a sum over 255 cell edges, (1/255) Σ (1 - F(edge)). This is the integral in its place, so
-        that sum is its midpoint rule, and the two differ by at most min(1/510, 1/(16·255²·sigma)): never by more than
-        half a level, and by less than 0.025 levels at sigma = 0.01.
+        The exact value is a sum over 255 cell edges, (1/255) Σ (1 - F(edge)): the midpoint rule of this integral, from
+        which it differs by at most half a level, and by less than 0.025 levels at sigma = 0.01.
         """
         # The integral is sigma·[softplus(location/sigma) - softplus((location - 1)/sigma)]; here without large terms.
         below = F.softplus(-self.location / self.sigma)

@@ -16,11 +16,6 @@ from torch import Tensor
 from corolla.distributions.posterior import LOG_2PI
 
 
-def sample_prior(count: int, latent_dim: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draws from p(z) = N(0, I), count×latent_dim, on the CPU."""
-    return torch.randn(count, latent_dim, generator=generator)
-
-
 class LatentDistribution(Protocol):
     """p(z), on the CPU."""
 
@@ -46,15 +41,11 @@ class StandardPrior:
 
     def __init__(self, latent_dim: int) -> None:
         self.latent_dim = latent_dim
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
+        self.options: dict[str, Any] = {}
 
     def sample(self, count: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """Draws from N(0, temperature²·I), count×latent_dim."""
-        return temperature * sample_prior(count, self.latent_dim, generator)
+        return temperature * torch.randn(count, self.latent_dim, generator=generator)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density in nats, N, in double precision."""

@@ -11,7 +11,7 @@ import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +21,19 @@ from sklearn.model_selection import StratifiedKFold
 
 from corolla.data import ImageCache
 from corolla.errors import DataError, ModelError, UsageError, plural
-from corolla.gallery.labels import find_label, split_by_label
+from corolla.gallery.themes import find_label, split_by_label
 from corolla.pictures.files import check_name
-from corolla.progress import OnProgress
 from corolla.trained import BATCH_SIZE, Images, TrainedModel
 from corolla.trained.artefacts import Artefact, check_weights
-from corolla.trained.own_images import own_images
 
 Codes: TypeAlias = NDArray[np.floating[Any]]
 
 SUFFIX = ".safetensors"
-LEAST_AUROC = 0.6
-"""Below, held-out images are hardly told apart, or the wrong way round."""
-
-_LOG = logging.getLogger("corolla")
+LEAST_AUROC = 0.6  # below, held-out images are hardly told apart, or the wrong way round
 FOLDS = 5
 FEWEST_IMAGES = 3  # so that of each set two are left where one is held out
+
+_LOG = logging.getLogger("corolla")
 
 
 @dataclass(frozen=True)
@@ -82,12 +79,6 @@ class Moved:
     shifts: NDArray[np.float64]
 
 
-class _Axis(NamedTuple):
-    axis: NDArray[np.float64]
-    spread: float
-    middle: float
-
-
 def find_direction(
     others: Codes,
     target: Codes,
@@ -96,18 +87,12 @@ def find_direction(
     held_out: tuple[Codes, Codes, str] | None = None,
     weights_sha256: str = "",
 ) -> Direction:
-    """The direction from some codes to others, and how well it tells them apart.
+    """The direction from some codes N×latent_dim to others, M×latent_dim, and how well it tells them apart.
 
-    Args:
-        others: Codes it leads from, N×latent_dim, at least FEWEST_IMAGES.
-        target: Codes it leads to, M×latent_dim, likewise.
-        name: What to call it.
-        held_out: Codes of other images, from and to, and what they are called. Without them, both sets are cut into
-            FOLDS parts (fewer if there are fewer images) and each part is held out once; scores are averaged.
-        weights_sha256: The card's of the model that made the codes.
-
-    Raises UsageError for sets that have too few codes, another shape, one mean, no spread or values that are not
-    finite.
+    That is measured on `held_out`: codes of other images, from and to, and what they are called. Without them, both
+    sets are cut into FOLDS parts (fewer if there are fewer images), each is held out once, and scores are averaged.
+    `weights_sha256` is the card's of the model that made the codes. Raises UsageError for fewer than FEWEST_IMAGES
+    codes, another shape, one mean, no spread, or values that are not finite.
     """
     sets = [np.asarray(codes, np.float64) for codes in (others, target)]
     for codes, which in zip(sets, ("from", "to"), strict=True):
@@ -118,14 +103,14 @@ def find_direction(
                 f"{plural(len(codes), 'image')} to go {which}: a direction needs at least {FEWEST_IMAGES} "
                 "on either side; between single images, interpolate"
             )
-    axis, spread, middle = found = _fit(sets[0], sets[1])
+    axis, spread, middle = _fit(sets[0], sets[1])
     if held_out is None:
-        folds = min(FOLDS, len(sets[0]), len(sets[1]))
+        folds = min(FOLDS, *map(len, sets))
         distance, auroc = _cross_validated(sets[0], sets[1], folds)
-        called = f"cross-validated in {folds} parts"
+        scored_on = f"cross-validated in {folds} parts"
     else:
-        distance, auroc = _apart(found, held_out[0], held_out[1])
-        called = held_out[2]
+        distance, auroc = _apart(axis, spread, held_out[0], held_out[1])
+        scored_on = held_out[2]
     if auroc < LEAST_AUROC:
         _LOG.warning("%s: does not tell new images of the two sets apart: AUROC %.3f, and chance is 0.5", name, auroc)
     card = DirectionCard(
@@ -137,13 +122,14 @@ def find_direction(
         auroc=auroc,
         target_images=len(sets[1]),
         other_images=len(sets[0]),
-        held_out=called,
+        held_out=scored_on,
         weights_sha256=weights_sha256,
     )
     return Direction(axis, card)
 
 
-def _fit(others: NDArray[np.float64], target: NDArray[np.float64]) -> _Axis:
+def _fit(others: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
+    """The axis, the spread along it, and the middle on it."""
     means = others.mean(0), target.mean(0)
     axis = means[1] - means[0]
     residuals = np.concatenate([others - means[0], target - means[1]])
@@ -154,42 +140,35 @@ def _fit(others: NDArray[np.float64], target: NDArray[np.float64]) -> _Axis:
     spread = float(np.sqrt(((residuals @ axis) ** 2).sum() / (len(residuals) - 2)))
     if not spread > 0:
         raise UsageError("the codes of each set are all the same; give different images, from a model that tells them")
-    return _Axis(axis, spread, float((means[0] + means[1]) @ axis / 2))
+    return axis, spread, float((means[0] + means[1]) @ axis / 2)
 
 
-def _apart(axis: _Axis, others: Codes, target: Codes) -> tuple[float, float]:
+def _apart(axis: NDArray[np.float64], spread: float, others: Codes, target: Codes) -> tuple[float, float]:
     """Distance of the means in spreads, and area under the ROC curve."""
-    places = [np.asarray(codes, np.float64) @ axis.axis / axis.spread for codes in (others, target)]
-    known = np.repeat([0, 1], [len(place) for place in places])
-    return float(places[1].mean() - places[0].mean()), float(roc_auc_score(known, np.concatenate(places)))
+    low, high = (np.asarray(codes, np.float64) @ axis / spread for codes in (others, target))
+    is_target = np.repeat([0, 1], [len(low), len(high)])
+    return float(high.mean() - low.mean()), float(roc_auc_score(is_target, np.concatenate([low, high])))
 
 
 def _cross_validated(others: NDArray[np.float64], target: NDArray[np.float64], folds: int) -> tuple[float, float]:
     """As `_apart`, averaged over folds: positions on the axes of different folds are not to be ranked together."""
     codes = np.concatenate([others, target])
-    known = np.repeat([0, 1], [len(others), len(target)])
-    found = []
-    for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(codes, known):
-        axis = _fit(codes[train][known[train] == 0], codes[train][known[train] == 1])
-        found.append(_apart(axis, codes[test][known[test] == 0], codes[test][known[test] == 1]))
-    distance, auroc = np.mean(found, axis=0)
+    is_target = np.repeat([False, True], [len(others), len(target)])
+    scores = []
+    for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(codes, is_target):
+        seen, held_out = codes[train], codes[test]
+        axis, spread, _ = _fit(seen[~is_target[train]], seen[is_target[train]])
+        scores.append(_apart(axis, spread, held_out[~is_target[test]], held_out[is_target[test]]))
+    distance, auroc = np.mean(scores, axis=0)
     return float(distance), float(auroc)
 
 
-def label_direction(
-    model: TrainedModel,
-    label: str,
-    *,
-    source: str | None = None,
-    mirror: str | None = None,
-    progress: OnProgress | None = None,
-) -> Direction:
-    """The direction from all other training images to those with a label; source and mirror are as for `own_images`.
+def label_direction(model: TrainedModel, cache: ImageCache, label: str) -> Direction:
+    """The direction from all other training images of a model (`own_images`) to those with a label.
 
     How well it tells them apart is measured on the evaluation split, where that has images of both kinds. Raises as
-    `own_images` and `find_direction`, and UsageError if there is no such label.
+    `find_label` and `find_direction`.
     """
-    cache = own_images(model, source=source, mirror=mirror, progress=progress)
     number = find_label(cache, label)
     data = model.config.data
     target, others = split_by_label(cache, number, data.train_split)
@@ -223,16 +202,10 @@ def image_direction(model: TrainedModel, others: Images, target: Images, *, name
 def move(
     model: TrainedModel, direction: Direction, latents: NDArray[np.float32], *, steps: int = 9, span: float = 3.0
 ) -> Moved:
-    """Move codes N×latent_dim along a direction to both sides, and decode them.
+    """Move codes N×latent_dim along a direction of the model to both sides, and decode them.
 
-    Args:
-        model: Whose direction it is.
-        direction: From `find_direction` and the like.
-        latents: Where to start.
-        steps: How many positions, evenly spaced; an odd number has the start in the middle.
-        span: How far to go to either side, in spreads of the direction.
-
-    Raises UsageError for values that cannot be, StaleError if the direction is another model's.
+    There are `steps` evenly spaced positions (an odd number has the start in the middle), up to `span` spreads of the
+    direction to either side. Raises UsageError for values that cannot be, StaleError if it is another model's.
     """
     if steps < 2 or not 0 < span < float("inf"):
         raise UsageError(f"{steps} steps over a span of {span:g}: give at least 2 steps, and a span above 0")
@@ -259,8 +232,7 @@ def check_direction(model: TrainedModel, direction: Direction, where: Path | str
 def save_direction(path: Path | str, direction: Direction) -> None:
     """Write a direction. Raises UsageError if the name does not end in .safetensors, and WriteError."""
     check_name(path, [SUFFIX], "directions")
-    axis = np.ascontiguousarray(direction.axis, np.float64)
-    DIRECTION.write(Path(path), direction.card, {"axis": axis}, sha256=_digest(axis, direction.card))
+    DIRECTION.write(Path(path), direction.card, {"axis": direction.axis}, sha256=_digest(direction))
 
 
 def load_direction(path: Path | str, model: TrainedModel) -> Direction:
@@ -272,14 +244,14 @@ def load_direction(path: Path | str, model: TrainedModel) -> Direction:
     if not file.exists():
         raise DataError(f"{file}: no such file", path=file)
     card, arrays, metadata = DIRECTION.read(file)
-    axis = arrays.get("axis", np.zeros(0))
-    if axis.ndim != 1 or axis.dtype != np.float64 or _digest(axis, card) != metadata.get("sha256"):
+    direction = Direction(arrays.get("axis", np.zeros(0)), card)
+    axis = direction.axis
+    if axis.ndim != 1 or axis.dtype != np.float64 or _digest(direction) != metadata.get("sha256"):
         problem = f"{file}: altered: it is not the direction that was written"
         raise DataError(problem, path=file, remedy=DIRECTION.remedy(file))
-    direction = Direction(axis, card)
     check_direction(model, direction, file)
     return direction
 
 
-def _digest(axis: NDArray[np.float64], card: DirectionCard) -> str:
-    return hashlib.sha256(axis.tobytes() + json.dumps(asdict(card)).encode()).hexdigest()
+def _digest(direction: Direction) -> str:
+    return hashlib.sha256(direction.axis.tobytes() + json.dumps(asdict(direction.card)).encode()).hexdigest()

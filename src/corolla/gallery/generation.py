@@ -1,7 +1,4 @@
-"""A trained model -> images that show what it has learnt: reconstructions, traversals, interpolations.
-
-Pure: arrays in, arrays out. New images are `TrainedModel.sample`; `sheets` makes pictures of what comes out here.
-"""
+"""A trained model -> images that show what it has learnt: traversals and interpolations, as arrays; see `sheets`."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from corolla.distributions.posterior import active_latents
 from corolla.errors import UsageError, plural
 from corolla.trained import Images, TrainedModel
 
-_Ends = NDArray[np.float32]
+_Point = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,27 +68,25 @@ def traversal(
 
     Args:
         model: What to look into.
-        image: The base point is the mean of its q(z|x); without an image it is the prior's mean, 0.
+        image: The base point is the mean of its q(z|x), with a seed a draw; without an image of the prior.
         latents: How many, those with the largest KL first; or which; or all. The order is by KL in every case.
         steps: How many positions, evenly spaced.
         span: The first and last position, in standard deviations of the prior.
         values: The positions themselves, in place of `steps` and `span`.
-        seed: Draw the base point, from q(z|x) of the image or from the prior.
+        seed: Fixes the draw of the base point.
 
     Raises UsageError if there is no such latent, or no step.
     """
-    ranked = latents_by_kl(model)
-    if latents is None:
-        chosen = ranked
-    elif isinstance(latents, int):
+    chosen = latents_by_kl(model)
+    if isinstance(latents, int):
         if latents < 1:
             raise UsageError(f"{latents} latents: give at least 1")
-        chosen = ranked[:latents]
-    else:
+        chosen = chosen[:latents]
+    elif latents is not None:
         wrong = [index for index in latents if not 0 <= index < model.latent_dim]
         if wrong or not latents:
             raise UsageError(f"latent {wrong[0] if wrong else 'list is empty'}: give 0 to {model.latent_dim - 1}")
-        chosen = ranked[np.isin(ranked, np.asarray(latents))]
+        chosen = chosen[np.isin(chosen, np.asarray(latents))]
     if steps < 1 or not 0 < span < float("inf"):
         raise UsageError(f"{steps} steps over a span of {span:g}: both need to be above 0")
     if values is None:
@@ -109,15 +104,19 @@ def traversal(
     return Traversal(chosen, kl_nats, dead, positions, base, images)
 
 
+def swing(span: float, steps: int) -> NDArray[np.float32]:
+    """Positions out to one side and the other, and back, slower at the ends, beginning in the middle."""
+    return (span * np.sin(2 * np.pi * np.arange(steps) / steps)).astype(np.float32)
+
+
 def _base_point(model: TrainedModel, image: Images | None, seed: int | None) -> NDArray[np.float32]:
     if image is None:
         return np.zeros(model.latent_dim, np.float32) if seed is None else model.sample_latents(1, seed=seed)[0]
     q = model.posterior(image)
     if len(q.mean) != 1:
         raise UsageError(f"{len(q.mean)} images: a traversal starts from one")
-    if seed is None:
-        return np.asarray(q.mean.numpy()[0])
-    return np.asarray(q.mean.numpy()[0] + q.stddev.numpy()[0] * model.sample_latents(1, seed=seed)[0])
+    mean, stddev = q.mean.numpy()[0], q.stddev.numpy()[0]
+    return np.asarray(mean if seed is None else mean + stddev * model.sample_latents(1, seed=seed)[0])
 
 
 def interpolation(
@@ -128,17 +127,12 @@ def interpolation(
     loop: bool = False,
     method: Literal["spherical", "linear"] = "spherical",
 ) -> Interpolation:
-    """Walk from each endpoint to the next, and decode on the way.
+    """Walk from each endpoint, an image or a latent of N×latent_dim, to the next, and decode on the way.
 
-    Args:
-        model: What to walk in.
-        endpoints: At least two images, or latents N×latent_dim.
-        steps: How many images from one endpoint to the next, both included.
-        loop: Walk back to the first endpoint at last.
-        method: "linear", or "spherical", which turns the direction and changes the length evenly. A straight line
-            between two draws from the prior passes much closer to 0 than draws ever come; the turn does not.
-
-    Raises UsageError for fewer than two endpoints or steps, or an array that is neither latents nor images.
+    `steps` counts the images from one endpoint to the next, both included; a loop walks back to the first at last. The
+    spherical method turns the direction and changes the length evenly: a straight line between two draws from the prior
+    passes much closer to 0 than draws ever come. Raises UsageError for fewer than two endpoints or steps, or an array
+    that is neither latents nor images.
     """
     if steps < 2:
         raise UsageError(f"{steps} steps: give at least 2, the two ends")
@@ -157,11 +151,11 @@ def interpolation(
     return Interpolation(latents, model.decode(latents), steps, loop)
 
 
-def _linear(start: _Ends, stop: _Ends, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+def _linear(start: _Point, stop: _Point, shares: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(start + shares * (stop.astype(np.float64) - start))
 
 
-def _spherical(start: _Ends, stop: _Ends, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+def _spherical(start: _Point, stop: _Point, shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Shoemake's slerp (1985) of the directions, times the evenly changing length."""
     lengths = np.linalg.norm(start), np.linalg.norm(stop)
     if min(lengths) < 1e-6:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from corolla.errors import UsageError
+from corolla.errors import UsageError, plural
 from corolla.gallery.generation import Interpolation
 from corolla.trained import TrainedModel
 
@@ -28,9 +28,11 @@ def closed_path(waypoints: NDArray[np.floating], count: int) -> NDArray[np.float
     than three waypoints or points, two neighbours in one direction, a waypoint at 0, or a path that would pass 0.
     """
     ends = np.asarray(waypoints, np.float64)
-    if ends.ndim != 2 or len(ends) < FEWEST_WAYPOINTS or not np.isfinite(ends).all():
+    if ends.ndim != 2 or not np.isfinite(ends).all():
+        raise UsageError(f"points of shape {ends.shape}: a loop needs K×latent_dim, all of them finite")
+    if len(ends) < FEWEST_WAYPOINTS:
         raise UsageError(
-            f"waypoints of shape {ends.shape}: a loop needs at least {FEWEST_WAYPOINTS} finite ones, K×latent_dim"
+            f"{plural(len(ends), 'point')}: a loop needs at least {FEWEST_WAYPOINTS}; give more, or interpolate"
         )
     if count < FEWEST_WAYPOINTS:
         raise UsageError(f"{count} images: a loop needs at least {FEWEST_WAYPOINTS}")
@@ -38,8 +40,7 @@ def closed_path(waypoints: NDArray[np.floating], count: int) -> NDArray[np.float
     if lengths.min() < _SMALL:
         raise UsageError(f"waypoint {lengths.argmin() + 1} is 0, which has no direction; take another")
     closed = np.concatenate([ends / lengths[:, None], ends[:1] / lengths[0]])
-    cosines = np.clip((closed[1:] * closed[:-1]).sum(1), -1, 1)
-    angles = np.arccos(cosines)
+    angles = np.arccos(np.clip((closed[1:] * closed[:-1]).sum(1), -1, 1))
     if angles.min() < _SMALL:
         first = int(angles.argmin())
         raise UsageError(f"waypoints {first + 1} and {(first + 1) % len(ends) + 1} lie in one direction; take others")

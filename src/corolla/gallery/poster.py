@@ -24,18 +24,11 @@ from corolla.pictures.files import STILL_SUFFIXES, check_name, save_picture
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
 
-TILE_PX = 128
-"""The width of a tile, or about that, unless columns are given."""
-LARGEST_PX = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383, ".png": 2**31 - 1}
-"""The longest side that a format allows."""
-LARGEST_REACH = 30
-"""In tiles: the noise whose edge is cut off takes memory by its square."""
-MOST_IMAGES = 1_000_000
-"""Their latents are in memory at once."""
-LARGEST_STRIP_PX = 1 << 28
-"""A row of tiles is in memory at once."""
-
-Decode = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
+TILE_PX = 128  # the width of a tile, or about that, unless columns are given
+LARGEST_PX = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383, ".png": 2**31 - 1}  # the longest side of a format
+LARGEST_SPAN = 30  # in tiles: the noise whose edge is cut off takes memory by its square
+MOST_IMAGES = 1_000_000  # their latents are in memory at once
+LARGEST_STRIP_PX = 1 << 28  # a row of tiles is in memory at once
 
 
 @dataclass(frozen=True)
@@ -48,61 +41,24 @@ class Layout:
     rows: int
 
 
-def write_poster(
-    model: TrainedModel,
-    path: Path | str,
-    size: tuple[int, int],
-    *,
-    columns: int | None = None,
-    reach: float = 0.0,
-    seed: int = 0,
-    temperature: float = 1.0,
-    prior: str | LatentDistribution = "standard",
-    progress: OnProgress | None = None,
-) -> Layout:
-    """Draw images and write them as one picture that they fill to the edge.
+def poster_latents(
+    model: TrainedModel, layout: Layout, *, span: float, seed: int, temperature: float, prior: str | LatentDistribution
+) -> NDArray[np.float32]:
+    """Latents for a poster, row after row: what `sample_latents` gives, or with a span those of `smooth_noise`.
 
-    Args:
-        model: What to draw from.
-        path: The picture: .png, .jpg or .webp.
-        size: Width and height in pixels.
-        columns: Images side by side; by default as many as make them about TILE_PX wide.
-        reach: How far images are like each other, in tiles: see `smooth_noise`. At 0 they are independent, and the same
-            as `TrainedModel.sample` gives, row after row.
-        seed: Fixes the draws.
-        temperature: Scales the prior's standard deviation.
-        prior: What to draw from, as `TrainedModel.sample` takes it; with a reach, the standard normal or a Gaussian.
-        progress: Called with the rows that are done.
-
-    Raises UsageError for a value that cannot be, or a reach with another kind of prior; ModelError if the prior is not
-    fitted yet; and WriteError.
+    Raises as `sample_latents`, and UsageError for a span with a prior that is no Gaussian.
     """
-    check_poster(path, *size)
-    layout = plan(*size, (model.height, model.width), columns)
     count = layout.rows * layout.columns
-    latents = model.sample_latents(1 if reach else count, seed=seed, temperature=temperature, prior=prior)
-    if reach:
-        noise = smooth_noise(layout.rows, layout.columns, model.latent_dim, reach=reach, seed=seed)
-        drawn = model.prior(prior) if isinstance(prior, str) else prior
-        latents = _from_noise(drawn, temperature * noise.reshape(count, -1))
-
-    told = steps_of(progress, "painting rows", layout.rows)
-
-    def rows() -> Iterator[NDArray[np.float32]]:
-        for row in range(layout.rows):
-            told(row)
-            yield latents[row * layout.columns : (row + 1) * layout.columns]
-
-    save_poster(path, layout, strips(layout, rows(), model.decode))
-    return layout
-
-
-def _from_noise(prior: LatentDistribution, noise: NDArray[np.float32]) -> NDArray[np.float32]:
-    if isinstance(prior, GaussianPrior):
-        return prior.unwhiten(torch.from_numpy(noise)).float().numpy()
-    if not isinstance(prior, StandardPrior):
-        raise UsageError("a reach needs the prior standard or gaussian, or a theme; leave it out, or take one of these")
-    return noise
+    if not span:
+        return model.sample_latents(count, seed=seed, temperature=temperature, prior=prior)
+    noise = smooth_noise(layout.rows, layout.columns, model.latent_dim, span=span, seed=seed)
+    latents = temperature * noise.reshape(count, -1)
+    drawn = model.prior(prior) if isinstance(prior, str) else prior
+    if isinstance(drawn, GaussianPrior):
+        return drawn.unwhiten(torch.from_numpy(latents)).float().numpy()
+    if not isinstance(drawn, StandardPrior):
+        raise UsageError("a span needs the prior standard or gaussian, or a theme; leave it out, or take one of these")
+    return latents
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -116,11 +72,9 @@ def parse_size(text: str) -> tuple[int, int]:
 def plan(width: int, height: int, tile: tuple[int, int], columns: int | None = None) -> Layout:
     """A grid whose tiles are shaped as nearly as can be as the images, height×width `tile`.
 
-    Raises UsageError if there are no columns, or more than pixels; or more images, or larger ones, than fit into
-    memory.
+    Raises UsageError for no columns, more than pixels, or more or larger images than fit into memory.
     """
-    if columns is None:
-        columns = max(1, round(width / TILE_PX))
+    columns = max(1, round(width / TILE_PX)) if columns is None else columns
     if not 1 <= columns <= width:
         raise UsageError(f"{columns} columns on {width} pixels: give 1 to {width}")
     rows = min(height, max(1, round(height * columns * tile[1] / (width * tile[0]))))
@@ -132,37 +86,41 @@ def plan(width: int, height: int, tile: tuple[int, int], columns: int | None = N
 
 
 def smooth_noise(
-    rows: int, columns: int, latent_dim: int, *, reach: float, seed: int | np.random.Generator = 0
+    rows: int, columns: int, latent_dim: int, *, span: float, seed: int | np.random.Generator = 0
 ) -> NDArray[np.float32]:
     """A field of noise, rows×columns×latent_dim, in which every place is N(0, I) and neighbours are alike.
 
-    White noise under a Gaussian filter of the standard deviation `reach`, in tiles, whose squared weights sum to 1, on
-    a
-    larger field whose edge is cut off: two places that are r tiles apart have the correlation exp(-r²/(4·reach²)), but
-    for the filter's cut at 4 reaches. At 0 the noise stays white; above LARGEST_REACH there is a UsageError.
+    White noise under a Gaussian filter of the standard deviation `span`, in tiles, whose squared weights sum to 1, on a
+    larger field whose edge is cut off: two places that are r tiles apart have the correlation exp(-r²/(4·span²)), but
+    for the filter's cut at 4 spans. At 0 the noise stays white; above LARGEST_SPAN there is a UsageError.
     """
-    if not 0 <= reach <= LARGEST_REACH:
-        raise UsageError(f"reach {reach:g}: give 0 to {LARGEST_REACH} tiles")
-    margin = int(4 * reach + 0.5)  # as far as the filter goes
+    if not 0 <= span <= LARGEST_SPAN:
+        raise UsageError(f"span {span:g}: give 0 to {LARGEST_SPAN} tiles")
+    margin = int(4 * span + 0.5)  # as far as the filter goes
     rng = np.random.default_rng(seed)
     white = rng.standard_normal((rows + 2 * margin, columns + 2 * margin, latent_dim), np.float32)
     if margin == 0:
         return white
-    impulse = np.zeros(2 * margin + 1)
-    impulse[margin] = 1
-    weights = gaussian_filter(impulse, reach)
-    smooth = gaussian_filter(white, reach, axes=(0, 1)) / float(np.sum(weights**2))  # √ of it for each of two axes
+    weights = gaussian_filter(np.eye(1, 2 * margin + 1, margin)[0], span)
+    smooth = gaussian_filter(white, span, axes=(0, 1)) / float(np.sum(weights**2))  # √ of it for each of two axes
     return np.asarray(smooth[margin : margin + rows, margin : margin + columns].astype(np.float32))
 
 
-def strips(layout: Layout, latents: Iterable[NDArray[np.float32]], decode: Decode) -> Iterator[NDArray[np.uint8]]:
-    """The poster from top to bottom, a row of tiles and so of latents at a time: uint8, height×width×3.
+def strips(
+    layout: Layout,
+    latents: NDArray[np.float32],
+    decode: Callable[[NDArray[np.float32]], NDArray[np.uint8]],
+    progress: OnProgress | None = None,
+) -> Iterator[NDArray[np.uint8]]:
+    """The poster from top to bottom, a row of tiles at a time, of latents row after row: uint8, height×width×3.
 
     Tiles are scaled by Lanczos' filter until they cover their place, and what juts out is cut off on both sides.
     """
     across = np.arange(layout.columns + 1) * layout.width // layout.columns
     down = np.arange(layout.rows + 1) * layout.height // layout.rows
-    for row, points in enumerate(latents):
+    for row in range(layout.rows):
+        steps_of(progress, "painting rows", layout.rows)(row)
+        points = latents[row * layout.columns : (row + 1) * layout.columns]
         height = int(down[row + 1] - down[row])
         strip = np.empty((height, layout.width, 3), np.uint8)
         for column, image in enumerate(decode(points)):
@@ -177,8 +135,7 @@ def strips(layout: Layout, latents: Iterable[NDArray[np.float32]], decode: Decod
 def check_poster(path: Path | str, width: int, height: int) -> str:
     """The suffix of a poster to be written. Raises UsageError for a name or size that its format does not have."""
     suffix = check_name(path, list(STILL_SUFFIXES))
-    if max(width, height) > LARGEST_PX[suffix]:
-        most = LARGEST_PX[suffix]
+    if max(width, height) > (most := LARGEST_PX[suffix]):
         raise UsageError(f"size {width}x{height}: {suffix} goes to {most} pixels a side; write a .png, or less")
     return suffix
 

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from corolla.evaluation.reconstructions import Reconstruction
 from corolla.gallery.generation import Interpolation, Traversal
 from corolla.pictures.grids import Row, grid, sheet
 
 if TYPE_CHECKING:
+    from corolla.evaluation.reconstructions import Reconstruction
     from corolla.gallery.directions import Moved
 
 PANEL_COLUMNS = 5
-MOVING_PX = 256
-"""The side, or a little more, at which a single moving image is shown."""
+MOVING_PX = 256  # the side, or a little more, at which a single moving image is shown
 
 
 def reconstruction_sheet(result: Reconstruction, *, columns: int = 8) -> Image.Image:
@@ -25,10 +24,8 @@ def reconstruction_sheet(result: Reconstruction, *, columns: int = 8) -> Image.I
     rows = []
     for start in range(0, len(result.images), columns):
         part = slice(start, start + columns)
-        rows.append(Row(result.originals[part], "original"))
-        rows.append(
-            Row(result.images[part], "through the model", [f"{value:.1f} dB" for value in result.psnr_db[part]])
-        )
+        captions = [f"{value:.1f} dB" for value in result.psnr_db[part]]
+        rows += [Row(result.originals[part], "original"), Row(result.images[part], "through the model", captions)]
     return sheet(rows)
 
 
@@ -51,26 +48,17 @@ def traversal_sheet(result: Traversal) -> Image.Image:
 
 def traversal_frames(result: Traversal) -> list[Image.Image]:
     """A panel with one tile for each latent, as each moves through the traversal's positions."""
-    count = len(result.latents)
-    columns = min(count, PANEL_COLUMNS)
-    captions = [latent_label(result, index) for index in range(count)]
-    frames = []
-    for step in range(len(result.values)):
-        tiles = result.images[:, step]
-        rows = [
-            Row(tiles[start : start + columns], captions=captions[start : start + columns])
-            for start in range(0, count, columns)
-        ]
-        frames.append(sheet(rows))
-    return frames
+    captions = [latent_label(result, index) for index in range(len(result.latents))]
+    parts = [slice(start, start + PANEL_COLUMNS) for start in range(0, len(captions), PANEL_COLUMNS)]
+    steps = result.images.swapaxes(0, 1)
+    return [sheet([Row(tiles[part], captions=captions[part]) for part in parts]) for tiles in steps]
 
 
 def interpolation_sheet(result: Interpolation) -> Image.Image:
     """A row from each endpoint to the next."""
-    images = np.concatenate([result.images, result.images[:1]]) if result.loop else result.images
-    stride = result.steps - 1
-    starts = range(0, len(images) - 1, stride)
-    return grid(np.concatenate([images[start : start + stride + 1] for start in starts]), columns=result.steps)
+    images = np.concatenate([result.images, result.images[: int(result.loop)]])
+    starts = range(0, len(images) - 1, result.steps - 1)
+    return grid(np.concatenate([images[start : start + result.steps] for start in starts]), columns=result.steps)
 
 
 def interpolation_frames(result: Interpolation) -> list[Image.Image]:

@@ -1,4 +1,4 @@
-"""Images on a theme -> a prior to draw more of their kind from.
+"""Images on a theme -> a prior to draw more of their kind from; and a model's own images by their labels.
 
 The theme's images leave the aggregated posterior q(z) = 1/n Σ q(z|xᵢ) behind. The theme is the Gaussian with its mean
 and its covariance, Cov(μᵢ) + 1/n Σ diag(σᵢ²) (the law of total variance); of a single image that is q(z|x) itself. As
@@ -8,17 +8,20 @@ there are often fewer images than latents, Cov(μᵢ) is shrunk after Ledoit & W
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf
 
+from corolla.data import ImageCache, select_rows
 from corolla.distributions.gaussians import RIDGE, GaussianPrior
-from corolla.errors import DataError
-from corolla.gallery.labels import find_label, split_by_label
-from corolla.progress import OnProgress
+from corolla.errors import DataError, UsageError
 from corolla.trained import Images, TrainedModel
-from corolla.trained.own_images import own_images
+
+FEW_LABELS, CLOSE_LABELS = 12, 4
+"""How many labels are named where none is like the one that is not found, and how many that are like it."""
 
 
 def theme(model: TrainedModel, images: Images) -> GaussianPrior:
@@ -46,21 +49,34 @@ def theme_of_codes(means: NDArray[np.float64], variances: NDArray[np.float64]) -
     return prior
 
 
-def label_theme(
-    model: TrainedModel,
-    label: str,
-    *,
-    source: str | None = None,
-    mirror: str | None = None,
-    progress: OnProgress | None = None,
-) -> GaussianPrior:
-    """The theme of the training images with a label; see `own_images` for source, mirror and errors.
-
-    Raises UsageError if there is no such label, DataError if no training image has it.
-    """
-    cache = own_images(model, source=source, mirror=mirror, progress=progress)
-    number = find_label(cache, label)
-    rows, _ = split_by_label(cache, number, model.config.data.train_split)
+def label_theme(model: TrainedModel, cache: ImageCache, label: str) -> GaussianPrior:
+    """The theme of a model's own training images (`own_images`) with a label. Raises as `find_label`, and DataError."""
+    rows, _ = split_by_label(cache, find_label(cache, label), model.config.data.train_split)
     if not len(rows):
         raise DataError(f"label {label!r}: no training image has it; name another label, or give images")
     return theme(model, np.asarray(cache.images[rows]))
+
+
+def find_label(cache: ImageCache, name: str) -> int:
+    """The number of a label, by its name in any case. Raises DataError without labels, UsageError without this one."""
+    if cache.labels is None or not cache.label_names:
+        raise DataError(f"label {name!r}: the model's images have no labels; give sets of images in its place")
+    names, folded = cache.label_names, [label.casefold() for label in cache.label_names]
+    word = name.strip().casefold()
+    if word in folded:
+        return folded.index(word)
+    close = [label for label in folded if word and word in label] + get_close_matches(word, folded, CLOSE_LABELS)
+    similar = [names[folded.index(label)] for label in dict.fromkeys(close)][:CLOSE_LABELS]
+    if similar and len(names) > FEW_LABELS:
+        raise UsageError(f"label {name!r}: no such label among {len(names)}; similar ones are {', '.join(similar)}")
+    hint = f" (did you mean {similar[0]!r}?)" if similar else ""
+    more = f" and {len(names) - FEW_LABELS} more" if len(names) > FEW_LABELS else ""
+    raise UsageError(f"label {name!r}: no such label{hint}; there are {', '.join(names[:FEW_LABELS])}{more}")
+
+
+def split_by_label(cache: ImageCache, label: int, split: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of a split that have the label, and the others."""
+    assert cache.labels is not None
+    rows = select_rows(cache.splits, split)
+    has = cache.labels[rows] == label
+    return rows[has], rows[~has]

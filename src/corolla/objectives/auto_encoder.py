@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -14,12 +14,7 @@ if TYPE_CHECKING:
 
     from corolla.distributions import DiagonalGaussian
 
-_WITHOUT = frozenset({"warmup_steps", "cycle_steps"})
-
-
-def _no_rate(q: DiagonalGaussian) -> Mapping[str, Tensor]:
-    """0·KL, so that the encoder's log-variance, which nothing uses, has a gradient: zero."""
-    return {"kl": 0.0 * q.kl().mean()}
+_IDLE = frozenset({"warmup_steps", "cycle_steps"})
 
 
 @register
@@ -28,22 +23,13 @@ class AutoEncoder(Objective):
 
     title: ClassVar[str] = "an auto-encoder"
     auto_encoder: ClassVar[bool] = True
-    warmup_settings: ClassVar[tuple[str, ...]] = ()
-    idle: ClassVar[frozenset[str]] = _WITHOUT
+    idle: ClassVar[frozenset[str]] = _IDLE
 
     name: Literal["ae"] = "ae"
 
-    def terms(self, q: DiagonalGaussian, z: Tensor, **_: Any) -> Mapping[str, Tensor]:  # noqa: ARG002
-        """0·KL."""
-        return _no_rate(q)
-
-    def effective_beta(self, rows: Sequence[Mapping[str, str]] = ()) -> float | None:  # noqa: ARG002
-        """0: there is no KL."""
-        return 0.0
-
-    def describe(self, beta: float | None) -> str:  # noqa: ARG002
-        """That there is no KL."""
-        return "no KL"
+    def terms(self, q: DiagonalGaussian, z: Tensor, **_: Any) -> Mapping[str, Tensor]:
+        """0·KL, so that the encoder's log-variance, which nothing uses, has a gradient: zero."""
+        return {"kl": 0.0 * q.kl().mean()}
 
 
 @register
@@ -52,8 +38,7 @@ class DenoisingAutoEncoder(Objective):
 
     title: ClassVar[str] = "a denoising auto-encoder"
     auto_encoder: ClassVar[bool] = True
-    warmup_settings: ClassVar[tuple[str, ...]] = ()
-    idle: ClassVar[frozenset[str]] = _WITHOUT
+    idle: ClassVar[frozenset[str]] = _IDLE
 
     name: Literal["dae"] = "dae"
     noise: float = Field(0.1, ge=0.0, le=1.0, description="standard deviation of the noise on the encoder's input")
@@ -64,14 +49,6 @@ class DenoisingAutoEncoder(Objective):
             raise ValueError("dae needs noise or mask above 0; without them it is ae")
         return self
 
-    def terms(self, q: DiagonalGaussian, z: Tensor, **_: Any) -> Mapping[str, Tensor]:  # noqa: ARG002
-        """0·KL."""
-        return _no_rate(q)
-
-    def effective_beta(self, rows: Sequence[Mapping[str, str]] = ()) -> float | None:  # noqa: ARG002
-        """0: there is no KL."""
-        return 0.0
-
-    def describe(self, beta: float | None) -> str:  # noqa: ARG002
-        """That there is no KL."""
-        return "no KL"
+    def terms(self, q: DiagonalGaussian, z: Tensor, **_: Any) -> Mapping[str, Tensor]:
+        """0·KL, so that the encoder's log-variance, which nothing uses, has a gradient: zero."""
+        return {"kl": 0.0 * q.kl().mean()}

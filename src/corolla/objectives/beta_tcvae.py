@@ -47,7 +47,7 @@ class BetaTCVAE(Objective):
             "dimension_wise_kl": self.gamma * terms.dimension_wise.mean(),
         }
 
-    def describe(self, beta: float | None) -> str:  # noqa: ARG002
+    def describe(self, beta: float | None) -> str:
         """The three weights."""
         return (
             f"mutual information x {self.alpha:g}, total correlation x {self.beta:g} (its beta), "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -20,6 +20,7 @@ class CapacityVAE(Objective):
     """γ·|KL - C(step)|, where C grows linearly to `capacity_nats` (Burgess et al. 2018, arXiv 1804.03599, eq. 8)."""
 
     title: ClassVar[str] = "a β-VAE with a capacity"
+    target_setting: ClassVar[str | None] = "capacity_nats"
     warmup_settings: ClassVar[tuple[str, ...]] = ("warmup_steps", "capacity_steps")
 
     name: Literal["capacity_vae"] = "capacity_vae"
@@ -27,37 +28,17 @@ class CapacityVAE(Objective):
     capacity_nats: float = Field(25.0, ge=0.0, description="the KL it is led to")
     capacity_steps: int = Field(2000, ge=1, description="steps over which that KL is let in")
 
-    def terms(
-        self,
-        q: DiagonalGaussian,
-        z: Tensor,  # noqa: ARG002
-        *,
-        step: int | None,
-        **_: Any,
-    ) -> Mapping[str, Tensor]:
+    def terms(self, q: DiagonalGaussian, z: Tensor, *, step: int | None, **_: Any) -> Mapping[str, Tensor]:
         """γ·|KL - C(step)| in nats per image, of the batch's mean KL."""
         share = 1.0 if step is None else min(1.0, step / self.capacity_steps)
         capacity = share * self.capacity_nats
         return {"capacity": self.gamma * (q.kl().mean() - capacity).abs()}
 
-    def effective_beta(self, rows: Sequence[Mapping[str, str]] = ()) -> float | None:  # noqa: ARG002
-        """There is no such number."""
-        return None
-
-    def describe(self, beta: float | None) -> str:  # noqa: ARG002
+    def describe(self, beta: float | None) -> str:
         """The capacity and its weight."""
         return f"KL led to {self.capacity_nats:g} nats, gamma {self.gamma:g}"
 
-    def loosen(self) -> str:
-        """More capacity."""
-        return "a larger objective.capacity_nats"
-
-    @property
-    def target(self) -> tuple[str, float]:
-        """The capacity at its end."""
-        return "capacity_nats", self.capacity_nats
-
-    def off_target(self, rate: float, beta: float | None) -> tuple[str, str]:  # noqa: ARG002
+    def off_target(self, rate: float, beta: float | None) -> tuple[str, str]:
         """What brings the rate nearer to the capacity."""
         above = rate > self.capacity_nats
         remedy = "a larger objective.gamma" if above else "more latents, or a smaller objective.capacity_nats"

@@ -1,4 +1,4 @@
-"""ControlVAE: β is moved until the KL is at a wished value."""
+"""ControlVAE: β is moved until the KL is at a target."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class ControlVAE(Objective):
     """β·KL with the β at which the KL is `target_nats` (Shao et al. 2020, arXiv 2004.05988)."""
 
     title: ClassVar[str] = "a ControlVAE"
+    target_setting: ClassVar[str | None] = "target_nats"
     stationary: ClassVar[bool] = False
 
     name: Literal["control_vae"] = "control_vae"
@@ -29,20 +30,13 @@ class ControlVAE(Objective):
     control_integral: float = Field(0.001, gt=0.0, description="the integral gain")
     control_max_beta: float = Field(1000.0, gt=0.0, description="the largest beta to try")
 
-    def companion(self, latent_dim: int) -> Controller:  # noqa: ARG002
+    def companion(self, latent_dim: int) -> Controller:
         """The controller."""
         from corolla.objectives.controller import Controller
 
         return Controller(self.target_nats, self.control_proportional, self.control_integral, self.control_max_beta)
 
-    def terms(
-        self,
-        q: DiagonalGaussian,
-        z: Tensor,  # noqa: ARG002
-        *,
-        companion: Controller,
-        **_: Any,
-    ) -> Mapping[str, Tensor]:
+    def terms(self, q: DiagonalGaussian, z: Tensor, *, companion: Controller, **_: Any) -> Mapping[str, Tensor]:
         """β·KL in nats per image, with the controller's present β."""
         return {"kl": companion.beta * q.kl().mean()}
 
@@ -55,15 +49,6 @@ class ControlVAE(Objective):
         reached = "" if beta is None else f", for which it has come to beta {beta:.3g}"
         return f"KL held at {self.target_nats:g} nats{reached}"
 
-    def loosen(self) -> str:
-        """A higher target."""
-        return "a larger objective.target_nats"
-
-    @property
-    def target(self) -> tuple[str, float]:
-        """What the KL is held at."""
-        return "target_nats", self.target_nats
-
     def off_target(self, rate: float, beta: float | None) -> tuple[str, str]:
         """Whether β is at a bound, and what to change."""
         above = rate > self.target_nats
@@ -74,7 +59,4 @@ class ControlVAE(Objective):
                 else f"The images need no more than that, or longer training: ask for about {rate:.0f} nats."
             )
             return "beta at its bound", f"Beta is at its bound, {beta:g}. {remedy}"
-        return (
-            "off target",
-            "Train longer, or let the controller act faster: a larger objective.control_integral.",
-        )
+        return "off target", "Train longer, or let the controller act faster: a larger objective.control_integral."

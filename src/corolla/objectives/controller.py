@@ -1,4 +1,4 @@
-"""The controller of ControlVAE, which finds the β at which the KL comes to a wished value."""
+"""The controller of ControlVAE, which finds the β at which the KL comes to a target."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ class Controller(Companion):
 
     beta: Tensor
     integral: Tensor
-    kl: Tensor
+    kl: Tensor  # a moving average
 
     def __init__(self, target_nats: float, proportional: float, integral: float, max_beta: float) -> None:
         super().__init__()
         self.target_nats, self.max_beta = target_nats, max_beta
         self.proportional_gain, self.integral_gain = proportional, integral
-        self.register_buffer("beta", torch.tensor(0.0))
-        self.register_buffer("integral", torch.tensor(0.0))
-        self.register_buffer("kl", torch.tensor(0.0))  # moving average, to tell how it goes
+        for name in ("beta", "integral", "kl"):
+            self.register_buffer(name, torch.tensor(0.0))
 
     @torch.no_grad()
-    def update(self, z: Tensor, kl: Tensor) -> None:  # noqa: ARG002
+    def update(self, z: Tensor, kl: Tensor) -> None:
         """Move β after a step whose KL was `kl` nats per image."""
         kl = kl.clone()
         average_over_processes([kl])
@@ -44,15 +43,15 @@ class Controller(Companion):
 
     def complaint(self) -> str | None:
         """Whether β is at a bound, where it cannot bring the KL to its target."""
-        beta, kl, wished = float(self.beta), float(self.kl), f"the target of {self.target_nats:g} nats"
+        beta, kl, target = float(self.beta), float(self.kl), f"the target of {self.target_nats:g} nats"
         if beta >= self.max_beta and kl > 1.1 * self.target_nats:
             return (
-                f"the controller is at its largest beta, {beta:g}, and the KL of {kl:.1f} nats is above {wished}; "
+                f"the controller is at its largest beta, {beta:g}, and the KL of {kl:.1f} nats is above {target}; "
                 "raise objective.target_nats or objective.control_max_beta"
             )
         if beta <= self.proportional_gain and kl < 0.9 * self.target_nats:
             return (
-                f"the controller is at beta {beta:.2g}, and the KL of {kl:.1f} nats is below {wished}; "
+                f"the controller is at beta {beta:.2g}, and the KL of {kl:.1f} nats is below {target}; "
                 "train longer, lower objective.target_nats or take more latents"
             )
         return None

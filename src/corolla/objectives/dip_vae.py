@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def moment_penalties(
     q: DiagonalGaussian, off_diagonal: float, diagonal: float, *, aggregate: bool
-) -> Mapping[str, Tensor]:
+) -> dict[str, Tensor]:
     """λ_od·Σ_{i≠j} Cov_ij² and λ_d·Σ_i (Cov_ii - 1)² of a batch (Kumar et al. 2018, arXiv 1711.00848, eqs. 6, 7).
 
     Cov is a covariance over the batch (divided by its size): of the means of q(z|x), or of the aggregated posterior,
@@ -32,10 +32,11 @@ def moment_penalties(
     others = covariance - torch.diag(variances)
     if aggregate:
         variances = variances + torch.exp(q.logvar).mean(0)
-    return {
-        "off_diagonal": off_diagonal * (others**2).sum(),
-        "diagonal": diagonal * ((variances - 1) ** 2).sum(),
-    }
+    return {"off_diagonal": off_diagonal * (others**2).sum(), "diagonal": diagonal * ((variances - 1) ** 2).sum()}
+
+
+def _describe(objective: DIPVAEI | DIPVAEII) -> str:
+    return f"beta 1, covariances x {objective.lambda_offdiagonal:g}, variances x {objective.lambda_diagonal:g}"
 
 
 @register
@@ -44,23 +45,20 @@ class DIPVAEI(Objective):
 
     title: ClassVar[str] = "a DIP-VAE-I"
     least_batch: ClassVar[int] = 4
+    pressure_setting: ClassVar[str | None] = "lambda_offdiagonal"
 
     name: Literal["dip_vae_i"] = "dip_vae_i"
     lambda_offdiagonal: float = Field(10.0, ge=0.0, description="weight of the covariances")
     lambda_diagonal: float = Field(100.0, ge=0.0, description="weight of the variances' distance from 1")
 
-    def terms(self, q: DiagonalGaussian, z: Tensor, **_: Any) -> Mapping[str, Tensor]:  # noqa: ARG002
+    def terms(self, q: DiagonalGaussian, z: Tensor, **_: Any) -> Mapping[str, Tensor]:
         """KL, and the two weighted penalties."""
         penalties = moment_penalties(q, self.lambda_offdiagonal, self.lambda_diagonal, aggregate=False)
         return {"kl": q.kl().mean(), **penalties}
 
-    def describe(self, beta: float | None) -> str:  # noqa: ARG002
+    def describe(self, beta: float | None) -> str:
         """The two weights."""
-        return f"beta 1, covariances x {self.lambda_offdiagonal:g}, variances x {self.lambda_diagonal:g}"
-
-    def loosen(self) -> str:
-        """A smaller weight of the covariances."""
-        return f"a smaller objective.lambda_offdiagonal than {self.lambda_offdiagonal:g}"
+        return _describe(self)
 
 
 @register
@@ -69,20 +67,17 @@ class DIPVAEII(Objective):
 
     title: ClassVar[str] = "a DIP-VAE-II"
     least_batch: ClassVar[int] = 4
+    pressure_setting: ClassVar[str | None] = "lambda_offdiagonal"
 
     name: Literal["dip_vae_ii"] = "dip_vae_ii"
     lambda_offdiagonal: float = Field(10.0, ge=0.0, description="weight of the covariances")
     lambda_diagonal: float = Field(10.0, ge=0.0, description="weight of the variances' distance from 1")
 
-    def terms(self, q: DiagonalGaussian, z: Tensor, **_: Any) -> Mapping[str, Tensor]:  # noqa: ARG002
+    def terms(self, q: DiagonalGaussian, z: Tensor, **_: Any) -> Mapping[str, Tensor]:
         """KL, and the two weighted penalties."""
         penalties = moment_penalties(q, self.lambda_offdiagonal, self.lambda_diagonal, aggregate=True)
         return {"kl": q.kl().mean(), **penalties}
 
-    def describe(self, beta: float | None) -> str:  # noqa: ARG002
+    def describe(self, beta: float | None) -> str:
         """The two weights."""
-        return f"beta 1, covariances x {self.lambda_offdiagonal:g}, variances x {self.lambda_diagonal:g}"
-
-    def loosen(self) -> str:
-        """A smaller weight of the covariances."""
-        return f"a smaller objective.lambda_offdiagonal than {self.lambda_offdiagonal:g}"
+        return _describe(self)

@@ -16,8 +16,7 @@ REAL, PERMUTED = 0, 1
 
 def permute_latents(z: Tensor) -> Tensor:
     """Each latent's values shuffled over the batch by itself: draws from ∏_j q(z_j) (Kim & Mnih 2018, algorithm 1)."""
-    order = torch.rand_like(z).argsort(0)
-    return z.gather(0, order)
+    return z.gather(0, torch.rand_like(z).argsort(0))
 
 
 class Discriminator(Companion):
@@ -32,10 +31,8 @@ class Discriminator(Companion):
 
     def __init__(self, latent_dim: int, width: int, layers: int, learning_rate: float) -> None:
         super().__init__()
-        sizes = [latent_dim] + [width] * layers
-        hidden: list[nn.Module] = []
-        for before, after in pairwise(sizes):
-            hidden += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
+        sizes = pairwise([latent_dim] + [width] * layers)
+        hidden = [layer for size in sizes for layer in (nn.Linear(*size), nn.LeakyReLU(0.2))]
         self.net = nn.Sequential(*hidden, nn.Linear(width, 2))
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=learning_rate, betas=(0.5, 0.9), fused=True)
         self.register_buffer("loss", torch.tensor(0.6931))  # moving average; that of guessing is ln 2
@@ -46,7 +43,7 @@ class Discriminator(Companion):
         logits: Tensor = torch.func.functional_call(self.net, weights, (z,))
         return (logits[:, REAL] - logits[:, PERMUTED]).to(z.dtype)
 
-    def update(self, z: Tensor, kl: Tensor) -> None:  # noqa: ARG002
+    def update(self, z: Tensor, kl: Tensor) -> None:
         """One step of the discriminator. A batch of fewer than four images is left out: there is nothing to permute."""
         half = len(z) // 2
         if half < 2:

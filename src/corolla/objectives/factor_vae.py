@@ -23,6 +23,7 @@ class FactorVAE(Objective):
     title: ClassVar[str] = "a FactorVAE"
     stationary: ClassVar[bool] = False
     least_batch: ClassVar[int] = 4
+    pressure_setting: ClassVar[str | None] = "gamma"
 
     name: Literal["factor_vae"] = "factor_vae"
     gamma: float = Field(10.0, ge=0.0, description="weight of the total correlation")
@@ -38,22 +39,10 @@ class FactorVAE(Objective):
             latent_dim, self.discriminator_width, self.discriminator_layers, self.discriminator_learning_rate
         )
 
-    def terms(
-        self,
-        q: DiagonalGaussian,
-        z: Tensor,
-        *,
-        companion: Discriminator,
-        **_: Any,
-    ) -> Mapping[str, Tensor]:
+    def terms(self, q: DiagonalGaussian, z: Tensor, *, companion: Discriminator, **_: Any) -> Mapping[str, Tensor]:
         """KL and the weighted total correlation in nats per image."""
-        correlation = companion.log_ratio(z).mean()
-        return {"kl": q.kl().mean(), "total_correlation": self.gamma * correlation}
+        return {"kl": q.kl().mean(), "total_correlation": self.gamma * companion.log_ratio(z).mean()}
 
-    def describe(self, beta: float | None) -> str:  # noqa: ARG002
+    def describe(self, beta: float | None) -> str:
         """The weight of the total correlation."""
         return f"beta 1, total correlation x {self.gamma:g} more"
-
-    def loosen(self) -> str:
-        """A smaller γ."""
-        return f"a smaller objective.gamma than {self.gamma:g}"

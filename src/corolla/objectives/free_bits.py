@@ -27,11 +27,11 @@ class FreeBits(Objective):
     name: Literal["free_bits"] = "free_bits"
     free_nats: float = Field(0.5, ge=0.0, description="the KL of each latent that costs nothing")
 
-    def terms(self, q: DiagonalGaussian, z: Tensor, **_: Any) -> Mapping[str, Tensor]:  # noqa: ARG002
+    def terms(self, q: DiagonalGaussian, z: Tensor, **_: Any) -> Mapping[str, Tensor]:
         """Σ_j max(λ, KL_j) in nats per image."""
         return {"kl": q.kl_per_latent().mean(0).clamp_min(self.free_nats).sum()}
 
-    def describe(self, beta: float | None) -> str:  # noqa: ARG002
+    def describe(self, beta: float | None) -> str:
         """What is free."""
         return f"beta 1, {self.free_nats:g} nats of each latent free"
 

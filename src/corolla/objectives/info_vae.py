@@ -47,12 +47,9 @@ class InfoVAE(Objective):
         from corolla.objectives.mmd import KERNELS, mmd2
 
         discrepancy = mmd2(z, torch.randn_like(z), KERNELS[self.kernel])
-        return {
-            "kl": (1 - self.alpha) * q.kl().mean(),
-            "mmd": (self.alpha + self.lambda_mmd - 1) * discrepancy,
-        }
+        return {"kl": (1 - self.alpha) * q.kl().mean(), "mmd": (self.alpha + self.lambda_mmd - 1) * discrepancy}
 
-    def effective_beta(self, rows: Sequence[Mapping[str, str]] = ()) -> float | None:  # noqa: ARG002
+    def effective_beta(self, rows: Sequence[Mapping[str, str]] = ()) -> float | None:
         """1 - α."""
         return 1.0 - self.alpha
 

@@ -17,10 +17,9 @@ from corolla.objectives.companions import Companion
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The loss and what it is made of, in nats per image.
+    """The loss, in nats per image: `total`, which the optimiser minimises, is the sum of the `weighted` terms.
 
-    `total` is what the optimiser minimises: the sum of `weighted`. `reconstruction` is -log p(x|z) and `kl` is
-    KL(q(z|x) ‖ p(z)), both without weights, so that runs with different objectives can be compared.
+    The `reconstruction` -log p(x|z) and the `kl` have no weights, so that runs with different objectives compare.
     """
 
     total: Tensor
@@ -35,16 +34,12 @@ class Loss:
 
     It keeps no counters: schedules are functions of the optimiser step, and what learns is in the companion. What an
     objective draws comes from torch's global generator, which training seeds at every step.
-
-    Attributes:
-        objective: the settings, and the terms.
-        companion: what is learnt beside the model.
-        distance: between the images and the means of p(x|z), one number for each image.
     """
 
     objective: Objective
     companion: Companion | None = None
     distance: Callable[[Tensor, Tensor], Tensor] | None = None
+    """Between the images and the means of p(x|z), one number for each image."""
 
     def ramp(self, step: int | None) -> float:
         """The share of the terms' weight at an optimiser step, above 0 and up to 1.
@@ -60,16 +55,7 @@ class Loss:
     def __call__(
         self, x: Tensor, q: DiagonalGaussian, z: Tensor, p: PixelDistribution, step: int | None, data_size: int
     ) -> LossTerms:
-        """The loss of a batch, in nats per image.
-
-        Args:
-            x: images N×C×H×W in [0, 1].
-            q: q(z|x) of each.
-            z: the latents that were decoded, N×latent_dim.
-            p: p(x|z).
-            step: the optimiser step, for schedules; None: as they are at their end.
-            data_size: the number of training images, for what is estimated of all of them.
-        """
+        """The loss of a batch of images x, N×C×H×W in [0, 1], in nats per image; else as `Objective.terms`."""
         reconstruction = -p.log_prob(x).mean()
         ramp = self.ramp(step)
         weighted = {"reconstruction": reconstruction}
@@ -86,10 +72,6 @@ class Loss:
 
 
 def build_loss(objective: Objective, latent_dim: int) -> Loss:
-    """The loss of an objective. A companion's weights are drawn from torch's global generator.
-
-    Raises:
-        UsageError: it has a perceptual term, and the extra `perceptual` is not installed.
-    """
-    companion = objective.companion(latent_dim)
-    return Loss(objective, companion, PerceptualDistance(for_training=True) if objective.perceptual else None)
+    """The loss of an objective; a companion's weights come from torch's global generator. Raises as `Lite0`."""
+    distance = PerceptualDistance(for_training=True) if objective.perceptual else None
+    return Loss(objective, objective.companion(latent_dim), distance)

@@ -18,12 +18,12 @@ from corolla.files import write_file
 
 STILL_SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 MOVING_SUFFIXES = {".gif": "GIF", ".webp": "WEBP", ".mp4": "MP4"}
-MP4_QUALITY = 18
-"""H.264's constant rate factor: 0 is without loss, 23 the usual, 18 hard to tell from the original."""
+MP4_QUALITY = 18  # H.264's constant rate factor: 0 is without loss, 23 the usual, 18 hard to tell from the original
 _OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {},
     "JPEG": {"quality": 92, "subsampling": 0},
     "WEBP": {"quality": 90, "method": 4},
+    "GIF": {"optimize": False, "disposal": 1},
 }
 
 
@@ -45,12 +45,9 @@ def encode_animation(frames: Sequence[Image.Image], kind: str, *, fps: float = 1
     if kind == "MP4":
         return _encode_mp4(frames, fps=fps)
     content = io.BytesIO()
-    timing: dict[str, Any] = {"save_all": True, "duration": max(20, round(1000 / fps)), "loop": 0}
-    if kind == "GIF":
-        pictures = _with_one_palette(frames)
-        pictures[0].save(content, kind, append_images=pictures[1:], optimize=False, disposal=1, **timing)
-    else:
-        frames[0].save(content, kind, append_images=list(frames[1:]), **timing, **_OPTIONS[kind])
+    first, *others = _with_one_palette(frames) if kind == "GIF" else frames
+    timing = {"duration": max(20, round(1000 / fps)), "loop": 0}
+    first.save(content, kind, save_all=True, append_images=others, **timing, **_OPTIONS[kind])
     return content.getvalue()
 
 
@@ -80,8 +77,7 @@ def video_library() -> ModuleType:
         import av
     except ImportError:
         raise missing_extra("video", "An MP4 file") from None
-    library: ModuleType = av
-    return library
+    return av
 
 
 def _encode_mp4(frames: Sequence[Image.Image], *, fps: float) -> bytes:
@@ -114,6 +110,19 @@ def check_name(path: Path | str, suffixes: Sequence[str], what: str = "pictures"
     if Path(path).is_dir():
         raise UsageError(f"{path}: is a folder; give the name of a file")
     return suffix
+
+
+def check_outputs(output: Path | str, npz: Path | str | None = None, *, may_move: bool = False) -> bool:
+    """Whether a picture to be written is an animation, where it may be. Refuses names, also of arrays, as `check_name`.
+
+    What an MP4 needs is missed now, and not after the work.
+    """
+    if npz is not None:
+        check_name(npz, [".npz"], "arrays")
+    suffix = check_name(output, [*STILL_SUFFIXES, ".gif", ".mp4"] if may_move else list(STILL_SUFFIXES))
+    if suffix == ".mp4":
+        video_library()
+    return may_move and suffix in MOVING_SUFFIXES
 
 
 def save_picture(path: Path | str, picture: Image.Image) -> None:

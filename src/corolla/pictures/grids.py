@@ -15,14 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from corolla.errors import UsageError
 
-Colour = tuple[int, int, int]
-
-WHITE: Colour = (255, 255, 255)
-INK: Colour = (40, 44, 52)
-FAINT: Colour = (150, 154, 160)
+INK, FAINT = (40, 44, 52), (150, 154, 160)
 SHOWN_PX = 96
 """Images whose longer side is below this are enlarged until it is not."""
-FONT_PX = 15
+FONT_PX, PADDING_PX = 15, 4
 
 
 @dataclass(frozen=True)
@@ -47,12 +43,7 @@ def enlarged(images: NDArray[np.uint8], shown_px: int = SHOWN_PX) -> NDArray[np.
 
 
 def grid(
-    images: NDArray[np.uint8],
-    columns: int | None = None,
-    *,
-    padding: int = 4,
-    background: Colour = WHITE,
-    shown_px: int = SHOWN_PX,
+    images: NDArray[np.uint8], columns: int | None = None, *, padding: int = PADDING_PX, shown_px: int = SHOWN_PX
 ) -> Image.Image:
     """Images N×H×W×3 side by side, row after row; without `columns` in a grid that is about square."""
     if images.ndim != 4 or images.shape[3] != 3 or len(images) == 0:
@@ -62,18 +53,14 @@ def grid(
         raise UsageError(f"{columns} columns: give at least 1")
     tiles = enlarged(images, shown_px)
     rows = -(-len(tiles) // columns)
-    height, width = tiles.shape[1] + padding, tiles.shape[2] + padding
-    canvas = np.empty((rows * height + padding, columns * width + padding, 3), np.uint8)
-    canvas[:] = background
-    for index, tile in enumerate(tiles):
-        top, left = padding + index // columns * height, padding + index % columns * width
-        canvas[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
-    return Image.fromarray(canvas)
+    missing = rows * columns - len(tiles)
+    padded = np.pad(tiles, ((0, missing), (padding, 0), (padding, 0), (0, 0)), constant_values=255)
+    lines = padded.reshape(rows, columns, *padded.shape[1:]).swapaxes(1, 2)
+    canvas = lines.reshape(rows * padded.shape[1], columns * padded.shape[2], 3)
+    return Image.fromarray(np.pad(canvas, ((0, padding), (0, padding), (0, 0)), constant_values=255))
 
 
-def sheet(
-    rows: Sequence[Row], *, header: Sequence[str] = (), padding: int = 4, background: Colour = WHITE
-) -> Image.Image:
+def sheet(rows: Sequence[Row], *, header: Sequence[str] = ()) -> Image.Image:
     """Rows of images under each other, with their labels and captions; `header` stands above the columns.
 
     All images have one size; rows may differ in length. A header's text may have several lines.
@@ -83,26 +70,26 @@ def sheet(
     tile_height, tile_width = tiles[0].shape[1:3]
     line_px = FONT_PX + 7
     label_width = max(math.ceil(font.getlength(row.label)) for row in rows)
-    left = padding + (label_width + 3 * padding if label_width else 0)
+    left = PADDING_PX + (label_width + 3 * PADDING_PX if label_width else 0)
     columns = max(len(row) for row in tiles)
     header_px = line_px * max((text.count("\n") + 1 for text in header), default=0)
-    top = padding + header_px
-    heights = [tile_height + padding + (line_px if row.captions else 0) for row in rows]
-    picture = Image.new("RGB", (left + columns * (tile_width + padding), top + sum(heights)), background)
+    top = PADDING_PX + header_px
+    heights = [tile_height + PADDING_PX + (line_px if row.captions else 0) for row in rows]
+    picture = Image.new("RGB", (left + columns * (tile_width + PADDING_PX), top + sum(heights)), "white")
     draw = ImageDraw.Draw(picture)
 
     for column, text in enumerate(header):
-        centre = left + column * (tile_width + padding) + tile_width // 2
+        centre = left + column * (tile_width + PADDING_PX) + tile_width // 2
         for number, line in enumerate(text.split("\n")):
-            draw.text((centre, padding + (number + 0.5) * line_px), line, INK, font, anchor="mm")
+            draw.text((centre, PADDING_PX + (number + 0.5) * line_px), line, INK, font, anchor="mm")
     for row, images, height in zip(rows, tiles, heights, strict=True):
         colour = FAINT if row.faint else INK
-        draw.text((left - 3 * padding, top + tile_height // 2), row.label, colour, font, anchor="rm")
+        draw.text((left - 3 * PADDING_PX, top + tile_height // 2), row.label, colour, font, anchor="rm")
         for column, image in enumerate(images):
-            x = left + column * (tile_width + padding)
+            x = left + column * (tile_width + PADDING_PX)
             picture.paste(Image.fromarray(image), (x, top))
             if column < len(row.captions):
-                place = (x + tile_width // 2, top + tile_height + line_px // 2)
-                draw.text(place, row.captions[column], colour, font, anchor="mm")
+                middle = (x + tile_width // 2, top + tile_height + line_px // 2)
+                draw.text(middle, row.captions[column], colour, font, anchor="mm")
         top += height
     return picture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,7 +17,7 @@ from corolla.config.registry import find
 from corolla.data.batches import to_batch
 from corolla.data.images import open_image, upright_rgb
 from corolla.data.recipes import recipe_named
-from corolla.distributions import DiagonalGaussian, LatentDistribution, sample_prior
+from corolla.distributions import DiagonalGaussian, LatentDistribution
 from corolla.errors import ModelError, UsageError
 from corolla.models.vae import VAE, parameter_count
 from corolla.pixels import to_float, to_uint8
@@ -123,6 +124,10 @@ class TrainedModel:
             z = z[None]
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise UsageError(f"latents of shape {tuple(z.shape)}: this model needs N×{self.latent_dim}")
+        finite = z.isfinite()
+        if not finite.all():
+            index, latent = (~finite).nonzero()[0].tolist()
+            raise UsageError(f"latents[{index}, {latent}] is {float(z[index, latent])}: latents must be finite")
         parts = [np.zeros((0, self.height, self.width, 3), np.uint8)]
         with torch.inference_mode():
             for batch in torch.split(z, BATCH_SIZE):
@@ -135,7 +140,7 @@ class TrainedModel:
         q = self.posterior(images)
         if seed is None:
             return self.decode(q.mean)
-        noise = sample_prior(len(q.mean), self.latent_dim, seeded_generator(seed))
+        noise = torch.randn(len(q.mean), self.latent_dim, generator=seeded_generator(seed))
         return self.decode(q.mean + q.stddev * noise)
 
     def sample(
@@ -162,12 +167,14 @@ class TrainedModel:
         The temperature scales the prior's standard deviation: below 1 images are plainer and safer, above 1 wilder.
         Raises UsageError on a count, seed or temperature that cannot be; of a prior's name, as `prior`.
         """
-        if count < 1:
-            raise UsageError(f"count {count}: give at least 1")
+        if not isinstance(count, Integral) or count < 1:
+            raise UsageError(f"count {count}: give a whole number, at least 1")
         if not 0 <= temperature < float("inf"):
             raise UsageError(f"temperature {temperature}: give a number from 0 up; 1 is the prior itself")
         generator = seeded_generator(seed)
-        return (self.prior(prior) if isinstance(prior, str) else prior).sample(count, generator, temperature).numpy()
+        return (
+            (self.prior(prior) if isinstance(prior, str) else prior).sample(int(count), generator, temperature).numpy()
+        )
 
     def prior(self, name: str = "standard") -> LatentDistribution:
         """The standard normal, or a prior that was fitted to the model's codes (`trained.fitted_priors.fit_prior`).
@@ -241,5 +248,6 @@ class TrainedModel:
 def _channels_last_array(images: torch.Tensor) -> NDArray[Any]:
     if images.ndim not in (3, 4) or images.shape[-3] != 3:
         raise UsageError(f"images of shape {tuple(images.shape)}: a tensor needs N×3×H×W")
-    array: NDArray[Any] = images.detach().cpu().movedim(-3, -1).numpy()
+    images = images.detach().cpu().movedim(-3, -1)
+    array: NDArray[Any] = (images.float() if images.dtype == torch.bfloat16 else images).numpy()
     return array

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from corolla.config import Network, register
@@ -10,7 +12,7 @@ from corolla.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
-    from corolla.models.shape import Shape
+    from corolla.models.blocks import Shape
 
 
 @register
@@ -33,22 +35,14 @@ class Burgess(Network):
                 f"size {shape.height}x{shape.width}: the burgess network takes 64x64 images only; "
                 "use size 64, or the resnet network"
             )
-        down: list[nn.Module] = []
-        for channels in (shape.channels, 32, 32, 32):
-            down += [nn.Conv2d(channels, 32, 4, stride=2, padding=1), nn.ReLU()]
-        trunk = nn.Sequential(*down, nn.Flatten(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU())
-        up: list[nn.Module] = []
-        for _ in range(3):
-            up += [nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1), nn.ReLU()]
-        decoder = nn.Sequential(
-            nn.Linear(shape.latent_dim, 256),
-            nn.ReLU(),
-            nn.Linear(256, 256),
-            nn.ReLU(),
-            nn.Linear(256, 512),
-            nn.ReLU(),
-            nn.Unflatten(1, (32, 4, 4)),
-            *up,
-            nn.ConvTranspose2d(32, shape.out_channels, 4, stride=2, padding=1),
-        )
+
+        def dense(*widths: int) -> list[nn.Module]:
+            return [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+
+        halve, double = (partial(kind, kernel_size=4, stride=2, padding=1) for kind in (nn.Conv2d, nn.ConvTranspose2d))
+        down = [layer for channels in (shape.channels, 32, 32, 32) for layer in (halve(channels, 32), nn.ReLU())]
+        trunk = nn.Sequential(*down, nn.Flatten(), *dense(512, 256, 256))
+        up = [layer for _ in range(3) for layer in (double(32, 32), nn.ReLU())]
+        first = [*dense(shape.latent_dim, 256, 256, 512), nn.Unflatten(1, (32, 4, 4))]
+        decoder = nn.Sequential(*first, *up, double(32, shape.out_channels))
         return GaussianHead(trunk, 256, shape.latent_dim), decoder

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn
 
 from corolla.config import Network, register
 from corolla.errors import UsageError
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from corolla.models.shape import Shape
 
 
 @register
@@ -21,7 +16,7 @@ class Handmade(Network):
 
     name: Literal["handmade"] = "handmade"
 
-    def build(self, shape: Shape) -> tuple[nn.Module, nn.Module]:  # noqa: ARG002
+    def build(self, shape: Any) -> NoReturn:  # noqa: ARG002
         """Raise UsageError that says how to give them."""
         raise UsageError(
             "the network was made by hand; give it again: corolla.load(path, vae=...), or resume(run, vae=...)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from corolla.config import Network, register
@@ -10,7 +11,7 @@ from corolla.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
-    from corolla.models.shape import Shape
+    from corolla.models.blocks import Shape
 
 
 @register
@@ -27,31 +28,19 @@ class Notebook(Network):
         """Encoder and decoder. Raises UsageError where the size does not fit."""
         from torch import nn
 
-        from corolla.models.blocks import GaussianHead, xavier_uniform
+        from corolla.models.blocks import GaussianHead
 
         height, width = shape.height - 8, shape.width - 8
         if height < 1 or width < 1:
-            raise UsageError(
-                f"size {shape.height}x{shape.width}: the notebook network needs at least 9x9 pixels; "
-                "choose a larger size"
-            )
+            raise UsageError(f"size {shape.height}x{shape.width}: the notebook network needs 9x9 pixels or more")
         features = 32 * height * width
-        trunk = nn.Sequential(
-            nn.Conv2d(shape.channels, 16, 5),
-            nn.GELU(approximate="tanh"),
-            nn.Conv2d(16, 32, 5),
-            nn.GELU(approximate="tanh"),
-            nn.Flatten(),
-        )
+        gelu = partial(nn.GELU, approximate="tanh")
+        trunk = nn.Sequential(nn.Conv2d(shape.channels, 16, 5), gelu(), nn.Conv2d(16, 32, 5), gelu(), nn.Flatten())
         encoder = GaussianHead(trunk, features, shape.latent_dim)
-        decoder = nn.Sequential(
-            nn.Linear(shape.latent_dim, features),
-            nn.GELU(approximate="tanh"),
-            nn.Unflatten(1, (32, height, width)),
-            nn.ConvTranspose2d(32, 16, 5),
-            nn.GELU(approximate="tanh"),
-            nn.ConvTranspose2d(16, shape.out_channels, 5),
-        )
-        for network in (encoder, decoder):
-            network.apply(xavier_uniform)
+        first = [nn.Linear(shape.latent_dim, features), gelu(), nn.Unflatten(1, (32, height, width))]
+        up = [nn.ConvTranspose2d(32, 16, 5), gelu(), nn.ConvTranspose2d(16, shape.out_channels, 5)]
+        decoder = nn.Sequential(*first, *up)
+        for module in (*encoder.modules(), *decoder.modules()):
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
         return encoder, decoder

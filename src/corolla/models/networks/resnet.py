@@ -12,7 +12,7 @@ from corolla.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
-    from corolla.models.shape import Shape
+    from corolla.models.blocks import Shape
 
 
 @register
@@ -35,7 +35,7 @@ class ResNet(Network):
         """Encoder and decoder. Raises UsageError where the size does not fit."""
         from torch import nn
 
-        from corolla.models.blocks import GaussianHead, ResidualBlock, Upsample, norm
+        from corolla.models.blocks import GaussianHead, ResidualBlock, norm
 
         width, stages, blocks, patch, dropout = self.width, self.stages, self.blocks, self.patch, self.dropout
         if shape.height % patch or shape.width % patch:
@@ -43,9 +43,8 @@ class ResNet(Network):
                 f"size {shape.height}x{shape.width}: not divisible by the patch of {patch} pixels; "
                 f"choose multiples of {patch}, or another network.patch"
             )
-        grids = [(shape.height // patch, shape.width // patch)]
-        for _ in range(stages - 1):
-            grids.append((-(-grids[-1][0] // 2), -(-grids[-1][1] // 2)))
+        # Half of the side before, rounded up.
+        grids = [(-(-shape.height // side), -(-shape.width // side)) for side in (patch << i for i in range(stages))]
         channels = [width * min(2**stage, 4) for stage in range(stages)]
 
         down: list[nn.Module] = [nn.Conv2d(shape.channels, channels[0], patch, stride=patch)]
@@ -60,11 +59,7 @@ class ResNet(Network):
         for stage in reversed(range(stages)):
             up += [ResidualBlock(channels[stage], dropout) for _ in range(blocks)]
             if stage:
-                up += [nn.Conv2d(channels[stage], channels[stage - 1], 1), Upsample(*grids[stage - 1])]
-        up += [
-            norm(channels[0]),
-            nn.SiLU(),
-            nn.Conv2d(channels[0], shape.out_channels * patch**2, 3, padding=1),
-            nn.PixelShuffle(patch),
-        ]
-        return GaussianHead(trunk, features, shape.latent_dim), nn.Sequential(*up)
+                up += [nn.Conv2d(channels[stage], channels[stage - 1], 1), nn.Upsample(grids[stage - 1])]
+        last = nn.Conv2d(channels[0], shape.out_channels * patch**2, 3, padding=1)
+        decoder = nn.Sequential(*up, norm(channels[0]), nn.SiLU(), last, nn.PixelShuffle(patch))
+        return GaussianHead(trunk, features, shape.latent_dim), decoder

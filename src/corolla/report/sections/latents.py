@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from corolla.errors import ModelError
 from corolla.evaluation.record import FILE_NAME
-from corolla.gallery.generation import latents_by_kl, traversal
+from corolla.gallery.generation import latents_by_kl, swing, traversal
 from corolla.report.embedding import animation, strip
 from corolla.report.subject import Section, Subject
 
@@ -58,11 +58,6 @@ def traversals(subject: Subject) -> Section:
     return Section("latents", "What the latents mean", "traversals.html.j2", values)
 
 
-def _swing(reach: float) -> NDArray[np.float32]:
-    """Positions there and back, slower at the ends, beginning in the middle."""
-    return (reach * np.sin(2 * np.pi * np.arange(MOVING_STEPS) / MOVING_STEPS)).astype(np.float32)
-
-
 def _moved(subject: Subject) -> Moved | None:
     still = traversal(subject.model, latents=LATENTS, steps=STEPS, span=REACH)
     # Without a record of the KL, the first latents are shown, all alike.
@@ -70,7 +65,7 @@ def _moved(subject: Subject) -> Moved | None:
     shown = ~still.dead & (weights >= LEAST_SHARE * weights[0])
     if not shown.any():
         return None
-    frames = traversal(subject.model, latents=LATENTS, values=_swing(REACH)).images
+    frames = traversal(subject.model, latents=LATENTS, values=swing(REACH, MOVING_STEPS)).images
     effects = ["" if np.isnan(kl) else f"{kl:.2f} nats" for kl in still.kl_nats[shown]]
     return Moved(still.latents[shown], weights[shown] / weights[shown][0], effects, still.images[shown], frames[shown])
 
@@ -96,7 +91,8 @@ def _moved_points(subject: Subject) -> Moved | None:
         return None
     effects = [f"changes pixels by {value / 2.55:.1f} %" for value in change[chosen]]
     stills = decoded(chosen, np.linspace(-REACH_OF_POINTS, REACH_OF_POINTS, STEPS, dtype=np.float32))
-    return Moved(chosen, change[chosen] / change[chosen[0]], effects, stills, decoded(chosen, _swing(REACH_OF_POINTS)))
+    moving = decoded(chosen, swing(REACH_OF_POINTS, MOVING_STEPS))
+    return Moved(chosen, change[chosen] / change[chosen[0]], effects, stills, moving)
 
 
 def factors(subject: Subject) -> Section | None:
