@@ -109,7 +109,11 @@ class Config(Settings):
     def normalised_beta(self, beta: float | None) -> float | None:
         """β·latent_dim / (pixel values), so that sizes can be compared (Higgins et al. 2017, sec. 4.2)."""
         height, width = self.data.size
-        return None if beta is None else beta * self.network.latent_dim / (3 * height * width)
+        return (
+            None
+            if beta is None
+            else beta * self.network.latent_dim / (self.data.pixel_format.channels * height * width)
+        )
 
     def to_yaml(self) -> str:
         """The whole tree, defaults included."""

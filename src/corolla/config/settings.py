@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from corolla.pixels import RGB8, PixelFormat
+
 
 class Settings(BaseModel):
     """Frozen, and strict: an unknown key is an error."""
@@ -46,6 +48,31 @@ class DataConfig(Settings):
     flip: bool = Field(True, description="mirror half of the training images left to right")
     shift_px: int = Field(4, ge=0, le=64, description="largest random shift of a training image, in pixels")
     on_error: Literal["skip", "refuse"] = Field("skip", description="what to do with an unreadable image")
+    channels: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
+        "auto", description="of the model's images: 1 is grey, 3 RGB; auto: as the source has"
+    )
+    bits: Literal["auto", 8, 16] = Field("auto", description="of a channel of a pixel; auto: as the source has")
+    mixed: Literal["convert", "refuse"] = Field(
+        "convert", description="images of several formats under auto: make all RGB where one is, and 8 bits, or stop"
+    )
+    white: tuple[float, float] | None = Field(
+        None, description="black and white of deeper values than 8 bits; default: 0 and what the file states"
+    )
+    icc: bool = Field(True, description="convert the colours of embedded ICC profiles to sRGB")
+    truncated: Literal["keep", "skip", "refuse"] = Field("skip", description="what to do with a damaged JPEG")
+    page: int = Field(0, ge=0, description="picture of a TIFF that holds several, counted from 0")
+    max_pixels: int = Field(178_956_970, ge=1, description="larger pictures are refused, as decompression bombs")
+    labels: str | None = Field(None, description="CSV or JSON file with a label, and maybe a split, for each image")
+    split_folders: dict[str, str] | None = Field(
+        None, description="folders that are splits, such as {train: 2023, test: 2024}; default: by their names"
+    )
+    ignore: tuple[str, ...] = Field((), description="patterns of paths to leave out, such as */thumbs/*")
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """Channels and bits of the model's images; RGB of 8 bits as long as they are left open."""
+        channels = RGB8.channels if self.channels == "auto" else self.channels
+        return PixelFormat(channels, RGB8.bits if self.bits == "auto" else self.bits)
 
 
 class TrainingConfig(Settings):

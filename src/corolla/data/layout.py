@@ -96,7 +96,9 @@ def understood(
     column = np.array([names[tops[row]] for row in rows])
     splits = {split: np.flatnonzero(column == split) for split in SPLITS if split in names.values()}
     labels, label_names = _labels(below)
-    shown = ", ".join(f"{top}/ is {split}" for top, split in sorted(names.items(), key=lambda one: SPLITS.index(one[1])))
+    shown = ", ".join(
+        f"{top}/ is {split}" for top, split in sorted(names.items(), key=lambda one: SPLITS.index(one[1]))
+    )
     notes = [f"splits by folders: {shown}"]
     if set(_MVTEC) <= set(tops) and _GOOD in {key.partition("/")[0] for key in below}:
         notes.append("the layout of MVTec: ground_truth/ holds masks, which are no images to train on")
@@ -234,7 +236,9 @@ def _from_table(keys: Sequence[str], table: Path) -> Layout:
         first = next(iter(rows_of), "nothing")
         raise DataError(f"{table}: names none of the {len(keys)} images; its first is {first!r}", path=table)
     rows = np.array([row for row, _, _ in listed], dtype=np.int64)
-    labels, label_names = (None, ()) if any(not label for _, label, _ in listed) else _numbered([label for _, label, _ in listed])
+    labels, label_names = (
+        (None, ()) if any(not label for _, label, _ in listed) else _numbered([label for _, label, _ in listed])
+    )
     named = [split for _, _, split in listed]
     if any(named):
         unknown = next((name for name in named if _plain(name) not in _SPLIT_OF), None)

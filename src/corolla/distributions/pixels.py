@@ -182,9 +182,10 @@ class Laplace:
 
 @dataclass(frozen=True)
 class DiscretisedLogistic:
-    """Each channel of each pixel is one of the levels 0, 1/255 ... 1: a logistic variable, rounded to the nearest.
+    """Each channel of each pixel is one of the levels 0, 1/255 ... 1, or of others as evenly spread: a logistic variable,
+    rounded to the nearest.
 
-    P(x) = F(x + 1/510) - F(x - 1/510), where F is the distribution function of Logistic(location, sigma), and the end
+    P(x) = F(x + h) - F(x - h), h being half a level, where F is the distribution function of Logistic(location, sigma), and the end
     cells reach to infinity (Salimans et al. 2017, arXiv 1701.05517, eq. 2, with one component). Sigma is the logistic's
     scale on the [0, 1] pixel scale; before rounding the standard deviation is π/√3 = 1.81 times as large.
     """
@@ -193,6 +194,7 @@ class DiscretisedLogistic:
 
     location: Tensor
     sigma: Tensor
+    levels: int = LEVELS
 
     @property
     def mean(self) -> Tensor:
@@ -209,8 +211,8 @@ class DiscretisedLogistic:
     def sample(self) -> Tensor:
         """Drawn pixels, each k/255 for a whole k from 0 to 255, N×C×H×W."""
         noise = torch.logit(torch.rand_like(self.location))
-        levels = torch.round((self.location + self.sigma * noise) * (LEVELS - 1))
-        return levels.clamp(0, LEVELS - 1) / (LEVELS - 1)
+        levels = torch.round((self.location + self.sigma * noise) * (self.levels - 1))
+        return levels.clamp(0, self.levels - 1) / (self.levels - 1)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-probability in nats per image, N.
@@ -220,7 +222,7 @@ class DiscretisedLogistic:
         """
         # With u = (x - location)/sigma and the half cell h, F(u + h) - F(u - h) is F(u + h)·(1 - F(u - h))·(1 - e^-2h):
         # a product, so its logarithm neither cancels nor meets log(0), however far the tail or narrow the cell.
-        half = 0.5 / (LEVELS - 1)
+        half = 0.5 / (self.levels - 1)
         distance = (x - self.location) / self.sigma
         half_cell = half / self.sigma
         not_lowest, not_highest = _positive(x - half), _positive(1 - half - x)
