@@ -18,13 +18,11 @@ from corolla import load
 from corolla.config import Config, preset
 from corolla.evaluation import (
     FILE_NAME,
+    SCORES,
     PrincipalComponents,
     Scores,
     evaluate,
-    evaluate_codec,
     gather,
-    load_scores,
-    save_scores,
 )
 from corolla.evaluation.tables import formatted, in_order, row_label_with_unit
 from environment import describe, markdown_table
@@ -65,14 +63,14 @@ def main() -> None:
     found: dict[str, Scores] = {}
     for name in configs:
         model, file = load(arguments.runs / name), arguments.runs / name / FILE_NAME
-        if not file.is_file() or load_scores(file).weights_sha256 != model.card.weights_sha256:
+        if not file.is_file() or SCORES.read(file)[0].weights_sha256 != model.card.weights_sha256:
             print(f"scoring {name}", file=sys.stderr, flush=True)
-            save_scores(file, evaluate(model, material).scores)
-        found[name] = load_scores(file)
+            SCORES.write(file, evaluate(model, material).scores)
+        found[name] = SCORES.read(file)[0]
     latent_dim = configs["beta_vae"].network.latent_dim
     print(f"scoring PCA with {latent_dim} components", file=sys.stderr, flush=True)
     components = PrincipalComponents(material.training.images, latent_dim)
-    found[f"PCA-{latent_dim}"] = evaluate_codec(components, material).scores
+    found[f"PCA-{latent_dim}"] = evaluate(components, material).scores
 
     print(describe())
     first = found["beta_vae"]

@@ -19,7 +19,7 @@ from statistics import median
 
 from corolla import load
 from corolla.config import Config
-from corolla.evaluation import FILE_NAME, evaluate, gather, load_scores, save_scores
+from corolla.evaluation import FILE_NAME, SCORES, evaluate, gather
 from corolla.evaluation.material import Material
 from corolla.evaluation.record import Scores
 from corolla.evaluation.tables import formatted, row_label
@@ -81,14 +81,14 @@ def scored(path: Path, material: Material | None) -> tuple[Scores, Material | No
     """The scores of a run, measured unless they are there; and the images, which all runs share."""
     file = path / FILE_NAME
     model = load(path)
-    if file.is_file() and (found := load_scores(file)).weights_sha256 == model.card.weights_sha256:
+    if file.is_file() and (found := SCORES.read(file)[0]).weights_sha256 == model.card.weights_sha256:
         return found, material
     if material is None:
         material = gather(model)
         # Petal counts are a factor: that they are labels, too, would only cost time here.
         material = replace(material, training=replace(material.training, labels=None))
-    found = evaluate(model, material, groups=("images", "latent space", "disentanglement")).scores
-    save_scores(file, found)
+    found = evaluate(model, material, groups=("images", "latents", "factors")).scores
+    SCORES.write(file, found)
     return found, material
 
 

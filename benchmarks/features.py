@@ -124,8 +124,8 @@ def main() -> None:
     for name, space in spaces(models, known).items():
         print(f"measuring {name}", file=sys.stderr, flush=True)
         x, x_asked = space(known), space(asked)
-        probe = linear_probe(x, labels, x_asked, answers).accuracy
-        near = knn_accuracy(x, labels, x_asked, answers, k=NEIGHBOURS).accuracy
+        probe = linear_probe(x, labels, x_asked, answers)
+        near = knn_accuracy(x, labels, x_asked, answers, k=NEIGHBOURS)
         table.append([name, str(x.shape[1]), percent(probe, len(asked)), percent(near, len(asked))])
     print(markdown_table(["features", "numbers", "linear probe, %", f"{NEIGHBOURS} neighbours, %"], table))
 

@@ -28,7 +28,7 @@ from corolla.config.registry import find, name_of
 from corolla.data import ImageCache, select_rows
 from corolla.errors import UsageError
 from corolla.evaluation.estimates import estimate
-from corolla.metrics import KernelDistance, kid
+from corolla.metrics import Interval, kid
 from corolla.models.lite0 import FEATURES_PX, features
 from corolla.trained import TrainedModel
 from corolla.trained.fitted_priors import fit_prior
@@ -76,7 +76,7 @@ def find_split(configs: Mapping[str, Config], split: str | None) -> str:
 
 def measure(
     model: TrainedModel, reference: Reference, count: int, priors: list[str], mirror: str | None
-) -> dict[str, tuple[int, KernelDistance]]:
+) -> dict[str, tuple[int, Interval]]:
     """How many images there were of each kind, and their distance from the reference."""
     found = {}
     rows = select_rows(reference.cache.splits, model.config.data.train_split)

@@ -338,7 +338,7 @@ def test_every_flag_reaches_a_setting_that_exists() -> None:
 
 
 def test_flags_change_a_preset_and_set_reaches_the_rest() -> None:
-    flags = Flags(source="florets:9", size="48x64", sigma="0.1", likelihood="gaussian", devices="2", beta=2.5)
+    flags = Flags(source="florets:9", size="48x64", sigma="0.1", likelihood="gaussian", devices="2", beta="2.5")
     config = build_config("quick", None, flags, ("training.ema_decay=null", "training.learning_rate=1e-4"))
     assert config.data.source == "florets:9"
     assert config.data.size == (48, 64)
@@ -383,7 +383,7 @@ def test_dry_run_prints_yaml_and_trains_nothing(cli: Cli) -> None:
 def test_resume_refuses_everything_beside_it(cli: Cli) -> None:
     code, out, err = cli("train", "--resume", "runs/x", "--beta", 2, "--force", "--max-steps", 5)
     assert (code, out) == (2, "")
-    assert err == "corolla: --resume goes on with the run's own settings; leave out --beta, --max-steps, --force\n"
+    assert err == "corolla: --resume goes on with the settings that are there; leave out --beta, --max-steps, --force\n"
 
 
 # --- wrong use: one line, the right code, nothing left behind ---------------------------------------------------------
@@ -400,8 +400,8 @@ WRONG_USE = {
     "no presets like that": (["train", "--preset", "quik"], "quick"),
     "two starts": (["train", "--preset", "quick", "--config", "a.yaml"], "one of them"),
     "no file": (["train", "--config", "a.yaml"], "a.yaml"),
-    "negative beta": (["train", "--beta=-1", "--dry-run"], "objective.beta = -1.0"),
-    "negative beta, apart": (["train", "--beta", "-1", "--dry-run"], "objective.beta = -1.0"),
+    "negative beta": (["train", "--beta=-1", "--dry-run"], "objective.beta = '-1'"),
+    "negative beta, apart": (["train", "--beta", "-1", "--dry-run"], "objective.beta = '-1'"),
     "no size": (["train", "--size", "big", "--dry-run"], "big"),
     "unknown setting": (["train", "--set", "training.lr=3", "--dry-run"], "training.lr"),
     "setting without a value": (["train", "--set", "seed", "--dry-run"], "--set seed"),
@@ -640,8 +640,8 @@ def test_train_resume_and_use_from_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_demo_leaves_a_page_that_needs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     small = Config.from_dict(TINY)
-    monkeypatch.setattr("corolla.config.preset", lambda _name: small)
-    monkeypatch.setattr("corolla.cli.demo.QUICK_STEPS", 3)
+    monkeypatch.setattr("corolla.demo.preset", lambda _name: small)
+    monkeypatch.setattr("corolla.demo.QUICK_STEPS", 3)
     assert run(["demo", "--quick", "-o", "demo folder"]) == 0
     assert RunFolder(Path("demo folder/run")).config().seed == small.seed
     assert run(["demo", "--quick", "--seed", "7", "-o", "demo folder"]) == 0  # it replaces the first

@@ -90,7 +90,8 @@ def test_each_command_has_a_line_here() -> None:
 def test_each_command_gives_one_json_object(folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setattr("corolla.config.preset", lambda _name: _tiny())
-    monkeypatch.setattr("corolla.cli.demo.QUICK_STEPS", 2)
+    monkeypatch.setattr("corolla.demo.preset", lambda _name: _tiny())
+    monkeypatch.setattr("corolla.demo.QUICK_STEPS", 2)
     if name == "search" and not Path("codes.npz").exists():
         assert run(LINES["embed"].split()) == 0
     if name == "decompress" and not Path("photos.corolla").exists():

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from corolla.config import Config
-from corolla.evaluation import load_scores, save_scores
+from corolla.evaluation import SCORES
 from corolla.models.vae import build_model
 from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.run_folder import RunFolder
@@ -51,9 +51,9 @@ def test_evaluate_prints_a_table_and_leaves_files(cli: Cli) -> None:
     assert code == 0, err
     lines = out.splitlines()
     assert lines[0].startswith("model: 40 images of val (florets:400), 40 samples from each prior, seed 0")
-    assert [line for line in lines if not line.startswith(" ")][1:4] == ["images", "generation", "latent space"]
+    assert [line for line in lines if not line.startswith(" ")][1:4] == ["images", "samples", "latents"]
     assert any(line.split()[:1] == ["PSNR"] for line in lines)
-    scores = load_scores(Path("model/scores.json"))
+    scores = SCORES.read(Path("model/scores.json"))[0]
     assert scores.scores["psnr_db"].low is not None
     with Path("model/scores/images.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -165,7 +165,7 @@ def test_compare_scores_as_it_is_told_and_finds_images_that_have_moved(cli: Cli,
     assert code == 0, err
     assert "UDR" in out
     for number in (1, 2):
-        scores = load_scores(Path(f"run-{number}/scores.json"))
+        scores = SCORES.read(Path(f"run-{number}/scores.json"))[0]
         assert scores.images == 25
         assert set(scores.scores) <= {"psnr_db", "ssim", "perceptual_lite0", "distortion_nats"}
     assert Path("table/reconstructions.png").is_file()
@@ -225,17 +225,17 @@ def test_compare_scores_again_as_before_but_for_what_it_is_told(cli: Cli) -> Non
     for name, seed in (("model", 1), ("second", 2)):
         assert cli("evaluate", make(name, seed), *QUICK, "--seed", 3)[0] == 0
     file = Path("model/scores.json")
-    save_scores(file, replace(load_scores(file), weights_sha256="other"))
+    SCORES.write(file, replace(SCORES.read(file)[0], weights_sha256="other"))
     assert cli("compare", "model", "second")[0] == 0
-    again = load_scores(file)
+    again = SCORES.read(file)[0]
     assert (again.seed, again.samples, again.images) == (3, 40, 40)
     assert {"kid_pca4/standard", "psnr_db"} <= set(again.scores)
     before = file.read_bytes()
     assert cli("compare", "model", "second", "--only", "images", "--samples", 40)[0] == 0
     assert file.read_bytes() == before  # there is what is asked for
     assert cli("compare", "model", "second", "--only", "samples", "--samples", 24)[0] == 0
-    assert "psnr_db" in load_scores(file).scores  # what is not asked for stays
-    assert [load_scores(Path(name) / "scores.json").samples for name in ("model", "second")] == [24, 24]
+    assert "psnr_db" in SCORES.read(file)[0].scores  # what is not asked for stays
+    assert [SCORES.read(Path(name) / "scores.json")[0].samples for name in ("model", "second")] == [24, 24]
 
 
 def test_scores_of_other_weights_are_made_anew(cli: Cli) -> None:
@@ -243,9 +243,9 @@ def test_scores_of_other_weights_are_made_anew(cli: Cli) -> None:
     make("second", 2)
     for name in ("model", "second"):
         assert cli("evaluate", name, "--only", "images")[0] == 0
-    before = load_scores(path / "scores.json")
-    save_scores(path / "scores.json", replace(before, weights_sha256="other"))
+    before = SCORES.read(path / "scores.json")[0]
+    SCORES.write(path / "scores.json", replace(before, weights_sha256="other"))
     code, _, err = cli("compare", "model", "second")
     assert code == 0
     assert "made with other weights than the model has now; scoring again" in err
-    assert load_scores(path / "scores.json").weights_sha256 == before.weights_sha256
+    assert SCORES.read(path / "scores.json")[0].weights_sha256 == before.weights_sha256

@@ -286,27 +286,6 @@ def test_bits_per_dimension_of_levels_that_are_equally_likely_are_eight() -> Non
     assert estimate(_table_vae(), images, importance_samples=1).elbo_bits_per_dim is None
 
 
-def test_another_prior_takes_the_place_of_the_standard_normal() -> None:
-    images, prior = _table_images(500), stats.multivariate_normal([0.5, 0.2], [[2.0, 0.9], [0.9, 1.5]])
-    found = estimate(
-        _table_vae(), images, importance_samples=4, log_prior=lambda z: torch.from_numpy(prior.logpdf(z.numpy()))
-    )
-    plain = estimate(_table_vae(), images, importance_samples=4)
-    sigma, precision = np.exp(0.5 * LOGVAR), np.linalg.inv(prior.cov_object.covariance)
-    offset = MEAN - prior.mean
-    square = np.einsum("ni,ij,nj->n", offset, precision, offset) + (sigma**2 * np.diag(precision)).sum(1)
-    log_det = np.linalg.slogdet(prior.cov_object.covariance)[1] - LOGVAR.sum(1)
-    kl = float((0.5 * (square - 2 + log_det)).mean())
-    assert found.rate_nats.mean == pytest.approx(kl, abs=4 * found.rate_nats.standard_error)
-    assert found.rate_nats.mean < plain.rate_nats.mean
-    assert found.mutual_information_nats == plain.mutual_information_nats
-    # The decoder does not look at z, so p(x) is p(x|z), which both bounds approach.
-    pixels = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
-    exact = stats.norm().logpdf(pixels).sum(1).mean()
-    assert found.log_likelihood_nats.mean < exact
-    assert found.elbo_nats.mean == pytest.approx(exact - found.rate_nats.mean, abs=1e-5)
-
-
 # --- how it is done ---------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 import corolla
 from corolla.cli import run as run_command
-from corolla.cli.sweep import _space
 from corolla.config import Config
 from corolla.errors import ModelError, TrainingError, UsageError
 from corolla.sweeps.tuning import Range, read_tune, tune
@@ -47,8 +46,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 
 @given(st.floats(1e-6, 1e6), st.floats(1e-6, 1e6), st.booleans())
 def test_a_range_is_read_as_it_is_written(low: float, high: float, log: bool) -> None:
-    text = f"objective.beta={low!r}:{high!r}{':log' if log else ''}"
-    assert _space((text,), ()) == {"objective.beta": Range(low, high, log)}
+    assert Range.read(f"{low!r}:{high!r}{':log' if log else ''}", "--range") == Range(low, high, log)
 
 
 def begun(folder: Path) -> Path:
@@ -73,7 +71,7 @@ def test_a_journal_that_was_cut_while_it_was_written_goes_on(tmp_path: Path, mon
     journal = begun(tmp_path / "out")
     whole = journal.read_bytes()
     proposed: list[dict[str, Any]] = []
-    monkeypatch.setattr("corolla.sweeps.tuning._run_trial", lambda *told: proposed.append(told[2].user_attrs["values"]))
+    monkeypatch.setattr("corolla.sweeps.tuning._run_trial", lambda *told: proposed.append(told[1].user_attrs["values"]))
     for content in (whole, whole[:-5], whole + b'{"op_code'):
         journal.write_bytes(content)
         tune(TINY, BETA, tmp_path / "out", trials=1)
@@ -89,15 +87,22 @@ def test_a_search_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
         tune(TINY, BETA, tmp_path / "out", trials=1)
 
 
-@pytest.mark.parametrize("text", ["beta", "objective.beta=", "objective.beta=1", "a=1:2:lin", "a=x:2", "a=1:2:log:3"])
+@pytest.mark.parametrize("text", ["", "1", "1:2:lin", "x:2", "1:2:log:3"])
 def test_what_is_no_range_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--range"):
-        _space((text,), ())
+    with pytest.raises(UsageError, match="--range beta"):
+        Range.read(text, "--range beta")
 
 
-def test_a_setting_has_a_range_or_a_choice() -> None:
-    with pytest.raises(UsageError, match="give one of them"):
-        _space(("objective.beta=1:2",), ("objective.beta=1,2",))
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("tune --range beta", "--range beta: write a setting and its value"),
+        ("tune --range objective.beta=1:2 --choice objective.beta=1,2", "objective.beta: is there twice"),
+    ],
+)
+def test_wrong_commands_cost_one_line(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(line.split()) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

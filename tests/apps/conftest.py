@@ -8,7 +8,7 @@ import torch
 
 from corolla.config import Config
 from corolla.data import ImageCache
-from corolla.evaluation import Score, Scores, save_scores
+from corolla.evaluation import SCORES, Score, Scores
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
 from corolla.trained.model_folder import ModelCard, ModelFolder
@@ -106,5 +106,5 @@ def scored_run(run: Path) -> Path:
         samples=64,
         weights_sha256=ModelFolder.find(run).card.weights_sha256,
     )
-    save_scores(run / "scores.json", scores)
+    SCORES.write(run / "scores.json", scores)
     return run

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corolla.report import environment
-from corolla.report.charts import Chart, line_chart, ticks
+from corolla.report.sections.curves import Chart, line_chart, ticks
 
 
 def drawn(chart: Chart) -> str:

@@ -102,7 +102,7 @@ def counted(one: Entry, number: str, count: int) -> Entry:
 def test_other_numbers_are_compared_only_by_force(number: str) -> None:
     few, many = entry("a", 1.0), entry("b", 2.0, objective__beta=9)
     entries = [counted(few, number, 32), counted(many, number, 1024)]
-    with pytest.raises(UsageError, match=f"numbers of {number}: 32 for a, 1024 for b.*evaluate --{number}.*force="):
+    with pytest.raises(UsageError, match=f"numbers of {number}: 32 for a, 1024 for b.*{number}=.*force="):
         compare(entries)
     assert len(compare(entries, force=True).columns) == 2
     assert len(compare([entries[0], counted(many, number, 0)]).columns) == 2

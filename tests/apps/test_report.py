@@ -22,11 +22,10 @@ from sklearn.decomposition import PCA
 from corolla.config import registered
 from corolla.data import ImageCache
 from corolla.errors import CorollaError, DataError, ModelError
+from corolla.evaluation.closest import closest_training
 from corolla.metrics import Neighbours, nearest
 from corolla.report import SECTIONS, Section, Subject, environment, write_report
 from corolla.report.sections.latent_map import draw, principal_plane, project, settle
-from corolla.report.sections.samples import closest_training
-from corolla.report.subject import examine
 from corolla.trained.model_folder import CARD_NAME
 
 VOID = {"meta", "link", "img", "source", "line", "polyline"}
@@ -241,30 +240,31 @@ def test_what_stands_against_a_page_is_one_clear_error(run: Path, cache: ImageCa
 # --- neighbours and the map -------------------------------------------------------------------------------------------
 
 
-def test_a_copy_of_a_training_image_is_found(run: Path, cache: ImageCache) -> None:
-    subject = examine(run, images=cache)
-    found = closest_training(subject, cache.images[[5, 17]])
+def test_a_copy_of_a_training_image_is_found(cache: ImageCache) -> None:
+    training = cache.splits["train"]
+    found = closest_training(cache.images[[5, 17]], cache.images, training, 3)
     assert found.shape == (2, 3, 16, 16, 3)
     assert np.array_equal(found[:, 0], cache.images[[5, 17]])
     new = cache.images[30]
-    distances = [np.square(cache.images[row] / 255 - new / 255).sum() for row in subject.training]
-    order = np.argsort(distances)[:3]
-    assert np.array_equal(closest_training(subject, new[None])[0], cache.images[subject.training[order]])
+    distances = [np.square(cache.images[row] / 255 - new / 255).sum() for row in training]
+    expected = cache.images[training[np.argsort(distances)[:3]]]
+    assert np.array_equal(closest_training(new[None], cache.images, training, 3)[0], expected)
+    assert closest_training(new[None], cache.images, training[:2], 3).shape[1] == 2
 
 
-def test_few_training_images_are_held_at_a_time(run: Path, cache: ImageCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = examine(run, images=cache)
-    whole = closest_training(subject, cache.images[24:])
+def test_few_training_images_are_held_at_a_time(cache: ImageCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = cache.splits["train"]
+    whole = closest_training(cache.images[24:], cache.images, training, 3)
     held = []
 
     def counted(queries: np.ndarray[Any, Any], references: np.ndarray[Any, Any], k: int) -> Neighbours:
         held.append(len(references))
         return nearest(queries, references, k)
 
-    monkeypatch.setattr("corolla.report.sections.samples.nearest", counted)
-    monkeypatch.setattr("corolla.report.sections.samples._CHUNK", 5)
-    assert np.array_equal(closest_training(subject, cache.images[24:]), whole)
-    assert sum(held) == len(subject.training)
+    monkeypatch.setattr("corolla.evaluation.closest.nearest", counted)
+    monkeypatch.setattr("corolla.evaluation.closest._CHUNK", 5)
+    assert np.array_equal(closest_training(cache.images[24:], cache.images, training, 3), whole)
+    assert sum(held) == len(training)
     assert max(held) <= 5
 
 

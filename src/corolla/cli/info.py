@@ -47,16 +47,11 @@ def presets() -> None:
 
 def summary_lines(facts: RunFacts) -> list[str]:
     """What to know at the end of a training: the scores in a line, what presses on the code, and the advice."""
-    from corolla.metrics.names import TRAINING_SCORES
+    from corolla.metrics.names import training_words
 
-    scores = facts.scores
-    shown = [
-        f"{kind.label} {scores[name]:.{min(kind.digits, 1)}f}{f' {kind.unit}' if kind.unit == 'dB' else ''}"
-        for name, kind in TRAINING_SCORES.items()
-        if name in scores
-    ]
-    dim = f" of {facts.latent_dim}" if "active_latents" in scores else ""
-    lines = [f"{', '.join(shown)}{dim} (nats per image)"] if shown else []
+    words = training_words(facts.scores)
+    dim = f" of {facts.latent_dim}" if "active_latents" in facts.scores else ""
+    lines = [f"{words}{dim} (nats per image)"] if words else []
     return [
         *lines,
         f"{facts.objective}: {_pressure(facts)}",

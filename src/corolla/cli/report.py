@@ -45,13 +45,16 @@ def report(
     out.wrote(file)
 
 
-def write_or_warn(run: Path) -> None:
-    """Write the page about a finished run; a fault is a warning, since the run itself is safe."""
+def write_or_warn(run: Path, *, source: str | None = None, mirror: str | None = None) -> list[Path]:
+    """Write the page about a run whose files are safe, so that a fault is a warning; the file, if it was written."""
     from corolla.report import write_report
 
     try:
         with out.progress() as progress:
-            write_report(run, progress=progress)
+            return [write_report(run, source=source, mirror=mirror, progress=progress)]
     except (CorollaError, MemoryError, RuntimeError) as error:  # the last is also PyTorch's for a full memory
-        reason = " ".join(str(error).split()) or type(error).__name__
-        _LOG.warning("%s; no report was written, `%s` makes up for it", reason, command("report", run))
+        reason = error.message("--{}".format) if isinstance(error, CorollaError) else " ".join(str(error).split())
+        _LOG.warning(
+            "%s; no report was written, `%s` makes up for it", reason or type(error).__name__, command("report", run)
+        )
+        return []

@@ -1,9 +1,8 @@
-"""Commands that measure: score a model, and put scored models side by side."""
+"""Commands that measure: score a model, put scored models side by side, and estimate how likely images are."""
 
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,22 +11,15 @@ from cyclopts import Parameter
 
 from corolla.cli.inputs import listed
 from corolla.cli.output import out
+from corolla.cli.report import write_or_warn
 from corolla.cli.train import Flags, build_config
-from corolla.errors import CorollaError, UsageError, command
+from corolla.errors import UsageError
 
 if TYPE_CHECKING:
-    from corolla.evaluation import Group
-
-_LOG = logging.getLogger("corolla")
+    from corolla.metrics.names import Group
 
 SAMPLES, IMAGES = 1024, 2048
 _LEAST = 16
-_GROUPS: dict[str, Group] = {
-    "images": "images",
-    "samples": "generation",
-    "latents": "latent space",
-    "factors": "disentanglement",
-}
 
 
 def evaluate(
@@ -67,10 +59,8 @@ def evaluate(
     groups = _groups(only)
     _check_counts(samples, images)
     names = None if priors is None else listed(priors, "--priors", str)
-    from corolla.evaluation import SCORES
-    from corolla.evaluation.folders import evaluate_folder
+    from corolla.evaluation import SCORES, evaluate_folder
     from corolla.evaluation.tables import score_lines
-    from corolla.report import write_report
     from corolla.trained.model_folder import ModelFolder
     from corolla.trained.run_folder import RunFolder
 
@@ -91,12 +81,7 @@ def evaluate(
         )
     home = ModelFolder.find(model).home
     if output is None and RunFolder(home).exists:
-        try:
-            with out.progress() as progress:
-                written.append(write_report(home, source=source, mirror=mirror, progress=progress))
-        except CorollaError as error:  # the scores took long, and are to be seen
-            reason = error.message("--{}".format)
-            _LOG.warning("%s; the report stays as it was, `%s` makes up for it", reason, command("report", home))
+        written += write_or_warn(home, source=source, mirror=mirror)
     noun = f"{found.scores.images:,} images of {found.scores.split} ({found.scores.data['source']})"
     drawn = f", {found.scores.samples:,} samples from each prior" if found.scores.samples else ""
     title = f"{model}: {noun}{drawn}, seed {seed}; with 95% intervals where there are any"
@@ -113,11 +98,9 @@ def _check_counts(samples: int | None, images: int | None) -> None:
 def _groups(only: str | None) -> list[Group] | None:
     if only is None:
         return None
-    names = listed(only, "--only", str)
-    for name in names:
-        if name not in _GROUPS:
-            raise UsageError(f"--only {only}: {name!r} is no group of scores; there are {', '.join(_GROUPS)}")
-    return [_GROUPS[name] for name in names]
+    from corolla.metrics.names import check_groups
+
+    return check_groups(listed(only, "--only", str))
 
 
 def compare(  # noqa: D417, the flags describe themselves
@@ -160,42 +143,68 @@ def compare(  # noqa: D417, the flags describe themselves
     moved = {} if family else {name: flags.given().get(name) for name in ("source", "mirror")}
     if not family and (preset or config or set_ or flags.given().keys() - moved.keys() or seeds != "1"):
         raise UsageError("settings are for the models that --family trains; without it, give runs alone")
-    if preset is not None and config is not None:
-        raise UsageError("--preset and --config both say where to start; give one of them")
     for name, remedy in (("seed", "give --seeds 1,2,3"), ("objective", "it trains ae, vae and beta_vae")):
         if name in flags.given():
             raise UsageError(f"--{name} is not for --family: {remedy}")
     groups = _groups(only)
     _check_counts(samples, images)
-    paths = list(runs)
+    paths, notes = list(runs), None
     if family:
+        from corolla.sweeps.family import notes as family_notes
         from corolla.sweeps.family import train_family
 
-        output = output or Path("runs") / "family"
+        output, notes = output or Path("runs") / "family", family_notes
         base = build_config(preset, config, flags, set_)
         trained = train_family(base, listed(seeds, "--seeds", int), output, progress=out.training())
         paths = [*(run for runs_of_one in trained.values() for run in runs_of_one), *paths]
-    from corolla.evaluation.comparison import compare as compared
+    from corolla.evaluation import compare_folders
     from corolla.evaluation.comparison import comparison_lines
-    from corolla.evaluation.comparison_files import with_agreement, write_comparison
-    from corolla.evaluation.folders import scored
 
     with out.progress() as progress:
-        entries = [
-            scored(path, groups=groups, samples=samples, images=images, progress=progress, **moved) for path in paths
-        ]
-    places = {entry.name: Path(entry.name) for entry in entries}
-    if len(places) < len(paths):
-        raise UsageError("a run is named twice; name each once")
-    result = with_agreement(compared(entries, force=force), places, **moved)
-    written = []
-    if output is not None:
-        notes = {}
-        if family:
-            from corolla.sweeps.family import notes as in_words
-
-            names = {entry.name: entry.config.objective.name for entry in entries}
-            notes = in_words([names[column.members[0]] for column in result.columns])
-        written = write_comparison(output, result, places, notes, **moved)
-    out.lines(comparison_lines(result), **asdict(result))
+        found, written = compare_folders(
+            paths,
+            groups=groups,
+            samples=samples,
+            images=images,
+            force=force,
+            output=output,
+            notes=notes,
+            progress=progress,
+            **moved,
+        )
+    out.lines(comparison_lines(found), **asdict(found))
     out.wrote(*written)
+
+
+def estimate(
+    model: Path,
+    /,
+    *,
+    split: str | None = None,
+    importance_samples: int = 100,
+    count: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Estimate the likelihood of images, and what the latents know about them and about each other.
+
+    Args:
+        model: Run folder or model folder.
+        split: Splits of the model's images, joined by +; by default those it was evaluated on.
+        importance_samples: Draws for each image: more give a tighter bound on the likelihood, and take longer.
+        count: At most so many images, spread over the split.
+        seed: Fixes the draws.
+    """
+    if importance_samples < 1:
+        raise UsageError(f"--importance-samples {importance_samples}: give at least 1")
+    if count is not None and count < 2:
+        raise UsageError(f"--count {count}: give at least 2; averages need them")
+    from corolla.evaluation import estimate_folder
+    from corolla.evaluation.tables import estimate_lines
+
+    with out.progress() as progress:
+        found = estimate_folder(
+            model, split=split, importance_samples=importance_samples, count=count, seed=seed, progress=progress
+        )
+    lines = estimate_lines(found)
+    counts = {"active_latents": found.active_latents, "active_units": found.active_units}
+    out.lines([f"{model}: {lines[0]}", *lines[1:]], path=model, **asdict(found), **counts)

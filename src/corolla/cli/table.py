@@ -33,7 +33,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "report": (LOOK, "report:report", "Write one HTML page about a run."),
     "evaluate": (LOOK, "scores:evaluate", "Score a model: reconstructions, samples, codes, disentanglement."),
     "compare": (LOOK, "scores:compare", "Put scored models side by side."),
-    "estimate": (LOOK, "estimate:estimate", "Estimate the likelihood of images, and what the latents hold."),
+    "estimate": (LOOK, "scores:estimate", "Estimate the likelihood of images, and what the latents hold."),
     "data": (LOOK, "data:data", "Look at the images to train on: list, get, preview, info."),
 }
 """Group, function and one line of help of each."""

@@ -59,7 +59,7 @@ def _flag(name: str, group: Group) -> Parameter:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Flags:
-    """The settings that have a flag of their own; None leaves the value of the preset or file."""
+    """The settings that have a flag of their own, as text; None leaves the value of the preset or file."""
 
     source: Annotated[str | None, _flag("source", _IMAGES)] = None
     mirror: Annotated[str | None, _flag("mirror", _IMAGES)] = None
@@ -68,25 +68,25 @@ class Flags:
     train_split: Annotated[str | None, _flag("train_split", _IMAGES)] = None
     eval_split: Annotated[str | None, _flag("eval_split", _IMAGES)] = None
     network: Annotated[str | None, _flag("network", _MODEL)] = None
-    latent_dim: Annotated[int | None, _flag("latent_dim", _MODEL)] = None
+    latent_dim: Annotated[str | None, _flag("latent_dim", _MODEL)] = None
     likelihood: Annotated[str | None, _flag("likelihood", _MODEL)] = None
     sigma: Annotated[str | None, _flag("sigma", _MODEL)] = None
     objective: Annotated[str | None, _flag("objective", _MODEL)] = None
-    beta: Annotated[float | None, _flag("beta", _MODEL)] = None
-    target_nats: Annotated[float | None, _flag("target_nats", _MODEL)] = None
-    epochs: Annotated[int | None, _flag("epochs", _TRAINING)] = None
-    max_steps: Annotated[int | None, _flag("max_steps", _TRAINING)] = None
-    batch_size: Annotated[int | None, _flag("batch_size", _TRAINING)] = None
-    learning_rate: Annotated[float | None, _flag("learning_rate", _TRAINING)] = None
-    seed: Annotated[int | None, _flag("seed", _TRAINING)] = None
-    checkpoint_every: Annotated[int | None, _flag("checkpoint_every", _TRAINING)] = None
+    beta: Annotated[str | None, _flag("beta", _MODEL)] = None
+    target_nats: Annotated[str | None, _flag("target_nats", _MODEL)] = None
+    epochs: Annotated[str | None, _flag("epochs", _TRAINING)] = None
+    max_steps: Annotated[str | None, _flag("max_steps", _TRAINING)] = None
+    batch_size: Annotated[str | None, _flag("batch_size", _TRAINING)] = None
+    learning_rate: Annotated[str | None, _flag("learning_rate", _TRAINING)] = None
+    seed: Annotated[str | None, _flag("seed", _TRAINING)] = None
+    checkpoint_every: Annotated[str | None, _flag("checkpoint_every", _TRAINING)] = None
     precision: Annotated[str | None, _flag("precision", _MACHINE)] = None
     accelerator: Annotated[str | None, _flag("accelerator", _MACHINE)] = None
     devices: Annotated[str | None, _flag("devices", _MACHINE)] = None
-    num_nodes: Annotated[int | None, _flag("num_nodes", _MACHINE)] = None
-    threads: Annotated[int | None, _flag("threads", _MACHINE)] = None
+    num_nodes: Annotated[str | None, _flag("num_nodes", _MACHINE)] = None
+    threads: Annotated[str | None, _flag("threads", _MACHINE)] = None
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, str]:
         """The flags that were used, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
@@ -121,14 +121,12 @@ def train(  # noqa: D417, the flags describe themselves
     flags = flags or Flags()
     if resume is not None:
         others = {"preset": preset, "config": config, "run": run, "force": force, "dry_run": dry_run, "set": set_}
-        _refuse_beside_resume(flags.given() | {name: value for name, value in others.items() if value})
+        refuse_beside_resume(flags, **others)
         from corolla.training import resume as resume_run
 
         resume_run(resume, progress=out.training())
         _finish(resume, report)
         return
-    if preset is not None and config is not None:
-        raise UsageError("--preset and --config both say where to start; give one of them")
     resolved = build_config(preset, config, flags, set_)
     from corolla.training import fit, resolve
 
@@ -149,23 +147,26 @@ def build_config(preset_name: str | None, file: Path | None, flags: Flags, chang
     """The configuration of a command line: a preset, a file or the defaults, then the flags, then --set."""
     from corolla.config import Config, preset
 
+    if preset_name is not None and file is not None:
+        raise UsageError("--preset and --config both say where to start; give one of them")
     if preset_name is not None:
         config = preset(preset_name)
     elif file is not None:
         config = Config.from_yaml(file)
     else:
         config = Config()
-    given = {SETTINGS[name]: value for name, value in flags.given().items()}
+    given: dict[str, Any] = {SETTINGS[name]: value for name, value in flags.given().items()}
     for name in ("likelihood.sigma", "training.devices"):
         if name in given:
             given[name] = parse_value(given[name])
     return config.updated(given | dict(split_setting(change) for change in changes))
 
 
-def _refuse_beside_resume(given: dict[str, Any]) -> None:
-    if given:
+def refuse_beside_resume(flags: Flags, **others: Any) -> None:
+    """Raise UsageError if anything is given beside --resume."""
+    if given := [*flags.given(), *(name for name, value in others.items() if value)]:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise UsageError(f"--resume goes on with the run's own settings; leave out {names}")
+        raise UsageError(f"--resume goes on with the settings that are there; leave out {names}")
 
 
 def _finish(run: Path, report: bool) -> None:

@@ -14,10 +14,16 @@ def sentence(text: str) -> str:
 
 def split_setting(change: str) -> tuple[str, Any]:
     """The name and value of --set NAME=VALUE. Raises UsageError if it is not of that form."""
-    name, equals, text = change.partition("=")
-    if not equals or not name:
-        raise UsageError(f"--set {change}: write a setting and its value, such as training.ema_decay=0.99")
-    return name.strip(), parse_value(text, where=f"--set {change}")
+    name, text = split_pair("--set", change, "training.ema_decay=0.99")
+    return name, parse_value(text, where=f"--set {change}")
+
+
+def split_pair(flag: str, text: str, example: str) -> tuple[str, str]:
+    """The two sides of NAME=VALUE. Raises UsageError, which shows the example, if it is not of that form."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise UsageError(f"{flag} {text}: write a setting and its value, such as {example}")
+    return name.strip(), value
 
 
 def parse_value(text: str, where: str = "") -> Any:

@@ -34,18 +34,18 @@ def code_scores(
     codes: NDArray[np.float32], images: NDArray[np.uint8], *, seed: int = 0
 ) -> tuple[dict[str, Score], dict[str, Any]]:
     """Scores of codes N×latent_dim of images N×H×W×3, whatever made them; and the correlation matrix for `details`."""
-    related = correlation(codes)
+    matrix, related = correlation(codes)
     values = {
         "active_units": float((codes.astype(np.float64).var(0) > ACTIVE_VARIANCE).sum()),
         "trustworthiness": trustworthiness(images, codes, seed=seed),
         "continuity": continuity(images, codes, seed=seed),
     }
     if codes.shape[1] > 1:
-        values |= {"correlation": related.mean_absolute, "mutual_information_score": mutual_information_score(codes)}
+        values |= {"correlation": related, "mutual_information_score": mutual_information_score(codes)}
         dependent = gaussian_total_correlation(codes)
         if math.isfinite(dependent):  # it is not where a latent is a linear function of others
             values["gaussian_total_correlation_nats"] = dependent
-    return {name: Score(value) for name, value in values.items()}, {"correlation": related.matrix.tolist()}
+    return {name: Score(value) for name, value in values.items()}, {"correlation": matrix.tolist()}
 
 
 def rate_scores(model: TrainedModel, evaluation: Part, *, seed: int = 0) -> dict[str, Score]:
@@ -57,9 +57,9 @@ def rate_scores(model: TrainedModel, evaluation: Part, *, seed: int = 0) -> dict
         return {}
     found = estimate(model.vae, evaluation.some(ESTIMATED_IMAGES).images, importance_samples=1, seed=seed)
     return {
-        "distortion_nats": _interval(found.distortion_nats),
-        "rate_nats": _interval(found.rate_nats),
-        "total_correlation_nats": _interval(found.total_correlation_nats),
+        "distortion_nats": _score(found.distortion_nats),
+        "rate_nats": _score(found.rate_nats),
+        "total_correlation_nats": _score(found.total_correlation_nats),
     }
 
 
@@ -81,13 +81,11 @@ def label_scores(
     }
     scores = {}
     for name, (known, asked) in spaces.items():
-        probe = linear_probe(known, training.labels, asked, evaluation.labels, seed=seed)
-        near = knn_accuracy(known, training.labels, asked, evaluation.labels)
-        scores[key("probe_accuracy", variant=name)] = Score(probe.accuracy)
-        scores[key("knn_accuracy", variant=name)] = Score(near.accuracy)
+        rows = (known, training.labels, asked, evaluation.labels)
+        scores[key("probe_accuracy", variant=name)] = Score(linear_probe(*rows, seed=seed))
+        scores[key("knn_accuracy", variant=name)] = Score(knn_accuracy(*rows))
     return scores
 
 
-def _interval(found: Average) -> Score:
-    bounds = normal_interval(found.mean, found.standard_error)
-    return Score(found.mean, bounds.low, bounds.high)
+def _score(found: Average) -> Score:
+    return Score.of(normal_interval(found.mean, found.standard_error))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from statistics import median
 from typing import Any
 
 from corolla.config import Config
 from corolla.errors import UsageError
-from corolla.evaluation.record import Score, Scores
+from corolla.evaluation.record import Scores
 from corolla.evaluation.tables import formatted, in_order, row_label_with_unit
 from corolla.metrics.names import parse_key
 
@@ -45,6 +46,11 @@ class Spread:
     high: float
     count: int
 
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """That of one value or more."""
+        return cls(median(values), min(values), max(values), len(values))
+
 
 @dataclass(frozen=True)
 class Column:
@@ -72,126 +78,84 @@ def compare(entries: Sequence[Entry], *, force: bool = False) -> Comparison:
     """Put scored models side by side; those that differ in their seed alone share a column.
 
     With `force`, they may differ in images, splits, and numbers of images or samples.
-
-    Raises:
-        UsageError: fewer than two models, or models that were scored on different images, or on more of them.
+    Raises UsageError for fewer than two models, and for models that were scored on different images, or on more.
     """
     if len(entries) < 2:
         raise UsageError(f"{len(entries)} model: give at least two to compare")
     if not force:
-        _check_same_images(entries)
+        _check_comparable(entries)
     groups: dict[object, list[Entry]] = {}
     for entry in entries:
-        groups.setdefault(_identity(entry), []).append(entry)
-    differing = _differing([members[0].config for members in groups.values()])
-    columns = _told_apart([_column(members, differing) for members in groups.values()])
+        identity = {name: str(value) for name, value in entry.config.flat().items() if name not in _APART}
+        groups.setdefault(tuple(sorted(identity.items())), []).append(entry)
+    flats = [members[0].config.flat() for members in groups.values()]
+    names = dict.fromkeys(name for flat in flats for name in flat if name not in _APART)
+    differing = tuple(name for name in names if len({str(flat.get(name, "-")) for flat in flats}) > 1)
+    columns = [_column(members, differing) for members in groups.values()]
+    named = [column.name for column in columns]
+    columns = [  # the names of all members where what they have in common is also the name of another column
+        column if named.count(column.name) == 1 else replace(column, name=", ".join(column.members))
+        for column in columns
+    ]
     present = {name for column in columns for name in column.scores}
-    return Comparison(columns, tuple(in_order(sorted(present))), differing, _remarks(entries))
+    return Comparison(tuple(columns), tuple(in_order(sorted(present))), differing, _remarks(entries))
 
 
-def _check_same_images(entries: Sequence[Entry]) -> None:
-    first = entries[0]
-    wanted = _scored_on(first.scores)
-    for entry in entries[1:]:
-        found = _scored_on(entry.scores)
-        for name, value in wanted.items():
-            if found[name] != value:
+def _check_comparable(entries: Sequence[Entry]) -> None:
+    """Raise UsageError if the images differ, or the number of them or of samples, on which distances depend."""
+    first, *others = entries
+    for entry in others:
+        for name, expected in _scored_on(first.scores).items():
+            if (value := _scored_on(entry.scores)[name]) != expected:
                 raise UsageError(
-                    f"{entry.name}: scored on other images than {first.name}: its {name} is {found[name]}, not {value}",
+                    f"{entry.name}: scored on other images than {first.name}: its {name} is {value}, not {expected}",
                     remedy="compare them all the same ({force})",
                     arguments=("force",),
                 )
-    _check_same_counts(entries)
+    for name in ("images", "samples"):
+        counts = {entry.name: count for entry in entries if (count := getattr(entry.scores, name))}
+        if len(set(counts.values())) > 1:
+            each = ", ".join(f"{count} for {entry}" for entry, count in counts.items())
+            raise UsageError(
+                f"scored with different numbers of {name}: {each}",
+                remedy=f"score them alike ({{{name}}}), or compare them all the same ({{force}})",
+                arguments=(name, "force"),
+            )
 
 
 def _scored_on(scores: Scores) -> dict[str, Any]:
     return {name: scores.data.get(name) for name in _IDENTITY} | {"split": scores.split}
 
 
-def _check_same_counts(entries: Sequence[Entry]) -> None:
-    """Raise UsageError if the numbers of images or samples differ, on which distances, recall and others depend."""
-    for name in ("images", "samples"):
-        counts = {entry.name: count for entry in entries if (count := getattr(entry.scores, name))}
-        if len(set(counts.values())) > 1:
-            told = ", ".join(f"{count} for {entry}" for entry, count in counts.items())
-            raise UsageError(
-                f"scored with different numbers of {name}: {told}",
-                remedy=f"score them alike with `corolla evaluate --{name}`, or compare them all the same ({{force}})",
-                arguments=("force",),
-            )
-
-
 def _remarks(entries: Sequence[Entry]) -> tuple[str, ...]:
-    told = {
-        "seed": ({e.name: str(e.scores.seed) for e in entries}, "what was drawn differs by chance, too"),
-        "features": ({e.name: _features(e.scores) for e in entries}, "distances in other features have other rows"),
-        "split": ({e.name: e.scores.split for e in entries}, "they are not the same images"),
-    }
     remarks = []
-    for name, (values, meaning) in told.items():
-        known = {entry: value for entry, value in values.items() if value}
-        if len(set(known.values())) > 1:
-            each = ", ".join(f"{value} for {entry}" for entry, value in known.items())
-            remarks.append(f"not scored alike: {name} {each}: {meaning}; `corolla evaluate --{name}` scores them alike")
+    for name, value_of, meaning in (
+        ("seed", lambda scores: str(scores.seed), "what was drawn differs by chance, too"),
+        ("features", _features, "distances in other features have other rows"),
+        ("split", lambda scores: scores.split, "they are not the same images"),
+    ):
+        values = {entry.name: value for entry in entries if (value := value_of(entry.scores))}
+        if len(set(values.values())) > 1:
+            each = ", ".join(f"{value} for {entry}" for entry, value in values.items())
+            remarks.append(f"not scored alike: {name} {each}: {meaning}; score them with one {name}")
     return tuple(remarks)
 
 
 def _features(scores: Scores) -> str:
     """In which features samples were compared with images; empty if they were not."""
     parsed = [parse_key(key) for key in scores.scores]
-    return "+".join(sorted({p.features for p in parsed if p and p.features and p.kind.group == "generation"}))
-
-
-def _identity(entry: Entry) -> object:
-    return tuple(sorted((name, str(value)) for name, value in entry.config.flat().items() if name not in _APART))
-
-
-def _differing(configs: Sequence[Config]) -> tuple[str, ...]:
-    flats = [config.flat() for config in configs]
-    names = dict.fromkeys(name for flat in flats for name in flat if name not in _APART)
-    return tuple(name for name in names if len({str(flat.get(name, "-")) for flat in flats}) > 1)
+    return "+".join(sorted({p.features for p in parsed if p and p.features and p.kind.group == "samples"}))
 
 
 def _column(members: Sequence[Entry], differing: Sequence[str]) -> Column:
     first = members[0]
     keys = [key for key in first.scores.scores if all(key in member.scores.scores for member in members)]
     settings = {name: first.config.flat().get(name, "-") for name in differing}  # another objective has others
-    name = first.name if len(members) == 1 else f"{_common_start([m.name for m in members])} ×{len(members)}"
-    return Column(
-        name,
-        tuple(member.name for member in members),
-        {key: spread([member.scores.scores[key] for member in members]) for key in keys},
-        settings,
-    )
-
-
-def _told_apart(columns: Sequence[Column]) -> tuple[Column, ...]:
-    """The same, with the names of all members where what these have in common is also the name of another column."""
-    names = [column.name for column in columns]
-    return tuple(
-        column if names.count(column.name) == 1 else replace(column, name=", ".join(column.members))
-        for column in columns
-    )
-
-
-def spread(scores: Sequence[Score]) -> Spread:
-    """The median and the extremes of a score over several models; of a single one its value thrice."""
-    values = [score.value for score in scores]
-    return Spread(median(values), min(values), max(values), len(values))
-
-
-def _common_start(names: Sequence[str]) -> str:
-    start = names[0]
-    while not all(name.startswith(start) for name in names):
-        start = start[:-1]
-    return start.rstrip("-_=, /") or names[0]
-
-
-def formatted_spread(key: str, found: Spread) -> str:
-    """Median, and the extremes where there is more than one model."""
-    if found.count == 1:
-        return formatted(key, found.median)
-    return f"{formatted(key, found.median)} ({formatted(key, found.low)} to {formatted(key, found.high)})"
+    names = tuple(member.name for member in members)
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    common = "".join(letters[0] for letters in alike).rstrip("-_=, /") or first.name
+    spreads = {key: Spread.of([member.scores.scores[key].value for member in members]) for key in keys}
+    return Column(first.name if len(members) == 1 else f"{common} ×{len(members)}", names, spreads, settings)
 
 
 def comparison_lines(found: Comparison) -> list[str]:
@@ -209,20 +173,20 @@ def comparison_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
     header = ["", *(column.name for column in found.columns)]
     rows = []
     for name in found.differing:
-        rows.append([name, *(_setting(column.settings.get(name)) for column in found.columns)])
+        values = [column.settings.get(name) for column in found.columns]
+        rows.append([name, *("-" if v is None else f"{v:g}" if isinstance(v, float) else str(v) for v in values)])
     for key in found.keys:
         best = _best(key, [column.scores.get(key) for column in found.columns])
         cells = []
         for column in found.columns:
             spread = column.scores.get(key)
-            text = "-" if spread is None else formatted_spread(key, spread)
-            cells.append(f"{text} *" if spread is not None and spread.median == best else text)
+            if spread is None:
+                cells.append("-")
+                continue
+            extremes = f" ({formatted(key, spread.low)} to {formatted(key, spread.high)})" if spread.count > 1 else ""
+            cells.append(f"{formatted(key, spread.median)}{extremes}{' *' if spread.median == best else ''}")
         rows.append([row_label_with_unit(key), *cells])
     return header, rows
-
-
-def _setting(value: Any) -> str:
-    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _best(key: str, spreads: Sequence[Spread | None]) -> float | None:

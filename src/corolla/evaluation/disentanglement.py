@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from corolla.errors import UsageError
 from corolla.evaluation.codec import Codec
@@ -20,24 +17,15 @@ LEAST_SPREAD = 0.05
 """Latents with a smaller standard deviation take no part in the FactorVAE score; as in the runs of Locatello et al."""
 
 
-@dataclass(frozen=True)
-class Disentanglement:
-    """Scores by key, the matrices latents × factors behind them, and why a score is not there, by its key."""
+def disentanglement(
+    codec: Codec, known: KnownFactors, *, normal: bool = True, seed: int = 0
+) -> tuple[dict[str, Score], dict[str, Any], dict[str, str]]:
+    """Scores by key, the matrices latents × factors behind them, and why a score is not there, by its key.
 
-    scores: dict[str, Score]
-    details: dict[str, Any]
-    left_out: dict[str, str]
-
-
-def disentanglement(codec: Codec, known: KnownFactors, *, normal: bool = True, seed: int = 0) -> Disentanglement:
-    """Every score that the images, latents and factors suffice for; UsageError if that is none.
-
-    `normal` codes have a standard normal prior, beside which a latent that hardly varies is dead.
+    `normal` codes have a standard normal prior, beside which a latent that hardly varies is dead. Raises UsageError if
+    the images, latents and factors suffice for no score.
     """
-    space = known.space
-    factors = space.factors(np.arange(len(space)))
-    z = codec.encode(known.images)
-    votes, held_out = VOTES, HELD_OUT_VOTES
+    z, factors, least_spread = codec.encode(known.images), known.factors, LEAST_SPREAD if normal else 0
     measures: dict[str, Callable[[], Any]] = {
         "mig": lambda: mig(z, factors),
         "dci": lambda: dci(z, factors, seed=seed),
@@ -46,45 +34,37 @@ def disentanglement(codec: Codec, known: KnownFactors, *, normal: bool = True, s
         "explicitness": lambda: explicitness(z, factors, seed=seed),
         "irs": lambda: irs(z, factors),
         "factor_vae_score": lambda: factor_vae_score(
-            space,
-            z.__getitem__,
-            votes=votes,
-            held_out_votes=held_out,
-            least_spread=LEAST_SPREAD if normal else 0,
-            seed=seed,
+            z, factors, votes=VOTES, held_out_votes=HELD_OUT_VOTES, least_spread=least_spread, seed=seed
         ),
-        "beta_vae_score": lambda: beta_vae_score(
-            space, z.__getitem__, points=votes, held_out_points=held_out, seed=seed
-        ),
+        "beta_vae_score": lambda: beta_vae_score(z, factors, points=VOTES, held_out_points=HELD_OUT_VOTES, seed=seed),
     }
-    found: dict[str, Any] = {}
+    scores: dict[str, Score] = {}
     left_out: dict[str, str] = {}
-    for name, measure in measures.items():
-        try:
-            found[name] = measure()
-        except UsageError as error:  # one needs two latents, another two factors: the others are no worse for it
-            left_out[name] = str(error)
-    if not found:
-        raise UsageError(next(iter(left_out.values())))
-    values: dict[str, float] = {}
     details: dict[str, Any] = {
         "factors": list(known.names),
         "binned": list(known.binned),
         "categorical": list(known.categorical),
-        "images": len(space),
+        "images": len(factors),
         "trained_on": known.trained_on,
     }
-    for name, one in found.items():
+    for name, measure in measures.items():
+        try:
+            found = measure()
+        except UsageError as error:  # one needs two latents, another two factors: the others are no worse for it
+            left_out[name] = str(error)
+            continue
         if name == "dci":
             for part in ("disentanglement", "completeness", "informativeness"):
-                values[f"dci_{part}"] = getattr(one, part)
-            details |= {"dci_importance": one.importance.tolist(), "accuracy_per_factor": one.accuracies.tolist()}
+                scores[f"dci_{part}"] = Score(getattr(found, part))
+            details |= {"dci_importance": found.importance.tolist(), "accuracy_per_factor": found.accuracies.tolist()}
         else:
-            values[name] = one.value
+            scores[name] = Score(found if isinstance(found, float) else found.value)
         if name == "mig":
             details |= {
-                "mig_per_factor": one.gaps.tolist(),
-                "mutual_information_nats": one.information_nats.tolist(),
-                "factor_entropy_nats": one.entropy_nats.tolist(),
+                "mig_per_factor": found.gaps.tolist(),
+                "mutual_information_nats": found.information_nats.tolist(),
+                "factor_entropy_nats": found.entropy_nats.tolist(),
             }
-    return Disentanglement({name: Score(value) for name, value in values.items()}, details, left_out)
+    if not scores:
+        raise UsageError(next(iter(left_out.values())))
+    return scores, details, left_out

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +30,6 @@ ACTIVE_VARIANCE = 0.01
 _IMAGES, _DECODES, _NUMBERS, _PAIRS = 32, 256, 2**22, 2**22
 WITHOUT_IMAGES = 256
 """Images, spread over all, on which the distortion without each latent is measured; each takes a decoding a latent."""
-
-LogPrior = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Estimates:
     distortion_nats: Average
     """-E log p(x|z), over K draws z ~ q(z|x)."""
     rate_nats: Average
-    """KL(q(z|x) ‖ p(z)): in closed form for the standard normal, else over K draws."""
+    """KL(q(z|x) ‖ N(0, I)), in closed form."""
     mutual_information_nats: Average
     """E[log q(z|x) - log q(z)], between the latents and which of the N images it is."""
     mutual_information_ceiling_nats: float
@@ -84,6 +81,12 @@ class Estimates:
     """-ELBO in bits for each number of an image, where the likelihood is a probability of 8-bit pixels, else None."""
     log_likelihood_bits_per_dim: Average | None
     """-log p(x) likewise."""
+    source: str = ""
+    """The images, with their `split`, the `seed` of the draws, and the `likelihood` of the model, if `estimate_folder`
+    found them."""
+    split: str = ""
+    seed: int = 0
+    likelihood: str = ""
 
     @property
     def active_latents(self) -> int:
@@ -103,18 +106,15 @@ def estimate(
     *,
     importance_samples: int = 100,
     seed: int = 0,
-    log_prior: LogPrior | None = None,
     progress: OnProgress | None = None,
 ) -> Estimates:
     """Estimate the likelihood of images and the information in their latents; the model is left in evaluation mode.
 
-    K = importance_samples are drawn from q(z|x) for each image. `log_prior` gives log p(z) in nats of latents, by
-    default the standard normal's. Memory does not grow with K; time does, with N·K decoded images, and for the parts of
-    the KL with N².
+    K = importance_samples are drawn from q(z|x) for each image. Memory does not grow with K; time does, with
+    N·K decoded images, and for the parts of the KL with N².
 
-    Raises:
-        UsageError: fewer than two images, or fewer than one draw.
-        ModelError: the model gives an image a likelihood that is not a finite number.
+    Raises UsageError for fewer than two images or one draw, and ModelError where the likelihood of an image is not a
+    finite number.
     """
     rows = np.arange(len(images)) if rows is None else rows
     if importance_samples < 1:
@@ -131,26 +131,26 @@ def estimate(
     with torch.inference_mode():
         for start in range(0, len(rows), batch_size):
             x = to_batch(images[rows[start : start + batch_size]], device)
-            parts.append(_weigh(vae, x, importance_samples, decodes // batch_size, generator, log_prior))
+            parts.append(_weigh(vae, x, importance_samples, decodes // batch_size, generator))
             steps_of(progress, "likelihood", len(rows))(start + len(x))
-        joined = _Weighed(*(torch.cat(pieces) for pieces in zip(*(vars(p).values() for p in parts), strict=True)))
-        split = _split(joined, log_prior, progress)
+        joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        split = _split(joined, progress)
         chosen = spread_rows(np.arange(len(rows)), WITHOUT_IMAGES)
-        bought = _without_each(vae, images[rows[chosen]], joined.z[torch.from_numpy(chosen)], batch_size, progress)
-        discrete = vae.decode(joined.z[:1]).discrete
-    q = DiagonalGaussian(joined.mean, joined.logvar)
-    elbo = -joined.distortion - joined.rate
-    if not (torch.isfinite(elbo).all() and torch.isfinite(joined.log_likelihood).all()):
+        bought = _without_each(vae, images[rows[chosen]], joined["z"][torch.from_numpy(chosen)], batch_size, progress)
+        discrete = vae.decode(joined["z"][:1]).discrete
+    q = DiagonalGaussian(joined["mean"], joined["logvar"])
+    elbo = -joined["distortion"] - joined["rate"]
+    if not (torch.isfinite(elbo).all() and torch.isfinite(joined["log_likelihood"]).all()):
         raise ModelError("the likelihood of some images is not a finite number; train the model anew")
     per_dim = -bits_per_dim(1.0, values)
     return Estimates(
         images=len(rows),
         importance_samples=importance_samples,
         elbo_nats=_average(elbo),
-        log_likelihood_nats=_average(joined.log_likelihood),
-        effective_samples=_average(joined.effective_samples),
-        distortion_nats=_average(joined.distortion),
-        rate_nats=_average(joined.rate),
+        log_likelihood_nats=_average(joined["log_likelihood"]),
+        effective_samples=_average(joined["effective_samples"]),
+        distortion_nats=_average(joined["distortion"]),
+        rate_nats=_average(joined["rate"]),
         mutual_information_nats=_average(split[0]),
         mutual_information_ceiling_nats=math.log(len(rows)),
         total_correlation_nats=_average(split[1]),
@@ -159,73 +159,57 @@ def estimate(
         latent_distortion_nats=tuple(bought.tolist()),
         latent_mean_variance=tuple(q.mean.double().var(0, correction=0).tolist()),
         elbo_bits_per_dim=_average(elbo * per_dim) if discrete else None,
-        log_likelihood_bits_per_dim=_average(joined.log_likelihood * per_dim) if discrete else None,
+        log_likelihood_bits_per_dim=_average(joined["log_likelihood"] * per_dim) if discrete else None,
     )
 
 
-@dataclass(frozen=True)
-class _Weighed:
-    """Of some images: the posteriors, one draw from each, and one number for each image."""
-
-    mean: Tensor
-    logvar: Tensor
-    z: Tensor
-    log_likelihood: Tensor
-    effective_samples: Tensor
-    distortion: Tensor
-    rate: Tensor
-
-
-def _weigh(
-    vae: VAE, x: Tensor, samples: int, at_a_time: int, generator: torch.Generator, log_prior: LogPrior | None
-) -> _Weighed:
-    """K draws for each image, some at a time: only sums over the draws are kept."""
+def _weigh(vae: VAE, x: Tensor, samples: int, at_a_time: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Of some images the posteriors, one draw from each, and numbers; only sums over the K draws are kept."""
     q = vae.encode(x)
     first: Tensor | None = None
+    prior = DiagonalGaussian(torch.zeros_like(q.mean[0]), torch.zeros_like(q.mean[0]))
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     log_sum, log_square_sum = zero - math.inf, zero - math.inf
-    log_pixels, log_ratio = zero, zero
+    log_pixels = zero
     for done in range(0, samples, at_a_time):
         draws = min(at_a_time, samples - done)
         noise = torch.randn((draws, *q.mean.shape), generator=generator, device=x.device)
         z = q.mean + q.stddev * noise
         flat = z.flatten(0, 1)
         likelihood = vae.decode(flat).log_prob(x.repeat(draws, 1, 1, 1)).double().view(draws, -1)
-        ratio = q.log_prob(z).double() - _log_prior(flat, log_prior).view(draws, -1)
+        ratio = q.log_prob(z).double() - prior.log_prob(flat).double().view(draws, -1)
         # log of the weights p(x|z)·p(z)/q(z|x), whose average is p(x)
         log_weights = likelihood - ratio
         log_sum = torch.logaddexp(log_sum, torch.logsumexp(log_weights, 0))
         log_square_sum = torch.logaddexp(log_square_sum, torch.logsumexp(2 * log_weights, 0))
         log_pixels = log_pixels + likelihood.sum(0)
-        log_ratio = log_ratio + ratio.sum(0)
         first = z[0] if first is None else first
     assert first is not None
-    return _Weighed(
-        q.mean,
-        q.logvar,
-        first,
-        log_likelihood=log_sum - math.log(samples),
-        effective_samples=torch.exp(2 * log_sum - log_square_sum),
-        distortion=-log_pixels / samples,
-        rate=q.kl().double() if log_prior is None else log_ratio / samples,
-    )
+    return {
+        "mean": q.mean,
+        "logvar": q.logvar,
+        "z": first,
+        "log_likelihood": log_sum - math.log(samples),
+        "effective_samples": torch.exp(2 * log_sum - log_square_sum),
+        "distortion": -log_pixels / samples,
+        "rate": q.kl().double(),
+    }
 
 
-def _split(weighed: _Weighed, log_prior: LogPrior | None, progress: OnProgress | None) -> tuple[Tensor, Tensor, Tensor]:
+def _split(weighed: dict[str, Tensor], progress: OnProgress | None) -> tuple[Tensor, Tensor, Tensor]:
     """The three parts of the KL for one draw of each image, against the mixture of all posteriors; some at a time."""
-    everyone = DiagonalGaussian(weighed.mean, weighed.logvar)
-    count, latent_dim = weighed.mean.shape
+    everyone = DiagonalGaussian(weighed["mean"], weighed["logvar"])
+    count, latent_dim = weighed["mean"].shape
     at_a_time = max(1, _PAIRS // (count * latent_dim))
     parts = []
     for start in range(0, count, at_a_time):
         some = slice(start, start + at_a_time)
-        z = weighed.z[some]
+        z = weighed["z"][some]
         terms = kl_terms(
-            DiagonalGaussian(weighed.mean[some], weighed.logvar[some]),
+            DiagonalGaussian(weighed["mean"][some], weighed["logvar"][some]),
             z,
             log_importance_weights(len(z), count, "exact", device=z.device),
             posteriors=everyone,
-            log_prior=_log_prior(z, log_prior),
         )
         parts.append(torch.stack([terms.mutual_information, terms.total_correlation, terms.dimension_wise]).double())
         steps_of(progress, "mutual information", count)(start + len(z))
@@ -247,13 +231,6 @@ def _without_each(vae: VAE, images: NDArray[Any], z: Tensor, at_a_time: int, pro
             rise[latent] += (whole - vae.decode(without).log_prob(x).double()).sum()
         steps_of(progress, "distortion without each latent", count)(start + len(x))
     return rise / count
-
-
-def _log_prior(z: Tensor, log_prior: LogPrior | None) -> Tensor:
-    if log_prior is not None:
-        return log_prior(z).to(z.device, torch.float64)
-    standard = torch.zeros_like(z)
-    return DiagonalGaussian(standard, standard).log_prob(z).double()
 
 
 def _average(values: Tensor) -> Average:

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from corolla.config import DataConfig
 from corolla.data import FACTORS, ImageCache, render, select_rows, spread_rows
 from corolla.errors import UsageError
-from corolla.metrics import FactorTable
-from corolla.metrics.samples import discretise
+from corolla.metrics.samples import checked_factors, discretise, factor_classes
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
 from corolla.trained.own_images import own_images
@@ -42,9 +41,9 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class KnownFactors:
-    """Images N×H×W×3 with their factors of variation, as rows of a space that scores draw from."""
+    """Images N×H×W×3 with their factors of variation, N×K, as classes."""
 
-    space: FactorTable
+    factors: NDArray[np.int64]
     names: tuple[str, ...]
     images: NDArray[np.uint8]
     binned: tuple[str, ...] = ()
@@ -64,7 +63,6 @@ class Material:
 
     evaluation: Part
     training: Part
-    label_names: tuple[str, ...]
     factors: KnownFactors | None
     data: dict[str, Any]
     split: str
@@ -83,9 +81,7 @@ def gather(
 ) -> Material:
     """The images to score a model on: at most so many of a split, and those with known factors, if asked for.
 
-    Raises:
-        UsageError: there is no such split, or it holds images that were trained on.
-        DataError: the images are not there, or have changed.
+    Raises UsageError if there is no such split, or it holds images that were trained on, and DataError as `own_images`.
     """
     cache = own_images(model, source=source, mirror=mirror, progress=progress)
     data = model.config.data
@@ -96,6 +92,11 @@ def gather(
         raise UsageError(
             f"split {split}: {len(shared)} of its images were trained on ({data.train_split}); name another"
         )
+
+    def part(rows: NDArray[np.int64]) -> Part:
+        labels = None if cache.labels is None else np.asarray(cache.labels[rows])
+        return Part(np.asarray(cache.images[rows]), tuple(cache.keys[row] for row in rows), labels)
+
     known, too_few = None, ""
     if factors:
         try:
@@ -103,9 +104,8 @@ def gather(
         except UsageError as error:  # which only disentanglement has to do with
             too_few = str(error)
     return Material(
-        evaluation=_part(cache, spread_rows(rows, most)),
-        training=_part(cache, spread_rows(training_rows, MOST_TRAINING)),
-        label_names=tuple(cache.label_names),
+        evaluation=part(spread_rows(rows, most)),
+        training=part(spread_rows(training_rows, MOST_TRAINING)),
         factors=known,
         too_few=too_few,
         data={
@@ -116,11 +116,6 @@ def gather(
         },
         split=split,
     )
-
-
-def _part(cache: ImageCache, rows: NDArray[np.int64]) -> Part:
-    labels = None if cache.labels is None else np.asarray(cache.labels[rows])
-    return Part(np.asarray(cache.images[rows]), tuple(cache.keys[row] for row in rows), labels)
 
 
 def known_factors(cache: ImageCache, data: DataConfig, *, progress: OnProgress | None = None) -> KnownFactors | None:
@@ -138,8 +133,12 @@ def known_factors(cache: ImageCache, data: DataConfig, *, progress: OnProgress |
         rows = np.unique(rng.integers(math.prod(sizes), size=MOST_FACTOR_ROWS))
         places = np.stack(np.unravel_index(rows, sizes), axis=1)
         values = np.stack([axis[places[:, k]] for k, axis in enumerate(grids)], axis=1)
-        images = _drawn(values, *data.size, progress)
-        return KnownFactors(FactorTable(places), tuple(factor.name for factor in FACTORS), images)
+        parts = []
+        for start in range(0, len(values), _DRAWN_AT_A_TIME):
+            steps_of(progress, "drawing florets", len(values))(start)
+            parts.append(render(values[start : start + _DRAWN_AT_A_TIME], *data.size))
+        images = np.concatenate(parts)
+        return KnownFactors(_classes(places), tuple(factor.name for factor in FACTORS), images)
     if cache.factors is None:
         return None
     rows = np.sort(rng.permutation(len(cache.images))[:MOST_FACTOR_ROWS])
@@ -153,12 +152,8 @@ def known_factors(cache: ImageCache, data: DataConfig, *, progress: OnProgress |
     factors[:, many] = discretise(factors[:, many], FACTOR_BINS)
     binned = tuple(names[k] for k in many)
     trained_on = int(np.isin(rows, select_rows(cache.splits, data.train_split)).sum())
-    return KnownFactors(FactorTable(factors), names, np.asarray(cache.images[rows]), binned, categorical, trained_on)
+    return KnownFactors(_classes(factors), names, np.asarray(cache.images[rows]), binned, categorical, trained_on)
 
 
-def _drawn(factors: NDArray[np.float32], height: int, width: int, progress: OnProgress | None) -> NDArray[np.uint8]:
-    parts = []
-    for start in range(0, len(factors), _DRAWN_AT_A_TIME):
-        steps_of(progress, "drawing florets", len(factors))(start)
-        parts.append(render(factors[start : start + _DRAWN_AT_A_TIME], height, width))
-    return np.concatenate(parts)
+def _classes(factors: NDArray[Any]) -> NDArray[np.int64]:
+    return factor_classes(checked_factors(factors, len(factors)))

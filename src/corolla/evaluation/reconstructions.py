@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +11,12 @@ from numpy.typing import NDArray
 from corolla.data.batches import to_batch
 from corolla.evaluation.codec import Codec
 from corolla.metrics import psnr, ssim
-from corolla.metrics.images import SSIM_WINDOW_PX
+from corolla.metrics.images import ROUNDING_DB, SSIM_WINDOW_PX
 from corolla.models.lite0 import SMALLEST_PX, PerceptualDistance
 from corolla.pixels import to_uint8
 from corolla.trained import Images, TrainedModel
 
 BATCH_SIZE = 64
-ROUNDING_DB = 10 * math.log10(12 * 255**2)
-"""PSNR of nothing but rounding to 8 bits, 58.9 dB: more, as identical images have, would mean nothing."""
 SHOWN = 8
 """Images that are shown of the worst, the typical and the best."""
 
@@ -41,23 +37,20 @@ def reconstruction(model: TrainedModel, images: Images, *, seed: int | None = No
     return Reconstruction(originals, returned, psnr(originals, returned))
 
 
-@dataclass(frozen=True, eq=False)
-class Returned:
-    """Images through a model and back, N×H×W×3, and how close each came: N values by the key of the score."""
+def through_and_back(
+    codec: Codec, images: NDArray[np.uint8], *, perceptual: bool
+) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.float64]]]:
+    """Reconstructions, and how close each of N is, by the key of the score.
 
-    images: NDArray[np.uint8]
-    measures: Mapping[str, NDArray[np.float64]]
-
-
-def through_and_back(codec: Codec, images: NDArray[np.uint8], *, perceptual: bool) -> Returned:
-    """Measure the reconstruction of each image. Raises UsageError if the extra `perceptual` is needed and missing."""
+    Raises UsageError if the extra `perceptual` is needed and missing.
+    """
     back = codec.decode(codec.encode(images))
     measures = {"psnr_db": np.minimum(psnr(images, back), ROUNDING_DB)}
     if min(images.shape[1:3]) >= SSIM_WINDOW_PX:
         measures["ssim"] = ssim(images, back)
     if perceptual and min(images.shape[1:3]) >= SMALLEST_PX:
         measures["perceptual_lite0"] = perceptual_distances(images, back)
-    return Returned(back, measures)
+    return back, measures
 
 
 def perceptual_distances(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -71,8 +64,8 @@ def perceptual_distances(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[
     return np.concatenate(parts)
 
 
-def extremes(returned: Returned, count: int = SHOWN) -> dict[str, NDArray[np.int64]]:
+def extremes(psnr_db: NDArray[np.float64], count: int = SHOWN) -> dict[str, NDArray[np.int64]]:
     """Places of the images with the lowest PSNR, of those about the median, and of those with the highest."""
-    order = np.argsort(returned.measures["psnr_db"], kind="stable")
+    order = np.argsort(psnr_db, kind="stable")
     middle = max(0, (len(order) - count) // 2)
     return {"worst": order[:count], "typical": order[middle : middle + count], "best": order[::-1][:count]}

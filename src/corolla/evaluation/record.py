@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
+from corolla.metrics import Interval
 from corolla.trained.artefacts import Artefact
 
 FILE_NAME = "scores.json"
@@ -20,6 +21,11 @@ class Score:
     value: float
     low: float | None = None
     high: float | None = None
+
+    @classmethod
+    def of(cls, found: Interval, *, least: float = -math.inf, most: float = math.inf) -> Score:
+        """A score whose interval ends where the score does."""
+        return cls(found.value, max(least, found.low), min(most, found.high))
 
 
 @dataclass(frozen=True)
@@ -44,13 +50,4 @@ class Scores:
 
 
 SCORES = Artefact("scores", FILE_NAME, Scores, again=("evaluate", "{folder}"), in_run=True)
-
-
-def save_scores(file: Path, scores: Scores) -> None:
-    """Write `scores.json`, whole or not at all. Raises WriteError."""
-    SCORES.write(file, scores)
-
-
-def load_scores(file: Path) -> Scores:
-    """Read `scores.json`. Raises ModelError if it is damaged or of another format."""
-    return SCORES.read(file)[0]
+"""The file of the scores: `SCORES.write(file, scores)`, and `SCORES.read(file)[0]`."""

@@ -13,15 +13,11 @@ from corolla.errors import UsageError
 from corolla.evaluation.record import Score
 from corolla.metrics import (
     FeatureFunction,
-    Interval,
     bootstrap,
-    data_copying,
     frechet_distance,
     generation_intervals,
     kid,
     named_features,
-    nearest,
-    normal_interval,
 )
 from corolla.metrics.names import key
 from corolla.models import lite0
@@ -51,14 +47,9 @@ def check_features(name: str) -> None:
 
 
 def build_features(name: str, reference: NDArray[np.uint8]) -> FeatureFunction:
-    """The features of a name; principal components are those of the reference images."""
-    if name == "lite0":
-        lite0.features(reference[:1])  # says what is not installed
-        return lite0.features
-    try:
-        return named_features(name, reference)
-    except UsageError as error:
-        raise UsageError(f"features {name}: {error}; or lite0, with the extra `perceptual`") from None
+    """The features of a name; principal components are those of the reference images. Raises as `check_features`."""
+    check_features(name)
+    return lite0.features if name == "lite0" else named_features(name, reference)
 
 
 def compare_with_real(
@@ -69,44 +60,23 @@ def compare_with_real(
     def named(name: str) -> str:
         return key(name, features=features, variant=variant)
 
-    distance = kid(generated, real)
     shares = generation_intervals(generated, real, repeats=REPEATS, seed=seed)
     frechet = (
-        bootstrap(frechet_distance, generated, real, repeats=_FRECHET_REPEATS, seed=seed)
+        Score.of(bootstrap(frechet_distance, generated, real, repeats=_FRECHET_REPEATS, seed=seed), least=0)
         if generated.shape[1] <= _FRECHET_INTERVAL_DIM
-        else frechet_distance(generated, real)
+        else Score(frechet_distance(generated, real))
     )
     return {
-        named("kid"): _score(normal_interval(distance.value, distance.standard_error)),
-        named("frechet"): _score(frechet, least=0),
-        named("precision"): _score(shares.precision, least=0, most=1),
-        named("recall"): _score(shares.recall, least=0, most=1),
-        named("density"): _score(shares.density, least=0),
-        named("coverage"): _score(shares.coverage, least=0, most=1),
+        named("kid"): Score.of(kid(generated, real)),
+        named("frechet"): frechet,
+        **{
+            named(name): Score.of(share, least=0, most=math.inf if name == "density" else 1)
+            for name, share in shares.items()
+        },
     }
 
 
-def _score(found: Interval | float, *, least: float = -math.inf, most: float = math.inf) -> Score:
-    """A score whose interval ends where the score does."""
-    if not isinstance(found, Interval):
-        return Score(found)
-    return Score(found.value, max(least, found.low), min(most, found.high))
-
-
-class TrainingNeighbours:
-    """The training images, to look for copies of them: by principal components, which can be had of very many."""
-
-    def __init__(self, training: NDArray[np.uint8], held_out: NDArray[np.uint8]) -> None:
-        """Fit the components to the training images, N×H×W×3; new images are compared with those held out."""
-        self.features = f"pca{min(MOST_COMPONENTS, len(training) - 1, training[0].size)}"
-        self._function = named_features(self.features, training)
-        self._training, self._held_out = self._function(training), self._function(held_out)
-
-    def copying(self, variant: str, samples: NDArray[np.uint8]) -> dict[str, Score]:
-        """Whether samples lie closer to training images than images do that were held out."""
-        found = data_copying(self._function(samples), self._held_out, self._training)
-        return {key("data_copying", features=self.features, variant=variant): Score(found.z)}
-
-    def closest(self, samples: NDArray[np.uint8], k: int) -> NDArray[np.int64]:
-        """The places of the training images closest to each sample, N×k, the closest first."""
-        return nearest(self._function(samples), self._training, k).indices
+def copying_features(training: NDArray[np.uint8]) -> tuple[str, FeatureFunction]:
+    """The features in which copies of training images are looked for: principal components, to be had of very many."""
+    name = f"pca{min(MOST_COMPONENTS, len(training) - 1, training[0].size)}"
+    return name, named_features(name, training)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,16 @@ from numpy.typing import NDArray
 
 from corolla.config.registry import registered
 from corolla.errors import UsageError
+from corolla.evaluation.closest import closest_training
 from corolla.evaluation.codec import Codec
 from corolla.evaluation.codes import code_scores, label_scores, rate_scores
 from corolla.evaluation.disentanglement import disentanglement
 from corolla.evaluation.material import Material, gather
-from corolla.evaluation.reconstructions import Returned, extremes, through_and_back
+from corolla.evaluation.reconstructions import extremes, through_and_back
 from corolla.evaluation.record import Score, Scores
-from corolla.evaluation.samples import TRAINING, TrainingNeighbours, best_features, build_features, compare_with_real
-from corolla.metrics import bootstrap
-from corolla.metrics.names import GROUPS, KINDS, Group, ScoreKind
+from corolla.evaluation.samples import TRAINING, best_features, build_features, compare_with_real, copying_features
+from corolla.metrics import bootstrap, data_copying
+from corolla.metrics.names import GROUPS, KINDS, Group, ScoreKind, check_groups, key
 from corolla.models.priors import fitted_prior_names
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
@@ -38,17 +40,19 @@ _LEAST_FOR_INTERVAL = 4
 class Evaluated:
     """Scores, and the images behind them, for pictures; empty where a group was left out.
 
+    `returned` are the reconstructions N×H×W×3, and `measures` how close each came: N values by the key of the score.
     `neighbours` are of the first samples of the first prior the training images closest to each, n×k×H×W×3.
     """
 
     scores: Scores
-    returned: Returned | None = None
+    returned: NDArray[np.uint8] | None = None
+    measures: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     samples: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     neighbours: NDArray[np.uint8] | None = None
 
 
 def evaluate(
-    model: TrainedModel,
+    codec: Codec,
     material: Material | None = None,
     *,
     groups: Sequence[Group] | None = None,
@@ -58,67 +62,37 @@ def evaluate(
     seed: int = 0,
     progress: OnProgress | None = None,
 ) -> Evaluated:
-    """Score a trained model.
+    """Score a trained model, or anything with codes, such as `PrincipalComponents`.
 
     Args:
-        model: what to score.
-        material: the images; by default `gather(model)`.
-        groups: which scores: images, generation, latent space, disentanglement. By default all that the images suffice
-            for; `details["left out"]` says what they do not.
-        priors: to draw from; by default the standard normal and those that are fitted already.
-        features: in which samples are compared with images: lite0, pixels, or pca and a number of components; by
+        codec: What to score.
+        material: The images; by default `gather(codec)`, for a trained model.
+        groups: Which scores: images, samples, latents, factors. By default all that the images suffice for;
+            `details["left out"]` says what they do not.
+        priors: To draw from; by default the standard normal and those that are fitted already.
+        features: In which samples are compared with images: lite0, pixels, or pca and a number of components; by
             default lite0 if its extra is installed, else pca64.
-        samples: how many to draw from each prior.
-        seed: fixes what is drawn.
-        progress: called with the title of what is scored next, and while images are read.
+        samples: How many to draw from each prior.
+        seed: Fixes what is drawn.
+        progress: Called with the title of what is scored next, and while images are read.
 
-    Raises:
-        UsageError: no such group, prior or features; an extra is not installed; too few images for a group that was
-            named, with how many it needs.
-        DataError: the images are not there, or have changed.
-        ModelError: a prior is not fitted yet.
+    Raises UsageError for groups, priors or features that there are not, an extra that is not installed, and too few
+    images for a group that was named; DataError and ModelError as `gather` and `TrainedModel.prior`.
     """
-    if groups is not None and (not groups or set(groups) - set(GROUPS)):
-        unknown = next((group for group in groups if group not in GROUPS), "none")
-        raise UsageError(f"{unknown}: no such group of scores; there are {', '.join(GROUPS)}")
+    chosen = list(GROUPS) if groups is None else check_groups(groups)
+    model = codec if isinstance(codec, TrainedModel) else None
     if priors is None:
-        priors = ["standard", *(name for name in fitted_prior_names() if model.has_prior(name))]
+        fitted = [name for name in fitted_prior_names() if model.has_prior(name)] if model else []
+        priors = ["standard", *fitted]
     if not priors:
         raise UsageError("no priors to draw from: give at least one, such as standard")
-    for name in priors:
-        model.prior(name)  # says what is missing before anything takes long
-    material = material or gather(model, factors=groups is None or "disentanglement" in groups, progress=progress)
-    found = evaluate_codec(
-        model, material, groups=groups, priors=priors, features=features, samples=samples, seed=seed, progress=progress
-    )
-    if groups is not None and not {"images", "latent space"} & set(groups):
-        return found
-    _announce(progress, "rate and distortion")
-    try:
-        rates = rate_scores(model, material.evaluation, seed=seed)
-    except UsageError as error:  # a single image
-        if groups is not None:
-            raise
-        found.scores.details.setdefault("left out", {})["rate and distortion"] = str(error)
-        return found
-    for name, score in rates.items():
-        if groups is None or KINDS[name].group in groups:
-            found.scores.scores[name] = score
-    return found
-
-
-def evaluate_codec(
-    codec: Codec,
-    material: Material,
-    *,
-    groups: Sequence[Group] | None = None,
-    priors: Sequence[str] = ("standard",),
-    features: str | None = None,
-    samples: int = SAMPLES,
-    seed: int = 0,
-    progress: OnProgress | None = None,
-) -> Evaluated:
-    """Score anything with codes, such as `PrincipalComponents`, as `evaluate` does; without what only a VAE has."""
+    if model is not None:
+        for name in priors:
+            model.prior(name)  # says what is missing before anything takes long
+    if material is None:
+        if model is None:
+            raise UsageError("no material to score on: only a trained model knows its images")
+        material = gather(model, factors="factors" in chosen, progress=progress)
     scores: dict[str, Score] = {}
     details: dict[str, Any] = {}
     left_out: dict[str, str] = {}
@@ -128,38 +102,40 @@ def evaluate_codec(
             details,
             split=material.split,
             images=len(material.evaluation.images),
-            samples=samples if groups is None or "generation" in groups else 0,
+            samples=samples if "samples" in chosen else 0,
             seed=seed,
             data=material.data,
-            weights_sha256=codec.card.weights_sha256 if isinstance(codec, TrainedModel) else "",
+            weights_sha256=model.card.weights_sha256 if model else "",
             versions=versions(),
         )
     )
-    images, labels = material.evaluation.images, material.training.some(LABELLED)
-    normal = not (isinstance(codec, TrainedModel) and codec.config.objective.auto_encoder)
+    evaluation, images, training = material.evaluation, material.evaluation.images, material.training.images
+    normal = not (model and model.config.objective.auto_encoder)
     codes = codec.encode(images)
-    chosen = build_features(features, material.training.images) if features is not None else None
+    given = None if features is None else build_features(features, training)
 
     def reconstructions() -> None:
-        found.returned = through_and_back(codec, images, perceptual=best_features() == "lite0")
-        scores.update({name: _mean(values, seed) for name, values in found.returned.measures.items()})
-        places = extremes(found.returned)
-        details["images"] = {name: [material.evaluation.keys[place] for place in places[name]] for name in places}
+        found.returned, found.measures = through_and_back(codec, images, perceptual=best_features() == "lite0")
+        scores.update({name: _mean(values, seed) for name, values in found.measures.items()})
+        places = extremes(found.measures["psnr_db"])
+        details["images"] = {name: [evaluation.keys[place] for place in places[name]] for name in places}
 
     def generation() -> None:
-        name, training = features or best_features(), material.training.images
-        function = chosen or build_features(name, training)
+        name = features or best_features()
+        function = given or build_features(name, training)
         real = function(images[_some(len(images), samples, seed)])
         bound = function(training[_some(len(training), min(samples, len(real)), seed)])
         scores.update(compare_with_real(TRAINING, bound, real, features=name, seed=seed))
-        copies = TrainingNeighbours(training, images)
+        components, place = copying_features(training)
+        known, held_out = place(training), place(images)
         for prior in priors:
-            _announce(progress, f"samples from {prior}")
+            steps_of(progress, f"scoring: samples from {prior}")(0)
             drawn = found.samples[prior] = codec.sample(samples, seed=seed, prior=prior)
             scores.update(compare_with_real(prior, function(drawn), real, features=name, seed=seed))
-            scores.update(copies.copying(prior, drawn))
+            copied = data_copying(place(drawn), held_out, known)
+            scores[key("data_copying", features=components, variant=prior)] = Score(copied)
         first = found.samples[priors[0]][:WITH_NEIGHBOURS]
-        found.neighbours = training[copies.closest(first, min(NEIGHBOURS, len(training)))]
+        found.neighbours = closest_training(first, training, np.arange(len(training)), NEIGHBOURS)
 
     def latents() -> None:
         values, details["latent space"] = code_scores(codes, images, seed=seed)
@@ -167,39 +143,43 @@ def evaluate_codec(
             del values["active_units"]  # which are told by a variance beside that of the prior
         scores.update(values)
 
-    def telling_labels() -> None:
-        scores.update(label_scores((codec.encode(labels.images), codes), labels, material.evaluation, seed=seed))
+    def labels() -> None:
+        some = material.training.some(LABELLED)
+        scores.update(label_scores((codec.encode(some.images), codes), some, evaluation, seed=seed))
 
     def factors() -> None:
         if material.too_few:
             raise UsageError(material.too_few)
         if material.factors is not None:
-            taken_apart = disentanglement(codec, material.factors, normal=normal, seed=seed)
-            details["disentanglement"] = taken_apart.details
-            scores.update(taken_apart.scores)
-            left_out.update(taken_apart.left_out)
+            values, details["disentanglement"], missing = disentanglement(
+                codec, material.factors, normal=normal, seed=seed
+            )
+            scores.update(values)
+            left_out.update(missing)
 
-    def own(kind: ScoreKind) -> Callable[[], None]:
-        def measured() -> None:
-            assert kind.measure is not None
-            values = kind.measure(codec, images)
-            scores[kind.name] = _mean(np.asarray(values), seed) if np.ndim(values) else Score(float(values))
+    def own(kind: ScoreKind) -> None:
+        assert kind.measure is not None
+        values = kind.measure(codec, images)
+        scores[kind.name] = _mean(np.asarray(values), seed) if np.ndim(values) else Score(float(values))
 
-        return measured
+    def rates() -> None:
+        if model:
+            values = rate_scores(model, evaluation, seed=seed)
+            scores.update({name: score for name, score in values.items() if KINDS[name].group in chosen})
 
-    plugins = [kind for kind in registered("score").values() if kind.measure is not None]
-    parts: list[tuple[Group, str, Callable[[], None]]] = [
-        ("images", "reconstructions", reconstructions),
-        ("generation", "samples", generation),
-        ("latent space", "codes", latents),
-        ("latent space", "labels from codes", telling_labels),
-        ("disentanglement", "disentanglement", factors),
-        *((kind.group, kind.label, own(kind)) for kind in plugins),
+    parts: list[tuple[set[Group], str, Callable[[], None]]] = [
+        ({"images"}, "reconstructions", reconstructions),
+        ({"samples"}, "samples", generation),
+        ({"latents"}, "codes", latents),
+        ({"latents"}, "labels from codes", labels),
+        ({"factors"}, "disentanglement", factors),
+        *(({kind.group}, kind.label, partial(own, kind)) for kind in registered("score").values() if kind.measure),
+        ({"images", "latents"}, "rate and distortion", rates),
     ]
-    for group, what, part in parts:
-        if groups is not None and group not in groups:
+    for of_groups, what, part in parts:
+        if not of_groups.intersection(chosen):
             continue
-        _announce(progress, what)
+        steps_of(progress, f"scoring: {what}")(0)
         try:
             part()
         except UsageError as error:  # too few images, labels or factors: the other scores are no worse for it
@@ -211,15 +191,10 @@ def evaluate_codec(
     return found
 
 
-def _announce(progress: OnProgress | None, what: str) -> None:
-    steps_of(progress, f"scoring: {what}")(0)
-
-
 def _mean(values: NDArray[np.float64], seed: int) -> Score:
     if len(values) < _LEAST_FOR_INTERVAL:
         return Score(float(values.mean()))
-    found = bootstrap(np.mean, values, seed=seed)
-    return Score(found.value, found.low, found.high)
+    return Score.of(bootstrap(np.mean, values, seed=seed))
 
 
 def _some(count: int, most: int, seed: int) -> NDArray[np.int64]:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from corolla.distributions.posterior import active_latents
+from corolla.evaluation.estimates import Average, Estimates
 from corolla.evaluation.record import Score, Scores
 from corolla.metrics.information import BINS
 from corolla.metrics.names import GROUPS, KINDS, kinds, parse_key
 
 _LABEL = 34
+_NEAR_CEILING_NATS, _SHOWN_LATENTS = 0.5, 16
 FEW = 500
 """Images from which on distances between sets, and what latents share, are told without a word of caution."""
 
@@ -54,46 +59,97 @@ def row_label_with_unit(key: str) -> str:
 
 
 def score_lines(scores: Scores) -> list[str]:
-    """All scores by group, each with its 95% interval; the first of each kind with what it means."""
-    lines = []
+    """All scores by group with their 95% intervals, what each kind means, and what few images do to them."""
+    lines: list[str] = []
+    parsed = {key: name for key in in_order(list(scores.scores)) if (name := parse_key(key))}
     for group in GROUPS:
-        keys = [
-            key for key in in_order(list(scores.scores)) if (parsed := parse_key(key)) and parsed.kind.group == group
-        ]
-        if not keys:
-            continue
-        lines.append(f"{group}")
-        explained = ""
-        for key in keys:
-            parsed, score = parse_key(key), scores.scores[key]
-            assert parsed is not None
-            value = f"{formatted(key, score.value)}{f' {parsed.kind.unit}' if parsed.kind.unit else ''}"
-            text = "" if parsed.kind.text == explained else parsed.kind.text
-            explained = parsed.kind.text
-            lines.append(f"  {row_label(key):<{_LABEL}} {value:>12}  {interval(key, score):<18}  {text}".rstrip())
-        found = scores.details.get("disentanglement", {}) if group == "disentanglement" else {}
+        explained = None
+        for key, name in parsed.items():
+            if name.kind.group != group:
+                continue
+            lines += [group] if explained is None else []
+            value = f"{formatted(key, scores.scores[key].value)}{f' {name.kind.unit}' if name.kind.unit else ''}"
+            text = "" if name.kind.text == explained else name.kind.text
+            explained = name.kind.text
+            shown = interval(key, scores.scores[key])
+            lines.append(f"  {row_label(key):<{_LABEL}} {value:>12}  {shown:<18}  {text}".rstrip())
+        found = scores.details.get("disentanglement", {}) if explained is not None and group == "factors" else {}
         if found.get("trained_on"):
             lines.append(f"  of {found['images']:,} images of all splits, {found['trained_on']:,} of them trained on")
-    lines += _of_few(scores)
+    measured = {name.kind for name in parsed.values()}
+    count = min(scores.images, scores.samples)
+    if KINDS["kid"] in measured and 0 < count < FEW:
+        lines.append(
+            f"few images: of {count:,} on a side, kernel distances scatter widely, as their intervals say, and Fréchet "
+            "distances are too large; score more images and samples"
+        )
+    if KINDS["mutual_information_score"] in measured and 0 < scores.images < FEW:
+        excess = (BINS - 1) ** 2 / (2 * scores.images)
+        lines.append(
+            f"few images: the mutual information of latents from {scores.images:,} is too large by up to about "
+            f"{excess:.2f} nats; score more images"
+        )
     for what, reason in scores.details.get("left out", {}).items():
         lines.append(f"left out: {what}: {reason}")
     return lines
 
 
-def _of_few(scores: Scores) -> list[str]:
-    """What few images do to the scores, where there are few."""
-    lines = []
-    kinds = {parsed.kind for key in scores.scores if (parsed := parse_key(key))}
-    count = min(scores.images, scores.samples)
-    if KINDS["kid"] in kinds and 0 < count < FEW:
+def estimate_lines(found: Estimates) -> list[str]:
+    """What was estimated, of what, and what limits it."""
+    lines = [
+        f"{found.images} images of {found.split} ({found.source}), {found.importance_samples} draws each, "
+        f"seed {found.seed}",
+        "averages over images and their standard errors, in nats per image",
+        _line("log-likelihood", found.log_likelihood_nats, "at least; more draws tighten it"),
+        _line("  effective draws", found.effective_samples, f"of {found.importance_samples}"),
+        _line("ELBO", found.elbo_nats, "-distortion - rate"),
+        _line("distortion", found.distortion_nats),
+        _line("rate", found.rate_nats),
+        _line(
+            "  mutual information",
+            found.mutual_information_nats,
+            f"between latents and image; can be at most log {found.images} = "
+            f"{found.mutual_information_ceiling_nats:.2f} here",
+        ),
+        _line("  total correlation", found.total_correlation_nats, "between the latents"),
+        _line("  dimension-wise KL", found.dimension_wise_kl_nats, "of single latents from the prior"),
+    ]
+    if found.log_likelihood_bits_per_dim is not None and found.elbo_bits_per_dim is not None:
+        lines += [
+            "bits per dimension",
+            _line("-log-likelihood", found.log_likelihood_bits_per_dim, "at most"),
+            _line("-ELBO", found.elbo_bits_per_dim),
+        ]
+    lines.append(
+        f"active latents: {found.active_latents} of {len(found.latent_rate_nats)} by their rate, {found.active_units} "
+        "by the variance of their mean"
+    )
+    lines += _latent_lines(found)
+    if found.mutual_information_ceiling_nats - found.mutual_information_nats.mean < _NEAR_CEILING_NATS:
         lines.append(
-            f"few images: of {count:,} on a side, kernel distances scatter widely, as their intervals say, and Fréchet "
-            "distances are too large; give more by --images and --samples"
+            f"mutual information is at its ceiling: the latents tell all {found.images} images apart, and the three "
+            "parts of the rate depend on how many there are"
         )
-    if KINDS["mutual_information_score"] in kinds and 0 < scores.images < FEW:
-        excess = (BINS - 1) ** 2 / (2 * scores.images)
+    if found.likelihood == "bernoulli":
         lines.append(
-            f"few images: the mutual information of latents from {scores.images:,} is too large by up to about "
-            f"{excess:.2f} nats; give more by --images"
+            "bernoulli: the cross-entropy of grey pixels is not a density: compare these with Bernoulli models only"
         )
     return lines
+
+
+def _line(label: str, value: Average, note: str = "") -> str:
+    digits = 4 if abs(value.mean) < 10 and value.standard_error < 0.01 else 2
+    return f"  {label:<20} {value.mean:>12.{digits}f} ± {value.standard_error:<8.{digits}f} {note}".rstrip()
+
+
+def _latent_lines(found: Estimates) -> list[str]:
+    """A line for each latent that says anything: what it costs, and what that buys."""
+    lines = ["latents by rate: what each costs, and how much the distortion rises without it, in nats"]
+    rates = found.latent_rate_nats
+    alive = sorted(np.flatnonzero(active_latents(rates)).tolist(), key=lambda latent: -rates[latent])
+    shown, rest = alive[:_SHOWN_LATENTS], alive[_SHOWN_LATENTS:]
+    lines += [f"  {latent:>4} {rates[latent]:>9.2f} {found.latent_distortion_nats[latent]:>9.2f}" for latent in shown]
+    if rest:
+        total = sum(rates[latent] for latent in rest)
+        lines.append(f"  and {len(rest)} more, with {total:.2f} nats of rate together")
+    return lines if alive else []

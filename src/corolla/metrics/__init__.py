@@ -6,33 +6,27 @@ N×H×W×C. `seed` fixes all that is drawn. Every score raises UsageError on arr
 rows, latents or factors, on factors that never vary, and on values that are not finite.
 """
 
-from corolla.metrics.complexity import complexity_nats
 from corolla.metrics.dci import dci, importance_entropies
 from corolla.metrics.features import FeatureFunction, named_features, pca, pixels
 from corolla.metrics.generation import (
-    KernelDistance,
     density_coverage,
     frechet_distance,
     generation_intervals,
     kid,
     precision_recall,
 )
-from corolla.metrics.images import psnr, ssim
+from corolla.metrics.images import complexity_nats, psnr, ssim
 from corolla.metrics.information import mig, modularity, modularity_of, mutual_information_score
 from corolla.metrics.intervals import Interval, bootstrap, normal_interval
-from corolla.metrics.interventions import irs
 from corolla.metrics.latent_space import continuity, correlation, knn_accuracy, linear_probe, trustworthiness
 from corolla.metrics.neighbours import Neighbours, data_copying, nearest
 from corolla.metrics.predictors import explicitness, sap
-from corolla.metrics.samples import FactorTable
+from corolla.metrics.shared_factors import beta_vae_score, factor_vae_score, irs
 from corolla.metrics.unsupervised import gaussian_total_correlation, udr
-from corolla.metrics.votes import beta_vae_score, factor_vae_score
 
 __all__ = [
-    "FactorTable",
     "FeatureFunction",
     "Interval",
-    "KernelDistance",
     "Neighbours",
     "beta_vae_score",
     "bootstrap",

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.ensemble import RandomForestClassifier
 
 from corolla.errors import UsageError
-from corolla.metrics.samples import checked_codes, checked_factors, factor_classes
+from corolla.metrics.samples import codes_and_classes
 
 _HELD_OUT = 0.25
 _LEAST_ROWS = 8
@@ -31,15 +31,13 @@ class Dci:
     """The three scores, 0 to 1, the accuracies for each factor (K) and the importance D×K that they come from.
 
     Informativeness is the mean accuracy on rows that the forests did not see, and chance is not 0 but the share of a
-    factor's most frequent value; `train_informativeness` is that on the rows that they did see.
+    factor's most frequent value.
     """
 
     disentanglement: float
     completeness: float
     informativeness: float
-    train_informativeness: float
     accuracies: NDArray[np.float64]
-    entropies: ImportanceEntropies
     importance: NDArray[np.float64]
 
 
@@ -51,14 +49,13 @@ def dci(codes: ArrayLike, factors: ArrayLike, *, factor_bins: int | None = None,
     otherwise latents that tell nothing would be used where the one that does is not on offer. Three rows in four
     train it. The forest rather than gradient boosting is chosen for its speed: the latter needs a tree for each class.
     """
-    values = checked_codes(codes, rows=_LEAST_ROWS, latents=2)
-    classes = factor_classes(checked_factors(factors, len(values), least=2), factor_bins)
+    values, classes = codes_and_classes(codes, factors, factor_bins, rows=_LEAST_ROWS, latents=2, least=2)
     if trees < 1:
         raise UsageError(f"trees = {trees}: give at least 1")
     order = np.random.default_rng(seed).permutation(len(values))
     test, train = np.split(order, [int(len(order) * _HELD_OUT)])
     importance = np.zeros((values.shape[1], classes.shape[1]))
-    accuracies = np.empty((2, classes.shape[1]))
+    accuracies = np.empty(classes.shape[1])
     for column in range(classes.shape[1]):
         known = classes[:, column]
         forest = RandomForestClassifier(
@@ -67,18 +64,10 @@ def dci(codes: ArrayLike, factors: ArrayLike, *, factor_bins: int | None = None,
         forest.fit(values[train], known[train])
         forest.n_jobs = 1  # the votes of parallel trees add up in any order, which can decide a tie
         importance[:, column] = forest.feature_importances_
-        accuracies[:, column] = [np.mean(forest.predict(values[rows]) == known[rows]) for rows in (train, test)]
+        accuracies[column] = np.mean(forest.predict(values[test]) == known[test])
     entropies = importance_entropies(importance)
-    train_mean, test_mean = accuracies.mean(1)
-    return Dci(
-        entropies.disentanglement,
-        entropies.completeness,
-        float(test_mean),
-        float(train_mean),
-        accuracies[1],
-        entropies,
-        importance,
-    )
+    scores = entropies.disentanglement, entropies.completeness, float(accuracies.mean())
+    return Dci(*scores, accuracies, importance)
 
 
 def importance_entropies(importance: ArrayLike) -> ImportanceEntropies:

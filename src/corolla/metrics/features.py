@@ -62,21 +62,31 @@ def fit_pca(rows: NDArray[np.floating], dim: int) -> PCA:
     return PCA(dim, svd_solver="arpack" if few else "full", random_state=0).fit(rows)
 
 
-def checked_features(features: ArrayLike, least: int) -> NDArray[np.float64]:
-    """Features as float64, N×D."""
-    values = np.asarray(features, dtype=np.float64)
-    if values.ndim != 2 or len(values) < least or values.shape[1] == 0:
-        raise UsageError(f"features of shape {values.shape}: give N×D with at least {least} rows")
-    if not np.isfinite(values).all():
-        raise UsageError("features hold values that are not finite: look for the images that they came from")
-    return values
+def checked_rows(values: ArrayLike, name: str, *, rows: int = 2, columns: int = 1) -> NDArray[np.float64]:
+    """Features or codes as float64, N×D: at least so many rows and columns, and all finite."""
+    checked = np.asarray(values, dtype=np.float64)
+    if checked.ndim != 2 or len(checked) < rows or checked.shape[1] < columns:
+        width = f" and {columns} columns" if columns > 1 else ""
+        raise UsageError(f"{name} of shape {checked.shape}: give N×D with at least {rows} rows{width}")
+    if not np.isfinite(checked).all():
+        raise UsageError(f"{name} hold values that are not finite: look for the images that they came from")
+    return checked
 
 
 def checked_pair(x: ArrayLike, y: ArrayLike, least: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Two sets of features as float64, M×D and N×D."""
-    pair = checked_features(x, least), checked_features(y, least)
+    pair = checked_rows(x, "features", rows=least), checked_rows(y, "features", rows=least)
     if pair[0].shape[1] != pair[1].shape[1]:
         raise UsageError(
             f"features of {pair[0].shape[1]} and {pair[1].shape[1]} values: the two sets need the same features"
         )
     return pair
+
+
+def unit_columns(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Columns with mean 0 and length 1; those that do not vary become 0."""
+    varies = np.ptp(values, axis=0) > 0
+    size = np.where(varies, np.abs(values).max(0), 1.0)  # first, so that no square is out of range
+    centred = values / size
+    centred = np.where(varies, centred - centred.mean(0), 0.0)
+    return centred / np.where(varies, np.linalg.norm(centred, axis=0), 1.0)

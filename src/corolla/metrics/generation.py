@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +14,7 @@ from scipy import linalg
 
 from corolla.errors import UsageError
 from corolla.metrics.features import checked_pair
-from corolla.metrics.intervals import Interval, half_samples, interval_of_halves
+from corolla.metrics.intervals import Interval, half_samples, interval_of_halves, normal_interval
 from corolla.metrics.neighbours import own_neighbours, squared_distances
 
 PRECISION_RECALL_K = 3
@@ -32,47 +31,14 @@ _KEPT = 64
 _Blocks = Iterable[tuple[slice, NDArray[np.float64]]]
 
 
-@dataclass(frozen=True)
-class KernelDistance:
-    """An estimate of MMD² and its standard error. Being unbiased, it can be below zero where two sets are alike."""
-
-    value: float
-    standard_error: float
-
-
-@dataclass(frozen=True)
-class PrecisionRecall:
-    """Shares in [0, 1]: of generated images among the real ones, and of real images among the generated ones."""
-
-    precision: float
-    recall: float
-
-
-@dataclass(frozen=True)
-class DensityCoverage:
-    """How densely real images surround generated ones, 1 where both are alike, and the share of real ones reached."""
-
-    density: float
-    coverage: float
-
-
-@dataclass(frozen=True)
-class GenerationIntervals:
-    """Precision, recall, density and coverage, each with its interval."""
-
-    precision: Interval
-    recall: Interval
-    density: Interval
-    coverage: Interval
-
-
-def kid(features_x: ArrayLike, features_y: ArrayLike) -> KernelDistance:
-    """The unbiased MMD² between two sets of features, M×D and N×D, with k(a, b) = (a·b/D + 1)³.
+def kid(features_x: ArrayLike, features_y: ArrayLike) -> Interval:
+    """The unbiased MMD² between two sets of features, M×D and N×D, with k(a, b) = (a·b/D + 1)³, and its interval.
 
     MMD² = E k(x, x') + E k(y, y') − 2·E k(x, y), each mean being over all pairs of different rows: the U-statistic of
     Bińkowski et al. 2018 (arXiv 1801.01401, sections 3 and 4). All pairs are used rather than random subsets, as fewer
     would only add noise. The standard error is the jackknife's: it leaves out each row of either set in turn. Where the
-    two distributions are equal it is too large rather than too small.
+    two distributions are equal it is too large rather than too small. Being unbiased, the distance can be below
+    zero where two sets are alike.
     """
     x, y = checked_pair(features_x, features_y, 3)
     within_x, _ = _kernel_sums(x, x)
@@ -89,7 +55,7 @@ def kid(features_x: ArrayLike, features_y: ArrayLike) -> KernelDistance:
     without_x = (sum_x - 2 * within_x) / ((m - 1) * (m - 2)) + mean_y - 2 * (sum_across - across_x) / ((m - 1) * n)
     without_y = mean_x + (sum_y - 2 * within_y) / ((n - 1) * (n - 2)) - 2 * (sum_across - across_y) / (m * (n - 1))
     variance = (m - 1) * without_x.var() + (n - 1) * without_y.var()
-    return KernelDistance(float(value), math.sqrt(variance))
+    return normal_interval(float(value), math.sqrt(variance))
 
 
 def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
@@ -110,8 +76,8 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     return max(0.0, float(np.square(x.mean(0) - y.mean(0)).sum() + squares - 2 * overlap))
 
 
-def precision_recall(generated: ArrayLike, real: ArrayLike, *, k: int = PRECISION_RECALL_K) -> PrecisionRecall:
-    """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 1 and 2).
+def precision_recall(generated: ArrayLike, real: ArrayLike, *, k: int = PRECISION_RECALL_K) -> tuple[float, float]:
+    """Precision and recall, improved (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 1 and 2).
 
     A set's manifold is the union of balls around its rows, each as large as the distance to the row's k-th nearest
     other row. Precision is the share of generated rows in the manifold of the real ones, and recall the share of real
@@ -121,7 +87,7 @@ def precision_recall(generated: ArrayLike, real: ArrayLike, *, k: int = PRECISIO
     return _precision_recall(squared_distances(x, y), _radii(x, k), _radii(y, k))
 
 
-def density_coverage(generated: ArrayLike, real: ArrayLike, *, k: int = DENSITY_COVERAGE_K) -> DensityCoverage:
+def density_coverage(generated: ArrayLike, real: ArrayLike, *, k: int = DENSITY_COVERAGE_K) -> tuple[float, float]:
     """Density and coverage (Naeem et al. 2020, arXiv 2002.09797, section 3.2), which outliers disturb less.
 
     Density is the mean number of real rows' balls, as in `precision_recall`, that a generated row is in, divided by k;
@@ -134,7 +100,7 @@ def density_coverage(generated: ArrayLike, real: ArrayLike, *, k: int = DENSITY_
 
 def generation_intervals(
     generated: ArrayLike, real: ArrayLike, *, repeats: int = 100, seed: int = 0
-) -> GenerationIntervals:
+) -> dict[str, Interval]:
     """`precision_recall` and `density_coverage` with the intervals of `bootstrap`, for little more than their own cost.
 
     All distances between the sets are kept: 8·M·N bytes.
@@ -149,12 +115,14 @@ def generation_intervals(
         pr = _precision_recall(blocks, _radii_within(near_x, i, k), _radii_within(near_y, j, k))
         k = DENSITY_COVERAGE_K
         dc = _density_coverage(blocks, _radii_within(near_y, j, k), k)
-        return pr.precision, pr.recall, dc.density, dc.coverage
+        return *pr, *dc
 
     halves = half_samples([len(x), len(y)], repeats, seed)
     values, draws = scores(np.arange(len(x)), np.arange(len(y))), np.array([scores(*half) for half in halves])
-    of_each = [interval_of_halves(v, d) for v, d in zip(values, draws.T.tolist(), strict=True)]
-    return GenerationIntervals(*of_each)
+    names = ("precision", "recall", "density", "coverage")
+    return {
+        name: interval_of_halves(value, draw) for name, value, draw in zip(names, values, draws.T.tolist(), strict=True)
+    }
 
 
 def _kernel(products: NDArray[np.float64], dim: int) -> NDArray[np.float64]:
@@ -206,20 +174,22 @@ def _radii_within(
     return np.take_along_axis(squares, place[:, None], 1)[:, 0]
 
 
-def _precision_recall(blocks: _Blocks, radii_x: NDArray[np.float64], radii_y: NDArray[np.float64]) -> PrecisionRecall:
+def _precision_recall(
+    blocks: _Blocks, radii_x: NDArray[np.float64], radii_y: NDArray[np.float64]
+) -> tuple[float, float]:
     """Over squared distances from some rows of x at a time to all of y."""
     precise, recalled = np.empty(len(radii_x), bool), np.zeros(len(radii_y), bool)
     for rows, squares in blocks:
         precise[rows] = (squares <= radii_y).any(1)
         recalled |= (squares <= radii_x[rows, None]).any(0)
-    return PrecisionRecall(float(precise.mean()), float(recalled.mean()))
+    return float(precise.mean()), float(recalled.mean())
 
 
-def _density_coverage(blocks: _Blocks, radii_y: NDArray[np.float64], k: int) -> DensityCoverage:
+def _density_coverage(blocks: _Blocks, radii_y: NDArray[np.float64], k: int) -> tuple[float, float]:
     """Over the same."""
     count, inside, covered = 0, 0, np.zeros(len(radii_y), bool)
     for _, squares in blocks:
         within = squares <= radii_y
         count, inside = count + len(squares), inside + int(within.sum())
         covered |= within.any(0)
-    return DensityCoverage(inside / (k * count), float(covered.mean()))
+    return inside / (k * count), float(covered.mean())

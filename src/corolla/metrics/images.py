@@ -1,9 +1,11 @@
-"""How close two images are, pixel by pixel and neighbourhood by neighbourhood: PSNR and SSIM."""
+"""How close two images are, pixel by pixel and neighbourhood by neighbourhood; and how much there is to say of one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,13 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 from corolla.errors import UsageError
 from corolla.pixels import to_float
 
+Errors = TypeVar("Errors")
+
 SSIM_WINDOW_PX = 11
 """Side of SSIM's window, and so of the smallest image that it can compare."""
+ROUNDING_DB = 10 * math.log10(12 * 255**2)
+"""PSNR of nothing but rounding to 8 bits, 58.9 dB: more, as identical images have, would mean nothing."""
 
 _SIGMA_PX = 1.5
 _C1, _C2 = 0.01**2, 0.03**2  # (K·L)², where L, the range of the pixels, is 1
 _BLOCK_PX = 64
 _CHUNK_NUMBERS = 2**20
+_LEVELS = 256
 
 
 def psnr(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
@@ -31,7 +38,13 @@ def psnr(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     for rows, x, y in _in_chunks(a, b):
         errors[rows] = np.square(x - y).mean((1, 2, 3))
     with np.errstate(divide="ignore"):
-        return np.asarray(-10 * np.log10(errors))
+        return decibels(errors, np.log10)
+
+
+def decibels(mean_squared_error: Errors, log10: Callable[[Errors], Errors]) -> Errors:
+    """PSNR of mean squared errors of pixels in [0, 1], by the logarithm of the library that holds them."""
+    scaled: Any = log10(mean_squared_error)
+    return cast("Errors", -10 * scaled)
 
 
 def ssim(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
@@ -104,3 +117,38 @@ def _band(length: int) -> NDArray[np.float64]:
     for place in range(band.shape[1]):
         band[place : place + SSIM_WINDOW_PX, place] = taps / taps.sum()
     return band
+
+
+def complexity_nats(images: NDArray[np.uint8], *, differences: bool = True) -> NDArray[np.float64]:
+    """The code length of each image in nats, N, of an ideal coder that knows how frequent its prediction errors are.
+
+    Each value is predicted from its neighbours at the left, above, and above left by the median of left, above and
+    left + above - above left (the predictor of LOCO-I, Weinberger et al. 2000); the entropy of the errors modulo 256
+    is that of their histogram in the image and channel, as if that were known. With `differences`,
+    green, red − green and blue − green are coded, so that a grey image costs one channel.
+    """
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+        raise UsageError(f"images are {images.dtype} of shape {images.shape}: complexity needs uint8, N×H×W×3")
+    values = images.astype(np.int16)
+    red, green, blue = np.moveaxis(values, 3, 0)
+    channels = (green, red - green, blue - green) if differences else (red, green, blue)
+    total = np.zeros(len(images))
+    for channel in channels:
+        errors = (channel - _predicted(channel)) % _LEVELS
+        flat = errors.reshape(len(images), -1) + _LEVELS * np.arange(len(images))[:, None]
+        counts = np.bincount(flat.ravel(), minlength=_LEVELS * len(images)).reshape(-1, _LEVELS)
+        frequencies = counts / max(1, flat.shape[1])
+        total -= (counts * np.log(np.where(counts, frequencies, 1))).sum(1)
+    return total
+
+
+def _predicted(channel: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Each value of N×H×W from those before it: 0 for the first, the neighbour at hand in the first row and column."""
+    left, above, corner = (np.zeros_like(channel) for _ in range(3))
+    left[:, :, 1:] = channel[:, :, :-1]
+    above[:, 1:] = channel[:, :-1]
+    corner[:, 1:, 1:] = channel[:, :-1, :-1]
+    above[:, 0] = corner[:, 0] = left[:, 0]
+    left[:, 1:, 0] = corner[:, 1:, 0] = above[:, 1:, 0]
+    low, high = np.minimum(left, above), np.maximum(left, above)
+    return np.asarray(np.clip(left + above - corner, low, high))

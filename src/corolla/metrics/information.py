@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from corolla.errors import UsageError
-from corolla.metrics.samples import checked_codes, checked_factors, discretise, factor_classes
+from corolla.metrics.features import checked_rows
+from corolla.metrics.samples import codes_and_classes, discretise
 
 BINS = 20
 """Equal-width bins for each latent, as in Locatello et al. 2019 (arXiv 1811.12359, appendix)."""
@@ -34,7 +35,6 @@ class Modularity:
 
     value: float
     per_latent: NDArray[np.float64]
-    information_nats: NDArray[np.float64]
 
 
 def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: int | None = None) -> InformationGap:
@@ -43,8 +43,7 @@ def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: 
     MIG = mean over k of (I(z_a; v_k) − I(z_b; v_k)) / H(v_k), a and b being the two latents that tell most of factor
     k: Chen et al. 2018 (arXiv 1802.04942, section 4), on latents in `bins` equal-width bins.
     """
-    values = checked_codes(codes, latents=2)
-    classes = factor_classes(checked_factors(factors, len(values)), factor_bins)
+    values, classes = codes_and_classes(codes, factors, factor_bins, latents=2)
     information = mutual_information(discretise(values, bins), classes)
     entropy = np.array([_entropy(classes[:, column]) for column in range(classes.shape[1])])
     ranked = np.sort(information, axis=0)
@@ -53,12 +52,8 @@ def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: 
 
 
 def modularity(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: int | None = None) -> Modularity:
-    """Whether each latent tells of one factor only, whichever others tell of it too.
-
-    See `modularity_of` for the equation.
-    """
-    values = checked_codes(codes)
-    classes = factor_classes(checked_factors(factors, len(values), least=2), factor_bins)
+    """Whether each latent tells of one factor only, whichever others tell of it too, by `modularity_of`."""
+    values, classes = codes_and_classes(codes, factors, factor_bins, least=2)
     return modularity_of(mutual_information(discretise(values, bins), classes))
 
 
@@ -80,7 +75,7 @@ def modularity_of(information_nats: ArrayLike) -> Modularity:
     shares = information[tells] / largest[tells, None]  # the largest is exactly 1
     per_latent[tells] = 1 - ((shares**2).sum(1) - 1) / (information.shape[1] - 1)
     value = float(per_latent[tells].mean()) if tells.any() else 0.0
-    return Modularity(value, per_latent, information)
+    return Modularity(value, per_latent)
 
 
 def mutual_information_score(codes: ArrayLike, *, bins: int = BINS) -> float:
@@ -89,7 +84,7 @@ def mutual_information_score(codes: ArrayLike, *, bins: int = BINS) -> float:
     Locatello et al. 2019 (arXiv 1811.12359, appendix), on latents in `bins` equal-width bins.
     It has no upper limit but log(bins).
     """
-    values = discretise(checked_codes(codes, latents=2), bins)
+    values = discretise(checked_rows(codes, "codes", columns=2), bins)
     information = mutual_information(values, values)
     pairs = ~np.eye(len(information), dtype=bool)
     return float(information[pairs].mean())

@@ -5,8 +5,6 @@ Whether it is complete is said by `density_coverage` of decoded draws from the p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
@@ -15,38 +13,16 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from corolla.errors import UsageError
-from corolla.metrics.features import checked_features, checked_pair
+from corolla.metrics.features import checked_pair, checked_rows
 
 # Inverse strengths of the probe's regularisation that are tried, for features with a mean square sum of 1.
 _INVERSE_STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 _HELD_OUT = 5  # one row of so many of each class chooses between them
 
 
-@dataclass(frozen=True)
-class Correlation:
-    """How latents go together over images."""
-
-    matrix: NDArray[np.float64]
-    """Pearson's correlations, D×D; those with a latent that does not vary are 0."""
-    mean_absolute: float
-    """The mean size of those between different latents that vary, in [0, 1]; 0 where fewer than two do."""
-    varying: int
-    """How many latents vary."""
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """How well labels are told from codes, in [0, 1]."""
-
-    accuracy: float
-    """The share of test rows whose label was found."""
-    balanced_accuracy: float
-    """The same for each label among the test rows, averaged over labels."""
-
-
-def correlation(codes: ArrayLike) -> Correlation:
-    """The correlations of latents, and their mean size."""
-    values = checked_features(codes, 2)
+def correlation(codes: ArrayLike) -> tuple[NDArray[np.float64], float]:
+    """Pearson's correlations of latents, D×D, 0 with one that does not vary, and the mean size of the others."""
+    values = checked_rows(codes, "codes")
     mean = values.mean(0)
     deviations = values - mean
     spread = np.sqrt(np.square(deviations).mean(0))
@@ -55,7 +31,7 @@ def correlation(codes: ArrayLike) -> Correlation:
     matrix = np.clip(scores.T @ scores / len(values), -1, 1)
     np.fill_diagonal(matrix, 1)
     off = np.abs(matrix[np.ix_(varies, varies)])[~np.eye(varies.sum(), dtype=bool)]
-    return Correlation(matrix, float(off.mean()) if off.size else 0.0, int(varies.sum()))
+    return matrix, float(off.mean()) if off.size else 0.0
 
 
 def trustworthiness(images: ArrayLike, codes: ArrayLike, *, k: int = 10, most: int = 2000, seed: int = 0) -> float:
@@ -80,8 +56,8 @@ def continuity(images: ArrayLike, codes: ArrayLike, *, k: int = 10, most: int = 
 
 def linear_probe(
     train_codes: ArrayLike, train_labels: ArrayLike, test_codes: ArrayLike, test_labels: ArrayLike, *, seed: int = 0
-) -> Accuracy:
-    """How well a linear classifier tells the labels: what the codes make plain.
+) -> float:
+    """The share of labels, in [0, 1], that a linear classifier tells: what the codes make plain.
 
     Multinomial logistic regression with an L2 penalty, on codes that are standardised by the training rows. Its
     strength is chosen from five by the accuracy on a fifth of the training rows of each label, then all of them are
@@ -103,20 +79,20 @@ def linear_probe(
         found.append(float((classifier.predict(x[chooses]) == labels[chooses]).mean()))
     best = _INVERSE_STRENGTHS[int(np.argmax(found))]
     predicted = LogisticRegression(max_iter=2000, C=best).fit(x, labels).predict(x_test)
-    return _accuracy(predicted, test)
+    return float((predicted == test).mean())
 
 
 def knn_accuracy(
     train_codes: ArrayLike, train_labels: ArrayLike, test_codes: ArrayLike, test_labels: ArrayLike, *, k: int = 5
-) -> Accuracy:
-    """How well the most frequent label of the k nearest training codes tells the labels: what lies together.
+) -> float:
+    """The share of labels that the most frequent one of the k nearest training codes tells: what lies together.
 
     Distances are Euclidean, in the codes as they are. Of equally frequent labels, the first in order is taken.
     """
     x, labels, x_test, test = _checked_labelled(train_codes, train_labels, test_codes, test_labels)
     if not 1 <= k <= len(x):
         raise UsageError(f"{k} neighbours of {len(x)} training rows: give between 1 and {len(x)}")
-    return _accuracy(KNeighborsClassifier(k, algorithm="brute").fit(x, labels).predict(x_test), test)
+    return float((KNeighborsClassifier(k, algorithm="brute").fit(x, labels).predict(x_test) == test).mean())
 
 
 def _drawn(
@@ -129,7 +105,7 @@ def _drawn(
     rows = np.random.default_rng(seed).permutation(len(latents))[:most]
     if not 1 <= k < len(rows) / 2:
         raise UsageError(f"{k} neighbours of {len(rows)} rows: give at least 1, and at least {2 * max(k, 1) + 1} rows")
-    return checked_features(originals[rows].reshape(len(rows), -1), 3), checked_features(latents[rows], 3)
+    return checked_rows(originals[rows].reshape(len(rows), -1), "images"), checked_rows(latents[rows], "codes")
 
 
 def _checked_labelled(
@@ -155,8 +131,3 @@ def _chosen(labels: NDArray[np.generic], seed: int) -> NDArray[np.bool_]:
     if not chosen.any():
         raise UsageError(f"no label has {_HELD_OUT} training rows: a probe needs that of at least one of them")
     return chosen
-
-
-def _accuracy(predicted: NDArray[np.generic], labels: NDArray[np.generic]) -> Accuracy:
-    right = predicted == labels
-    return Accuracy(float(right.mean()), float(np.mean([right[labels == label].mean() for label in np.unique(labels)])))

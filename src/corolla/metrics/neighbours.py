@@ -29,17 +29,6 @@ class Neighbours:
     distances: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class DataCopying:
-    """How generated and held-out images compare in their distance to the nearest training image."""
-
-    z: float
-    """The z-score of the Mann–Whitney test: below -3, say, generated images are too close to be new; above 3 too far
-    away to be alike."""
-    closer: float
-    """The chance that a generated image is closer to training than a held-out one is: ½ where they are alike."""
-
-
 def squared_distances(x: NDArray[np.float64], y: NDArray[np.float64]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Some rows of x at a time, and their squared distances to all of y; exactly 0 where rows are the same."""
     # Lengths and products are exact enough where nothing is far from the origin.
@@ -80,13 +69,14 @@ def nearest(queries: ArrayLike, references: ArrayLike, k: int = 1) -> Neighbours
     return Neighbours(indices, distances)
 
 
-def data_copying(generated: ArrayLike, held_out: ArrayLike, train: ArrayLike) -> DataCopying:
+def data_copying(generated: ArrayLike, held_out: ArrayLike, train: ArrayLike) -> float:
     """Whether generated images are closer to training images than held-out images are (Meehan et al. 2020).
 
     Their statistic C_T (arXiv 2004.05675, section 3) with the whole space as its one cell: the Mann–Whitney z-score of
-    the generated images' distances to their nearest training image, against those of the held-out images. One cell
-    cannot tell images that are copied in one place and missed in another from ones that are neither; look at `nearest`
-    as well. All three are features N×D.
+    the generated images' distances to their nearest training image, against those of the held-out images: below -3,
+    say, generated images are too close to be new, above 3 too far away to be alike. One cell cannot tell images that
+    are copied in one place and missed in another from ones that are neither; look at `nearest` as well. All three are
+    features N×D.
     """
     ours, theirs = (nearest(rows, train).distances[:, 0] for rows in checked_pair(generated, held_out, 1))
     m, n = len(ours), len(theirs)
@@ -95,8 +85,7 @@ def data_copying(generated: ArrayLike, held_out: ArrayLike, train: ArrayLike) ->
     # In floats, as the cubes may be large. Where all are tied, nothing varies.
     tied = float((ties.astype(np.float64) ** 3 - ties).sum()) / ((m + n) * (m + n - 1))
     variance = (m + n + 1 - tied) / (12 * m * n)
-    z = (larger - 0.5) / math.sqrt(variance) if variance > 1e-12 / (m * n) else 0.0
-    return DataCopying(z, 1 - larger)
+    return (larger - 0.5) / math.sqrt(variance) if variance > 1e-12 / (m * n) else 0.0
 
 
 def _smallest(values: NDArray[np.float64], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

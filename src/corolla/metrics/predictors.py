@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from corolla.errors import UsageError
-from corolla.metrics.samples import checked_codes, checked_factors, factor_classes
+from corolla.metrics.features import checked_rows, unit_columns
+from corolla.metrics.samples import checked_factors, codes_and_classes, factor_classes
 
 _ROWS_PER_CLASS = 4  # one of them is held out
 
@@ -27,13 +28,12 @@ class AttributePredictability:
 
 @dataclass(frozen=True, eq=False)
 class Explicitness:
-    """The mean area under the ROC curve, ½ (chance) to 1, on held-out rows; per factor (K), and on the rows trained on.
+    """The mean area under the ROC curve, ½ (chance) to 1, on held-out rows, and that of each factor (K).
 
     A classifier that is worse than chance on held-out rows gives less than ½.
     """
 
     value: float
-    train: float
     per_factor: NDArray[np.float64]
 
 
@@ -51,12 +51,12 @@ def sap(codes: ArrayLike, factors: ArrayLike, *, categorical: Collection[int] = 
     depends on its regularisation and on the latents' scale. The time of categorical factors, given by their columns,
     grows as N·D·C.
     """
-    values = checked_codes(codes, rows=3, latents=2)
+    values = checked_rows(codes, "codes", rows=3, columns=2)
     known = checked_factors(factors, len(values))
     wrong = [column for column in categorical if not 0 <= column < known.shape[1]]
     if wrong:
         raise UsageError(f"categorical = {wrong[0]}: the factors' columns are 0 to {known.shape[1] - 1}")
-    scores = _squared_correlation(values, known)
+    scores = np.minimum((unit_columns(values).T @ unit_columns(known)) ** 2, 1.0)  # R²
     if categorical:
         columns = sorted(set(categorical))
         classes = factor_classes(known[:, columns])
@@ -65,20 +65,6 @@ def sap(codes: ArrayLike, factors: ArrayLike, *, categorical: Collection[int] = 
     ranked = np.sort(scores, axis=0)
     gaps = ranked[-1] - ranked[-2]
     return AttributePredictability(float(gaps.mean()), gaps, scores)
-
-
-def _squared_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """R² of every column of x with every column of y, 0 for columns that do not vary."""
-    return np.asarray(np.minimum((_unit(x).T @ _unit(y)) ** 2, 1.0))
-
-
-def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Columns with mean 0 and length 1; those that do not vary become 0."""
-    varies = np.ptp(values, axis=0) > 0
-    size = np.where(varies, np.abs(values).max(0), 1.0)  # first, so that no square is out of range
-    centred = values / size
-    centred = np.where(varies, centred - centred.mean(0), 0.0)
-    return centred / np.where(varies, np.linalg.norm(centred, axis=0), 1.0)
 
 
 def threshold_accuracy(codes: NDArray[np.float64], classes: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -122,10 +108,9 @@ def explicitness(
     penalty on the weights (scikit-learn's C = 1) does not depend on their scale. One row in four of each class is
     held out.
     """
-    values = checked_codes(codes)
-    classes = factor_classes(checked_factors(factors, len(values)), factor_bins, rows_per_class=_ROWS_PER_CLASS)
+    values, classes = codes_and_classes(codes, factors, factor_bins, rows_per_class=_ROWS_PER_CLASS)
     rng = np.random.default_rng(seed)
-    areas = np.empty((2, classes.shape[1]))
+    areas = np.empty(classes.shape[1])
     for column in range(classes.shape[1]):
         known = classes[:, column]
         counts = np.bincount(known)
@@ -136,9 +121,8 @@ def explicitness(
             )
         train, test = _split(known, counts, rng)
         scaled = _standardised(values, train)
-        areas[:, column] = np.mean([_areas(scaled, known == one, train, test) for one in range(len(counts))], axis=0)
-    train_mean, test_mean = areas.mean(1)
-    return Explicitness(float(test_mean), float(train_mean), areas[1])
+        areas[column] = np.mean([_area(scaled, known == one, train, test) for one in range(len(counts))])
+    return Explicitness(float(areas.mean()), areas)
 
 
 def _split(
@@ -158,10 +142,10 @@ def _standardised(values: NDArray[np.float64], train: NDArray[np.int64]) -> NDAr
     return np.where(varies, (values - values[train].mean(0)) / spread, 0.0)
 
 
-def _areas(
+def _area(
     codes: NDArray[np.float64], positive: NDArray[np.bool_], train: NDArray[np.int64], test: NDArray[np.int64]
-) -> list[float]:
-    """Areas under the ROC curve on the training and on the held-out rows."""
+) -> float:
+    """The area under the ROC curve on the held-out rows."""
     # Newton's method: many rows, few latents, and an optimum that does not hang on where an approximate one stops.
     classifier = LogisticRegression(solver="newton-cholesky").fit(codes[train], positive[train])
-    return [roc_auc_score(positive[rows], classifier.decision_function(codes[rows])) for rows in (train, test)]
+    return float(roc_auc_score(positive[test], classifier.decision_function(codes[test])))

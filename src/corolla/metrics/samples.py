@@ -1,4 +1,4 @@
-"""What the disentanglement scores are given: codes N×D and factors N×K, checked, as classes, and to draw rows from."""
+"""What the disentanglement scores are given: codes N×D and factors N×K, checked, as classes, and as rows to draw."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from corolla.errors import UsageError
+from corolla.metrics.features import checked_rows
 
 _ROWS_PER_CLASS = 2  # on average: with fewer, what a factor says of a row is which row it is
 
 
-def checked_codes(codes: ArrayLike, *, rows: int = 2, latents: int = 1) -> NDArray[np.float64]:
-    """Codes as float64, N×D."""
-    values = np.asarray(codes, dtype=np.float64)
-    if values.ndim != 2:
-        raise UsageError(f"codes of shape {values.shape}: give N×D, a row for each sample and a column for each latent")
-    if len(values) < rows:
-        raise UsageError(f"{len(values)} codes: this score needs at least {rows} of them")
-    if values.shape[1] < latents:
-        raise UsageError(f"codes of {values.shape[1]} latents: this score needs at least {latents} of them")
-    if not np.isfinite(values).all():
-        raise UsageError("codes hold values that are not finite: look for the images that they came from")
-    return values
+def codes_and_classes(
+    codes: ArrayLike,
+    factors: ArrayLike,
+    factor_bins: int | None = None,
+    *,
+    rows: int = 2,
+    latents: int = 1,
+    least: int = 1,
+    rows_per_class: int = _ROWS_PER_CLASS,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Codes as float64, N×D, and their factors as classes, N×K; at least so many rows, latents and factors of them."""
+    values = checked_rows(codes, "codes", rows=rows, columns=latents)
+    known = checked_factors(factors, len(values), least=least)
+    return values, factor_classes(known, factor_bins, rows_per_class=rows_per_class)
 
 
 def checked_factors(factors: ArrayLike, rows: int, *, least: int = 1) -> NDArray[np.float64]:
@@ -77,50 +80,21 @@ def factor_classes(
     return classes
 
 
-class FactorTable:
-    """The factors of the rows there are, N×K, a full grid or not; real factors are cut by `factor_bins` as in `mig`."""
+def rows_sharing(
+    classes: NDArray[np.int64], shared: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """For each factor named in `shared`, rows of classes N×K that agree in its value: len(shared)×count.
 
-    def __init__(self, factors: ArrayLike, *, factor_bins: int | None = None) -> None:
-        values = np.asarray(factors, dtype=np.float64)
-        self._classes = factor_classes(checked_factors(values, len(values) if values.ndim else 0), factor_bins)
-        self._counts = [np.bincount(column) for column in self._classes.T]
-        self._orders = [np.argsort(column, kind="stable") for column in self._classes.T]
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """How many values each factor has."""
-        return tuple(len(counts) for counts in self._counts)
-
-    def __len__(self) -> int:
-        return len(self._classes)
-
-    def factors(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The values of rows N, as classes from 0: N×K."""
-        rows = np.asarray(indices, dtype=np.int64).reshape(-1)
-        outside = (rows < 0) | (rows >= len(self))
-        if outside.any():
-            raise UsageError(f"row {rows[outside][0]}: the factor space has rows 0 to {len(self) - 1}")
-        return self._classes[rows]
-
-    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Rows drawn uniformly, with replacement."""
-        return rng.integers(len(self), size=count)
-
-    def sample_sharing(self, shared: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """For each factor named in `shared`, rows that agree in its value, with replacement: len(shared)×count.
-
-        The value is that of a random row, so a frequent value is drawn more often. Values that a single row has are not
-        drawn, as such a row would agree with itself in every factor.
-        """
-        outside = (shared < 0) | (shared >= len(self.sizes))
-        if outside.any():
-            raise UsageError(f"factor {shared[outside][0]}: the factor space has factors 0 to {len(self.sizes) - 1}")
-        rows = np.empty((len(shared), count), dtype=np.int64)
-        for factor, (counts, order) in enumerate(zip(self._counts, self._orders, strict=True)):
-            asked = np.flatnonzero(shared == factor)
-            if len(asked):
-                often = np.where(counts > 1, counts, 0)
-                value = rng.choice(len(counts), size=len(asked), p=often / often.sum())
-                start = (np.cumsum(counts) - counts)[value]
-                rows[asked] = order[start[:, None] + rng.integers(counts[value, None], size=(len(asked), count))]
-        return rows
+    They are drawn with replacement. The value is that of a random row, so a frequent value is drawn more often. Values
+    that a single row has are not drawn, as such a row would agree with itself in every factor.
+    """
+    rows = np.empty((len(shared), count), dtype=np.int64)
+    for factor, column in enumerate(classes.T):
+        counts, order = np.bincount(column), np.argsort(column, kind="stable")
+        asked = np.flatnonzero(shared == factor)
+        if len(asked):
+            often = np.where(counts > 1, counts, 0)
+            value = rng.choice(len(counts), size=len(asked), p=often / often.sum())
+            start = (np.cumsum(counts) - counts)[value]
+            rows[asked] = order[start[:, None] + rng.integers(counts[value, None], size=(len(asked), count))]
+    return rows

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from corolla.errors import UsageError
-from corolla.metrics.samples import checked_codes
+from corolla.metrics.features import checked_rows, unit_columns
 
 INFORMATIVE_NATS = 0.01
 """A latent with less KL than this, on average, is not informative: Duan et al. 2020."""
-
-
-@dataclass(frozen=True, eq=False)
-class SeedAgreement:
-    """UDR of each of S models, 0 to 1, and that of each pair, S×S, whose diagonal is NaN."""
-
-    values: NDArray[np.float64]
-    pairs: NDArray[np.float64]
 
 
 def gaussian_total_correlation(codes: ArrayLike) -> float:
@@ -32,7 +23,7 @@ def gaussian_total_correlation(codes: ArrayLike) -> float:
     appendix). 0 for uncorrelated latents; infinite where a latent is a linear function of the others. Latents that do
     not vary are left out, being independent of all.
     """
-    values = checked_codes(codes)
+    values = checked_rows(codes, "codes")
     if len(values) <= values.shape[1]:
         raise UsageError(f"{len(values)} codes of {values.shape[1]} latents: TC needs at least {values.shape[1] + 1}")
     values = values[:, np.ptp(values, axis=0) > 0]
@@ -44,8 +35,8 @@ def gaussian_total_correlation(codes: ArrayLike) -> float:
     return max(0.0, -0.5 * float(np.log(eigenvalues).sum()))
 
 
-def udr(codes: Sequence[ArrayLike], kl_nats: Sequence[ArrayLike]) -> SeedAgreement:
-    """Unsupervised disentanglement ranking: whether models with other seeds found the same latents.
+def udr(codes: Sequence[ArrayLike], kl_nats: Sequence[ArrayLike]) -> NDArray[np.float64]:
+    """Unsupervised disentanglement ranking of each model, 0 to 1: whether other seeds found the same latents.
 
     Duan et al. 2020 (arXiv 1905.12614, section 4) with Spearman's correlation (UDR_S). With R(a, b) the absolute
     correlation of latent a of model i and latent b of model j, both informative, d_i and d_j of them:
@@ -55,7 +46,7 @@ def udr(codes: Sequence[ArrayLike], kl_nats: Sequence[ArrayLike]) -> SeedAgreeme
     A model's UDR is the median over the others. A model without informative latents has 0. The codes of all S models
     are of the same N images in the same order; a latent is informative whose mean KL is above 0.01 nats.
     """
-    models = [checked_codes(one, rows=3) for one in codes]
+    models = [checked_rows(one, "codes", rows=3) for one in codes]
     if len(models) < 2:
         raise UsageError(f"{len(models)} models: UDR compares at least 2, which differ in their seeds")
     if len(kl_nats) != len(models):
@@ -73,21 +64,14 @@ def udr(codes: Sequence[ArrayLike], kl_nats: Sequence[ArrayLike]) -> SeedAgreeme
         ranks.append(rankdata(informative, axis=0) if informative.size else informative)
         owners += [number] * informative.shape[1]
     owner = np.array(owners, dtype=np.int64)
-    correlation = _absolute_correlation(np.concatenate(ranks, axis=1))
+    unit = unit_columns(np.concatenate(ranks, axis=1))
+    correlation = np.minimum(np.abs(unit.T @ unit), 1.0)
 
     pairs = np.full((len(models), len(models)), np.nan)
     for i in range(len(models)):
         for j in range(i):
             pairs[i, j] = pairs[j, i] = _agreement(correlation[np.ix_(owner == i, owner == j)])
-    return SeedAgreement(np.nanmedian(pairs, axis=1), pairs)
-
-
-def _absolute_correlation(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """|ρ| of all columns; that of one which does not vary is 0."""
-    centred = values - values.mean(0)
-    length = np.linalg.norm(centred, axis=0)
-    unit = centred / np.where(length > 0, length, 1.0)
-    return np.asarray(np.minimum(np.abs(unit.T @ unit), 1.0))
+    return np.asarray(np.nanmedian(pairs, axis=1))
 
 
 def _agreement(correlation: NDArray[np.float64]) -> float:

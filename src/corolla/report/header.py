@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from corolla.data import spread_rows
 from corolla.gallery.generation import interpolation
+from corolla.metrics.images import ROUNDING_DB, psnr
 from corolla.metrics.names import TRAINING_SCORES
 from corolla.models.vae import parameter_count
 from corolla.report.embedding import Picture, animation
@@ -17,14 +19,6 @@ from corolla.training.advice import BIT_NATS
 WALK_POINTS, WALK_STEPS, WALK_PX = 6, 13, 224
 _SUBJECTS = {"florets": "drawn flowers", "flowers102": "photos of flowers"}
 _SHORT = {"hours": "h", "minutes": "min", "seconds": "s"}
-
-
-class Fact(NamedTuple):
-    """A number to remember."""
-
-    name: str
-    value: str
-    unit: str = ""
 
 
 def header(subject: Subject) -> dict[str, Any]:
@@ -50,33 +44,30 @@ def header(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _facts(subject: Subject, psnr_db: float, rate_bits: float | None, duration: str) -> list[Fact]:
-    card = subject.model.card
-    facts = [Fact("typical PSNR", f"{psnr_db:.1f}", "dB")]
+def _facts(subject: Subject, psnr_db: float, rate_bits: float | None, duration: str) -> Iterator[tuple[str, str, str]]:
+    """Numbers to remember: the name, the value and the unit of each."""
+    measured = {} if subject.has_points else subject.model.card.scores
+    yield "typical PSNR", f"{psnr_db:.1f}", "dB"
     if rate_bits is not None:
-        facts.append(Fact("in a code", f"{rate_bits:.0f}", "bits"))
-    if "bits_per_dim" in card.scores and not subject.has_points:
-        facts.append(Fact("per dimension", f"{card.scores['bits_per_dim']:.2f}", "bits"))
-    if "active_latents" in card.scores and not subject.has_points:
+        yield "in a code", f"{rate_bits:.0f}", "bits"
+    if "bits_per_dim" in measured:
+        yield "per dimension", f"{measured['bits_per_dim']:.2f}", "bits"
+    if "active_latents" in measured:
         label = TRAINING_SCORES["active_latents"].label
-        facts.append(Fact(label, f"{card.scores['active_latents']:.0f}", f"of {subject.model.latent_dim}"))
+        yield label, f"{measured['active_latents']:.0f}", f"of {subject.model.latent_dim}"
     if subject.scores is not None and "mig" in subject.scores.scores:
-        facts.append(Fact("MIG, of 1", f"{subject.scores.scores['mig'].value:.2f}"))
-    facts.append(Fact("steps", f"{card.step:,}"))
+        yield "MIG, of 1", f"{subject.scores.scores['mig'].value:.2f}", ""
+    yield "steps", f"{subject.model.card.step:,}", ""
     if duration:
         value, _, unit = duration.partition(" ")
-        facts.append(Fact("of training", value, _SHORT[unit]))
-    return facts
+        yield "of training", value, _SHORT[unit]
 
 
 def _walk(subject: Subject) -> Picture:
-    model = subject.model
-    ends = (
-        subject.codes[np.linspace(0, len(subject.codes) - 1, WALK_POINTS).astype(int)]
-        if subject.has_points
-        else model.sample_latents(WALK_POINTS, seed=subject.seed)
-    )
-    frames = interpolation(model, ends, steps=WALK_STEPS, loop=True).images
+    ends = subject.model.sample_latents(WALK_POINTS, seed=subject.seed)
+    if subject.has_points:
+        ends = subject.codes[np.linspace(0, len(subject.codes) - 1, WALK_POINTS).astype(int)]
+    frames = interpolation(subject.model, ends, steps=WALK_STEPS, loop=True).images
     return animation(frames, "A walk through latent space: one image turns into the next", shown_px=WALK_PX)
 
 
@@ -93,7 +84,6 @@ def _duration(subject: Subject) -> str:
 def _baseline_db(subject: Subject) -> float:
     """The median PSNR of the mean of the training images in the place of each; of many, of some evenly spread."""
     seen = np.asarray(subject.cache.images[spread_rows(subject.training, MOST_IMAGES)])
-    mean = seen.mean(axis=0, dtype=np.float32) / 255
-    originals = subject.returned.originals.astype(np.float32) / 255
-    error = ((originals - mean) ** 2).mean(axis=(1, 2, 3))
-    return float(np.median(-10 * np.log10(np.maximum(error, 1e-10))))
+    originals = subject.returned.originals
+    mean = np.broadcast_to(seen.mean(axis=0, dtype=np.float32) / 255, originals.shape)
+    return float(np.median(np.minimum(psnr(originals, mean), ROUNDING_DB)))

@@ -16,13 +16,12 @@ from corolla.files import write_text
 from corolla.progress import OnProgress, steps_of
 from corolla.report.header import header
 from corolla.report.sections.curves import curves
-from corolla.report.sections.findings import findings
 from corolla.report.sections.latent_map import latent_map
 from corolla.report.sections.latents import factors, traversals
 from corolla.report.sections.reconstructions import reconstructions
 from corolla.report.sections.reproduction import reproduction
 from corolla.report.sections.samples import samples
-from corolla.report.sections.scores import scores
+from corolla.report.sections.scores import findings, scores
 from corolla.report.subject import Section, Subject, examine
 from corolla.trained.run_folder import RunFolder
 
@@ -76,16 +75,11 @@ def write_report(
     """
     subject = examine(Path(run), images=images, source=source, mirror=mirror, seed=seed, progress=progress)
     file = RunFolder(subject.path).report if output is None else Path(output)
-    made = []
+    made: list[Section] = []
     for done, make in enumerate(sections):
         steps_of(progress, "writing the report, sections", len(sections))(done)
-        made.append(make(subject))
+        made += filter(None, [make(subject)])
     page = environment().get_template("page.html.j2")
-    text = page.render(
-        header=header(subject),
-        name=subject.path.absolute().name,
-        sections=[section for section in made if section is not None],
-        version=__version__,
-    )
-    write_text(file, text)
+    name = subject.path.absolute().name
+    write_text(file, page.render(header=header(subject), name=name, sections=made, version=__version__))
     return file

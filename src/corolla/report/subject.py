@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from corolla.data import ImageCache, select_rows, spread_rows
 from corolla.errors import StaleError
-from corolla.evaluation.reconstructions import Reconstruction, reconstruction
+from corolla.evaluation.reconstructions import Reconstruction
 from corolla.evaluation.record import SCORES, Scores
+from corolla.metrics import psnr
 from corolla.progress import OnProgress
 from corolla.trained import TrainedModel, load
+from corolla.trained.model_folder import ModelFolder
 from corolla.trained.own_images import own_images
 
 MOST_IMAGES = 512
@@ -71,19 +74,16 @@ def examine(
 
     Source, mirror and errors are those of `load` and `own_images`, which gives the images unless they are at hand.
     """
-    model = load(path)
-    assert model.folder is not None
-    folder, run = model.folder, model.folder.run
+    model, folder = load(path), ModelFolder.find(path)
     cache = images if images is not None else own_images(model, source=source, mirror=mirror, progress=progress)
-    data = model.config.data
+    data, run = model.config.data, folder.run
     held_out = spread_rows(select_rows(cache.splits, data.eval_split), MOST_IMAGES)
     originals = np.asarray(cache.images[held_out])
-    scores, stale = None, False
-    if folder.file(SCORES).is_file():
-        try:
-            scores, _ = folder.read(SCORES, model.card.weights_sha256)
-        except StaleError:
-            stale = True
+    codes = model.encode(originals)
+    images_back = model.decode(codes)
+    scores, has_scores = None, folder.file(SCORES).is_file()
+    with suppress(StaleError):
+        scores = folder.read(SCORES, model.card.weights_sha256)[0] if has_scores else None
     return Subject(
         path=folder.home,
         model=model,
@@ -92,9 +92,9 @@ def examine(
         cache=cache,
         training=select_rows(cache.splits, data.train_split),
         held_out=held_out,
-        codes=model.encode(originals),
-        returned=reconstruction(model, originals),
+        codes=codes,
+        returned=Reconstruction(originals, images_back, psnr(originals, images_back)),
         scores=scores,
-        stale=stale,
+        stale=has_scores and scores is None,
         seed=seed,
     )

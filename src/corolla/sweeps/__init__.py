@@ -5,6 +5,6 @@ other, as a training uses all cores. Whatever a kill leaves, the same call goes 
 """
 
 from corolla.sweeps.results import Result
-from corolla.sweeps.runner import RECORD, Sweep, read_sweep, sweep, train_run
+from corolla.sweeps.runner import RECORD, Sweep, planned, read_sweep, sweep, train_run
 
-__all__ = ["RECORD", "Result", "Sweep", "read_sweep", "sweep", "train_run"]
+__all__ = ["RECORD", "Result", "Sweep", "planned", "read_sweep", "sweep", "train_run"]

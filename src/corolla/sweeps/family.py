@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from corolla.config import Config
@@ -17,40 +16,27 @@ BETA = 4.0
 """Of the β-VAE, where the configuration is not of one."""
 
 
-@dataclass(frozen=True)
-class Member:
-    """One of the three: its objective, and what people use it for."""
-
-    title: str
-    goal: str
-    idea: str
-    loss: str
-    use: str
-
-
-MEMBERS: Mapping[str, Member] = {
-    "ae": Member(
-        "auto-encoder",
-        "a short code from which the image comes back",
-        "what does not fit through a few numbers is left out",
-        "-log p(x|z)",
-        "compression, de-noising, anomaly detection",
-    ),
-    "vae": Member(
-        "VAE",
-        "a space of codes in which every point is an image",
-        "a code is a small cloud, and all clouds together fill a standard normal",
-        "-log p(x|z) + KL",
-        "new images, inpainting, statistics of images",
-    ),
-    "beta_vae": Member(
-        "β-VAE",
-        "a space whose single directions mean something",
-        "information has a higher price, so what is kept is ordered",
-        "-log p(x|z) + β KL",
-        "features, in place of PCA",
-    ),
+MEMBERS: Mapping[str, Mapping[str, str]] = {
+    "ae": {
+        "goal": "a short code from which the image comes back",
+        "idea": "what does not fit through a few numbers is left out",
+        "loss": "-log p(x|z)",
+        "use": "compression, de-noising, anomaly detection",
+    },
+    "vae": {
+        "goal": "a space of codes in which every point is an image",
+        "idea": "a code is a small cloud, and all clouds together fill a standard normal",
+        "loss": "-log p(x|z) + KL",
+        "use": "new images, inpainting, statistics of images",
+    },
+    "beta_vae": {
+        "goal": "a space whose single directions mean something",
+        "idea": "information has a higher price, so what is kept is ordered",
+        "loss": "-log p(x|z) + β KL",
+        "use": "features, in place of PCA",
+    },
 }
+"""The three by their objectives, and what people use each for."""
 
 
 def train_family(
@@ -67,21 +53,21 @@ def train_family(
     Raises as `training.fit`, and UsageError if a run in the folder has other settings.
     """
     beta = base.flat()["objective.beta"] if base.objective.name == "beta_vae" else BETA
+    runs = {name: [folder / f"{name}-{seed}" for seed in seeds] for name in MEMBERS}
     configs = {}
-    for name in MEMBERS:
-        member = base.updated({"objective.name": name} | ({"objective.beta": beta} if name == "beta_vae" else {}))
-        for seed in seeds:
-            configs[folder / f"{name}-{seed}"] = resolve(member.updated({"seed": seed}))
-    for path, config in configs.items():
-        refuse_other_run(path, config)
+    for name, paths in runs.items():
+        changes = {"objective.name": name} | ({"objective.beta": beta} if name == "beta_vae" else {})
+        for path, seed in zip(paths, seeds, strict=True):
+            configs[path] = resolve(base.updated(changes).updated({"seed": seed}))
+            refuse_other_run(path, configs[path])
     for path, config in configs.items():
         train_run(config, path, go_on=command("compare", "--family", "...", "-o", folder), progress=progress)
-    return {name: [folder / f"{name}-{seed}" for seed in seeds] for name in MEMBERS}
+    return runs
 
 
 def notes(columns: Sequence[str]) -> dict[str, list[str]]:
     """The rows in words: goal, idea, loss and use of each column; a dash for runs that are none of the three."""
     return {
-        row: [getattr(MEMBERS[name], row) if name in MEMBERS else "-" for name in columns]
+        row: [MEMBERS[name][row] if name in MEMBERS else "-" for name in columns]
         for row in ("goal", "idea", "loss", "use")
     }

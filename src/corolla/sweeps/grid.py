@@ -37,10 +37,15 @@ class Point:
         return tuple((name, value_text(value)) for name, value in self.values.items() if name != SEED)
 
     @property
+    def shown(self) -> dict[str, str]:
+        """The values as people write them, by short names, without the seed."""
+        short = short_names(self.values)
+        return {short[name]: text for name, text in self.group}
+
+    @property
     def label(self) -> str:
         """The point in words, without its seed, such as `beta 0.5, latent_dim 10`."""
-        shown = short_names(self.values)
-        return ", ".join(f"{shown[name]} {text}" for name, text in self.group)
+        return ", ".join(f"{name} {text}" for name, text in self.shown.items())
 
 
 def read_values(text: str, where: str) -> list[Any]:
@@ -67,10 +72,7 @@ def value_text(value: Any) -> str:
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
     """A short name for each dotted one: its last part, or the first of `objective.name`; whole where two would meet."""
-    short = {}
-    for name in names:
-        *above, leaf = name.split(".")
-        short[name] = above[-1] if leaf == "name" and above else leaf
+    short = {name: name.removesuffix(".name").rpartition(".")[2] for name in names}
     taken = list(short.values())
     return {name: last if taken.count(last) == 1 else name for name, last in short.items()}
 
@@ -87,10 +89,8 @@ def expand(base: Config, axes: Mapping[str, Sequence[Any]]) -> list[Point]:
             raise UsageError(f"{name} = {values!r}: give a list of values")
     points = []
     for combination in product(*axes.values()):
-        changes = dict(zip(axes, combination, strict=True))
-        config = configured(base, changes)
-        flat = config.flat()
-        points.append(Point({name: flat[name] for name in axes}, config))
+        config = configured(base, dict(zip(axes, combination, strict=True)))
+        points.append(Point({name: config.flat()[name] for name in axes}, config))
     for name in axes:
         texts = [value_text(value) for value in axes_of(points)[name]]
         if len(texts) < len(axes[name]):
@@ -105,11 +105,9 @@ def configured(base: Config, changes: Mapping[str, Any]) -> Config:
     """
     try:
         config = base.updated(changes)
-        training = config.training
-        if training.devices not in ("auto", 1) or training.num_nodes > 1:
-            given = f"devices {training.devices}, num_nodes {training.num_nodes}"
-            problem = f"{given}: many runs are trained on one device; leave both out"
-            raise UsageError(problem, setting="training.devices")
+        if (training := config.training).devices not in ("auto", 1) or training.num_nodes > 1:
+            problem = f"devices {training.devices}, num_nodes {training.num_nodes}: many runs are trained on one device"
+            raise UsageError(problem, setting="training.devices", remedy="leave both out")
         return resolve(config.updated({"training.devices": 1}))
     except UsageError as error:
         if error.setting in changes:
@@ -120,8 +118,7 @@ def configured(base: Config, changes: Mapping[str, Any]) -> Config:
 
 def axes_of(points: Sequence[Point]) -> dict[str, list[Any]]:
     """The values of each axis, as configurations have them, in the order of the points; each once."""
-    axes: dict[str, dict[str, Any]] = {}
-    for point in points:
-        for name, value in point.values.items():
-            axes.setdefault(name, {}).setdefault(value_text(value), value)
-    return {name: list(values.values()) for name, values in axes.items()}
+    return {
+        name: list({value_text(point.values[name]): point.values[name] for point in points}.values())
+        for name in points[0].values
+    }

@@ -21,7 +21,6 @@ from PIL import Image
 
 from corolla.config import DataConfig
 from corolla.data import select_rows
-from corolla.evaluation.reconstructions import reconstruction
 from corolla.metrics.names import TRAINING_SCORES
 from corolla.pictures.grids import Row, sheet
 from corolla.sweeps.grid import SEED, short_names
@@ -44,9 +43,8 @@ def examples(result: Result, count: int) -> tuple[NDArray[np.uint8], NDArray[np.
     """The first images of a run's evaluation split, and what its model makes of them; both uint8 N×H×W×3."""
     model = load(result.path)
     cache = own_images(model)
-    rows = select_rows(cache.splits, model.config.data.eval_split)[:count]
-    made = reconstruction(model, np.asarray(cache.images[rows]))
-    return made.originals, made.images
+    originals = np.asarray(cache.images[select_rows(cache.splits, model.config.data.eval_split)[:count]])
+    return originals, model.reconstruct(originals)
 
 
 def reconstructions(results: Sequence[Result]) -> Image.Image:
@@ -71,10 +69,7 @@ def _name(result: Result) -> str:
 
 
 def _resized(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    if images.shape[1:3] == size:
-        return images
-    height, width = size
-    return np.stack([np.asarray(Image.fromarray(i).resize((width, height), Image.Resampling.BICUBIC)) for i in images])
+    return np.stack([np.asarray(Image.fromarray(i).resize(size[::-1], Image.Resampling.BICUBIC)) for i in images])
 
 
 def curve(results: Sequence[Result]) -> Image.Image:
@@ -93,8 +88,8 @@ def curve(results: Sequence[Result]) -> Image.Image:
         rates, distortions = zip(*sorted(map(_place, line)), strict=True)
         axes.plot(rates, distortions, color=colour, marker="o", markersize=7, linewidth=1.8, label=name)
         for group in line:
-            for place in [_place([result]) for result in group if len(group) > 1]:
-                axes.scatter(*place, color=colour, alpha=0.3, s=18, linewidths=0)
+            for result in group if len(group) > 1 else ():
+                axes.scatter(*_place([result]), color=colour, alpha=0.3, s=18, linewidths=0)
     _dress(axes, legend=len(lines) > 1)
     _annotate(axes, canvas, groups)
     content = io.BytesIO()
@@ -140,8 +135,7 @@ def _annotate(axes: Axes, canvas: FigureCanvasAgg, groups: Sequence[Sequence[Res
     with_examples = len(groups) <= MOST_POINTS_WITH_EXAMPLES
     if with_examples:
         originals, _ = examples(groups[0][0], SHOWN_AT_POINTS)
-        corner = _box(axes, "original", originals, (1, 1), "axes fraction", (-60, -34))
-        corner.set_zorder(2)
+        _box(axes, "original", originals, (1, 1), "axes fraction", (-60, -34)).set_zorder(2)
     canvas.draw()  # type: ignore[no-untyped-call]
     figure = canvas.figure
     figure.set_layout_engine("none")  # names are placed in what it has laid out
@@ -176,21 +170,21 @@ def _box(
     axes: Axes, label: str, images: NDArray[np.uint8] | None, xy: Any, coordinates: str, offset: tuple[float, float]
 ) -> AnnotationBbox:
     """A label, with images above it, that hangs on a point by a thin line."""
-    text = TextArea(label, textprops={"color": _INK, "fontsize": 8.5})
-    content: Any = text
+    content: Any = TextArea(label, textprops={"color": _INK, "fontsize": 8.5})
+    on_point = coordinates == "data"
     if images is not None:
         zoom = _EXAMPLE_PX / max(images.shape[1:3])
         tiles: list[Artist] = [OffsetImage(tile, zoom=zoom, interpolation="bicubic") for tile in images]
-        content = VPacker(children=[HPacker(children=tiles, pad=0, sep=2), text], align="center", pad=0, sep=2)
+        content = VPacker(children=[HPacker(children=tiles, pad=0, sep=2), content], align="center", pad=0, sep=2)
     box = AnnotationBbox(
         content,
         xy,
         xybox=offset,
         xycoords=coordinates,
         boxcoords="offset points",
-        frameon=images is not None and coordinates == "data",
+        frameon=images is not None and on_point,
         bboxprops={"edgecolor": "#d5d8dd", "boxstyle": "round,pad=0.15", "linewidth": 0.8},
-        arrowprops={"arrowstyle": "-", "color": _FAINT, "linewidth": 0.8} if coordinates == "data" else None,
+        arrowprops={"arrowstyle": "-", "color": _FAINT, "linewidth": 0.8} if on_point else None,
         pad=0.2,
         annotation_clip=False,
     )

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from corolla.metrics.names import TRAINING_SCORES
 from corolla.sweeps.grid import Point, value_text
 from corolla.trained.model_folder import ModelFolder
 from corolla.trained.run_folder import csv_text
 from corolla.training.advice import EARLY_STEPS, Finding, advise
 
 BETA = "objective.beta"
+_SHOWN = {"kl": "{:.1f}", "reconstruction": "{:.1f}", "psnr_db": "{:.2f} dB", "active_latents": "{:g}"}
 _SENTENCES = {
     "collapsed": "The code has collapsed at beta {}: too large here, or in need of a warm-up.",
     "all latents needed": "All latents are needed at beta {}: more of them may help there.",
@@ -26,15 +28,11 @@ class Result:
 
     point: Point
     path: Path
-    scores: Mapping[str, float]
-    """By the names of `metrics.csv`, and its `step`."""
-    beta: float | None
-    """The weight of the KL that the objective amounts to, where there is such a number."""
-    normalised_beta: float | None
-    """The same times latents over pixel values."""
+    scores: Mapping[str, float]  # by the names of `metrics.csv`, and its `step`
+    beta: float | None  # the weight of the KL that the objective amounts to, where there is such a number
+    normalised_beta: float | None  # the same times latents over pixel values
     findings: tuple[Finding, ...]
-    seconds: float
-    """Spent in training steps."""
+    seconds: float  # spent in training steps
 
 
 def read_result(point: Point, path: Path) -> Result:
@@ -55,20 +53,35 @@ def read_result(point: Point, path: Path) -> Result:
 
 def table(results: Sequence[Result]) -> str:
     """One row for each run, as `sweep.csv` has it."""
-    return csv_text(
-        [
-            {
-                "run": result.path.name,
-                **{name: value_text(value) for name, value in result.point.values.items()},
-                **result.scores,
-                "beta": result.beta,
-                "normalised_beta": result.normalised_beta,
-                "findings": "; ".join(finding.kind for finding in result.findings),
-                "train_seconds": result.seconds,
-            }
-            for result in results
-        ]
-    )
+    rows = [
+        {
+            "run": result.path.name,
+            **{name: value_text(value) for name, value in result.point.values.items()},
+            **result.scores,
+            "beta": result.beta,
+            "normalised_beta": result.normalised_beta,
+            "findings": "; ".join(finding.kind for finding in result.findings),
+            "train_seconds": result.seconds,
+        }
+        for result in results
+    ]
+    return csv_text(rows)
+
+
+def point_rows(results: Sequence[Result]) -> list[dict[str, str]]:
+    """A row for each point, texts by their headings; where there are several seeds, of the medians over them."""
+    groups = grouped(results)
+    seeds = max(map(len, groups), default=0)
+    return [
+        {
+            **group[0].point.shown,
+            **({"seeds": str(len(group))} if seeds > 1 else {}),
+            **{TRAINING_SCORES[name].label: text.format(middle(group, name)) for name, text in _SHOWN.items()},
+            "norm. beta": "" if group[0].normalised_beta is None else f"{group[0].normalised_beta:.3g}",
+            "findings": ", ".join(kinds(group)),
+        }
+        for group in groups
+    ]
 
 
 def grouped(results: Sequence[Result]) -> list[list[Result]]:

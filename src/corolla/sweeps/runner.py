@@ -17,7 +17,7 @@ from corolla.sweeps.pictures import curve, reconstructions
 from corolla.sweeps.record import elsewhere, held, read_record, refuse_other_base, write_record
 from corolla.sweeps.results import Result, read_result, table
 from corolla.trained.run_folder import RunFolder, new_folder
-from corolla.training import StopRule, TrainingInterrupted, fit, resume
+from corolla.training import StopRule, TrainingInterrupted, fit, is_finished, resume
 
 RECORD = "sweep.yaml"
 
@@ -51,33 +51,37 @@ def sweep(
         output: The folder; by default a new one under `runs/`.
         progress: That of `training.fit`, for each run.
 
-    Raises:
-        UsageError: An impossible value or combination, before anything is trained; or the folder is of another grid.
-        CorollaError: As `training.fit`, but that a run that fails does not end the others.
+    Raises UsageError for an impossible value or combination, before anything is trained, or a folder of another grid;
+    else as `training.fit`, but that a run that fails ends no other.
     """
-    points, progress = expand(config, axes), progress or Progress()
-    folder = Path(output or new_folder("sweep"))
+    points, progress, folder = expand(config, axes), progress or Progress(), Path(output or new_folder("sweep"))
     with held(folder, RECORD):
         _record(folder, config, points)
         results: list[Result] = []
         failures: dict[str, str] = {}
         for number, point in enumerate(points, start=1):
             progress.line(f"run {number} of {len(points)}: {point.name}")
+            run, again = folder / point.name, command("sweep", "--resume", folder)
             try:
-                again = command("sweep", "--resume", folder)
-                train_run(point.config, folder / point.name, go_on=again, progress=progress)
-                results.append(read_result(point, folder / point.name))
+                train_run(point.config, run, go_on=again, progress=progress)
+                results.append(read_result(point, run))
             except TrainingInterrupted:
                 raise
             except (TrainingError, ModelError, WriteError) as error:
                 failures[point.name] = str(error)
                 progress.line(f"{point.name} failed: {error}")
-                continue
-            write_text(folder / "sweep.csv", table(results))
+            else:
+                write_text(folder / "sweep.csv", table(results))
         if results:
             save_picture(folder / "reconstructions.png", reconstructions(results))
             save_picture(folder / "rate-distortion.png", curve(results))
     return Sweep(folder, tuple(results), failures)
+
+
+def planned(config: Config, axes: Mapping[str, Sequence[Any]], output: Path | str | None = None) -> dict[str, bool]:
+    """The names of the runs that `sweep` would train, and whether each is finished. Raises UsageError as `sweep`."""
+    runs = {point.name: None if output is None else Path(output) / point.name for point in expand(config, axes)}
+    return {name: run is not None and RunFolder(run).exists and is_finished(run) for name, run in runs.items()}
 
 
 def read_sweep(folder: Path | str) -> tuple[Config, dict[str, list[Any]]]:
@@ -119,14 +123,8 @@ def _record(folder: Path, config: Config, points: Sequence[Point]) -> None:
             raise elsewhere(f"{folder}: was begun with a grid over {then}, and this one is over {now}")
         for name, values in there.items():
             texts, given = list(map(value_text, values)), list(map(value_text, axes[name]))
-            missing = [text for text in texts if text not in given]
-            if missing:
-                all_values = ",".join(dict.fromkeys(texts + given))
-                raise UsageError(
-                    f"{folder}: has runs of {name}={','.join(missing)}, too; values can be added",
-                    path=folder,
-                    setting=name,
-                    remedy=f"give {all_values}, or choose another folder ({{output}})",
-                    arguments=("output",),
-                )
+            if missing := [text for text in texts if text not in given]:
+                problem = f"{folder}: has runs of {name}={','.join(missing)}, too; values can be added"
+                remedy = f"give {','.join(dict.fromkeys(texts + given))}, or choose another folder ({{output}})"
+                raise UsageError(problem, path=folder, setting=name, remedy=remedy, arguments=("output",))
     write_record(folder / RECORD, config, {"axes": axes})

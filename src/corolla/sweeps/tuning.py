@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -35,6 +36,7 @@ State: TypeAlias = Literal["complete", "pruned", "failed"]
 Goal: TypeAlias = Literal["elbo", "psnr_db", "loss"]
 _MAXIMISED = ("psnr_db",)
 _STUDY = "tune"
+_NAME = "trial-{:03d}"
 _VALUES, _KEPT = "values", "kept"
 """Attributes of a trial: what was tried, and the goal, of the model that its run kept."""
 _OTHER_IMAGES = ("data.source", "data.mirror", "data.recipe", "data.size", "data.eval_split")
@@ -54,6 +56,18 @@ class Range:
     high: float
     log: bool = False
 
+    @classmethod
+    def read(cls, text: str, where: str) -> Range:
+        """The range of a text LOW:HIGH or LOW:HIGH:log. Raises UsageError, which begins with `where`."""
+        low, _, rest = text.partition(":")
+        high, _, scale = rest.partition(":")
+        try:
+            if scale in ("", "log"):
+                return cls(float(low), float(high), scale == "log")
+        except ValueError:
+            pass
+        raise UsageError(f"{where} {text}: write LOW:HIGH or LOW:HIGH:log, such as 0.5:16:log")
+
 
 Space: TypeAlias = Mapping[str, Range | Sequence[Any]]
 """What may be tried for each setting, by its dotted name: a range, or a list of values."""
@@ -61,14 +75,15 @@ Space: TypeAlias = Mapping[str, Range | Sequence[Any]]
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a search. A pruned one was ended early; a failed one has no value."""
+    """One run of a search: its folder, what was tried by dotted name, and the goal of the model that it kept.
+
+    A pruned one was ended early; a failed one has no value.
+    """
 
     path: Path
     values: Mapping[str, Any]
-    """What was tried, by dotted name."""
     state: State
     value: float | None
-    """The goal, of the model that the run kept."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +119,14 @@ def tune(
             makes the loss small, and is for searches that leave the objective as it is. All on the evaluation split.
         progress: That of `training.fit`, for each run.
 
-    Raises:
-        UsageError: The extra is missing, a setting, range or goal is impossible, or the folder is of another search.
-        ModelError: The journal is damaged.
-        CorollaError: As `training.fit`, but that a trial that fails does not end the others.
+    Raises UsageError if the extra is missing, a setting, range or goal is impossible, or the folder is of another
+    search; ModelError if the journal is damaged; else as `training.fit`, but that a trial that fails ends no other.
     """
-    optuna = _optuna()
+    try:
+        import optuna
+    except ImportError:
+        raise missing_extra("tune", "The search") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     if trials < 1:
         raise UsageError(f"{trials} trials: give at least 1")
     _check_goal(config, space, goal)
@@ -120,7 +137,9 @@ def tune(
         storage, study = _study(optuna, folder, goal)
         finished = sum(trial.state.is_finished() for trial in study.trials)
         for number in range(finished, trials):
-            study.sampler = optuna.samplers.TPESampler(seed=_sampler_seed(config.seed, number), n_startup_trials=6)
+            # A seed for each trial: one for all would repeat its draws after a kill.
+            seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
+            study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=6)
             if number < len(study.trials):  # half-trained
                 study_id = storage.get_study_id_from_name(_STUDY)
                 trial = optuna.trial.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
@@ -128,13 +147,12 @@ def tune(
                 trial = study.ask()
             if _VALUES not in trial.user_attrs:
                 trial.set_user_attr(_VALUES, {name: suggest(trial) for name, suggest in suggestions.items()})
-            _run_trial(optuna, study, trial, folder, config, goal, progress or Progress())
+            _run_trial(study, trial, folder, config, goal, progress or Progress())
             _write_trials(folder, study, goal)
         done = _write_trials(folder, study, goal)  # a kill may have come before that of the last trial
-    complete = [trial for trial in done if trial.state == "complete" and trial.value is not None]
-    sign = -1 if goal in _MAXIMISED else 1
-    best = min(complete, key=lambda trial: sign * (trial.value or 0.0), default=None)
-    return Tuning(folder, done, best)
+    complete = [(trial.value, trial) for trial in done if trial.state == "complete" and trial.value is not None]
+    choose = max if goal in _MAXIMISED else min
+    return Tuning(folder, done, choose(complete, key=itemgetter(0))[1] if complete else None)
 
 
 def read_tune(folder: Path | str) -> tuple[Config, dict[str, Range | list[Any]], int, Goal]:
@@ -146,15 +164,6 @@ def read_tune(folder: Path | str) -> tuple[Config, dict[str, Range | list[Any]],
         return config, space, int(asked["trials"]), asked["goal"]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UsageError(f"{file}: damaged; begin again in another folder") from None
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise missing_extra("tune", "The search") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
 
 
 def _check_goal(config: Config, space: Space, goal: Goal) -> None:
@@ -183,17 +192,18 @@ def _suggestion(config: Config, name: str, tried: Range | Sequence[Any]) -> Call
         if len(choices) < max(2, len(values)):
             raise UsageError(f"{name}: {', '.join(map(value_text, values))}: give at least two different values")
         return lambda trial: choices[trial.suggest_categorical(name, list(choices))]
-    if not tried.low < tried.high or (tried.log and tried.low <= 0):
-        above = " above 0" if tried.log else ""
-        raise UsageError(f"{name} from {tried.low:g} to {tried.high:g}: give two ends{above}, the smaller one first")
+    low, high, log = tried.low, tried.high, tried.log
+    if not low < high or (log and low <= 0):
+        above = " above 0" if log else ""
+        raise UsageError(f"{name} from {low:g} to {high:g}: give two ends{above}, the smaller one first")
     whole = _is_whole(config, name)
-    if whole and not (float(tried.low).is_integer() and float(tried.high).is_integer()):
-        raise UsageError(f"{name} from {tried.low:g} to {tried.high:g}: its values are whole numbers")
-    for end in (tried.low, tried.high):
+    if whole and not (float(low).is_integer() and float(high).is_integer()):
+        raise UsageError(f"{name} from {low:g} to {high:g}: its values are whole numbers")
+    for end in (low, high):
         configured(config, {name: int(end) if whole else float(end)})
     if whole:
-        return lambda trial: trial.suggest_int(name, int(tried.low), int(tried.high), log=tried.log)
-    return lambda trial: trial.suggest_float(name, tried.low, tried.high, log=tried.log)
+        return lambda trial: trial.suggest_int(name, int(low), int(high), log=log)
+    return lambda trial: trial.suggest_float(name, low, high, log=log)
 
 
 def _is_whole(config: Config, name: str) -> bool:
@@ -235,7 +245,7 @@ def _study(optuna: Any, folder: Path, goal: Goal) -> tuple[Any, Any]:
             Path(f"{file}.lock").unlink(missing_ok=True)  # of a process that was killed: this one holds the folder
             backend = journal.JournalFileBackend(str(file), journal.JournalFileOpenLock(str(file)))
             storage = journal.JournalStorage(backend)
-            study = optuna.create_study(
+            return storage, optuna.create_study(
                 storage=storage,
                 study_name=_STUDY,
                 load_if_exists=True,
@@ -244,34 +254,37 @@ def _study(optuna: Any, folder: Path, goal: Goal) -> tuple[Any, Any]:
             )
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise ModelError(f"{file}: damaged: {error}; begin again in another folder") from None
-    return storage, study
 
 
-def _run_trial(
-    optuna: Any, study: Any, trial: Any, folder: Path, config: Config, goal: Goal, progress: Progress
-) -> None:
+def _run_trial(study: Any, trial: Any, folder: Path, config: Config, goal: Goal, progress: Progress) -> None:
     """Train one trial to its end, or until the pruner ends it, and tell the study."""
-    number, values = trial.number, trial.user_attrs[_VALUES]
-    run = _run_of(folder, number)
+    from optuna.trial import TrialState
+
+    number, values, run = trial.number, trial.user_attrs[_VALUES], RunFolder(folder / _NAME.format(trial.number))
     progress.line(f"trial {number}: {', '.join(f'{name}={value_text(value)}' for name, value in values.items())}")
     reported = set(study.trials[number].intermediate_values)
     pruned = False
 
     def lags_behind(row: Mapping[str, Any]) -> bool:
         nonlocal pruned
-        if _at_end(settings, row):
+        step, training = int(row["step"]), settings.training
+        at_end = float(row["epoch"]) >= training.epochs if training.max_steps is None else step >= training.max_steps
+        if at_end:  # nothing is left to be ended
             return False
-        if int(row["step"]) not in reported:
-            reported.add(int(row["step"]))
-            trial.report(_goal_of(row, goal), int(row["step"]))
+        if step not in reported:
+            reported.add(step)
+            trial.report(_goal_of(row, goal), step)
         pruned = bool(trial.should_prune())
         return pruned
+
+    def end(state: Any, reason: str) -> None:
+        progress.line(f"trial {number} {reason}")
+        study.tell(trial, state=state)
 
     try:
         settings = configured(config, values)
     except UsageError as error:  # each value is possible, but not with the others
-        progress.line(f"trial {number} cannot be: {error}")
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        end(TrialState.FAIL, f"cannot be: {error}")
         return
     try:
         for row in run.rows():
@@ -282,27 +295,13 @@ def _run_trial(
     except TrainingInterrupted:
         raise
     except (TrainingError, ModelError, WriteError) as error:
-        progress.line(f"trial {number} failed: {error}")
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        end(TrialState.FAIL, f"failed: {error}")
         return
     trial.set_user_attr(_KEPT, value)
     if pruned:
-        progress.line(f"trial {number} ended early: it lagged behind the others")
-        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        end(TrialState.PRUNED, "ended early: it lagged behind the others")
     else:
         study.tell(trial, value)
-
-
-def _at_end(config: Config, row: Mapping[str, Any]) -> bool:
-    """Whether a row of `metrics.csv` is that of the last step, at which nothing is left to be ended."""
-    if config.training.max_steps is not None:
-        return int(row["step"]) >= config.training.max_steps
-    return float(row["epoch"]) >= config.training.epochs
-
-
-def _sampler_seed(seed: int, number: int) -> int:
-    """A seed for each trial: one for all would repeat its draws after a kill."""
-    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
 def _goal_of(scores: Mapping[str, Any], goal: Goal) -> float:
@@ -311,19 +310,19 @@ def _goal_of(scores: Mapping[str, Any], goal: Goal) -> float:
     return float(scores[goal])
 
 
-def _run_of(folder: Path, number: int) -> RunFolder:
-    return RunFolder(folder / f"trial-{number:03d}")
-
-
 def _write_trials(folder: Path, study: Any, goal: Goal) -> tuple[Trial, ...]:
     """Write the table of the finished trials, and return these, in their order."""
     states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
-    trials, rows = [], []
-    for told in study.trials:
-        if told.state.is_finished():
-            path, values = _run_of(folder, told.number).path, told.user_attrs[_VALUES]
-            trial = Trial(path, values, states[told.state.name], told.user_attrs.get(_KEPT))
-            trials.append(trial)
-            rows.append({"run": path.name, "state": trial.state, goal: trial.value, **values})
+    trials = tuple(
+        Trial(
+            folder / _NAME.format(trial.number),
+            trial.user_attrs[_VALUES],
+            states[trial.state.name],
+            trial.user_attrs.get(_KEPT),
+        )
+        for trial in study.trials
+        if trial.state.is_finished()
+    )
+    rows = [{"run": trial.path.name, "state": trial.state, goal: trial.value, **trial.values} for trial in trials]
     write_text(folder / TRIALS, csv_text(rows))
-    return tuple(trials)
+    return trials

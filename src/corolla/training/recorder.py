@@ -18,6 +18,7 @@ from torch import Tensor
 from corolla.config import Config
 from corolla.data import ImageCache, select_rows
 from corolla.errors import TrainingError, command
+from corolla.metrics.names import training_words
 from corolla.pictures.files import save_picture
 from corolla.pictures.grids import grid
 from corolla.progress import Progress
@@ -253,9 +254,8 @@ class Recorder:
             return ""
         row = self.rows[-1]
         return (
-            f"step {row['step']}/{self.state.total_steps}: loss {row['loss']:.1f} (train {row['train_loss']:.1f})  "
-            f"distortion {row['reconstruction']:.1f}  rate {row['kl']:.1f} nats  PSNR {row['psnr_db']:.2f} dB  "
-            f"{row['active_latents']:.0f} active latents  {self.train_seconds:.0f} s"
+            f"step {row['step']}/{self.state.total_steps}: {training_words(row)}; "
+            f"train loss {row['train_loss']:.1f}; {self.train_seconds:.0f} s"
         )
 
     def _complaint(self) -> str | None:

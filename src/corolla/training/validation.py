@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from corolla.data.batches import to_float
 from corolla.distributions import bits_per_dim
 from corolla.distributions.posterior import active_latents
+from corolla.metrics.images import decibels
 from corolla.models.vae import VAE
 from corolla.objectives.loss import Loss
 from corolla.trained import BATCH_SIZE
@@ -49,7 +50,7 @@ def evaluate(vae: VAE, loss: Loss, images: NDArray[np.uint8], rows: NDArray[np.i
             p = vae.decode(z)
             terms = loss(x, q, z, p, None, len(rows))
             mean = p.mean if points else vae.decode(q.mean).mean
-            psnr = -10 * torch.log10(((mean - x) ** 2).flatten(1).mean(1))
+            psnr = decibels(((mean - x) ** 2).flatten(1).mean(1), torch.log10)
             values = torch.stack([terms.total, terms.reconstruction, terms.kl, psnr.mean()])
             totals = totals + values.cpu().double() * len(x)
             latent_kl = latent_kl + q.kl_per_latent().cpu().double().sum(0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,29 +26,24 @@ FOLLOWS = 0.1
 """The share of a factor's entropy from which on a latent is said to follow it."""
 
 
-class Moved(NamedTuple):
-    """Latents k, moved one at a time; weights are shares of the first one's, stills k×S×H×W×3, frames k×M×H×W×3."""
-
-    latents: NDArray[np.int64]
-    shares: NDArray[np.float64]
-    effects: list[str]
-    stills: NDArray[np.uint8]
-    frames: NDArray[np.uint8]
+Moved = Iterable[tuple[int, float, str, NDArray[np.uint8], NDArray[np.uint8]]]
+"""Latents that were moved: the number of each, its weight as a share of the first one's, what the move does in words,
+stills S×H×W×3 and frames M×H×W×3."""
 
 
 def traversals(subject: Subject) -> Section:
     """The latents that matter as a strip and an animation each, with the factor that each follows, if known."""
     moved = _moved_points(subject) if subject.has_points else _moved(subject)
-    factors = followed_factors(subject) if moved else {}
+    factors = followed_factors(subject)
     latents = [
         {
             "number": latent,
             "share": share,
-            "effect": " · ".join(filter(None, [effect, factors.get(int(latent))])),
+            "effect": " · ".join(filter(None, [effect, factors.get(latent)])),
             "moving": animation(frames, f"latent {latent} moving"),
             "still": strip(stills, f"latent {latent} from low to high"),
         }
-        for latent, share, effect, stills, frames in (zip(*moved, strict=True) if moved else ())
+        for latent, share, effect, stills, frames in moved
     ]
     values = {
         "latents": latents,
@@ -58,19 +54,20 @@ def traversals(subject: Subject) -> Section:
     return Section("latents", "What the latents mean", "traversals.html.j2", values)
 
 
-def _moved(subject: Subject) -> Moved | None:
+def _moved(subject: Subject) -> Moved:
     still = traversal(subject.model, latents=LATENTS, steps=STEPS, span=REACH)
     # Without a record of the KL, the first latents are shown, all alike.
     weights = np.nan_to_num(still.kl_nats, nan=1.0)
     shown = ~still.dead & (weights >= LEAST_SHARE * weights[0])
     if not shown.any():
-        return None
+        return ()
     frames = traversal(subject.model, latents=LATENTS, values=swing(REACH, MOVING_STEPS)).images
     effects = ["" if np.isnan(kl) else f"{kl:.2f} nats" for kl in still.kl_nats[shown]]
-    return Moved(still.latents[shown], weights[shown] / weights[shown][0], effects, still.images[shown], frames[shown])
+    shares = weights[shown] / weights[shown][0]
+    return zip(still.latents[shown].tolist(), shares, effects, still.images[shown], frames[shown], strict=True)
 
 
-def _moved_points(subject: Subject) -> Moved | None:
+def _moved_points(subject: Subject) -> Moved:
     """The latents of an auto-encoder: about the mean of its codes, by their own standard deviation."""
     model, codes = subject.model, subject.codes
     centre, spread = codes.mean(0), codes.std(0)
@@ -88,11 +85,11 @@ def _moved_points(subject: Subject) -> Moved | None:
     chosen = np.argsort(-change, kind="stable")[:LATENTS]
     chosen = chosen[change[chosen] > LEAST_SHARE * change[chosen[0]]]
     if not len(chosen):
-        return None
+        return ()
     effects = [f"changes pixels by {value / 2.55:.1f} %" for value in change[chosen]]
     stills = decoded(chosen, np.linspace(-REACH_OF_POINTS, REACH_OF_POINTS, STEPS, dtype=np.float32))
-    moving = decoded(chosen, swing(REACH_OF_POINTS, MOVING_STEPS))
-    return Moved(chosen, change[chosen] / change[chosen[0]], effects, stills, moving)
+    frames = decoded(chosen, swing(REACH_OF_POINTS, MOVING_STEPS))
+    return zip(chosen.tolist(), change[chosen] / change[chosen[0]], effects, stills, frames, strict=True)
 
 
 def factors(subject: Subject) -> Section | None:
@@ -127,10 +124,7 @@ def factor_details(subject: Subject) -> tuple[list[str], NDArray[np.float64]] | 
 
 def followed_factors(subject: Subject) -> dict[int, str]:
     """In words, the factor that each latent follows most, where that is worth saying."""
-    details = factor_details(subject)
-    if details is None:
-        return {}
-    names, shares = details
+    names, shares = factor_details(subject) or ([], [])
     return {
         latent: f"follows {names[row.argmax()]} ({row.max():.0%})"
         for latent, row in enumerate(shares)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from corolla.evaluation.reconstructions import Returned, extremes
+from corolla.evaluation.reconstructions import extremes
 from corolla.report.embedding import image
 from corolla.report.subject import Section, Subject
 
@@ -22,7 +22,7 @@ def reconstructions(subject: Subject) -> Section:
             "psnr_db": shown.psnr_db[index],
         }
 
-    chosen = extremes(Returned(shown.images, {"psnr_db": shown.psnr_db}), SHOWN)
+    chosen = extremes(shown.psnr_db, SHOWN)
     pairs = {state: [pair(state, *one) for one in enumerate(indices, 1)] for state, indices in chosen.items()}
     values = {"pairs": pairs, "images": len(shown.images)}
     return Section("reconstructions", "Through the model and back", "reconstructions.html.j2", values)

@@ -1,36 +1,34 @@
-"""All scores of a run, by group, each with its interval and what it means."""
+"""All scores of a run, by group, each with its interval and what it means, and what the advice says of them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
 from corolla.evaluation.record import Scores
 from corolla.evaluation.tables import formatted, in_order, interval
-from corolla.metrics.names import GROUPS, TRAINING_SCORES, parse_key
+from corolla.metrics.names import GROUPS, TRAINING_SCORES, ScoreKind, parse_key
 from corolla.report.sections.reproduction import shown_path
 from corolla.report.subject import Section, Subject
+from corolla.training.advice import Finding, advise
 
 _MEASURED_IN_FULL = {"reconstruction", "kl", "psnr_db"}
 _WITHOUT_MEANING = {"kl", "bits_per_dim", "active_latents"}
 """For codes that are points."""
 
 
-class Value(NamedTuple):
-    """A value of a score, formatted; its variant, unit and interval, where it has them."""
-
-    variant: str
-    text: str
-    unit: str
-    interval: str
+Row = dict[str, Any]
+"""A kind of score: its label, which way is better, what it means, and its entries, one for each variant, formatted."""
 
 
-class Row(NamedTuple):
-    """A kind of score: its label, which way is better, what it means, and its values."""
-
-    label: str
-    better: str
-    meaning: str
-    values: list[Value]
+def findings(subject: Subject) -> Section:
+    """What the advice says of the numbers, alarms first, or what was looked for in vain."""
+    card = subject.model.card
+    found = advise(card.config, card.scores, card.latent_kl_nats, subject.rows, step=card.step)
+    if not any(finding.alarm or finding.kind == "too early" for finding in found):
+        faults = "overfitting" if subject.has_points else "a code that is ignored, a missed target, and overfitting"
+        text = f"Checked for {faults}, without a finding. How good the pictures are is for you to judge, below."
+        found = (Finding("no warnings", text, alarm=False), *found)
+    return Section("findings", "What the numbers say", "findings.html.j2", {"findings": found})
 
 
 def scores(subject: Subject) -> Section:
@@ -48,14 +46,24 @@ def scores(subject: Subject) -> Section:
 
 
 def _rows(measured: Scores, group: str) -> list[Row]:
-    """A row for each kind of score in its features; the values are those of its variants."""
+    """A row for each kind of score in its features; the entries are its variants."""
     rows: dict[str, Row] = {}
     for key in in_order(list(measured.scores)):
         name, score = parse_key(key), measured.scores[key]
         if name is not None and name.kind.group == group:
-            row = rows.setdefault(name.label, Row(name.label, name.kind.better, name.kind.text, []))
-            row.values.append(Value(name.variant, formatted(key, score.value), name.kind.unit, interval(key, score)))
+            row = rows.setdefault(name.label, _row(name.kind, name.label, name.kind.text))
+            row["entries"].append(
+                _entry(formatted(key, score.value), name.kind.unit, name.variant, interval(key, score))
+            )
     return list(rows.values())
+
+
+def _row(kind: ScoreKind, label: str, meaning: str, *entries: dict[str, str]) -> Row:
+    return {"label": label, "better": kind.better, "meaning": meaning, "entries": list(entries)}
+
+
+def _entry(text: str, unit: str, variant: str = "", interval: str = "") -> dict[str, str]:
+    return {"text": text, "unit": unit, "variant": variant, "interval": interval}
 
 
 def _rows_of_training(subject: Subject) -> list[Row]:
@@ -71,5 +79,5 @@ def _rows_of_training(subject: Subject) -> list[Row]:
         if key == "reconstruction" and subject.model.config.likelihood.name == "bernoulli":
             meaning += " Grey pixels keep it well above zero."
         unit = f"of {subject.model.latent_dim}" if key == "active_latents" else kind.unit
-        rows.append(Row(kind.label, kind.better, meaning, [Value("", f"{value:,.{kind.digits}f}", unit, "")]))
+        rows.append(_row(kind, kind.label, meaning, _entry(f"{value:,.{kind.digits}f}", unit)))
     return rows
