@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """What each pixel of a set of images holds: 1 channel is grey, 3 are red, green and blue; 8 or 16 bits a channel."""
+    """What a pixel holds: 1 channel is grey, 3 are red, green and blue; 8 or 16 bits a channel."""
 
     channels: int = 3
     bits: int = 8

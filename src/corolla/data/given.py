@@ -1,4 +1,4 @@
-"""Images that a Python program has: arrays, tensors, data sets of other libraries -> levels N×H×W×C, labels and factors.
+"""Images that a Python program has, arrays, tensors and data sets -> levels N×H×W×C, labels and factors.
 
 Axes: three are N×H×W, grey. Of four, the channels are the last in a NumPy array and the second in a tensor, unless only
 the other one can be: an axis of 1, 3 or 4, or else one shorter than the two beside it.
@@ -149,9 +149,7 @@ def checked_floats(array: NDArray[Any]) -> NDArray[Any]:
     """Floats in [0, 1], of which rounding past the ends is taken off. Raises UsageError."""
     low, high = float(array.min()), float(array.max())
     if not (low >= -_SLACK and high <= 1 + _SLACK):
-        raise UsageError(
-            f"float images from {low:.9g} to {high:.9g}: floats must lie in [0, 1]; scale them, (x - low) / (high - low)"
-        )
+        raise UsageError(f"float images from {low:.9g} to {high:.9g}: floats must lie in [0, 1]; scale them to that")
     return np.asarray(array.clip(0, 1))
 
 

@@ -1,4 +1,4 @@
-"""TIFF files that a photo decoder reads wrongly or not at all, by tifffile: deep, signed, floating, planar, many channels.
+"""TIFF files that a photo decoder reads wrongly or not at all: deep, signed, floating, planar, of many channels.
 
 What Pillow reads rightly, 8-bit grey, colour and palettes, is left to it.
 """
