@@ -26,4 +26,4 @@ def open_discs(argument: str, *_: object) -> ArraySource | None:
     return ArraySource(f"discs:{argument}", images)
 
 
-corolla.register(corolla.SourceKind("discs", "discs:COUNT", open_discs))
+corolla.register(corolla.SourceKind("discs", "discs:COUNT", open_discs, about="discs of any colour, size and place"))

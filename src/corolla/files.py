@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import logging
 import os
@@ -9,10 +10,11 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -25,7 +27,11 @@ _FILE = re.compile(r"\..+\.(\d{1,9})\.tmp")
 _FOLDER = re.compile(r"corolla-(\d{1,9})-\w+")
 """Names of temporary files, and of folders in the system's own; they hold the number of the process that made them."""
 
+_UNFINISHED = ".building"
+_ROOM = "make room, or choose another place"
 _LOG = logging.getLogger("corolla")
+
+Made = TypeVar("Made")
 
 
 @contextmanager
@@ -45,9 +51,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(
-    path: Path | str, remedy: str = "make room, or choose another place", arguments: Sequence[str] = ()
-) -> Iterator[None]:
+def writing(path: Path | str, remedy: str = _ROOM, arguments: Sequence[str] = ()) -> Iterator[None]:
     """Turn a failure to write a file, or into a folder (full, not permitted), into a WriteError that names it."""
     try:
         yield
@@ -144,3 +148,43 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def made_once(path: Path, look: Callable[[], Made | None], make: Callable[[], Made]) -> Made:
+    """What `look` gives, or `make` where that is None: one process makes it, others wait for the lock of `path`."""
+    made = look()
+    if made is None:
+        with locked(path):
+            made = look()  # another process may have been first
+            if made is None:
+                made = make()
+    return made
+
+
+@contextmanager
+def building(folder: Path, *, size: int = 0, remedy: str = _ROOM) -> Iterator[Path]:
+    """An empty folder beside the one whose lock is held, and whose place it takes at the end, if all went well.
+
+    What a killed process has left is removed, here or by the next one that builds a folder beside it. Raises WriteError
+    if the folder cannot be written, also where there is no room for `size` bytes.
+    """
+    root, unfinished = folder.parent, folder.with_name(folder.name + _UNFINISHED)
+    with writing(root, remedy):
+        for old in (unfinished, folder):
+            if old.exists():
+                shutil.rmtree(old)
+        for left in root.glob(f"*{_UNFINISHED}"):
+            try:
+                with FileLock(root / f"{left.name.removesuffix(_UNFINISHED)}.lock").acquire(timeout=0):
+                    shutil.rmtree(left, ignore_errors=True)
+            except Timeout:  # another process is building it
+                continue
+        if size > shutil.disk_usage(root).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        unfinished.mkdir()
+    try:
+        yield unfinished
+        with writing(root, remedy):
+            unfinished.replace(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+CHANNELS = 3
+"""Of the images in a cache and in what models read: red, green and blue."""
+
 
 @dataclass(frozen=True)
 class PixelFormat:

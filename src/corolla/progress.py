@@ -20,7 +20,6 @@ PLAIN_INTERVAL_SECONDS = 10.0
 PLAIN_LINES = 10
 """How many plain lines a job of any length leaves, about."""
 LIVE_INTERVAL_SECONDS = 0.5
-MEGABYTE = 1_000_000
 
 OnProgress: TypeAlias = Callable[[str, int, "int | None"], None]
 """Called with a title, how much is done, and of how much."""
@@ -65,7 +64,7 @@ class ProgressDisplay(Progress):
         self.live = self.console.is_terminal
         self._title = title
         self._start = 0
-        self._restart()
+        self._began_at = self._shown_at = self._interval = 0.0
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -80,12 +79,9 @@ class ProgressDisplay(Progress):
         )
         self._task = self._bar.add_task(title, total=total, note="")
 
-    def _restart(self) -> None:
+    def __enter__(self) -> Self:
         self._began_at = self._shown_at = 0.0
         self._interval = LIVE_INTERVAL_SECONDS if self.live else PLAIN_INTERVAL_SECONDS
-
-    def __enter__(self) -> Self:
-        self._restart()
         self._bar.reset(self._task, total=self.total, completed=self._start, note="")
         self._bar.start()
         return self
@@ -131,19 +127,14 @@ def say(text: str, console: Console | None = None) -> None:
 
 def steps_of(progress: OnProgress | None, title: str, total: int | None = None) -> Callable[[int], None]:
     """What to call with the steps that are done of one piece of work."""
-
-    def told(done: int) -> None:
-        if progress is not None:
-            progress(title, done, total)
-
-    return told
+    return lambda done: None if progress is None else progress(title, done, total)
 
 
 def megabytes_of(progress: OnProgress | None, title: str) -> Callable[[int, int | None], None] | None:
     """What to call with the bytes of a piece of work that are done, and with all of them if that is known."""
     if progress is None:
         return None
-    return lambda done, total: progress(f"{title}, MB", done // MEGABYTE, None if total is None else total // MEGABYTE)
+    return lambda done, total: progress(f"{title}, MB", done // 10**6, None if total is None else total // 10**6)
 
 
 @contextmanager

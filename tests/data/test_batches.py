@@ -140,12 +140,6 @@ def test_images_held_on_a_device_need_the_order_once_an_epoch(rank: int, monkeyp
     assert len(uploads) == 2
 
 
-def test_a_smaller_last_batch_can_be_left_out() -> None:
-    batches = Batches(numbered(20), np.arange(20), 8, drop_last=True)
-    assert batches.steps_per_epoch == 2
-    assert [len(batch) for batch in batches.epoch(1)] == [8, 8]
-
-
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -155,7 +149,6 @@ def test_a_smaller_last_batch_can_be_left_out() -> None:
         ({"rows": np.array([1, 4])}, UsageError, "there are 4 images, but row 4"),
         ({"rows": np.array([-1, 2])}, UsageError, "there are 4 images, but row -1"),
         ({"images": numbered(4).astype(np.float32)}, UsageError, "should be uint8"),
-        ({"batch_size": 5, "drop_last": True}, DataError, "4 images do not make one batch of 5"),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, Any], error: type[Exception], message: str) -> None:

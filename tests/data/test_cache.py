@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,43 +23,35 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.data import Florets, Recipe, open_cache, open_source, recipe_named
+from corolla.data import Florets, Recipe, Source, open_cache, open_source, recipe_named
 from corolla.errors import DataError, UsageError, WriteError
 
 
-@dataclasses.dataclass
-class Plates:
+class Plates(Source):
     """Plain images whose number is their colour; those in `broken` cannot be read."""
 
-    count: int = 10
-    broken: frozenset[int] = frozenset()
-    fingerprint: str = "0" * 64
-    name: str = "folder:/tmp/plates & more"
-    label_names: Sequence[str] = ("even", "odd")
-    factors: NDArray[np.float32] | None = None
-    factor_names: Sequence[str] = ()
-    categorical_factors: Sequence[str] = ()
-    reads: list[int] = dataclasses.field(default_factory=list)
-    delay_seconds: float = 0.0
+    def __init__(
+        self,
+        count: int = 10,
+        broken: frozenset[int] = frozenset(),
+        fingerprint: str = "0" * 64,
+        name: str = "folder:/tmp/plates & more",
+        delay_seconds: float = 0.0,
+        factors: NDArray[np.float32] | None = None,
+    ) -> None:
+        rows = np.arange(count)
+        splits = {"train": rows[::2], "val": rows[1::2][::-1]}
+        super().__init__(
+            name, [f"plate-{row}" for row in rows], splits, fingerprint, rows % 2, ("even", "odd"), factors
+        )
+        self.broken, self.delay_seconds, self.reads = broken, delay_seconds, list[int]()
 
-    @property
-    def keys(self) -> Sequence[str]:
-        return [f"plate-{index}" for index in range(self.count)]
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        return np.arange(self.count) % 2
-
-    @property
-    def splits(self) -> Mapping[str, NDArray[np.int64]]:
-        return {"train": np.arange(0, self.count, 2), "val": np.arange(1, self.count, 2)[::-1]}
-
-    def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
+    def picture(self, index: int, at_least_px: int | None = None) -> Image.Image:  # noqa: ARG002
         self.reads.append(index)
         time.sleep(self.delay_seconds)
         if index in self.broken:
             raise DataError("cut short")
-        return recipe.apply(Image.new("RGB", (9, 7), (index % 256, 255 - index % 256, 7)), height, width)
+        return Image.new("RGB", (9, 7), (index % 256, 255 - index % 256, 7))
 
 
 FIT = recipe_named("fit")
@@ -80,7 +71,7 @@ def test_every_image_is_cached_in_order_whatever_the_number_of_workers(tmp_path:
     assert list(cache.keys) == list(Plates(300).keys)
     assert np.array_equal(cache.splits["val"], Plates(300).splits["val"])
     assert cache.labels is not None
-    assert np.array_equal(cache.labels, Plates(300).labels)
+    assert np.array_equal(cache.labels, np.arange(300) % 2)
     assert seen[-1] == (f"reading {cache.manifest['source']}", 300, 300)
     assert seen == sorted(seen)
     one = open_cache(Plates(300), FIT, 8, 12, home=tmp_path / "one", workers=1)

@@ -251,7 +251,7 @@ def test_a_header_that_promises_more_than_there_is(tmp_path: Path) -> None:
 
 def source_of(indices: np.ndarray[Any, np.dtype[np.int64]]) -> FactorSource:
     none = np.zeros((len(indices), 1), np.float32)
-    return FactorSource("factors:x", Path("x.npz"), indices, (8, 8), none, ("f",), None, (), "0")
+    return FactorSource("factors:x", Path("x.npz"), indices, (8, 8), fingerprint="0", factors=none, factor_names=("f",))
 
 
 def test_splits_are_what_they_have_always_been() -> None:

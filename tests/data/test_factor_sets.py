@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from scipy.io import savemat
 
 from corolla.cli import run
-from corolla.data import factor_sets, open_cache, open_source, recipe_named
-from corolla.data.factor_sets import SETS, FactorSet, OfficialFile, parse_factor_set
+from corolla.data import factor_sets, list_sources, open_cache, open_source, recipe_named
+from corolla.data.factor_sets import SETS, FactorSet, parse_factor_set
 from corolla.data.factors import FactorSource, is_full_grid, subset
-from corolla.errors import DataError, UsageError
+from corolla.data.fetch import OfficialFile
+from corolla.errors import DataError, UsageError, WriteError
 
 h5py = pytest.importorskip("h5py")
 
@@ -154,12 +155,9 @@ WRITERS: Mapping[str, Callable[[Path], tuple[Pixels, NDArray[np.int64]]]] = {
 
 def official(file: OfficialFile, contents: bytes) -> OfficialFile:
     """The file as if these were its published contents; the kind of checksum stays."""
-    return dataclasses.replace(
-        file,
-        md5=hashlib.md5(contents).hexdigest() if file.md5 else None,
-        sha256=hashlib.sha256(contents).hexdigest() if file.sha256 else None,
-        size=len(contents) if file.size else None,
-    )
+    algorithm = str(file.checksum).partition(":")[0]
+    checksum = f"{algorithm}:{hashlib.new(algorithm, contents).hexdigest()}"
+    return dataclasses.replace(file, checksum=checksum, size=len(contents) if file.size else None)
 
 
 def publish(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> FactorSet:
@@ -252,11 +250,16 @@ def test_what_is_published_multiplies_out() -> None:
         "mpi3d:realistic": 1_036_800,
         "mpi3d:real": 1_036_800,
     }
+    sources = {usage.partition("[")[0]: about for usage, about in list_sources().items()}
+    for name, spec in SETS.items():
+        about = sources[name.partition(":")[0]]
+        assert about.startswith(f"{spec.count:,} images ")
+        assert f"with {len(spec.factors)} known factors" in about
     for known in SETS.values():
         assert known.label in known.factors
         assert len(known.label_names) in (0, known.factors[known.label])
         for file in known.files:
-            algorithm, _, digest = file.checksum.partition(":")
+            algorithm, _, digest = str(file.checksum).partition(":")
             assert len(digest) == {"md5": 32, "sha256": 64}[algorithm]
             assert file.url.endswith(file.name)
 
@@ -351,7 +354,7 @@ def test_any_other_file_is_refused(
     contents = bytearray(path.read_bytes())
     contents[len(contents) // 2] ^= 1
     path.write_bytes(contents)
-    algorithm = "SHA256" if known.files[0].sha256 else "MD5"
+    algorithm = str(known.files[0].checksum).partition(":")[0].upper()
     with pytest.raises(DataError, match=rf"{algorithm} is [0-9a-f]+ instead of [0-9a-f]+") as caught:
         open_set(name, site[0] if remote else mirror, tmp_path / "home")
     assert "\n" not in str(caught.value)
@@ -397,7 +400,7 @@ def test_a_full_disk_leaves_nothing(mirror: Path, tmp_path: Path, monkeypatch: p
     usage = type("Usage", (), {"free": 1000})
     with monkeypatch.context() as patched:
         patched.setattr("shutil.disk_usage", lambda _: usage)
-        with pytest.raises(DataError, match="has no room for 589,824 bytes"):
+        with pytest.raises(WriteError, match="No space left on device; the images take 589,824 bytes"):
             open_set("dsprites", mirror, tmp_path / "home")
     assert not list((tmp_path / "home").rglob("*.npy"))
     assert len(open_set("dsprites", mirror, tmp_path / "home").keys) == 144
@@ -489,7 +492,7 @@ def test_cars_of_another_make(mirror: Path, tmp_path: Path, monkeypatch: pytest.
         ("dat", lambda raw: b"\x54" + raw[1:], "begins with 1E3D4C54 and 4 axes, not with 1E3D4C55 and 4"),
         ("dat", lambda raw: b"\x00\x00\x00\x00" + raw[4:], "begins with 0 and 4 axes"),
         ("cat", lambda raw: raw[:4] + b"\x02" + raw[5:], "begins with 1E3D4C54 and 2 axes, not with 1E3D4C54 and 1"),
-        ("cat", lambda raw: raw[:-4], "or damaged: it ends early"),
+        ("cat", lambda raw: raw[:-4], "or damaged: "),
         ("cat", lambda raw: raw + b"1234", "holds more than the 120 rows"),
         ("cat", lambda raw: raw[:8] + b"\x00\x00\x00\x00" + raw[12:], "has shape 0"),
         ("info", lambda raw: raw[:12] + b"\x03" + raw[13 : 20 + 120 * 3 * 4], "has shape 120×3 instead of 120×4"),
@@ -551,8 +554,8 @@ def test_the_cache_and_the_command_line(
     assert "shapes3d: 288 images in " in capsys.readouterr().out
     assert run(["data", "list"]) == 0
     listed = capsys.readouterr().out
-    assert f"288 images with 6 known factors; [:COUNT] takes some; in {home / 'factors' / 'shapes3d'}" in listed
-    assert "737,280 images with 5 known factors; [:COUNT] takes some; to download, at first use" in listed
+    assert f"480,000 images with 6 known factors; in {home / 'factors' / 'shapes3d'}" in listed
+    assert "737,280 images with 5 known factors; downloaded at first use" in listed
     sheet = tmp_path / "sheet.png"
     assert run(["data", "preview", "shapes3d", "--output", str(sheet)]) == 0
     assert sheet.exists()

@@ -20,8 +20,8 @@ from corolla.data.fetch import download
 from corolla.errors import DataError, WriteError
 
 BODY = bytes(range(256)) * 4000
-MD5 = hashlib.md5(BODY).hexdigest()
-SHA256 = hashlib.sha256(BODY).hexdigest()
+MD5 = f"md5:{hashlib.md5(BODY).hexdigest()}"
+SHA256 = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
 
 
 @dataclass
@@ -115,9 +115,7 @@ def leftovers(path: Path) -> set[str]:
 def test_download_verifies_and_reports_progress(site: Site, tmp_path: Path) -> None:
     calls: list[tuple[int, int | None]] = []
     path = tmp_path / "new" / "flowers.tgz"
-    assert (
-        fetch(site, path, size=len(BODY), md5=MD5, sha256=SHA256.upper(), progress=lambda *c: calls.append(c)) == path
-    )
+    assert fetch(site, path, size=len(BODY), checksum=SHA256.upper(), progress=lambda *c: calls.append(c)) == path
     assert path.read_bytes() == BODY
     assert calls[-1] == (len(BODY), len(BODY))
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
@@ -127,14 +125,14 @@ def test_download_verifies_and_reports_progress(site: Site, tmp_path: Path) -> N
 def test_a_file_that_is_there_is_not_downloaded_again(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "flowers.tgz"
     path.write_bytes(BODY)
-    fetch(site, path, md5=MD5)
+    fetch(site, path, checksum=MD5)
     assert site.seen == []
 
 
 def test_a_wrong_file_that_is_there_is_replaced(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "flowers.tgz"
     path.write_bytes(b"half")
-    fetch(site, path, md5=MD5)
+    fetch(site, path, checksum=MD5)
     assert path.read_bytes() == BODY
 
 
@@ -143,7 +141,7 @@ def test_a_wrong_file_that_is_there_is_replaced(site: Site, tmp_path: Path) -> N
 )
 def test_cut_connections_are_resumed(site: Site, tmp_path: Path, etag: str | None, modified: str | None) -> None:
     site.etag, site.modified, site.cuts = etag, modified, [1000, 300_000, 5]
-    path = fetch(site, tmp_path / "flowers.tgz", sha256=SHA256)
+    path = fetch(site, tmp_path / "flowers.tgz", checksum=SHA256)
     assert path.read_bytes() == BODY
     assert site.seen == [None, "bytes=1000-", "bytes=301000-", "bytes=301005-"]
     assert leftovers(path) == set()
@@ -187,7 +185,7 @@ def test_a_killed_download_leaves_nothing_that_looks_complete_and_goes_on(site: 
     assert not path.exists()
     kept = part.stat().st_size
     assert kept > 100_000
-    fetch(site, path, sha256=SHA256)
+    fetch(site, path, checksum=SHA256)
     assert site.seen == [None, f"bytes={kept}-"]
     assert path.read_bytes() == BODY
 
@@ -214,7 +212,7 @@ def test_a_whole_part_needs_nothing_more(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "flowers.tgz"
     path.with_name("flowers.tgz.part").write_bytes(BODY)
     path.with_name("flowers.tgz.part.json").write_text(json.dumps({"url": site.url, "validator": '"one"'}))
-    fetch(site, path, md5=MD5)
+    fetch(site, path, checksum=MD5)
     assert path.read_bytes() == BODY
     assert site.seen == [f"bytes={len(BODY)}-"]
 
@@ -224,7 +222,7 @@ def test_a_spoilt_part_is_replaced(site: Site, tmp_path: Path, rubbish: bytes) -
     path = tmp_path / "flowers.tgz"
     path.with_name("flowers.tgz.part").write_bytes(rubbish)
     path.with_name("flowers.tgz.part.json").write_text(json.dumps({"url": site.url, "validator": '"one"'}))
-    fetch(site, path, md5=MD5)
+    fetch(site, path, checksum=MD5)
     assert path.read_bytes() == BODY
 
 
@@ -266,8 +264,8 @@ def test_refusal_is_one_clear_line(site: Site, tmp_path: Path, status: int) -> N
 
 def test_wrong_checksum_leaves_nothing(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "flowers.tgz"
-    with pytest.raises(DataError, match=f"MD5 is {MD5} instead of {'0' * 32}; the file was deleted"):
-        fetch(site, path, md5="0" * 32)
+    with pytest.raises(DataError, match=f"MD5 is {MD5[4:]} instead of {'0' * 32}; the file was deleted"):
+        fetch(site, path, checksum="md5:" + "0" * 32)
     assert not path.exists()
     assert leftovers(path) == set()
 
@@ -280,7 +278,7 @@ def test_wrong_size_is_seen_before_the_download(site: Site, tmp_path: Path) -> N
 
 def test_unannounced_length(site: Site, tmp_path: Path) -> None:
     site.announce = False
-    assert fetch(site, tmp_path / "a", md5=MD5).read_bytes() == BODY
+    assert fetch(site, tmp_path / "a", checksum=MD5).read_bytes() == BODY
     with pytest.raises(DataError, match="more bytes than the 7"):
         fetch(site, tmp_path / "b", size=7)
     with pytest.raises(DataError, match="has 1,024,000 bytes instead of 2,000,000"):
@@ -289,7 +287,7 @@ def test_unannounced_length(site: Site, tmp_path: Path) -> None:
 
 def test_bytes_are_kept_as_they_come_when_the_server_calls_them_gzip(site: Site, tmp_path: Path) -> None:
     site.coding = "gzip"  # some servers label .tgz files so
-    assert fetch(site, tmp_path / "flowers.tgz", md5=MD5).read_bytes() == BODY
+    assert fetch(site, tmp_path / "flowers.tgz", checksum=MD5).read_bytes() == BODY
 
 
 def test_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +326,7 @@ def test_many_at_once_download_once(site: Site, tmp_path: Path) -> None:
 
     def work() -> None:
         try:
-            fetch(site, path, md5=MD5)
+            fetch(site, path, checksum=MD5)
         except BaseException as error:  # carried to the test's own thread
             faults.append(error)
 

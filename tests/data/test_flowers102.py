@@ -144,7 +144,8 @@ def test_an_address_is_downloaded_once(site: tuple[str, list[str]], tmp_path: Pa
         "flowers102", mirror=url + "/", home=tmp_path / "home", progress=lambda *call: calls.append(call)
     )
     assert sorted(asked) == ["102flowers.tgz", "imagelabels.mat", "setid.mat"]
-    assert calls[0][0] == "downloading 102flowers.tgz, MB"
+    titles = list(dict.fromkeys(title for title, _, _ in calls))
+    assert titles[:3] == [f"downloading {name}, MB" for name in ("imagelabels.mat", "setid.mat", "102flowers.tgz")]
     assert calls[-1][0] == "unpacking 102flowers.tgz, MB"
     assert open_flowers(url, tmp_path / "home").fingerprint == source.fingerprint
     assert len(asked) == 3
@@ -238,7 +239,7 @@ def test_many_at_once_unpack_once(site: tuple[str, list[str]], tmp_path: Path) -
 @pytest.mark.parametrize("name", ["102flowers.tgz", "imagelabels.mat", "setid.mat"])
 def test_a_mirror_that_lacks_a_file(mirror: Path, tmp_path: Path, name: str) -> None:
     (mirror / name).unlink()
-    with pytest.raises(DataError, match=f"holds no {name}; a mirror of flowers102 holds 102flowers.tgz"):
+    with pytest.raises(DataError, match=f"holds no {name}; a mirror of this set holds imagelabels.mat"):
         open_flowers(mirror, tmp_path / "home")
 
 
@@ -262,7 +263,7 @@ def test_a_mirror_with_another_table(
         (lambda keys: [*keys, "jpg/image_00021.jpg"], r"'jpg/image_00021\.jpg' does not belong there"),
         (lambda keys: [*keys, "readme.txt"], r"'readme\.txt' does not belong there"),
         (lambda keys: [key.replace("jpg/", "") for key in keys], r"'image_00001\.jpg' does not belong there"),
-        (lambda keys: [*keys, "../../image_00099.jpg"], "outside the folder"),
+        (lambda keys: [*keys, "../../image_00099.jpg"], r"'\.\./\.\./image_00099\.jpg' does not belong there"),
     ],
 )
 def test_a_mirror_with_another_archive(

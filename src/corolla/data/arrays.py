@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corolla.errors import UsageError
+from corolla.pixels import CHANNELS
 
 SMALLEST_PX = 8
 """Models take no smaller images."""
@@ -46,7 +47,7 @@ class ArrayLayout:
             some = slice(start, start + _IMAGES)
             values[some, : rows.shape[1]] = self._eight_bit(rows[some])
         images = values.reshape(len(rows), *self.size, -1)
-        return images if images.shape[3] == 3 else np.repeat(images, 3, axis=3)
+        return images if images.shape[3] == CHANNELS else np.repeat(images, CHANNELS, axis=3)
 
     def _eight_bit(self, rows: NDArray[Any]) -> NDArray[np.uint8]:
         low, high = self.limits or default_limits(rows.dtype)
@@ -62,7 +63,7 @@ class ArrayLayout:
 
     def from_means(self, means: NDArray[np.float32]) -> NDArray[Any]:
         """Expected pixels in [0, 1], N×H×W×3, as items like those that came in. Grey is the mean of the channels."""
-        if self.image_shape[2:] != (3,):
+        if self.image_shape[2:] != (CHANNELS,):
             means = means.mean(axis=3)
         low, high = self.limits or default_limits(self.dtype)
         values = low + means.reshape(len(means), -1)[:, : math.prod(self.shape)] * (high - low)
@@ -98,8 +99,12 @@ def layout_of(
             of other arrays beyond them are clipped.
     """
     shape = array.shape[1:]
-    if isinstance(image_shape, str):
-        image_shape = _table_shape(image_shape, shape)
+    if image_shape == "table":
+        if len(shape) != 1:
+            raise UsageError(f'items of shape {shape}: these are images, not a table; leave image_shape="table" out')
+        side = math.isqrt(shape[0] - 1) + 1
+        side += -side % SMALLEST_PX  # so that patches of a good size divide it
+        image_shape = side, side
     elif image_shape is None:
         if len(shape) == 1:
             raise UsageError(
@@ -116,7 +121,7 @@ def layout_of(
             )
         if len(shape) > 1 and shape != image_shape:
             raise UsageError(f"images of shape {shape}: image_shape says {image_shape}; leave it out (None)")
-    if len(image_shape) not in (2, 3) or image_shape[2:] not in ((), (1,), (3,)):
+    if len(image_shape) not in (2, 3) or image_shape[2:] not in ((), (1,), (CHANNELS,)):
         raise UsageError(
             f"images of shape {image_shape}: they need height × width, or height × width × 1 or 3 channels"
         )
@@ -132,29 +137,17 @@ def layout_of(
     return ArrayLayout(shape, image_shape, limits, isinstance(value_range, str), dtype)
 
 
-def _table_shape(image_shape: str, shape: tuple[int, ...]) -> tuple[int, int]:
-    if image_shape != "table":
-        raise UsageError(f'image_shape {image_shape!r}: give (height, width), (height, width, 3), or "table"')
-    if len(shape) != 1:
-        raise UsageError(f'items of shape {shape}: these are images, not a table; leave image_shape="table" out')
-    side = math.isqrt(shape[0] - 1) + 1
-    side += -side % SMALLEST_PX  # so that patches of a good size divide it
-    return side, side
-
-
 def _whole_numbers(image_shape: Any) -> tuple[int, ...]:
     try:
         numbers = tuple(int(side) for side in image_shape)
     except (TypeError, ValueError):
         numbers = ()
-    if not numbers or any(number < 1 or number != side for number, side in zip(numbers, image_shape, strict=True)):
+    if not numbers or min(numbers) < 1 or numbers != tuple(image_shape):
         raise UsageError(f'image_shape {image_shape!r}: give (height, width), (height, width, 3), or "table"')
     return numbers
 
 
-def _limits(
-    array: NDArray[Any], value_range: tuple[float, float] | Literal["data"] | None
-) -> tuple[float, float] | None:
+def _limits(array: NDArray[Any], value_range: Any) -> tuple[float, float] | None:
     if value_range is None:
         return None
     if isinstance(value_range, str):
@@ -164,8 +157,8 @@ def _limits(
         return low, high if high > low else low + 1
     try:
         low, high = (float(limit) for limit in value_range)
-        if not (math.isfinite(high - low) and low < high):
-            raise ValueError
     except (TypeError, ValueError):
-        raise UsageError(f"value_range {value_range!r}: give (low, high) with low below high") from None
+        low = high = math.nan
+    if not (math.isfinite(high - low) and low < high):
+        raise UsageError(f"value_range {value_range!r}: give (low, high) with low below high")
     return low, high

@@ -7,6 +7,7 @@ Batches stay uint8 until they are on the device where they are used; `augment` a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -30,62 +31,50 @@ def _generator(seed: int | Sequence[int], stream: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
 
 
+@dataclass(eq=False)
 class Batches:
     """The batches of some rows of an image array, epoch after epoch.
 
     Every epoch visits each row once, in an order drawn from (seed, epoch) if `shuffle`, else as given. With several
     ranks, a step takes world_size·batch_size rows, of which each rank gets every world_size-th; all ranks get
-    equally many, for which up to world_size - 1 rows of the last step of an epoch are visited twice.
+    equally many, for which up to world_size - 1 rows of the last step of an epoch are visited twice. The last batch of
+    an epoch may be smaller.
 
     Args:
         images: N×H×W×C uint8, contiguous; a memory map will do. A tensor on a device is cut there.
         rows: Which images, in order.
-        batch_size: Images per step on each rank. The last batch of an epoch may be smaller.
+        batch_size: Images per step on each rank.
         seed: Fixes the order, together with the epoch.
         shuffle: Whether to visit the rows in random order.
-        drop_last: Whether to leave out a smaller last batch.
         rank: Which of the equal shares of each step is ours.
         world_size: How many shares there are.
 
     Attributes:
-        steps_per_epoch: Batches in an epoch, the smaller last one included unless dropped.
+        steps_per_epoch: Batches in an epoch, the smaller last one included.
     """
 
-    def __init__(
-        self,
-        images: NDArray[np.uint8] | Tensor,
-        rows: NDArray[np.int64],
-        batch_size: int,
-        *,
-        seed: int = 0,
-        shuffle: bool = True,
-        drop_last: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
+    images: NDArray[np.uint8] | Tensor
+    rows: NDArray[np.int64]
+    batch_size: int
+    seed: int = field(default=0, kw_only=True)
+    shuffle: bool = field(default=True, kw_only=True)
+    rank: int = field(default=0, kw_only=True)
+    world_size: int = field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        images, rows = self.images, np.asarray(self.rows, dtype=np.int64)
         if images.ndim != 4 or images.dtype not in (np.dtype(np.uint8), torch.uint8):
             raise UsageError(f"images should be uint8, NxHxWxC, but are {images.dtype} of shape {tuple(images.shape)}")
-        if batch_size < 1:
-            raise UsageError(f"a batch of {batch_size} images cannot be made; the batch size is at least 1")
-        if not 0 <= rank < world_size:
-            raise UsageError(f"there is no rank {rank} of {world_size}")
-        rows = np.asarray(rows, dtype=np.int64)
+        if self.batch_size < 1:
+            raise UsageError(f"a batch of {self.batch_size} images cannot be made; the batch size is at least 1")
+        if not 0 <= self.rank < self.world_size:
+            raise UsageError(f"there is no rank {self.rank} of {self.world_size}")
         if rows.size == 0:
             raise DataError("there are no images to make batches of; choose other splits, or more images")
         if rows.min() < 0 or rows.max() >= len(images):
             raise UsageError(f"there are {len(images)} images, but row {rows.min() if rows.min() < 0 else rows.max()}")
-        step_size = batch_size * world_size
-        self.steps_per_epoch = rows.size // step_size if drop_last else -(-rows.size // step_size)
-        if self.steps_per_epoch == 0:
-            raise DataError(f"{rows.size} images do not make one batch of {step_size}; choose a smaller batch size")
-        self.images = images
         self.rows = rows
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
-        self.drop_last = drop_last
-        self.rank = rank
-        self.world_size = world_size
+        self.steps_per_epoch = -(-rows.size // (self.batch_size * self.world_size))
         self._epoch_order: tuple[int, NDArray[np.int64]] | None = None
         self._device_order: tuple[int, Tensor] | None = None
         # A plain flat view: numpy's take copies whole images with it, and a memmap's subclass costs at every call.
@@ -133,16 +122,7 @@ class Batches:
         for start in range(0, self.rows.size, _UPLOAD_ROWS):
             chunk = slice(start, min(start + _UPLOAD_ROWS, self.rows.size))
             held[chunk] = torch.as_tensor(self.images[self.rows[chunk]], device=device)
-        return Batches(
-            held,
-            np.arange(self.rows.size),
-            self.batch_size,
-            seed=self.seed,
-            shuffle=self.shuffle,
-            drop_last=self.drop_last,
-            rank=self.rank,
-            world_size=self.world_size,
-        )
+        return replace(self, images=held, rows=np.arange(self.rows.size))
 
     def _share(self, step: int) -> tuple[int, slice]:
         """The epoch of a step, and which part of its order is ours."""
@@ -236,7 +216,7 @@ def augment(batch: Tensor, seed: int | Sequence[int], *, flip: bool, shift_px: i
 
 
 def _take_on_host(pixels: Tensor, lines: NDArray[np.int64], columns: NDArray[np.int64]) -> Tensor:
-    """As `_take_on_device`, some images at a time, so that the indices stay in the processor's cache."""
+    """The pixels at each line plus column, of some images at a time: the indices stay in the processor's cache."""
     source = pixels.numpy()
     shown = np.empty((lines.shape[0], lines.shape[1], columns.shape[2], source.shape[1]), dtype=source.dtype)
     for start in range(0, len(shown), _TAKE_IMAGES):

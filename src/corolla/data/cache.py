@@ -11,33 +11,30 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
-import shutil
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from corolla.data.npz import writing_rows
 from corolla.data.recipes import Recipe, recipe_named
-from corolla.data.sources import Skipped, Source, corolla_home
+from corolla.data.sources import Source, corolla_home
 from corolla.data.stream import made_ahead, warn
 from corolla.errors import DataError, UsageError
-from corolla.files import locked, writing
+from corolla.files import building, made_once, writing
+from corolla.pixels import CHANNELS
 from corolla.progress import OnProgress
 
 _LOG = logging.getLogger("corolla")
 
 # Part of every cache's key. Raise it when the layout of a cache changes.
 _FORMAT = 1
-
-_UNFINISHED = ".building"
 
 # What a worker reads before it hands over: enough to make the hand-over cheap, little enough to keep memory flat.
 _CHUNK_BYTES = 4 << 20
@@ -46,7 +43,8 @@ _CHUNK_IMAGES = 64
 # Skipped images that are named in the log; the manifest names all.
 _NAMED = 10
 
-_Chunk = tuple[NDArray[np.uint8], list[tuple[int, Skipped]]]
+# Pixels; index, key and reason of each image that gave none.
+_Chunk = tuple[NDArray[np.uint8], list[tuple[int, str, str]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +56,12 @@ class ImageCache:
         images: Read-only memory map, uint8, N×H×W×3.
         keys: Name of each image in its source.
         splits: Rows of images by split name.
+        manifest: What the cache was made from: source, fingerprint, recipe, recipe_digest, height, width, count,
+            skipped (a list of [key, reason]), format.
         labels: 0-based label of each image, or None.
         label_names: What the labels are called.
         factors: True factors of each image, N×F, or None.
         factor_names: What the factors are called; empty without factors.
-        manifest: What the cache was made from: source, fingerprint, recipe, recipe_digest, height, width, count,
-            skipped (a list of [key, reason]), format.
         categorical_factors: Names of the factors whose values have no order.
     """
 
@@ -71,11 +69,11 @@ class ImageCache:
     images: NDArray[np.uint8]
     keys: Sequence[str]
     splits: Mapping[str, NDArray[np.int64]]
-    labels: NDArray[np.int64] | None
-    label_names: Sequence[str]
-    factors: NDArray[np.float32] | None
-    factor_names: Sequence[str]
     manifest: Mapping[str, Any]
+    labels: NDArray[np.int64] | None = None
+    label_names: Sequence[str] = ()
+    factors: NDArray[np.float32] | None = None
+    factor_names: Sequence[str] = ()
     categorical_factors: Sequence[str] = ()
 
 
@@ -94,17 +92,15 @@ def open_cache(
 
     Images that cannot be used are left out, and named in the log and the manifest, or refused, as on_error says.
 
-    Raises:
-        UsageError: The recipe cannot make this size, or workers is less than 1.
-        DataError: No image can be used, or one cannot and on_error is "refuse".
-        WriteError: The cache cannot be written.
+    Raises UsageError if the recipe cannot make this size or workers is less than 1, DataError if no image can be used,
+    or one cannot and on_error is "refuse", and WriteError.
     """
     recipe.check_size(height, width)
     if workers is not None and workers < 1:
         raise UsageError(f"{workers} workers cannot decode images; ask for 1 or more")
     if not len(source.keys):
         raise DataError(f"{source.name}: holds no images")
-    wanted = {
+    expected = {
         "format": _FORMAT,
         "source": source.name,
         "fingerprint": source.fingerprint,
@@ -114,21 +110,17 @@ def open_cache(
         "width": width,
     }
     # Names are for people; what decides the pixels decides the key.
-    decisive = [wanted[name] for name in ("format", "fingerprint", "recipe_digest", "height", "width")]
+    decisive = [expected[name] for name in ("format", "fingerprint", "recipe_digest", "height", "width")]
     key = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
     label = re.sub(r"[^A-Za-z0-9]+", "-", source.name).strip("-")[:40] or "images"
     folder = corolla_home(home) / "cache" / f"{label}-{recipe.name}-{height}x{width}-{key[:16]}"
-    cache = _load(folder, source, wanted)
-    if cache is None:
-        with locked(folder):
-            cache = _load(folder, source, wanted)  # another process may have been first
-            if cache is None:
-                _build(folder, source, recipe, wanted, workers, on_error, progress)
-                cache = _load(folder, source, wanted)
-    if cache is None:
-        raise DataError(f"{folder}: changed while it was being built; try again")
+    cache = made_once(
+        folder,
+        lambda: _load(folder, source, expected),
+        lambda: _build(folder, source, recipe, expected, workers, on_error, progress),
+    )
     if on_error == "refuse" and cache.manifest["skipped"]:
-        raise _refusal([Skipped(*fault) for fault in cache.manifest["skipped"]])
+        raise _refusal([reason for _, reason in cache.manifest["skipped"]])
     return cache
 
 
@@ -141,25 +133,21 @@ def cache_in_memory(images: NDArray[np.uint8], splits: Mapping[str, NDArray[np.i
         images=images,
         keys=[str(row) for row in range(len(images))],
         splits=splits,
-        labels=None,
-        label_names=(),
-        factors=None,
-        factor_names=(),
         manifest={"fingerprint": fingerprint.hexdigest(), "count": len(images), "skipped": []},
     )
 
 
-def _load(folder: Path, source: Source, wanted: Mapping[str, Any]) -> ImageCache | None:
+def _load(folder: Path, source: Source, expected: Mapping[str, Any]) -> ImageCache | None:
     """The cache in a folder; None, said in the log, if it is damaged, and None if there is none."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        same = {name: manifest[name] for name in wanted if name not in ("source", "recipe")}
-        if any(wanted[name] != value for name, value in same.items()):
+        same = {name: manifest[name] for name in expected if name not in ("source", "recipe")}
+        if any(expected[name] != value for name, value in same.items()):
             raise ValueError("its manifest is another cache's")
         kept = np.delete(np.arange(len(source.keys)), manifest["skipped_indices"])
         path = folder / "images.npy"
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-        shape = (kept.size, wanted["height"], wanted["width"], 3)
+        shape = (kept.size, expected["height"], expected["width"], CHANNELS)
         if images.shape != shape or images.dtype != np.uint8 or path.stat().st_size != images.offset + images.nbytes:
             raise ValueError(f"{path.name} is not {' x '.join(map(str, shape))} bytes")
         if manifest["count"] != kept.size or len(manifest["skipped"]) != len(manifest["skipped_indices"]):
@@ -192,112 +180,70 @@ def _build(
     folder: Path,
     source: Source,
     recipe: Recipe,
-    wanted: Mapping[str, Any],
+    expected: Mapping[str, Any],
     workers: int | None,
     on_error: Literal["skip", "refuse"],
     progress: OnProgress | None,
-) -> None:
+) -> ImageCache:
     """Decode all images into a folder. The folder's lock is held."""
-    height, width, total = wanted["height"], wanted["width"], len(source.keys)
-    size = total * height * width * 3
-    unfinished = folder.with_name(folder.name + _UNFINISHED)
-    with _writing(folder.parent, size):
-        for old in (unfinished, folder):
-            if old.exists():
-                shutil.rmtree(old)
-        _remove_unfinished(folder.parent)
-        if size > shutil.disk_usage(folder.parent).free:
-            raise OSError("No space left on device")
-        unfinished.mkdir()
-    try:
-        skipped: list[tuple[int, Skipped]] = []
-        with _writing(folder.parent, size):
-            file = (unfinished / "images.npy").open("wb")
-        with file, closing(_read_chunks(source, recipe, height, width, workers)) as chunks:
-            _write_header(file, (total, height, width, 3))
-            done = 0
+    height, width, total = expected["height"], expected["width"], len(source.keys)
+    size = total * height * width * CHANNELS
+    remedy = f"the cache takes {size:,} bytes: make room, or set COROLLA_HOME to another folder"
+    chunks = _read_chunks(source, recipe, height, width, workers)
+    skipped: list[tuple[int, str, str]] = []
+    done = 0
+    with building(folder, size=size, remedy=remedy) as unfinished, closing(chunks):
+        with writing_rows(unfinished / "images.npy", (height, width, CHANNELS), folder.parent, remedy) as append:
             for pixels, faults in chunks:
                 skipped += faults
                 if faults and on_error == "refuse":
-                    raise _refusal([fault for _, fault in faults])
-                with _writing(folder.parent, size):
-                    file.write(pixels.data)
+                    raise _refusal([reason for _, _, reason in faults])
+                append(pixels)
                 done += len(pixels) + len(faults)
                 if progress is not None:
                     progress(f"reading {source.name}", done, total)
             if len(skipped) == total:
-                raise DataError(f"none of the {total} images can be used; the first: {skipped[0][1].reason}")
-            with _writing(folder.parent, size):
-                _write_header(file, (total - len(skipped), height, width, 3))
-                file.flush()
-                os.fsync(file.fileno())
+                raise DataError(f"none of the {total} images can be used; the first: {skipped[0][2]}")
         manifest = {
-            **wanted,
+            **expected,
             "count": total - len(skipped),
-            "skipped": [[fault.key, fault.reason] for _, fault in skipped],
-            "skipped_indices": [index for index, _ in skipped],
+            "skipped": [[key, reason] for _, key, reason in skipped],
+            "skipped_indices": [index for index, _, _ in skipped],
         }
-        with _writing(folder.parent, size):
+        with writing(folder.parent, remedy):
             (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-            unfinished.replace(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    warn(fault.reason for _, fault in skipped[:_NAMED])
+    warn(reason for _, _, reason in skipped[:_NAMED])
     if len(skipped) > _NAMED:
         _LOG.warning("%d more images left out; all are named in %s", len(skipped) - _NAMED, folder / "manifest.json")
-
-
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Write the header of an .npy file at its start. NumPy leaves room for the first axis to change."""
-    file.seek(0)
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    cache = _load(folder, source, expected)
+    if cache is None:
+        raise DataError(f"{folder}: changed while it was being built; try again")
+    return cache
 
 
 def _read_chunks(source: Source, recipe: Recipe, height: int, width: int, workers: int | None) -> Generator[_Chunk]:
     """Pixels of the usable images, and what is wrong with the others, in order and some at a time."""
+    read_many = getattr(source, "read_many", None) if recipe == recipe_named("fit") else None
 
     def read(indices: list[int], stop: threading.Event) -> _Chunk:
-        return _read_chunk(source, recipe, height, width, indices, stop)
+        if read_many is not None:
+            return np.ascontiguousarray(read_many(indices, height, width)), []
+        pixels = np.empty((len(indices), height, width, CHANNELS), dtype=np.uint8)
+        faults: list[tuple[int, str, str]] = []
+        for row, index in enumerate(indices):
+            if stop.is_set():
+                break
+            try:
+                pixels[row - len(faults)] = source.read(index, recipe, height, width)
+            except DataError as error:
+                key = source.keys[index]
+                faults.append((index, key, str(error) if error.path else f"{key}: {error}"))
+        return pixels[: len(indices) - len(faults)], faults
 
-    length = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (height * width * 3)))
+    length = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (height * width * CHANNELS)))
     return made_ahead(range(len(source.keys)), read, length, workers)
 
 
-def _read_chunk(
-    source: Source, recipe: Recipe, height: int, width: int, indices: Sequence[int], stop: threading.Event
-) -> _Chunk:
-    read_many = getattr(source, "read_many", None)
-    if read_many is not None and recipe == recipe_named("fit"):
-        return np.ascontiguousarray(read_many(indices, height, width)), []
-    pixels = np.empty((len(indices), height, width, 3), dtype=np.uint8)
-    faults: list[tuple[int, Skipped]] = []
-    for row, index in enumerate(indices):
-        if stop.is_set():
-            break
-        try:
-            pixels[row - len(faults)] = source.read(index, recipe, height, width)
-        except DataError as error:
-            key = source.keys[index]
-            faults.append((index, Skipped(key, str(error) if error.path else f"{key}: {error}")))
-    return pixels[: len(indices) - len(faults)], faults
-
-
-def _remove_unfinished(root: Path) -> None:
-    """Remove what killed builds left. A build that goes on holds its lock."""
-    for unfinished in root.glob(f"*{_UNFINISHED}"):
-        lock = FileLock(root / f"{unfinished.name.removesuffix(_UNFINISHED)}.lock")
-        try:
-            with lock.acquire(timeout=0):
-                shutil.rmtree(unfinished, ignore_errors=True)
-        except Timeout:
-            continue
-
-
-def _writing(root: Path, size: int) -> AbstractContextManager[None]:
-    """Turn a failure to write into a WriteError that names the folder and the room needed."""
-    return writing(root, f"the cache takes {size:,} bytes: make room, or set COROLLA_HOME to another folder")
-
-
-def _refusal(skipped: Sequence[Skipped]) -> DataError:
-    more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
-    return DataError(f"{skipped[0].reason}{more}; repair or remove it, or let such images be skipped")
+def _refusal(reasons: Sequence[str]) -> DataError:
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return DataError(f"{reasons[0]}{more}; repair or remove it, or let such images be skipped")

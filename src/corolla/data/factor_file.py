@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from corolla.data import npz
 from corolla.data.factors import FactorSource
 from corolla.errors import DataError, UsageError
+from corolla.pixels import CHANNELS
 
 
 def open_factors(path: str | Path) -> FactorSource:
@@ -23,98 +24,84 @@ def open_factors(path: str | Path) -> FactorSource:
 
     Images that `numpy.savez` has written are mapped; those of `numpy.savez_compressed` are held in memory as a whole.
 
-    Raises:
-        UsageError: There is no such file.
-        DataError: It is no `.npz` file, lacks an array, or an array is not as it should be.
+    Raises UsageError if there is no such file, DataError if it lacks an array, or an array is not as it should be.
     """
-    place = Path(path).expanduser().absolute()
-    if not place.is_file():
-        raise UsageError(f"factors:{path}: {'a folder, not an .npz file' if place.exists() else 'no such file'}")
-    there = npz.members(place)
-    for name in ("images", "factors"):
-        if name not in there:
-            raise DataError(f"{place}: holds no array `{name}`; it holds {', '.join(there) or 'no arrays'}")
-    shape, dtype = npz.header(place, "images")
-    grey_or_rgb = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
+    file = Path(path).expanduser().absolute()
+    if not file.is_file():
+        raise UsageError(f"factors:{path}: {'a folder, not an .npz file' if file.exists() else 'no such file'}")
+    arrays = npz.members(file)
+    shape, dtype = npz.header(file, "images")
+    grey_or_rgb = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, CHANNELS))
     if not grey_or_rgb or 0 in shape:
-        raise DataError(f"{place}: `images` have shape {shape}; give N×H×W, N×H×W×1 or N×H×W×3, all at least 1")
+        raise DataError(f"{file}: `images` have shape {shape}; give N×H×W, N×H×W×1 or N×H×W×3, all at least 1")
     if dtype not in (np.uint8, np.bool_):
-        raise DataError(f"{place}: `images` are {dtype}; give uint8 from 0 to 255, or bool")
-    factors = _factors(place, shape[0])
-    names = _factor_names(place, factors.shape[1], there)
-    labels, label_names = _labels(place, shape[0], there)
+        raise DataError(f"{file}: `images` are {dtype}; give uint8 from 0 to 255, or bool")
+    factors = _factors(file, shape[0])
+    count = factors.shape[1]
+    names = _strings(file, "factor_names", arrays) or tuple(f"factor_{column}" for column in range(count))
+    if len(names) != count or len(set(names)) < count:
+        raise DataError(f"{file}: `factor_names` are {', '.join(names)}; give {count} different names")
+    categorical = _strings(file, "categorical_factors", arrays)
+    for name in categorical:
+        if name not in names:
+            raise DataError(f"{file}: `categorical_factors` hold {name}; the factors are {', '.join(names)}")
+    labels, label_names = _labels(file, shape[0], arrays)
     return FactorSource(
-        name=f"factors:{place.name}",
-        path=place,
+        name=f"factors:{file.name}",
+        path=file,
         indices=np.arange(shape[0], dtype=np.int64),
         size=(shape[1], shape[2]),
         factors=factors,
         factor_names=names,
         labels=labels,
         label_names=label_names,
-        fingerprint=str(pooch.file_hash(str(place), alg="sha256")),
-        categorical_factors=_categorical(place, names, there),
+        fingerprint=str(pooch.file_hash(str(file), alg="sha256")),
+        categorical_factors=categorical,
     )
 
 
-def _factors(place: Path, count: int) -> NDArray[np.float32]:
-    shape, dtype = npz.header(place, "factors")
+def _factors(file: Path, count: int) -> NDArray[np.float32]:
+    shape, dtype = npz.header(file, "factors")
     if len(shape) != 2 or shape[0] != count or not shape[1]:
-        raise DataError(f"{place}: `factors` have shape {shape}; give {count}×F, one row for each of the images")
+        raise DataError(f"{file}: `factors` have shape {shape}; give {count}×F, one row for each of the images")
     if dtype.kind not in "biuf":
-        raise DataError(f"{place}: `factors` are {dtype}; give integers or floating-point numbers")
-    with np.errstate(over="ignore"):  # what is too large for float32 is told below
-        factors: NDArray[np.float32] = npz.load(place, "factors").astype(np.float32)
+        raise DataError(f"{file}: `factors` are {dtype}; give integers or floating-point numbers")
+    with np.errstate(over="ignore"):  # what is too large for float32 is refused below
+        factors: NDArray[np.float32] = npz.load(file, "factors").astype(np.float32)
     unknown = ~np.isfinite(factors)
     if unknown.any():
         row, column = np.argwhere(unknown)[0]
         raise DataError(
-            f"{place}: factor {column} of image {row} is {factors[row, column]}; every factor must be a finite float32"
+            f"{file}: factor {column} of image {row} is {factors[row, column]}; every factor must be a finite float32"
         )
     factors.setflags(write=False)
     return factors
 
 
-def _factor_names(place: Path, count: int, there: list[str]) -> tuple[str, ...]:
-    if "factor_names" not in there:
-        return tuple(f"factor_{column}" for column in range(count))
-    names = _strings(place, "factor_names")
-    if len(names) != count or len(set(names)) < count:
-        raise DataError(f"{place}: `factor_names` are {', '.join(names)}; give {count} different names")
-    return names
-
-
-def _categorical(place: Path, names: tuple[str, ...], there: list[str]) -> tuple[str, ...]:
-    if "categorical_factors" not in there or npz.header(place, "categorical_factors")[0] == (0,):
-        return ()
-    categorical = _strings(place, "categorical_factors")
-    for name in categorical:
-        if name not in names:
-            raise DataError(f"{place}: `categorical_factors` hold {name}; the factors are {', '.join(names)}")
-    return categorical
-
-
-def _labels(place: Path, count: int, there: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    if "labels" not in there:
+def _labels(file: Path, count: int, arrays: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    if "labels" not in arrays:
         return None, ()
-    shape, dtype = npz.header(place, "labels")
+    shape, dtype = npz.header(file, "labels")
     if shape != (count,) or dtype.kind not in "iu":
-        raise DataError(f"{place}: `labels` are {dtype} of shape {shape}; give {count} integers from 0 on")
-    labels = npz.load(place, "labels").astype(np.int64)
+        raise DataError(f"{file}: `labels` are {dtype} of shape {shape}; give {count} integers from 0 on")
+    labels = npz.load(file, "labels").astype(np.int64)
     if labels.min() < 0:
-        raise DataError(f"{place}: `labels` go down to {labels.min()}; they begin with 0")
-    if "label_names" not in there:
+        raise DataError(f"{file}: `labels` go down to {labels.min()}; they begin with 0")
+    names = _strings(file, "label_names", arrays)
+    if not names:
         if labels.max() >= count:
-            raise DataError(f"{place}: `labels` go up to {labels.max()} for {count} images; number them from 0 on")
+            raise DataError(f"{file}: `labels` go up to {labels.max()} for {count} images; number them from 0 on")
         return labels, tuple(str(label) for label in range(int(labels.max()) + 1))
-    names = _strings(place, "label_names")
     if len(names) <= labels.max():
-        raise DataError(f"{place}: `labels` go up to {labels.max()}, but there are {len(names)} `label_names`")
+        raise DataError(f"{file}: `labels` go up to {labels.max()}, but there are {len(names)} `label_names`")
     return labels, names
 
 
-def _strings(place: Path, name: str) -> tuple[str, ...]:
-    shape, dtype = npz.header(place, name)
-    if len(shape) != 1 or dtype.kind != "U":
-        raise DataError(f"{place}: `{name}` are {dtype} of shape {shape}; give a list of strings")
-    return tuple(str(value) for value in npz.load(place, name))
+def _strings(file: Path, name: str, arrays: list[str]) -> tuple[str, ...]:
+    """An array of strings; empty if there is none, or nothing in it."""
+    shape, dtype = npz.header(file, name) if name in arrays else ((0,), None)
+    if shape == (0,):
+        return ()
+    if len(shape) != 1 or dtype is None or dtype.kind != "U":
+        raise DataError(f"{file}: `{name}` are {dtype} of shape {shape}; give a list of strings")
+    return tuple(str(value) for value in npz.load(file, name))

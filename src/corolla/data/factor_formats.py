@@ -30,6 +30,16 @@ Contents = tuple[NDArray[np.int64], Iterator[NDArray[np.uint8]]]
 Reader = Callable[[Files, Sequence[int]], Contents]
 
 _BLOCK_IMAGES = 1024
+_READ_ERRORS = (
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    zlib.error,
+    tarfile.TarError,
+)
 _CAR = re.compile(r"(?:.*/)?cars/[^/]+\.mat")
 _LARGEST_CAR_BYTES = 64 << 20  # ten times what one has
 
@@ -110,9 +120,10 @@ def read_smallnorb(files: Files, _sizes: Sequence[int]) -> Contents:
 
     The factors are the category, the instance, the elevation, the azimuth (in steps of 20°) and the lighting.
     """
-    parts: dict[str, list[Path]] = {}
-    for kind in ("dat", "cat", "info"):
-        parts[kind] = [path for name, path in files.items() if name.endswith(f"-{kind}.mat.gz")]
+    parts = {
+        kind: [path for name, path in files.items() if name.endswith(f"-{kind}.mat.gz")]
+        for kind in ("dat", "cat", "info")
+    }
     tables = []
     for cat, info in zip(parts["cat"], parts["info"], strict=True):
         categories = np.concatenate(list(_norb_blocks(cat, _NORB_INTEGERS, 1)))
@@ -125,38 +136,25 @@ def read_smallnorb(files: Files, _sizes: Sequence[int]) -> Contents:
     if (factors[:, 3] % 2).any():
         raise DataError(f"{parts['info'][0]}: holds odd azimuths; SmallNORB's are even")
     factors[:, 3] //= 2
-    return factors, _norb_images(parts["dat"])
-
-
-def _norb_images(paths: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
-    for path in paths:
-        for pairs in _norb_blocks(path, _NORB_BYTES, 4):
-            yield pairs[:, 0]
+    return factors, (pairs[:, 0] for path in parts["dat"] for pairs in _norb_blocks(path, _NORB_BYTES, 4))
 
 
 def _norb_blocks(path: Path, magic: int, ndim: int) -> Iterator[NDArray[Any]]:
     """The rows of a gzipped matrix: magic number, number of axes, at least three lengths, then the numbers."""
     with _reading(path, "a gzipped matrix of SmallNORB"), gzip.open(path, "rb") as file:
-        found, axes = np.frombuffer(_exactly(file, 8), "<u4").tolist()
+        found, axes = np.frombuffer(file.read(8), "<u4").tolist()
         if (found, axes) != (magic, ndim):
             raise DataError(f"{path}: begins with {found:X} and {axes} axes, not with {magic:X} and {ndim}")
-        shape = np.frombuffer(_exactly(file, 4 * max(3, ndim)), "<u4")[:ndim].tolist()
+        shape = np.frombuffer(file.read(4 * max(3, ndim)), "<u4")[:ndim].tolist()
         if min(shape) < 1:
             raise DataError(f"{path}: has shape {'×'.join(map(str, shape))}")
         dtype: np.dtype[Any] = np.dtype("u1" if magic == _NORB_BYTES else "<i4")
         row_bytes = dtype.itemsize * math.prod(shape[1:])
         for start in range(0, shape[0], _BLOCK_IMAGES):
             rows = min(_BLOCK_IMAGES, shape[0] - start)
-            yield np.frombuffer(_exactly(file, rows * row_bytes), dtype).reshape(rows, *shape[1:])
+            yield np.frombuffer(file.read(rows * row_bytes), dtype).reshape(rows, *shape[1:])
         if file.read(1):
             raise DataError(f"{path}: holds more than the {shape[0]:,} rows that it announces")
-
-
-def _exactly(file: Any, count: int) -> bytes:
-    piece: bytes = file.read(count)
-    if len(piece) != count:
-        raise EOFError("it ends early")
-    return piece
 
 
 def read_mpi3d(files: Files, sizes: Sequence[int]) -> Contents:
@@ -175,15 +173,6 @@ def _reading(path: Path, what: str) -> Iterator[None]:
     """Turn what the readers of a format raise on a damaged or different file into a DataError that names it."""
     try:
         yield
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        ValueError,
-        TypeError,
-        NotImplementedError,
-        zlib.error,
-        tarfile.TarError,
-    ) as error:
+    except _READ_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: not {what}, or damaged: {reason}") from None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,41 +17,20 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pooch  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from corolla.data import factor_formats
 from corolla.data.factors import FactorSource, is_full_grid, subset
-from corolla.data.fetch import download, is_url
+from corolla.data.fetch import OfficialFile, mirror_folder, official_files
+from corolla.data.npz import writing_rows
 from corolla.errors import DataError, UsageError, missing_extra
-from corolla.files import locked, write_file, writing
-from corolla.progress import megabytes_of
+from corolla.files import building, made_once, write_text, writing
 
 if TYPE_CHECKING:
     from corolla.progress import OnProgress
 
 _FORMAT = 1  # raise it when any pixel or factor of a prepared array changes
 _COMPLETE = "complete.json"  # written last: without it, the folder is not whole
-
-
-@dataclass(frozen=True)
-class OfficialFile:
-    """A file as its authors publish it: where, and what it must be. Either checksum will do."""
-
-    url: str
-    md5: str | None = None
-    sha256: str | None = None
-    size: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The last part of the address."""
-        return self.url.rpartition("/")[2]
-
-    @property
-    def checksum(self) -> str:
-        """The checksum with its algorithm, e.g. "md5:0123"."""
-        return f"sha256:{self.sha256}" if self.sha256 else f"md5:{self.md5}"
 
 
 @dataclass(frozen=True)
@@ -63,20 +41,20 @@ class FactorSet:
         files: What it consists of.
         factors: The number of values of each factor, by name; together they are a full grid.
         shape: Of one image: H×W if grey, H×W×3 otherwise.
-        label: The factor that also serves as label.
-        label_names: What its values are called; empty: by their numbers.
         reader: What understands its files.
+        label: The factor that also serves as label.
         categorical: The factors whose values have no order; angles and hues, which go round, are taken for ordered.
+        label_names: What the label's values are called; empty: by their numbers.
         module: What the reader needs of the extra `factors`, if anything.
     """
 
     files: tuple[OfficialFile, ...]
     factors: Mapping[str, int]
     shape: tuple[int, ...]
-    label: str
-    label_names: tuple[str, ...]
     reader: factor_formats.Reader
+    label: str
     categorical: tuple[str, ...]
+    label_names: tuple[str, ...] = ()
     module: str = ""
 
     @property
@@ -85,9 +63,16 @@ class FactorSet:
         return math.prod(self.factors.values())
 
 
+_DSPRITES = (
+    "https://raw.githubusercontent.com/google-deepmind/dsprites-dataset/master/dsprites_ndarray_co1sh3sc6or40x32y32"
+)
+_SHAPES3D = "https://storage.googleapis.com/3d-shapes/3dshapes.h5"
+_CARS3D = "http://www.scottreed.info/files/nips2015-analogy-data.tar.gz"
 _NORB = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/smallnorb-5x"
+_MPI3D = "https://huggingface.co/datasets/waleedgondal/mpi3d/resolve/main/"
+_SHAPES3D_SHA256 = "0a0f6ed98baff276a50f3a081a7434d788da63cb135a98189b2a5b5769be1785"
 _NORB_FILES = tuple(
-    OfficialFile(f"{_NORB}{instances}x9x18x6x2x96x96-{part}.mat.gz", sha256=sha256, size=size)
+    OfficialFile(f"{_NORB}{instances}x9x18x6x2x96x96-{part}.mat.gz", f"sha256:{sha256}", size)
     for instances, part, sha256, size in (
         ("46789", "training-dat", "5ffd6272a07d32695ee1082a26a41a93a37aab8c28da047f8c34ed348d214873", 131_896_188),
         ("46789", "training-cat", "2784e542c1922060691090952b6cd6278879a216c90f81476f0f00256d42cdaa", 348),
@@ -97,91 +82,65 @@ _NORB_FILES = tuple(
         ("01235", "testing-info", "16adf314226327ee006d1a44db8cfef52773c06c829951d5653a9f6f310248a2", 10_428),
     )
 )
-
-
-def _mpi3d(name: str, md5: str) -> FactorSet:
-    return FactorSet(
-        # The address is the authors' present one. The checksum is that of the file of this name at their first one, as
-        # the library disent (nmichlo/disent) records it.
-        files=(OfficialFile(f"https://huggingface.co/datasets/waleedgondal/mpi3d/resolve/main/{name}.npz", md5=md5),),
-        factors={
-            "object_color": 6,
-            "object_shape": 6,
-            "object_size": 2,
-            "camera_height": 3,
-            "background_color": 3,
-            "horizontal_axis": 40,
-            "vertical_axis": 40,
-        },
-        shape=(64, 64, 3),
-        label="object_shape",
-        label_names=("cone", "cube", "cylinder", "hexagonal", "pyramid", "sphere"),
-        reader=factor_formats.read_mpi3d,
-        categorical=("object_color", "object_shape", "background_color"),
-    )
-
+_MPI3D_FACTORS = {"object_color": 6, "object_shape": 6, "object_size": 2, "camera_height": 3, "background_color": 3}
+_MPI3D_FACTORS |= {"horizontal_axis": 40, "vertical_axis": 40}
 
 # Checksums: dSprites by several public loaders (vaetc among them), 3D Shapes and SmallNORB by TensorFlow Datasets, with
-# sizes, Cars3D by disent and latte.
+# sizes, Cars3D by disent and latte. MPI3D's address is the authors' present one, and its checksums are those of the
+# files of these names at their first one, as the library disent (nmichlo/disent) records them.
 SETS: Mapping[str, FactorSet] = MappingProxyType(
     {
         "dsprites": FactorSet(
-            files=(
-                OfficialFile(
-                    "https://raw.githubusercontent.com/google-deepmind/dsprites-dataset/master/"
-                    "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",
-                    md5="7da33b31b13a06f4b04a70402ce90c2e",
-                ),
-            ),
-            factors={"shape": 3, "scale": 6, "orientation": 40, "position_x": 32, "position_y": 32},
-            shape=(64, 64),
+            (OfficialFile(f"{_DSPRITES}_64x64.npz", "md5:7da33b31b13a06f4b04a70402ce90c2e"),),
+            {"shape": 3, "scale": 6, "orientation": 40, "position_x": 32, "position_y": 32},
+            (64, 64),
+            factor_formats.read_dsprites,
             label="shape",
-            label_names=("square", "ellipse", "heart"),
-            reader=factor_formats.read_dsprites,
             categorical=("shape",),
+            label_names=("square", "ellipse", "heart"),
         ),
         "shapes3d": FactorSet(
-            files=(
-                OfficialFile(
-                    "https://storage.googleapis.com/3d-shapes/3dshapes.h5",
-                    sha256="0a0f6ed98baff276a50f3a081a7434d788da63cb135a98189b2a5b5769be1785",
-                    size=267_573_662,
-                ),
-            ),
-            factors={"floor_hue": 10, "wall_hue": 10, "object_hue": 10, "scale": 8, "shape": 4, "orientation": 15},
-            shape=(64, 64, 3),
+            (OfficialFile(_SHAPES3D, f"sha256:{_SHAPES3D_SHA256}", 267_573_662),),
+            {"floor_hue": 10, "wall_hue": 10, "object_hue": 10, "scale": 8, "shape": 4, "orientation": 15},
+            (64, 64, 3),
+            factor_formats.read_shapes3d,
             label="shape",
-            label_names=(),
-            reader=factor_formats.read_shapes3d,
             categorical=("shape",),
             module="h5py",
         ),
         "cars3d": FactorSet(
-            files=(
-                OfficialFile(
-                    "http://www.scottreed.info/files/nips2015-analogy-data.tar.gz",
-                    md5="4e866a7919c1beedf53964e6f7a23686",
-                ),
-            ),
-            factors={"car": 183, "elevation": 4, "azimuth": 24},
-            shape=(128, 128, 3),
+            (OfficialFile(_CARS3D, "md5:4e866a7919c1beedf53964e6f7a23686"),),
+            {"car": 183, "elevation": 4, "azimuth": 24},
+            (128, 128, 3),
+            factor_formats.read_cars3d,
             label="car",
-            label_names=(),
-            reader=factor_formats.read_cars3d,
             categorical=("car",),
         ),
         "smallnorb": FactorSet(
-            files=_NORB_FILES,
-            factors={"category": 5, "instance": 10, "elevation": 9, "azimuth": 18, "lighting": 6},
-            shape=(96, 96),
+            _NORB_FILES,
+            {"category": 5, "instance": 10, "elevation": 9, "azimuth": 18, "lighting": 6},
+            (96, 96),
+            factor_formats.read_smallnorb,
             label="category",
-            label_names=("animal", "human", "plane", "truck", "car"),
-            reader=factor_formats.read_smallnorb,
             categorical=("category", "instance", "lighting"),
+            label_names=("animal", "human", "plane", "truck", "car"),
         ),
-        "mpi3d:toy": _mpi3d("mpi3d_toy", "55889cb7c7dfc655d6e0277beee88868"),
-        "mpi3d:realistic": _mpi3d("mpi3d_realistic", "59a6225b88b635365f70c91b3e52f70f"),
-        "mpi3d:real": _mpi3d("mpi3d_real", "0f33f609918fb5c97996692f91129802"),
+    }
+    | {
+        f"mpi3d:{kind}": FactorSet(
+            (OfficialFile(f"{_MPI3D}mpi3d_{kind}.npz", f"md5:{md5}"),),
+            _MPI3D_FACTORS,
+            (64, 64, 3),
+            factor_formats.read_mpi3d,
+            label="object_shape",
+            categorical=("object_color", "object_shape", "background_color"),
+            label_names=("cone", "cube", "cylinder", "hexagonal", "pyramid", "sphere"),
+        )
+        for kind, md5 in (
+            ("toy", "55889cb7c7dfc655d6e0277beee88868"),
+            ("realistic", "59a6225b88b635365f70c91b3e52f70f"),
+            ("real", "0f33f609918fb5c97996692f91129802"),
+        )
     }
 )
 
@@ -207,142 +166,90 @@ def open_factor_set(
     Of `count` images, fewer are among more, always the same. A mirror is a folder or URL that holds the official files,
     byte for byte.
 
-    Raises:
-        UsageError: count is out of range, the mirror is no folder and no URL, or an extra is missing.
-        DataError: A file cannot be had or is not the official one, or the disk is full.
+    Raises UsageError if count is out of range, the mirror is no folder and no URL, or an extra is missing; DataError if
+    a file cannot be had or is not the official one; WriteError.
     """
-    known = SETS[name]
-    if count is not None and not 1 <= count <= known.count:
-        raise UsageError(f"{name}:{count}: ask for 1 to {known.count:,} images; there are no more")
-    if mirror is not None and not is_url(mirror) and not Path(mirror).expanduser().is_dir():
-        raise UsageError(f"mirror {mirror}: no such folder, and no address that starts with https://")
-    rows = np.arange(known.count, dtype=np.int64) if count is None else subset(known.count, count)
+    spec = SETS[name]
+    if count is not None and not 1 <= count <= spec.count:
+        raise UsageError(f"{name}:{count}: ask for 1 to {spec.count:,} images; there are no more")
+    mirror_folder(mirror)  # a wrong one is refused even where it is not needed
+    rows = np.arange(spec.count, dtype=np.int64) if count is None else subset(spec.count, count)
     folder = home / "factors" / name.replace(":", "-")
     store = folder / ("all" if count is None else f"{count}")
-    wanted = {"format": _FORMAT, "count": len(rows), "files": {file.name: file.checksum for file in known.files}}
-    factors = _known(store, known, wanted)
-    if factors is None:
-        with locked(store):
-            factors = _known(store, known, wanted)
-            if factors is None:
-                if known.module and find_spec(known.module) is None:  # told before anything is downloaded
-                    raise missing_extra("factors", name)
-                files = _files(folder / "downloads", known, mirror, progress)
-                factors = _prepare(store, known, rows, files, wanted, progress)
-    column = factors[:, list(known.factors).index(known.label)].astype(np.int64)
+    expected = {"format": _FORMAT, "count": len(rows), "files": {file.name: file.checksum for file in spec.files}}
+
+    def prepare() -> NDArray[np.float32]:
+        if spec.module and find_spec(spec.module) is None:  # said before anything is downloaded
+            raise missing_extra("factors", name)
+        files = official_files(spec.files, folder / "downloads", mirror=mirror, progress=progress)
+        return _prepare(store, spec, rows, files, expected, progress)
+
+    factors = made_once(store, lambda: _load(store, spec, expected), prepare)
+    factors.setflags(write=False)
+    column = factors[:, list(spec.factors).index(spec.label)].astype(np.int64)
     return FactorSource(
         name=name if count is None else f"{name}:{count}",
         path=store / "images.npy",
         indices=rows,
-        size=(known.shape[0], known.shape[1]),
+        size=(spec.shape[0], spec.shape[1]),
         factors=factors,
-        factor_names=tuple(known.factors),
+        factor_names=tuple(spec.factors),
         labels=column,
-        label_names=known.label_names or tuple(f"{known.label} {value}" for value in range(known.factors[known.label])),
-        fingerprint=hashlib.sha256(json.dumps([name, count, wanted]).encode()).hexdigest(),
-        categorical_factors=known.categorical,
+        label_names=spec.label_names or tuple(f"{spec.label} {value}" for value in range(spec.factors[spec.label])),
+        fingerprint=hashlib.sha256(json.dumps([name, count, expected]).encode()).hexdigest(),
+        categorical_factors=spec.categorical,
     )
 
 
-def _known(store: Path, known: FactorSet, wanted: Mapping[str, Any]) -> NDArray[np.float32] | None:
+def _load(store: Path, spec: FactorSet, expected: Mapping[str, Any]) -> NDArray[np.float32] | None:
     """The factors in a store that is whole and of these files; None otherwise."""
     try:
-        if json.loads((store / _COMPLETE).read_text(encoding="utf-8")) != wanted:
+        if json.loads((store / _COMPLETE).read_text(encoding="utf-8")) != expected:
             return None
         images = np.load(store / "images.npy", mmap_mode="r", allow_pickle=False)
-        factors: NDArray[np.float32] = np.load(store / "factors.npy", allow_pickle=False)
+        factors = np.load(store / "factors.npy", allow_pickle=False)
     except (OSError, EOFError, ValueError):
         return None
-    whole = images.shape == (wanted["count"], *known.shape) and images.dtype == np.uint8
-    if not whole or factors.shape != (wanted["count"], len(known.factors)) or factors.dtype != np.float32:
-        return None
-    factors.setflags(write=False)
-    return factors
-
-
-def _files(downloads: Path, known: FactorSet, mirror: str | None, progress: OnProgress | None) -> dict[str, Path]:
-    """The official files, verified, by name."""
-    if mirror is not None and not is_url(mirror):
-        folder = Path(mirror).expanduser().absolute()
-        for file in known.files:
-            if not (folder / file.name).is_file():
-                names = ", ".join(file.name for file in known.files)
-                raise DataError(f"mirror {mirror}: holds no {file.name}; a mirror of this set holds {names}")
-            _verify(folder / file.name, file)
-        return {file.name: folder / file.name for file in known.files}
-    for file in known.files:
-        download(
-            file.url if mirror is None else f"{mirror.rstrip('/')}/{file.name}",
-            downloads / file.name,
-            size=file.size,
-            md5=file.md5,
-            sha256=file.sha256,
-            progress=megabytes_of(progress, f"downloading {file.name}"),
-        )
-    return {file.name: downloads / file.name for file in known.files}
-
-
-def _verify(path: Path, file: OfficialFile) -> None:
-    algorithm, _, wanted = file.checksum.partition(":")
-    found = str(pooch.file_hash(str(path), alg=algorithm))
-    if found != wanted:
-        raise DataError(f"{path}: not the official file: its {algorithm.upper()} is {found} instead of {wanted}")
+    whole = images.shape == (expected["count"], *spec.shape) and images.dtype == np.uint8
+    return factors if whole and factors.shape == (expected["count"], len(spec.factors)) else None
 
 
 def _prepare(
     store: Path,
-    known: FactorSet,
+    spec: FactorSet,
     rows: NDArray[np.int64],
     files: Mapping[str, Path],
-    wanted: Mapping[str, Any],
+    expected: Mapping[str, Any],
     progress: OnProgress | None,
 ) -> NDArray[np.float32]:
     """Write these rows' images and factors into the store, whose lock is held; returns the factors."""
-    classes, blocks = known.reader(files, tuple(known.factors.values()))
-    where = next(iter(files.values()))
-    largest = np.array([size - 1 for size in known.factors.values()])
-    if classes.shape != (known.count, len(largest)):
-        raise DataError(
-            f"{where}: tells {' × '.join(map(str, classes.shape))} factors, not {known.count} × {len(largest)}"
-        )
+    classes, blocks = spec.reader(files, tuple(spec.factors.values()))
+    file = next(iter(files.values()))
+    largest = np.array([size - 1 for size in spec.factors.values()])
+    if classes.shape != (spec.count, len(largest)):
+        raise DataError(f"{file}: has {' × '.join(map(str, classes.shape))} factors, not {spec.count} × {len(largest)}")
     if classes.min() != 0 or (classes.max(axis=0) != largest).any() or not is_full_grid(classes):
-        raise DataError(f"{where}: the factors are not those of the set, every combination once")
+        raise DataError(f"{file}: the factors are not those of the set, every combination once")
     factors = classes[rows].astype(np.float32)
-    size = len(rows) * math.prod(known.shape)
-    unfinished = store.with_name(f"{store.name}.building")
-    with writing(store.parent):
-        for old in (unfinished, store):
-            shutil.rmtree(old, ignore_errors=True)
-        if size > shutil.disk_usage(store.parent).free:
-            raise DataError(f"{store.parent}: has no room for {size:,} bytes; make some, or set COROLLA_HOME")
-        unfinished.mkdir()
-    try:
-        with writing(store.parent):
-            file = (unfinished / "images.npy").open("wb")
-        with file:
-            with writing(store.parent):
-                shape = (len(rows), *known.shape)
-                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    size = len(rows) * math.prod(spec.shape)
+    remedy = f"the images take {size:,} bytes: make room, or set COROLLA_HOME to another folder"
+    with building(store, size=size, remedy=remedy) as unfinished:
+        with writing_rows(unfinished / "images.npy", spec.shape, store.parent, remedy) as append:
             start = 0
             for block in blocks:
-                if block.dtype != np.uint8 or block.shape[1:] != known.shape or start + len(block) > known.count:
+                if block.dtype != np.uint8 or block.shape[1:] != spec.shape or start + len(block) > spec.count:
                     raise DataError(
-                        f"{where}: has images of {block.dtype} {'×'.join(map(str, block.shape[1:]))}, or more than "
-                        f"{known.count}; they should be uint8 {'×'.join(map(str, known.shape))}"
+                        f"{file}: has images of {block.dtype} {'×'.join(map(str, block.shape[1:]))}, or more than "
+                        f"{spec.count}; they should be uint8 {'×'.join(map(str, spec.shape))}"
                     )
                 first, last = np.searchsorted(rows, [start, start + len(block)])
-                with writing(store.parent):
-                    file.write(block[rows[first:last] - start].tobytes())
+                append(block[rows[first:last] - start])
                 start += len(block)
                 if progress is not None:
-                    progress("unpacking images", start, known.count)
-            if start != known.count:
-                raise DataError(f"{where}: has {start:,} images instead of {known.count:,}")
-        with writing(store.parent):
+                    progress("unpacking images", start, spec.count)
+            if start != spec.count:
+                raise DataError(f"{file}: has {start:,} images instead of {spec.count:,}")
+        with writing(store.parent, remedy):
             np.save(unfinished / "factors.npy", factors)
-            write_file(unfinished / _COMPLETE, (json.dumps(wanted, indent=2) + "\n").encode())
-            unfinished.replace(store)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    factors.setflags(write=False)
+        write_text(unfinished / _COMPLETE, json.dumps(expected, indent=2) + "\n")
     return factors

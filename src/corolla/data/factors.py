@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from corolla.data import npz
-from corolla.data.recipes import Recipe, recipe_named
+from corolla.data.recipes import recipe_named
+from corolla.data.sources import Source
 from corolla.errors import DataError, UsageError
+from corolla.pixels import CHANNELS
 
 # What the hashes below begin with. They decide splits and subsets, so they never change.
 _SPLIT_SALT = 1
@@ -24,49 +24,40 @@ _SUBSET_SALT = 2
 _LOADING = threading.Lock()
 
 
-@dataclass(frozen=True, eq=False)
-class FactorSource:
+class FactorSource(Source):
     """A source whose images lie in one array, with the factors that made each.
 
     Splits go by a hash of each image's number: about 80% train, 10% val, 10% test. The last digit would be a factor
     itself where the images form a grid. How many images there are decides nothing, so a longer array or a larger subset
-    moves no image. The path is an `.npy` file, or an `.npz` file with the array `images`: N×H×W, N×H×W×1 or N×H×W×3,
-    uint8 or bool; `indices` are the images' numbers in the whole set, ascending, and `size` their height and width.
+    moves no image.
+
+    Args:
+        name: What it is called in reports.
+        path: An `.npy` file, or an `.npz` file with the array `images`: N×H×W, N×H×W×1 or N×H×W×3, uint8 or bool.
+        indices: The images' numbers in the whole set, ascending.
+        size: Their height and width.
+        facts: The other attributes of a `Source`, but for keys and splits.
     """
 
-    name: str
-    path: Path
-    indices: NDArray[np.int64]
-    size: tuple[int, int]
     factors: NDArray[np.float32]
-    factor_names: tuple[str, ...]
-    labels: NDArray[np.int64] | None
-    label_names: tuple[str, ...]
-    fingerprint: str
-    categorical_factors: tuple[str, ...] = ()
 
-    @cached_property
-    def keys(self) -> Sequence[str]:
-        """Stable names of the images: image-0000000 and so on, by their numbers in the whole set."""
-        return tuple(f"image-{index:07d}" for index in self.indices.tolist())
-
-    @cached_property
-    def splits(self) -> Mapping[str, NDArray[np.int64]]:
-        """Indices of train, val and test."""
-        tenth = _scrambled(self.indices, _SPLIT_SALT) % np.uint64(10)
+    def __init__(self, name: str, path: Path, indices: NDArray[np.int64], size: tuple[int, int], **facts: Any) -> None:
+        self.path, self.indices, self.size = path, indices, size
+        tenth = _scrambled(indices, _SPLIT_SALT) % np.uint64(10)
         chosen = {"train": tenth < 8, "val": tenth == 8, "test": tenth == 9}
-        return {name: np.flatnonzero(rows).astype(np.int64) for name, rows in chosen.items()}
+        splits = {split: np.flatnonzero(rows).astype(np.int64) for split, rows in chosen.items()}
+        super().__init__(name, tuple(f"image-{index:07d}" for index in indices.tolist()), splits, **facts)
 
-    def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
-        """One image, height×width×3; by `fit` at the images' own size, it is the very pixels."""
-        return recipe.apply(Image.fromarray(self._rgb([index])[0]), height, width)
+    def picture(self, index: int, at_least_px: int | None = None) -> Image.Image:  # noqa: ARG002
+        """See `Source`; by `fit` at the images' own size, it is the very pixels."""
+        return Image.fromarray(self._rgb([index])[0])
 
     def read_many(self, indices: ArrayLike, height: int, width: int) -> NDArray[np.uint8]:
         """Many images as `fit` gives them, N×height×width×3. Raises as `read`."""
         pictures = self._rgb(indices)
         if (height, width) == self.size:
             return pictures
-        fitted = np.empty((len(pictures), height, width, 3), dtype=np.uint8)
+        fitted = np.empty((len(pictures), height, width, CHANNELS), dtype=np.uint8)
         for row, picture in enumerate(pictures):
             fitted[row] = recipe_named("fit").apply(Image.fromarray(picture), height, width)
         return fitted
@@ -86,7 +77,7 @@ class FactorSource:
         chosen = pixels[rows].astype(np.uint8) * np.uint8(white)
         if chosen.ndim == 3:
             chosen = chosen[..., None]
-        return np.ascontiguousarray(np.broadcast_to(chosen, (*chosen.shape[:3], 3)))
+        return np.ascontiguousarray(np.broadcast_to(chosen, (*chosen.shape[:3], CHANNELS)))
 
 
 def is_full_grid(factors: NDArray[np.generic]) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
@@ -16,8 +17,9 @@ import pooch  # type: ignore[import-untyped]
 import requests
 import urllib3
 
-from corolla.errors import DataError
+from corolla.errors import DataError, UsageError
 from corolla.files import locked, writing
+from corolla.progress import OnProgress, megabytes_of
 
 Progress = Callable[[int, int | None], None]
 
@@ -28,9 +30,53 @@ _BUSY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_R
 _CUTS = (requests.RequestException, urllib3.exceptions.HTTPError)
 
 
-def is_url(place: str) -> bool:
-    """Whether a mirror is an address, and not a folder."""
-    return place.lower().startswith(("http://", "https://"))
+@dataclass(frozen=True)
+class OfficialFile:
+    """A file as its authors publish it: its address, checksum (such as "md5:0123") and size in bytes, if known."""
+
+    url: str
+    checksum: str | None = None
+    size: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return self.url.rpartition("/")[2]
+
+
+def mirror_folder(mirror: str | None) -> Path | None:
+    """The folder that a mirror is, None for an address or none. Raises UsageError if it is neither."""
+    if mirror is None or mirror.lower().startswith(("http://", "https://")):
+        return None
+    folder = Path(mirror).expanduser().absolute()
+    if not folder.is_dir():
+        raise UsageError(f"mirror {mirror}: no such folder, and no address that starts with https://")
+    return folder
+
+
+def official_files(
+    files: Sequence[OfficialFile], downloads: Path, *, mirror: str | None, progress: OnProgress | None = None
+) -> dict[str, Path]:
+    """The files by name, verified: those of a mirror that is a folder where they are, others in `downloads`.
+
+    Raises UsageError if the mirror is no folder and no address, DataError if a file cannot be had or is another one.
+    """
+    folder = mirror_folder(mirror)
+    paths = {file.name: (folder or downloads) / file.name for file in files}
+    for file, path in zip(files, paths.values(), strict=True):
+        if folder is None:
+            download(
+                file.url if mirror is None else f"{mirror.rstrip('/')}/{file.name}",
+                path,
+                size=file.size,
+                checksum=file.checksum,
+                progress=megabytes_of(progress, f"downloading {file.name}"),
+            )
+        elif not path.is_file():
+            raise DataError(f"mirror {mirror}: holds no {file.name}; a mirror of this set holds {', '.join(paths)}")
+        elif (fault := _fault(path, file.size, file.checksum)) is not None:
+            raise DataError(f"{path}: not the official file: {fault}")
+    return paths
 
 
 class _CutError(Exception):
@@ -42,8 +88,7 @@ def download(
     path: Path,
     *,
     size: int | None = None,
-    md5: str | None = None,
-    sha256: str | None = None,
+    checksum: str | None = None,
     attempts: int = 5,
     pause_seconds: float = 1.0,
     progress: Progress | None = None,
@@ -53,54 +98,49 @@ def download(
     What has come so far lies in `<path>.part` and is continued only if the server says that the file is still the
     same one. A file already at `path` is verified, and kept if it is right. `pooch` downloads too, but cannot resume;
     its hashing and its own dependency `requests` are used here. It gives up after so many attempts in a row that bring
-    nothing new, between which the pauses double. `progress` gets the bytes that have come, and those in all if known.
+    nothing new, between which the pauses double. `checksum` is such as "md5:0123"; `progress` gets the bytes that have
+    come, and those in all if known.
 
-    Raises:
-        DataError: The server refuses or cannot be reached, the file has the wrong size or checksum (it is then
-            deleted), or the folder cannot be written to.
+    Raises WriteError, or DataError: the server refuses or cannot be reached, or the file has the wrong size or checksum
+    (it is then deleted).
     """
-    checks = {alg: wanted for alg, wanted in (("md5", md5), ("sha256", sha256)) if wanted is not None}
     with locked(path):
-        if path.exists() and _fault(path, size, checks) is None:
+        if path.exists() and _fault(path, size, checksum) is None:
             return path
         part = path.with_name(path.name + ".part")
-        resumed = part.exists()
-        _transfer(url, part, size, attempts, pause_seconds, progress)
-        fault = _fault(part, size, checks)
-        if fault is not None and resumed:
-            # The piece from last time may be to blame: take the whole file anew before giving up.
-            _discard(part)
+        while True:  # a piece from last time may be to blame: then take the whole file again before giving up
+            resumed = part.exists()
             _transfer(url, part, size, attempts, pause_seconds, progress)
-            fault = _fault(part, size, checks)
-        if fault is not None:
+            if (fault := _fault(part, size, checksum)) is None:
+                break
             _discard(part)
-            raise DataError(f"{url}: {fault}; the file was deleted; try again later, or use a mirror")
+            if not resumed:
+                raise DataError(f"{url}: {fault}; the file was deleted; try again later, or use a mirror")
         with writing(path.parent):
             part.replace(path)
         _discard(part)
     return path
 
 
-def _fault(path: Path, size: int | None, checks: dict[str, str]) -> str | None:
+def _fault(path: Path, size: int | None, checksum: str | None) -> str | None:
     """What is wrong with a file, or None."""
     actual = path.stat().st_size
     if size is not None and actual != size:
         return f"the file has {actual:,} bytes instead of {size:,}"
-    for algorithm, wanted in checks.items():
-        found = pooch.file_hash(str(path), alg=algorithm)
-        if found != wanted.lower():
-            return f"the file's {algorithm.upper()} is {found} instead of {wanted.lower()}"
+    algorithm, _, expected = (checksum or "").lower().partition(":")
+    if algorithm and (digest := pooch.file_hash(str(path), alg=algorithm)) != expected:
+        return f"the file's {algorithm.upper()} is {digest} instead of {expected}"
     return None
-
-
-def _discard(part: Path) -> None:
-    part.unlink(missing_ok=True)
-    _validator_file(part).unlink(missing_ok=True)
 
 
 def _validator_file(part: Path) -> Path:
     """Holds what identifies the version of the file that the part was cut from."""
     return part.with_name(part.name + ".json")
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _validator_file(part).unlink(missing_ok=True)
 
 
 def _transfer(
@@ -160,8 +200,15 @@ def _receive(session: requests.Session, url: str, part: Path, size: int | None, 
         total = start + int(length) if length.isdigit() else size
         if size is not None and total != size:
             raise DataError(f"{url}: the server offers {total:,} bytes instead of {size:,}; use a mirror")
+        validator = response.headers.get("ETag", "")
+        if not validator or validator.startswith("W/"):  # weak ones do not promise the same bytes
+            validator = response.headers.get("Last-Modified", "")
         with writing(part.parent):
-            _remember_validator(url, part, response)
+            if validator:
+                text = json.dumps({"url": url, "validator": validator})
+                _validator_file(part).write_text(text, encoding="utf-8")
+            else:
+                _validator_file(part).unlink(missing_ok=True)
         _append(response, part, start, total, progress)
 
 
@@ -177,35 +224,21 @@ def _resumption(url: str, part: Path) -> tuple[int, dict[str, str]]:
     return start, {"Range": f"bytes={start}-", "If-Range": known["validator"]}
 
 
-def _remember_validator(url: str, part: Path, response: requests.Response) -> None:
-    validator = response.headers.get("ETag", "")
-    if not validator or validator.startswith("W/"):  # weak ones do not promise the same bytes
-        validator = response.headers.get("Last-Modified", "")
-    if validator:
-        _validator_file(part).write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
-    else:
-        _validator_file(part).unlink(missing_ok=True)
-
-
 def _append(response: requests.Response, part: Path, start: int, total: int | None, progress: Progress | None) -> None:
     done = start
     with writing(part.parent), part.open("r+b" if start else "wb") as file:
         file.seek(start)
         file.truncate()
-        pieces = response.raw.stream(_CHUNK, decode_content=False)
-        while True:
-            try:
-                piece = next(pieces, b"")
-            except _CUTS as error:
-                raise _CutError(_reason(error)) from None
-            if not piece:
-                break
-            file.write(piece)
-            done += len(piece)
-            if total is not None and done > total:
-                raise DataError(f"{response.url}: more bytes than the {total:,} announced; use a mirror")
-            if progress is not None:
-                progress(done, total)
+        try:
+            for piece in response.raw.stream(_CHUNK, decode_content=False):
+                file.write(piece)
+                done += len(piece)
+                if total is not None and done > total:
+                    raise DataError(f"{response.url}: more bytes than the {total:,} announced; use a mirror")
+                if progress is not None:
+                    progress(done, total)
+        except _CUTS as error:
+            raise _CutError(_reason(error)) from None
     if total is not None and done < total:
         raise _CutError(f"the connection ended after {done:,} of {total:,} bytes")
 

@@ -10,16 +10,15 @@ Lengths are in units of the picture's shorter side, measured from its centre, x 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from corolla.data.floret_painting import Bloom, paint
+from corolla.data.sources import Source, splits_by_last_digit
 from corolla.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,7 +85,10 @@ def render(factors: ArrayLike, height: int = 64, width: int = 64) -> NDArray[np.
     memory beyond the result does not grow with N.
     """
     blooms = _blooms(factors)
-    _check_sides(height, width)
+    low, high = _SIDES_PX
+    for name, side in (("height", height), ("width", width)):
+        if not low <= side <= high:
+            raise UsageError(f"{name} = {side}: florets are drawn with sides of {low} to {high} pixels")
     pictures = np.empty((len(blooms), height, width, 3), dtype=np.uint8)
     for row, bloom in enumerate(blooms):
         pictures[row] = paint(bloom, height, width)
@@ -112,99 +114,45 @@ def _blooms(factors: ArrayLike) -> list[Bloom]:
     return [Bloom(int(row[0]), *row[1:]) for row in values.tolist()]
 
 
-def _check_sides(height: int, width: int) -> None:
-    low, high = _SIDES_PX
-    for name, side in (("height", height), ("width", width)):
-        if not low <= side <= high:
-            raise UsageError(f"{name} = {side}: florets are drawn with sides of {low} to {high} pixels")
-
-
-@dataclass(frozen=True)
-class Florets:
+class Florets(Source):
     """The florets as a source of images: image i is the same whatever the count, so 100 are the first 100 of 6000.
 
     Splits go by the last digit of the index: 0 to 7 train, 8 val, 9 test. Labels are the petal counts.
     """
 
-    count: int = 6000
+    factors: NDArray[np.float32]
+    labels: NDArray[np.int64]
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.count <= _MOST:
-            raise UsageError(f"florets:{self.count}: ask for 1 to {_MOST} florets, such as florets:6000")
+    def __init__(self, count: int = 6000) -> None:
+        if not 1 <= count <= _MOST:
+            raise UsageError(f"florets:{count}: ask for 1 to {_MOST} florets, such as florets:6000")
+        factors = sample_factors(count, np.random.default_rng(_SEED))
+        factors.setflags(write=False)
+        super().__init__(
+            name=f"florets:{count}",
+            keys=tuple(f"floret-{index:06d}" for index in range(count)),
+            splits=splits_by_last_digit(count),
+            fingerprint=hashlib.sha256(f"corolla florets {FORMAT_VERSION} {count}".encode()).hexdigest(),
+            labels=factors[:, 0].astype(np.int64) - int(FACTORS[0].low),
+            label_names=tuple(f"{value:g} petals" for value in FACTORS[0].grid),
+            factors=factors,
+            factor_names=tuple(factor.name for factor in FACTORS),
+        )
 
-    @property
-    def name(self) -> str:
-        """The specification that opens this source again."""
-        return f"florets:{self.count}"
-
-    @property
-    def keys(self) -> Sequence[str]:
-        """Stable names of the images: floret-000000 and so on."""
-        return _keys(self.count)
-
-    @property
-    def splits(self) -> Mapping[str, NDArray[np.int64]]:
-        """Indices of train, val and test."""
-        index = np.arange(self.count, dtype=np.int64)
-        digit = index % 10
-        return {"train": index[digit < 8], "val": index[digit == 8], "test": index[digit == 9]}
-
-    @property
-    def factors(self) -> NDArray[np.float32]:
-        """The true factors, count×7, read-only."""
-        return _factors(self.count)
-
-    @property
-    def factor_names(self) -> Sequence[str]:
-        """The names of the factors' columns."""
-        return tuple(factor.name for factor in FACTORS)
-
-    @property
-    def categorical_factors(self) -> Sequence[str]:
-        """None: every factor lies on an interval, or counts."""
-        return ()
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """Petal counts as 0-based classes."""
-        return self.factors[:, 0].astype(np.int64) - int(FACTORS[0].low)
-
-    @property
-    def label_names(self) -> Sequence[str]:
-        """What the classes are called."""
-        return tuple(f"{value:g} petals" for value in FACTORS[0].grid)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256, in hex, over everything that decides the pixels."""
-        return hashlib.sha256(f"corolla florets {FORMAT_VERSION} {self.count}".encode()).hexdigest()
+    def picture(self, index: int, at_least_px: int | None = None) -> Image.Image:  # noqa: ARG002
+        """A square picture of 512 pixels a side, for recipes other than `fit`."""
+        return Image.fromarray(self.read_many([index], _RECIPE_PX, _RECIPE_PX)[0])
 
     def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
-        """One image, height×width×3.
-
-        `fit` draws it at this very size; any other recipe is applied to a square picture of 512 pixels a side.
-        """
+        """One image, height×width×3; `fit` draws it at this very size."""
         if recipe.name == "fit":
-            return cast("NDArray[np.uint8]", self.read_many([index], height, width)[0])
-        picture = self.read_many([index], _RECIPE_PX, _RECIPE_PX)[0]
-        return recipe.apply(Image.fromarray(picture), height, width)
+            return np.asarray(self.read_many([index], height, width)[0])
+        return super().read(index, recipe, height, width)
 
     def read_many(self, indices: ArrayLike, height: int, width: int) -> NDArray[np.uint8]:
         """Many images as `fit` gives them, N×height×width×3."""
         rows = np.asarray(indices, dtype=np.int64).reshape(-1)
-        outside = (rows < 0) | (rows >= self.count)
+        outside = (rows < 0) | (rows >= len(self.keys))
         if outside.any():
-            raise UsageError(f"index {rows[outside][0]}: {self.name} holds images 0 to {self.count - 1}")
+            raise UsageError(f"index {rows[outside][0]}: {self.name} holds images 0 to {len(self.keys) - 1}")
         return render(self.factors[rows], height, width)
-
-
-@lru_cache(maxsize=4)
-def _keys(count: int) -> tuple[str, ...]:
-    return tuple(f"floret-{index:06d}" for index in range(count))
-
-
-@lru_cache(maxsize=4)
-def _factors(count: int) -> NDArray[np.float32]:
-    factors = sample_factors(count, np.random.default_rng(_SEED))
-    factors.setflags(write=False)
-    return factors

@@ -9,7 +9,6 @@ import os
 import shutil
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pooch  # type: ignore[import-untyped]
@@ -17,25 +16,22 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from corolla.data.archives import extract
-from corolla.data.fetch import download, is_url
+from corolla.data.fetch import OfficialFile, mirror_folder, official_files
 from corolla.data.sources import FileSource
-from corolla.errors import DataError, UsageError
-from corolla.files import locked, write_file, writing
+from corolla.errors import DataError
+from corolla.files import building, made_once, write_text, writing
 from corolla.progress import OnProgress, megabytes_of
+
+_LOG = logging.getLogger("corolla")
 
 OFFICIAL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102"
 ARCHIVE = "102flowers.tgz"
 ARCHIVE_MD5 = "52808999861908f626f3c1f4e79d11fa"
 ARCHIVE_BYTES = 344_862_509
-LABELS = "imagelabels.mat"
-LABELS_MD5 = "e0620be6f572b9609742df49c70aed4d"
-SPLITS = "setid.mat"
-SPLITS_MD5 = "a5357ecc9cb78c4bef273ce3793fc85c"
-COUNT = 8189
+LABELS, SPLITS = "imagelabels.mat", "setid.mat"
 
-_LOG = logging.getLogger("corolla")
-_TABLES = {LABELS: LABELS_MD5, SPLITS: SPLITS_MD5}
-_KEYS = tuple(f"jpg/image_{number:05d}.jpg" for number in range(1, COUNT + 1))
+_TABLES = {LABELS: "e0620be6f572b9609742df49c70aed4d", SPLITS: "a5357ecc9cb78c4bef273ce3793fc85c"}  # by their MD5
+_KEYS = tuple(f"jpg/image_{number:05d}.jpg" for number in range(1, 8190))
 _COMPLETE = "complete.json"  # written last: without it, the folder is not whole
 
 
@@ -51,47 +47,38 @@ def open_flowers102(mirror: str | None, *, home: Path, progress: OnProgress | No
         home: Where downloads are kept.
         progress: Called while it is downloaded and unpacked; see `corolla.progress`.
 
-    Raises:
-        UsageError: The mirror is no folder and no URL.
-        DataError: A file cannot be had or is not what it should be, or the disk is full.
+    Raises UsageError if the mirror is no folder and no URL, DataError if a file cannot be had or is wrong; WriteError.
     """
     folder = home / "flowers102"
     origin = _origin(mirror)
-    store = _known(folder, origin)
-    if store is None:
-        with locked(folder / "flowers102"):
-            store = _known(folder, origin) or _prepare(folder, mirror, origin, progress)
+    digest = hashlib.sha256(origin.encode(errors="surrogateescape")).hexdigest()[:16]
+    note = folder / "origins" / f"{digest}.json"  # so that an archive is hashed once, and not at every start
+    store = made_once(
+        folder / "flowers102",
+        lambda: _load(folder, note),
+        lambda: _prepare(folder, mirror, folder / "downloads" / digest, note, progress),
+    )
     labels, splits = _read_tables(store)
     names = resources.files("corolla.data").joinpath("flowers102_names.txt").read_text(encoding="utf-8").splitlines()
     fingerprint = json.loads((store / _COMPLETE).read_text(encoding="utf-8"))["fingerprint"]
-    return FileSource("flowers102", store / "images", _KEYS, splits, labels, tuple(names), fingerprint)
+    return FileSource("flowers102", _KEYS, splits, fingerprint, labels, names, root=store / "images")
 
 
 def _origin(mirror: str | None) -> str:
     """What identifies where the files come from, and for a folder, its archive's version."""
-    if mirror is None or is_url(mirror):
+    folder = mirror_folder(mirror)
+    if folder is None:
         return (mirror or OFFICIAL).rstrip("/")
-    folder = Path(mirror).expanduser().absolute()
-    if not folder.is_dir():
-        raise UsageError(f"mirror {mirror}: no such folder, and no address that starts with https://")
-    for name in (*_TABLES, ARCHIVE):
-        if not (folder / name).is_file():
-            raise DataError(
-                f"mirror {mirror}: holds no {name}; a mirror of flowers102 holds {ARCHIVE}, {LABELS} and {SPLITS}"
-            )
+    if not (folder / ARCHIVE).is_file():
+        return str(folder)
     status = (folder / ARCHIVE).stat()
     return f"{folder}|{status.st_size}|{status.st_mtime_ns}"
 
 
-def _note_file(folder: Path, origin: str) -> Path:
-    """Notes which store an origin has led to, so that an archive is hashed once and not at every start."""
-    return folder / "origins" / f"{hashlib.sha256(origin.encode(errors='surrogateescape')).hexdigest()[:16]}.json"
-
-
-def _known(folder: Path, origin: str) -> Path | None:
-    """The store that this origin has led to before, if it is still whole."""
+def _load(folder: Path, note: Path) -> Path | None:
+    """The store that an origin has led to before, as its note says, if it is still whole."""
     try:
-        store = folder / str(json.loads(_note_file(folder, origin).read_text(encoding="utf-8"))["store"])
+        store = folder / str(json.loads(note.read_text(encoding="utf-8"))["store"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return store if _is_whole(store) else None
@@ -124,68 +111,38 @@ def _listing(images: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _prepare(folder: Path, mirror: str | None, origin: str, progress: OnProgress | None) -> Path:
+def _prepare(folder: Path, mirror: str | None, downloads: Path, note: Path, progress: OnProgress | None) -> Path:
     """Get, verify and unpack the files; returns the store."""
-    local = mirror is not None and not is_url(mirror)
-    if local:
-        place = Path(str(mirror)).expanduser().absolute()
-    else:
-        place = _download(
-            folder / "downloads" / hashlib.sha256(origin.encode(errors="surrogateescape")).hexdigest()[:16],
-            origin,
-            mirror,
-            progress,
-        )
-    for name, md5 in _TABLES.items():
-        found = _md5(place / name)
-        if found != md5:
-            raise DataError(f"{place / name}: not the official file: its MD5 is {found} instead of {md5}")
-    archive = place / ARCHIVE
-    md5 = _md5(archive)
+    tables = [OfficialFile(f"{OFFICIAL}/{name}", f"md5:{md5}") for name, md5 in _TABLES.items()]
+    archive = OfficialFile(f"{OFFICIAL}/{ARCHIVE}", f"md5:{ARCHIVE_MD5}", ARCHIVE_BYTES)
+    if mirror is not None:  # it may hold the images in another size
+        archive = OfficialFile(archive.url)
+    paths = official_files([*tables, archive], downloads, mirror=mirror, progress=progress)
+    path = paths.pop(ARCHIVE)
+    md5 = _md5(path)
     store = folder / md5[:16]
     if not _is_whole(store):
-        with writing(folder):
-            (store / _COMPLETE).unlink(missing_ok=True)
-            shutil.rmtree(store, ignore_errors=True)
-            store.mkdir(parents=True)
-        try:
-            extract(
-                archive,
-                store / "images",
-                expected=frozenset(_KEYS),
-                progress=megabytes_of(progress, f"unpacking {ARCHIVE}"),
-            )
-        except DataError:
-            if not local and md5 != ARCHIVE_MD5:  # so that the next attempt asks the mirror again
-                archive.unlink()
-            raise
-        for name in _TABLES:
-            with writing(store):
-                shutil.copyfile(place / name, store / name)
-        fingerprint = hashlib.sha256(f"flowers102 {md5}".encode()).hexdigest()
-        complete = {"archive_md5": md5, "fingerprint": fingerprint, "listing": _listing(store / "images")}
-        _write_json(store / _COMPLETE, complete)
-    _write_json(_note_file(folder, origin), {"store": store.name})
-    if not local:
-        shutil.rmtree(place, ignore_errors=True)  # the unpacked images are all that is needed
+        with building(store, remedy="make room, or set COROLLA_HOME to another folder") as unfinished:
+            try:
+                extract(
+                    path,
+                    unfinished / "images",
+                    frozenset(_KEYS),
+                    progress=megabytes_of(progress, f"unpacking {ARCHIVE}"),
+                )
+            except DataError:
+                if path.parent == downloads and md5 != ARCHIVE_MD5:  # so that the next attempt asks the mirror again
+                    path.unlink()
+                raise
+            for name, table in paths.items():
+                with writing(folder):
+                    shutil.copyfile(table, unfinished / name)
+            fingerprint = hashlib.sha256(f"flowers102 {md5}".encode()).hexdigest()
+            complete = {"archive_md5": md5, "fingerprint": fingerprint, "listing": _listing(unfinished / "images")}
+            write_text(unfinished / _COMPLETE, json.dumps(complete, indent=2) + "\n")
+    write_text(note, json.dumps({"store": store.name}, indent=2) + "\n")
+    shutil.rmtree(downloads, ignore_errors=True)  # the unpacked images are all that is needed
     return store
-
-
-def _download(place: Path, url: str, mirror: str | None, progress: OnProgress | None) -> Path:
-    for name, md5 in _TABLES.items():
-        download(f"{url}/{name}", place / name, md5=md5)
-    download(
-        f"{url}/{ARCHIVE}",
-        place / ARCHIVE,
-        size=ARCHIVE_BYTES if mirror is None else None,
-        md5=ARCHIVE_MD5 if mirror is None else None,
-        progress=megabytes_of(progress, f"downloading {ARCHIVE}"),
-    )
-    return place
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    write_file(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 def _read_tables(store: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:

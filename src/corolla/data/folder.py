@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
@@ -54,9 +55,7 @@ def open_folder(path: str | Path) -> FileSource:
     Otherwise each image's own path decides (see `split_of`), so that adding a file moves no other file. The
     first-level folders (below the splits, if these are folders) are labels if every image lies in one of at least two.
 
-    Raises:
-        UsageError: There is no such folder.
-        DataError: It cannot be listed, Corolla wrote it, or there are no images in it.
+    Raises UsageError if there is no such folder, DataError if it cannot be listed, is Corolla's, or has no images.
     """
     root = Path(path).expanduser().absolute()
     if not root.is_dir():
@@ -78,14 +77,17 @@ def open_folder(path: str | Path) -> FileSource:
         digest.update(f"{key}\0{size}\0{mtime_ns}\n".encode(errors="surrogateescape"))
     splits, below = _splits(keys)
     labels, label_names = _labels(below)
-    return FileSource(f"folder:{root.name}", root, keys, splits, labels, label_names, digest.hexdigest())
+    return FileSource(f"folder:{root.name}", keys, splits, digest.hexdigest(), labels, label_names, root=root)
 
 
-def images_below(root: Path, own: list[Path]) -> Iterator[tuple[str, int, int, str]]:
+def images_below(
+    root: Path, own: list[Path], others: Counter[str] | None = None
+) -> Iterator[tuple[str, int, int, str]]:
     """Key, size in bytes and time of change in ns of every image below root; of a folder that fails, key and reason.
 
     Each folder's images come in the order of their names, then those of the folders in it; what links lead to comes
-    last. So each real folder comes once, and under its real place. Folders that Corolla wrote are added to `own`.
+    last. So each real folder comes once, and under its real place. Folders that Corolla wrote are added to
+    `own`; files of other kinds are counted in `others`, by how their names end.
     """
     visited: set[tuple[int, int]] = set()
     waiting: list[tuple[Path, str]] = [(root, "")]
@@ -120,7 +122,8 @@ def images_below(root: Path, own: list[Path]) -> Iterator[tuple[str, int, int, s
             if place.is_dir():
                 (links if entry.is_symlink() else folders).append((Path(entry.path), f"{prefix}{entry.name}/"))
             elif not entry.name.lower().endswith(EXTENSIONS):
-                continue
+                if others is not None:
+                    others[f"{os.path.splitext(entry.name)[1].lower() or 'other'} files"] += 1  # noqa: PTH122
             elif place.is_file():
                 status = entry.stat()
                 yield prefix + entry.name, status.st_size, status.st_mtime_ns, ""

@@ -1,4 +1,4 @@
-"""Arrays in `.npz` files, read in blocks or mapped into memory, and never unpickled.
+"""Arrays in `.npz` files, read in blocks or mapped into memory, and never unpickled; `.npy` files, written in blocks.
 
 `numpy.load` reads a member of an `.npz` as a whole. Factor data sets are as large as 13 GB, so here a member's rows
 come some at a time, and one that was stored without compression can be mapped.
@@ -7,9 +7,10 @@ come some at a time, and one that was stored without compression can be mapped.
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corolla.errors import DataError
+from corolla.files import writing
 
 _BLOCK_BYTES = 16 << 20
 _LOCAL_HEADER_BYTES = 30  # of a member in a zip file, before its name; the lengths of name and extra field end it
@@ -32,49 +34,77 @@ def members(path: Path) -> list[str]:
 
 def header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """The shape and dtype of an array, without reading it."""
-    with _opened(path) as archive, _member(archive, path, name) as file:
-        shape, _, dtype = _header(archive, file, path, name)
+    with _array(path, name) as (_, _, shape, _, dtype):
         return shape, dtype
 
 
 def blocks(path: Path, name: str) -> Iterator[NDArray[Any]]:
     """The rows of an array, some at a time."""
-    with _opened(path) as archive, _member(archive, path, name) as file:
-        shape, fortran, dtype = _header(archive, file, path, name)
+    with _array(path, name) as (file, _, shape, fortran, dtype):
         if fortran:
             raise DataError(f"{path}: `{name}` lies in Fortran's order, in which rows cannot be read one by one")
         row_bytes = dtype.itemsize * math.prod(shape[1:])
         rows = max(1, _BLOCK_BYTES // max(1, row_bytes))
         for start in range(0, shape[0], rows):
             count = min(rows, shape[0] - start)
-            yield _exactly(file, count * math.prod(shape[1:]), dtype).reshape(count, *shape[1:])
+            yield np.frombuffer(file.read(count * row_bytes), dtype).reshape(count, *shape[1:])
         file.read(1)  # as in `load`
 
 
 def load(path: Path, name: str) -> NDArray[Any]:
     """A whole array, in memory. Raises DataError as `header`, or where the file turns out to be damaged."""
-    with _opened(path) as archive, _member(archive, path, name) as file:
-        _header(archive, file, path, name)
+    with _array(path, name) as (file, _, _, _, _):
         file.seek(0)
-        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        array = np.lib.format.read_array(file, allow_pickle=False)
         file.read(1)  # to the end, where zip checks its sum
-        return array
+        return np.asarray(array)
 
 
 def mapped(path: Path, name: str) -> NDArray[Any] | None:
     """An array mapped into memory, read-only; None if it is compressed. Raises DataError as `header`."""
-    with _opened(path) as archive, _member(archive, path, name) as file:
-        info = archive.getinfo(f"{name}.npy")
-        if info.compress_type != zipfile.ZIP_STORED:
-            return None
-        shape, fortran, dtype = _header(archive, file, path, name)
+    with _array(path, name) as (file, info, shape, fortran, dtype):
         skipped = file.tell()
+    if info.compress_type != zipfile.ZIP_STORED:
+        return None
     with path.open("rb") as raw:
         raw.seek(info.header_offset)
         local = raw.read(_LOCAL_HEADER_BYTES)
     names = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
     offset = info.header_offset + _LOCAL_HEADER_BYTES + names + skipped
     return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
+
+
+@contextmanager
+def writing_rows(
+    path: Path, shape: tuple[int, ...], root: Path, remedy: str
+) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
+    """What appends rows of a shape, uint8, to a new `.npy` file, which is whole and on the disk at the end.
+
+    Raises WriteError that names `root`.
+    """
+    count = 0
+
+    def write_header() -> None:  # NumPy leaves room for the number of rows to grow
+        file.seek(0)
+        head = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+        np.lib.format.write_array_header_1_0(file, head)
+
+    def append(rows: NDArray[np.uint8]) -> None:
+        nonlocal count
+        with writing(root, remedy):
+            file.write(np.ascontiguousarray(rows).data)
+        count += len(rows)
+
+    with writing(root, remedy):
+        file = path.open("wb")
+    with file:
+        with writing(root, remedy):
+            write_header()
+        yield append
+        with writing(root, remedy):
+            write_header()
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextmanager
@@ -90,38 +120,28 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def _member(archive: zipfile.ZipFile, path: Path, name: str) -> IO[bytes]:
-    try:
-        return archive.open(f"{name}.npy")
-    except KeyError:
-        there = ", ".join(key.removesuffix(".npy") for key in archive.namelist()) or "nothing"
-        raise DataError(f"{path}: holds no array `{name}`; it holds {there}") from None
-
-
-def _header(
-    archive: zipfile.ZipFile, file: IO[bytes], path: Path, name: str
-) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """The shape, whether the first axis is the fastest, and the dtype; the file then stands at the first number."""
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    elif version == (2, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    else:
-        raise DataError(f"{path}: `{name}` has version {version} of NumPy's format, which plain arrays do not need")
-    if dtype.hasobject:
-        raise DataError(f"{path}: `{name}` holds Python objects, which are not read; save plain numbers or strings")
-    if not shape:
-        raise DataError(f"{path}: `{name}` is a single value, not an array")
-    whole = file.tell() + dtype.itemsize * math.prod(shape)
-    held = archive.getinfo(f"{name}.npy").file_size
-    if held != whole:
-        raise DataError(f"{path}: `{name}` has {held:,} bytes instead of {whole:,}; the file is damaged")
-    return shape, fortran, dtype
-
-
-def _exactly(file: IO[bytes], count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    piece = file.read(count * dtype.itemsize)
-    if len(piece) != count * dtype.itemsize:
-        raise EOFError("an array ends early")
-    return np.frombuffer(piece, dtype)
+@contextmanager
+def _array(path: Path, name: str) -> Iterator[tuple[IO[bytes], zipfile.ZipInfo, tuple[int, ...], bool, np.dtype[Any]]]:
+    """A member at its first number: file, entry, shape, whether the first axis is the fastest, and dtype."""
+    with _opened(path) as archive:
+        try:
+            info = archive.getinfo(f"{name}.npy")
+        except KeyError:
+            names = ", ".join(key[:-4] for key in archive.namelist() if key.endswith(".npy")) or "no arrays"
+            raise DataError(f"{path}: holds no array `{name}`; it holds {names}") from None
+        with archive.open(info) as file:
+            version = np.lib.format.read_magic(file)
+            if version == (1, 0):
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            elif version == (2, 0):
+                shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+            else:
+                raise DataError(f"{path}: `{name}` has version {version} of NumPy's format, not that of plain arrays")
+            if dtype.hasobject:
+                raise DataError(f"{path}: `{name}` holds Python objects, which are not read; save numbers or strings")
+            if not shape:
+                raise DataError(f"{path}: `{name}` is a single value, not an array")
+            size = file.tell() + dtype.itemsize * math.prod(shape)
+            if info.file_size != size:
+                raise DataError(f"{path}: `{name}` has {info.file_size:,} bytes instead of {size:,}; it is damaged")
+            yield file, info, shape, fortran, dtype

@@ -45,8 +45,7 @@ def operation(function: Operation, *, any_pixels: bool = False) -> Operation:
         any_pixels: It can be applied to one channel after another, as a PIL image of mode F; then 16-bit pictures and
             those of other channels than 1 and 3 can have this step.
 
-    Raises:
-        UsageError: There is one by that name.
+    Raises UsageError if there is one by that name.
     """
     name = function.__name__
     if name in _OPERATIONS and _OPERATIONS[name].__code__.co_filename != function.__code__.co_filename:
@@ -125,10 +124,7 @@ class Recipe:
         return self.decode_px if self.decode_px is not None else -(-19 * max(height, width) // 10)
 
     def stages(self, image: Image.Image, height: int, width: int) -> list[tuple[str, Image.Image]]:
-        """Each step's label and the picture that it makes, the original first, in 8-bit RGB.
-
-        Raises as `apply`.
-        """
+        """Each step's label and the picture that it makes, the original first. Raises as `apply`."""
         self.check_size(height, width)
         image = image if image.mode == "RGB" else image.convert("RGB")
         pictures = [("original", image)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,85 +23,64 @@ if TYPE_CHECKING:
     from corolla.data.recipes import Recipe
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """An image that gave no pixels, and why."""
+@dataclass(eq=False)
+class Source(ABC):
+    """Images in a fixed order, so that an index identifies one.
 
-    key: str
-    reason: str
+    Attributes:
+        name: What it is called in reports, e.g. "flowers102", "folder:photos", "florets:6000".
+        keys: The stable relative name of each image.
+        splits: The indices that belong to each split, "train", "val" and "test" for most sources.
+        fingerprint: Hexadecimal SHA-256 over everything that decides the pixels.
+        labels: One 0-based label for each image, if there are labels.
+        label_names: What each label is called.
+        factors: N×F factors of variation, if they are known.
+        factor_names: What each of the F factors is called.
+        categorical_factors: The names of the factors whose values have no order, such as a shape.
+    """
 
+    name: str
+    keys: Sequence[str]
+    splits: Mapping[str, NDArray[np.int64]]
+    fingerprint: str
+    labels: NDArray[np.int64] | None = None
+    label_names: Sequence[str] = ()
+    factors: NDArray[np.float32] | None = None
+    factor_names: Sequence[str] = ()
+    categorical_factors: Sequence[str] = ()
 
-class Source(Protocol):
-    """Images in a fixed order, so that an index identifies one; cheap to send to worker processes."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in reports, e.g. "flowers102", "folder:photos", "florets:6000"."""
-
-    @property
-    def keys(self) -> Sequence[str]:
-        """The stable relative name of each image."""
-
-    @property
-    def splits(self) -> Mapping[str, NDArray[np.int64]]:
-        """The indices that belong to each split, "train", "val" and "test" for most sources."""
-
-    @property
-    def labels(self) -> NDArray[np.int64] | None:
-        """One 0-based label an image, if there are labels."""
-
-    @property
-    def label_names(self) -> Sequence[str]:
-        """What each label is called; empty without labels."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Hexadecimal SHA-256 over everything that decides the pixels."""
-
-    @property
-    def factors(self) -> NDArray[np.float32] | None:
-        """N×F factors of variation, if they are known."""
-
-    @property
-    def factor_names(self) -> Sequence[str]:
-        """What each of the F factors is called; empty without factors."""
-
-    @property
-    def categorical_factors(self) -> Sequence[str]:
-        """The names of the factors whose values have no order, such as a shape."""
+    @abstractmethod
+    def picture(self, index: int, at_least_px: int | None = None) -> Image.Image:
+        """One image as a recipe gets it; its short side may be reduced to at_least_px. Raises DataError."""
 
     def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
         """One image's pixels, H×W×3. Raises DataError with one line's reason for an unusable image."""
+        return recipe.apply(self.picture(index, recipe.decode_at_least_px(height, width)), height, width)
 
 
-@dataclass(frozen=True, eq=False)
-class FileSource:
+@dataclass(eq=False, kw_only=True)
+class FileSource(Source):
     """A source whose images are files below one folder; the keys are their paths in it, with forward slashes."""
 
-    name: str
     root: Path
-    keys: tuple[str, ...]
-    splits: Mapping[str, NDArray[np.int64]]
-    labels: NDArray[np.int64] | None
-    label_names: tuple[str, ...]
-    fingerprint: str
-    factors: None = None
-    factor_names: tuple[str, ...] = ()
-    categorical_factors: tuple[str, ...] = ()
+
+    def picture(self, index: int, at_least_px: int | None = None) -> Image.Image:
+        """See `Source`."""
+        return open_image(self.root / self.keys[index], at_least_px=at_least_px)
 
     def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
-        """One image's pixels, H×W×3 uint8."""
-        path = self.root / self.keys[index]
-        image = open_image(path, at_least_px=recipe.decode_at_least_px(height, width))
+        """See `Source`; errors name the file."""
         try:
-            return recipe.apply(image, height, width)
+            return super().read(index, recipe, height, width)
         except DataError as error:
-            raise DataError(f"{path}: {error}", path=path) from None
+            path = self.root / self.keys[index]
+            raise (error if error.path else DataError(f"{path}: {error}", path=path)) from None
 
 
-@dataclass(frozen=True, eq=False)
-class ArraySource:
+class ArraySource(Source):
     """A source of images that are in memory: pictures of any size, H×W×3 uint8 each.
+
+    Of ten images in a row, eight are for training, the ninth for val and the tenth for test.
 
     Args:
         name: What it is called in reports.
@@ -109,36 +89,29 @@ class ArraySource:
         label_names: What each label is called.
     """
 
-    name: str
-    images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
-    labels: NDArray[np.int64] | None = None
-    label_names: tuple[str, ...] = ()
-    factors: None = None
-    factor_names: tuple[str, ...] = ()
-    categorical_factors: tuple[str, ...] = ()
-
-    @property
-    def keys(self) -> Sequence[str]:
-        """The number of each image."""
-        return [f"{number:06d}" for number in range(len(self.images))]
-
-    @property
-    def splits(self) -> Mapping[str, NDArray[np.int64]]:
-        """Of ten images in a row, eight for training, the ninth for val and the tenth for test."""
-        rows = np.arange(len(self.images))
-        return {"train": rows[rows % 10 < 8], "val": rows[rows % 10 == 8], "test": rows[rows % 10 == 9]}
-
-    @property
-    def fingerprint(self) -> str:
-        """Hexadecimal SHA-256 over names and pixels."""
-        digest = hashlib.sha256(self.name.encode())
-        for image in self.images:
+    def __init__(
+        self,
+        name: str,
+        images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+        labels: NDArray[np.int64] | None = None,
+        label_names: Sequence[str] = (),
+    ) -> None:
+        self.images = images
+        digest = hashlib.sha256(name.encode())
+        for image in images:
             digest.update(str(image.shape).encode() + np.ascontiguousarray(image).tobytes())
-        return digest.hexdigest()
+        keys = [f"{number:06d}" for number in range(len(images))]
+        super().__init__(name, keys, splits_by_last_digit(len(images)), digest.hexdigest(), labels, label_names)
 
-    def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
-        """One image's pixels, H×W×3 uint8. Raises DataError if the recipe cannot use it."""
-        return recipe.apply(Image.fromarray(np.asarray(self.images[index], np.uint8)), height, width)
+    def picture(self, index: int, at_least_px: int | None = None) -> Image.Image:  # noqa: ARG002
+        """See `Source`."""
+        return Image.fromarray(np.asarray(self.images[index], np.uint8))
+
+
+def splits_by_last_digit(count: int) -> dict[str, NDArray[np.int64]]:
+    """Of ten images in a row, eight for training, the ninth for val and the tenth for test."""
+    rows = np.arange(count, dtype=np.int64)
+    return {"train": rows[rows % 10 < 8], "val": rows[rows % 10 == 8], "test": rows[rows % 10 == 9]}
 
 
 def open_source(
@@ -152,9 +125,7 @@ def open_source(
         home: Where downloads are kept; see `corolla_home`.
         progress: Called while something is downloaded or unpacked; see `corolla.progress`.
 
-    Raises:
-        UsageError: There is no such source.
-        DataError: The images cannot be had, or are not what they should be.
+    Raises UsageError if there is no such source, DataError if its images cannot be had or are not what they should be.
     """
     return open_named(spec, mirror=mirror, home=corolla_home(home), progress=progress)
 
@@ -170,9 +141,7 @@ def corolla_home(home: Path | None = None) -> Path:
 def select_rows(splits: Mapping[str, NDArray[np.int64]], expression: str) -> NDArray[np.int64]:
     """The sorted rows of one split or of several joined by +, e.g. "train+test"; "all" means every split.
 
-    Raises:
-        UsageError: There is no such split, or one is named twice.
-        DataError: The selection is empty.
+    Raises UsageError if there is no such split or one is named twice, DataError if the selection is empty.
     """
     names = [name.strip() for name in expression.split("+")]
     if names == ["all"]:

@@ -1,0 +1,197 @@
+"""What sources there are, what one holds, and what a recipe makes of its images."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pooch  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from PIL import Image
+
+from corolla.config.registry import registered
+from corolla.data.factors import FactorSource, is_full_grid
+from corolla.data.folder import images_below
+from corolla.data.images import image_size
+from corolla.data.recipes import Recipe
+from corolla.data.source_kinds import SourceKind
+from corolla.data.sources import ArraySource, FileSource, Source, corolla_home, open_source, spread_rows
+from corolla.data.stream import OnError, none_usable, refuse, warn
+from corolla.errors import DataError, UsageError
+from corolla.progress import OnProgress, steps_of
+
+
+@dataclass(frozen=True)
+class SourceDescription:
+    """What a source holds, before any image of it is decoded.
+
+    Attributes:
+        source: Its name.
+        images: How many there are.
+        splits: Images in each split.
+        labels: Images with each label; empty without labels.
+        labels_by_split: The same for each split.
+        heights_px: The smallest and the largest height; None where images are drawn at any size.
+        widths_px: The same for widths.
+        duplicates: Groups of images whose files are equal, byte for byte; looked for among files alone.
+        unreadable: A line about each file whose header cannot be read.
+        left_out: How many files and folders were passed over, by kind.
+        factors: The number of values of each known factor.
+        categorical_factors: The factors whose values have no order.
+        grid: Whether every combination of the factors' values is there once.
+        fingerprint: Hexadecimal SHA-256 over everything that decides the pixels.
+        decoded: A line about each cache of these images, and about images that it leaves out.
+    """
+
+    source: str
+    images: int
+    splits: Mapping[str, int]
+    labels: Mapping[str, int]
+    labels_by_split: Mapping[str, Mapping[str, int]]
+    heights_px: tuple[int, int] | None
+    widths_px: tuple[int, int] | None
+    duplicates: Sequence[Sequence[str]]
+    unreadable: Sequence[str]
+    left_out: Mapping[str, int]
+    factors: Mapping[str, int]
+    categorical_factors: Sequence[str]
+    grid: bool
+    fingerprint: str
+    decoded: Sequence[str]
+
+
+def describe_source(
+    source: Source | str, *, mirror: str | None = None, progress: OnProgress | None = None
+) -> SourceDescription:
+    """Describe a source, or open one first by its name in the configuration; see `open_source`, also for errors."""
+    if isinstance(source, str):
+        source = open_source(source, mirror=mirror, progress=progress)
+    sizes, unreadable = _sizes(source, progress)
+    duplicates, left_out = _compared(source) if isinstance(source, FileSource) else ([], {})
+    heights_px, widths_px = [(min(sides), max(sides)) for sides in zip(*sizes, strict=True)] if sizes else (None, None)
+    splits, columns = source.splits, () if source.factors is None else source.factors.T
+    return SourceDescription(
+        source=source.name,
+        images=len(source.keys),
+        splits={name: len(rows) for name, rows in splits.items()},
+        labels=_counts(source),
+        labels_by_split={} if source.labels is None else {name: _counts(source, rows) for name, rows in splits.items()},
+        heights_px=heights_px,
+        widths_px=widths_px,
+        duplicates=duplicates,
+        unreadable=unreadable,
+        left_out=left_out,
+        factors=dict(zip(source.factor_names, [len(np.unique(column)) for column in columns], strict=True)),
+        categorical_factors=list(source.categorical_factors),
+        grid=source.factors is not None and is_full_grid(source.factors),
+        fingerprint=source.fingerprint,
+        decoded=_caches(source),
+    )
+
+
+def _counts(source: Source, rows: NDArray[np.int64] | slice = slice(None)) -> dict[str, int]:
+    if source.labels is None:
+        return {}
+    counts = np.bincount(source.labels[rows], minlength=len(source.label_names))
+    return dict(zip(source.label_names, counts.tolist(), strict=False))
+
+
+def _sizes(source: Source, progress: OnProgress | None) -> tuple[list[tuple[int, int]], list[str]]:
+    """Height and width of each image, of a file by its header, and a line about each file that has none."""
+    if isinstance(source, FactorSource):
+        return [source.size], []
+    if isinstance(source, ArraySource):
+        return [image.shape[:2] for image in source.images], []
+    sizes: list[tuple[int, int]] = []
+    unreadable: list[str] = []
+    paths = (source.root / key for key in source.keys) if isinstance(source, FileSource) else ()
+    for done, path in enumerate(paths, start=1):
+        try:
+            sizes.append(image_size(path))
+        except DataError as error:
+            unreadable.append(str(error))
+        steps_of(progress, f"measuring {source.name}", len(source.keys))(done)
+    return sizes, unreadable
+
+
+def _compared(source: FileSource) -> tuple[list[list[str]], dict[str, int]]:
+    """Groups of equal files, and how many others lie among them; only files of one size are read."""
+    own: list[Path] = []
+    others: Counter[str] = Counter()
+    by_size: dict[int, list[str]] = {}
+    for key, size, _, fault in images_below(source.root, own, others):
+        if fault:
+            others["folders that cannot be listed"] += 1
+        elif size:
+            by_size.setdefault(size, []).append(key)
+    if own:
+        others["folders that Corolla wrote"] = len(own)
+    by_content: dict[str, list[str]] = {}
+    for keys in by_size.values():
+        for key in keys if len(keys) > 1 else ():
+            by_content.setdefault(str(pooch.file_hash(str(source.root / key))), []).append(key)
+    return sorted(sorted(keys) for keys in by_content.values() if len(keys) > 1), dict(sorted(others.items()))
+
+
+def _caches(source: Source) -> list[str]:
+    lines = []
+    for path in sorted((corolla_home() / "cache").glob("*/manifest.json")):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest.get("fingerprint") != source.fingerprint:
+            continue
+        skipped = len(manifest["skipped"])
+        line = f"{manifest['count']:,} images, `{manifest['recipe']}`, {manifest['height']}x{manifest['width']}"
+        lines.append(f"{line}{f', {skipped} skipped' if skipped else ''} in {path.parent}")
+        lines += [f"  skipped {reason}" for _, reason in manifest["skipped"][:5]]
+    return lines
+
+
+def list_sources() -> dict[str, str]:
+    """What each kind of source holds, by how it is written, and for those that are downloaded, where it is."""
+    home = corolla_home()
+    kinds: Mapping[str, SourceKind] = registered("source")
+    listed = {}
+    for kind in kinds.values():
+        here = sorted({path.parent.parent for path in home.glob(f"{kind.prepared or '-'}/complete.json")})
+        state = f"; in {', '.join(map(str, here))}" if here else "; downloaded at first use" if kind.downloaded else ""
+        listed[kind.usage] = f"{kind.about or 'images'}{state}"
+    return listed
+
+
+def preview_recipe(
+    source: Source | str,
+    recipe: Recipe,
+    height: int,
+    width: int,
+    *,
+    count: int = 4,
+    on_error: OnError = "skip",
+    mirror: str | None = None,
+    progress: OnProgress | None = None,
+) -> tuple[list[list[tuple[str, Image.Image]]], list[str]]:
+    """What each step of a recipe makes of some images, spread over a source.
+
+    Returns the stages of each image, as `Recipe.stages` gives them, and a line about each that cannot be used. Raises
+    as `open_source` does, UsageError if the recipe cannot make this size, and DataError if no image can be used.
+    """
+    if count < 1:
+        raise UsageError(f"count = {count}: give at least 1")
+    recipe.check_size(height, width)
+    if isinstance(source, str):
+        source = open_source(source, mirror=mirror, progress=progress)
+    images: list[list[tuple[str, Image.Image]]] = []
+    faults: list[str] = []
+    for index in spread_rows(np.arange(len(source.keys)), count).tolist():
+        try:
+            images.append(recipe.stages(source.picture(index), height, width))
+        except DataError as error:
+            faults.append(str(error) if error.path is not None else f"{source.keys[index]}: {error}")
+            refuse(faults, on_error)
+            warn(faults[-1:])
+    if not images:
+        raise none_usable(len(faults))
+    return images, faults
