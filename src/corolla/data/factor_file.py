@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from corolla.data import npz
 from corolla.data.factors import FactorSource
 from corolla.errors import DataError, UsageError
-from corolla.pixels import CHANNELS
+from corolla.pixels import PixelFormat
 
 
 def open_factors(path: str | Path) -> FactorSource:
     """Open an `.npz` file with the arrays `images` and `factors`.
 
-    `images` are N×H×W, N×H×W×1 (grey) or N×H×W×3 (RGB), uint8, or bool; zeros and ones alone mean black and white.
+    `images` are N×H×W (grey) or N×H×W×C, uint8, uint16 or bool; zeros and ones alone mean black and white.
     `factors` are N×F finite numbers; a full grid, or not. Optional: `factor_names` (F strings),
     `categorical_factors` (the names of those whose values have no order), `labels` (N integers from 0 on) and
     `label_names` (strings). Other arrays are left alone, and nothing is unpickled.
@@ -31,11 +31,10 @@ def open_factors(path: str | Path) -> FactorSource:
         raise UsageError(f"factors:{path}: {'a folder, not an .npz file' if file.exists() else 'no such file'}")
     arrays = npz.members(file)
     shape, dtype = npz.header(file, "images")
-    grey_or_rgb = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, CHANNELS))
-    if not grey_or_rgb or 0 in shape:
-        raise DataError(f"{file}: `images` have shape {shape}; give N×H×W, N×H×W×1 or N×H×W×3, all at least 1")
-    if dtype not in (np.uint8, np.bool_):
-        raise DataError(f"{file}: `images` are {dtype}; give uint8 from 0 to 255, or bool")
+    if len(shape) not in (3, 4) or 0 in shape:
+        raise DataError(f"{file}: `images` have shape {shape}; give N×H×W or N×H×W×C, all at least 1")
+    if dtype not in (np.uint8, np.uint16, np.bool_):
+        raise DataError(f"{file}: `images` are {dtype}; give uint8, uint16 or bool")
     factors = _factors(file, shape[0])
     count = factors.shape[1]
     names = _strings(file, "factor_names", arrays) or tuple(f"factor_{column}" for column in range(count))
@@ -57,6 +56,7 @@ def open_factors(path: str | Path) -> FactorSource:
         label_names=label_names,
         fingerprint=str(pooch.file_hash(str(file), alg="sha256")),
         categorical_factors=categorical,
+        formats={PixelFormat(1 if len(shape) == 3 else shape[3], 16 if dtype == np.uint16 else 8): shape[0]},
     )
 
 

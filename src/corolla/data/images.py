@@ -16,7 +16,7 @@ import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 import simplejpeg
@@ -35,7 +35,8 @@ else:
     _HEIF = True
 
 ImageFile: TypeAlias = str | Path | BinaryIO
-Levels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+Levels: TypeAlias = NDArray[Any]
+"""Of uint8 or uint16; one image H×W×C, or many N×H×W×C."""
 
 # The decoders for what people's photos come in. Pillow's others are left out on purpose: EPS, for one, runs a program.
 _FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF"]
@@ -106,16 +107,25 @@ class Reading:
         white: Black and white of values that are deeper than 8 bits; None: 0 and what the file states or its type
             holds. Values beyond are clipped.
         icc: Colours of an embedded ICC profile are converted to sRGB.
-        keep_truncated: A JPEG with damage, or one that is cut short, is kept as far as it can be decoded.
+        truncated: What to do with a JPEG that is damaged or cut short: keep what can be decoded, or take it for one
+            that cannot be read; "refuse" also stops whoever would skip it.
         page: Which picture of a TIFF of several.
         max_pixels: A larger picture is refused before it is decoded.
     """
 
     white: tuple[float, float] | None = None
     icc: bool = True
-    keep_truncated: bool = False
+    truncated: Literal["keep", "skip", "refuse"] = "skip"
     page: int = 0
     max_pixels: int = LARGEST_PIXELS
+
+
+class TruncatedError(DataError):
+    """A picture of which only a part can be decoded."""
+
+
+class MomentaryError(DataError):
+    """A file that the system would not let be read now: no fact about it."""
 
 
 @dataclass(frozen=True)
@@ -194,8 +204,12 @@ def open_picture(file: ImageFile, *, at_least_px: int | None = None, reading: Re
         raise DataError(f"{name}: {_unidentified(file)}", path=name) from None
     except MemoryError:
         raise DataError(f"{name}: too large for this machine's memory", path=name) from None
+    except TruncatedError as error:
+        raise TruncatedError(f"{name}: {error}", path=name) from None
     except DECODER_ERRORS as error:
-        raise DataError(f"{name}: cannot be read: {_reason(error)}", path=name) from None
+        momentary = isinstance(error, OSError) and error.errno is not None
+        kind = MomentaryError if momentary else DataError
+        raise kind(f"{name}: cannot be read: {_reason(error)}", path=name) from None
 
 
 def read_facts(file: ImageFile) -> Facts:
@@ -292,8 +306,8 @@ def _jpeg(content: bytes, at_least_px: int | None, reading: Reading) -> Levels:
     try:
         pixels = simplejpeg.decode_jpeg(content, space, **at_least)
     except ValueError as error:
-        if not reading.keep_truncated:
-            raise OSError(f"damaged or cut short: {_reason(error)}") from None
+        if reading.truncated != "keep":
+            raise TruncatedError(f"damaged or cut short: {_reason(error)}") from None
         pixels = simplejpeg.decode_jpeg(content, space, strict=False, **at_least)
     if plain and not any(mark in content for mark in _METADATA):
         return np.asarray(pixels)

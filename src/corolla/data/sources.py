@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.data.images import open_image
+from corolla.data.images import Levels, Reading, open_picture
 from corolla.data.source_kinds import open_named
 from corolla.errors import DataError, UsageError
+from corolla.pixels import RGB8, PixelFormat, format_of
 from corolla.progress import OnProgress
 
 if TYPE_CHECKING:
-    from corolla.data.recipes import Recipe
+    from corolla.config import DataConfig
+    from corolla.data.preprocessing import Preprocessing
 
 
 @dataclass(eq=False)
@@ -37,6 +39,9 @@ class Source(ABC):
         factors: N×F factors of variation, if they are known.
         factor_names: What each of the F factors is called.
         categorical_factors: The names of the factors whose values have no order, such as a shape.
+        formats: How many images there are of each format; None where all are 8-bit RGB.
+        notes: Sentences on what was understood of a folder, and what was left out.
+        earlier_fingerprint: What `fingerprint` was by the rule of earlier versions, where that was another.
     """
 
     name: str
@@ -48,14 +53,34 @@ class Source(ABC):
     factors: NDArray[np.float32] | None = None
     factor_names: Sequence[str] = ()
     categorical_factors: Sequence[str] = ()
+    formats: Mapping[PixelFormat, int] | None = None
+    notes: Sequence[str] = ()
+    earlier_fingerprint: str | None = None
 
     @abstractmethod
-    def picture(self, index: int, at_least_px: int | None = None) -> Image.Image:
+    def picture(self, index: int, at_least_px: int | None = None) -> Levels | Image.Image:
         """One image as a recipe gets it; its short side may be reduced to at_least_px. Raises DataError."""
 
-    def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
-        """One image's pixels, H×W×3. Raises DataError with one line's reason for an unusable image."""
-        return recipe.apply(self.picture(index, recipe.decode_at_least_px(height, width)), height, width)
+    def read(self, index: int, how: Preprocessing) -> Levels:
+        """One image's pixels, H×W×C. Raises DataError with one line's reason for an unusable image."""
+        return how.apply(self.picture(index, how.at_least_px))
+
+    def format(self, data: DataConfig) -> PixelFormat:
+        """The format that images of a configuration get: as it says, and as the source has where it says auto.
+
+        Images of several formats become colour where one is, and 8 bits where one has these. Raises DataError where
+        their channels are others than 1 and 3, or the configuration refuses to mix.
+        """
+        formats = self.formats or {RGB8: len(self.keys)}
+        channels, bits = {pixels.channels for pixels in formats}, {pixels.bits for pixels in formats}
+        mixed = (data.channels == "auto" and len(channels) > 1) or (data.bits == "auto" and len(bits) > 1)
+        kinds = ", ".join(f"{count} {pixels}" for pixels, count in sorted(formats.items(), key=lambda item: -item[1]))
+        if mixed and (data.mixed == "refuse" or (data.channels == "auto" and not channels <= {1, 3})):
+            raise DataError(f"{self.name}: mixes formats ({kinds}); set data.channels and data.bits")
+        return PixelFormat(
+            max(channels) if data.channels == "auto" else data.channels,
+            min(bits) if data.bits == "auto" else data.bits,
+        )
 
 
 @dataclass(eq=False, kw_only=True)
@@ -64,21 +89,22 @@ class FileSource(Source):
 
     root: Path
 
-    def picture(self, index: int, at_least_px: int | None = None) -> Image.Image:
+    def picture(self, index: int, at_least_px: int | None = None, reading: Reading | None = None) -> Levels:
         """See `Source`."""
-        return open_image(self.root / self.keys[index], at_least_px=at_least_px)
+        return open_picture(self.root / self.keys[index], at_least_px=at_least_px, reading=reading)
 
-    def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
+    def read(self, index: int, how: Preprocessing) -> Levels:
         """See `Source`; errors name the file."""
+        picture = self.picture(index, how.at_least_px, how.reading)
         try:
-            return super().read(index, recipe, height, width)
+            return how.apply(picture)
         except DataError as error:
             path = self.root / self.keys[index]
-            raise (error if error.path else DataError(f"{path}: {error}", path=path)) from None
+            raise DataError(f"{path}: {error}", path=path) from None
 
 
 class ArraySource(Source):
-    """A source of images that are in memory: pictures of any size, H×W×3 uint8 each.
+    """A source of images that are in memory: of any size and of one format, H×W×C of uint8 or uint16 each.
 
     Of ten images in a row, eight are for training, the ninth for val and the tenth for test.
 
@@ -92,7 +118,7 @@ class ArraySource(Source):
     def __init__(
         self,
         name: str,
-        images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+        images: Sequence[Levels] | Levels,
         labels: NDArray[np.int64] | None = None,
         label_names: Sequence[str] = (),
     ) -> None:
@@ -102,10 +128,11 @@ class ArraySource(Source):
             digest.update(str(image.shape).encode() + np.ascontiguousarray(image).tobytes())
         keys = [f"{number:06d}" for number in range(len(images))]
         super().__init__(name, keys, splits_by_last_digit(len(images)), digest.hexdigest(), labels, label_names)
+        self.formats = {format_of(images[0]): len(images)} if len(images) else None
 
-    def picture(self, index: int, at_least_px: int | None = None) -> Image.Image:  # noqa: ARG002
+    def picture(self, index: int, at_least_px: int | None = None) -> Levels:  # noqa: ARG002
         """See `Source`."""
-        return Image.fromarray(np.asarray(self.images[index], np.uint8))
+        return np.asarray(self.images[index])
 
 
 def splits_by_last_digit(count: int) -> dict[str, NDArray[np.int64]]:
