@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 import corolla
 from corolla.apps.restoration import corrupt, denoise, fit_residual_prior, parse_noise, residual_prior
-from corolla.apps.restoration.noise import impulses, jpeg_sigma, unclipped
+from corolla.apps.restoration.noise import impulses, unclipped
 from corolla.data import select_rows
 from corolla.metrics import psnr, ssim
 from corolla.trained import TrainedModel
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--source", help="where the images are, if they have moved")
     parser.add_argument("--mirror", help="folder or URL with the files of flowers102; default: the run's own")
     parser.add_argument("--count", type=int, default=200, help="images of the evaluation split; default: 200")
-    parser.add_argument("--noise", default="gaussian:25,gaussian:50,salt_pepper:0.1,jpeg:10", help="joined by commas")
+    parser.add_argument("--noise", default="gaussian:25,gaussian:50,salt_pepper:0.1", help="joined by commas")
     arguments = parser.parse_args()
 
     models = {path.name: corolla.load(path) for path in arguments.runs}
@@ -149,11 +149,8 @@ def main() -> None:
             kind = parse_noise(noise)
             assert kind.level is not None
             start = time.process_time()
-            returned = []
-            for image in noisy:
-                sigma = jpeg_sigma(image, round(kind.level)) if kind.kind == "jpeg" else kind.level / 255
-                found = middle + alone.posterior(image / 255 - middle, sigma)[0]
-                returned.append(unclipped(found, sigma) if kind.kind == "gaussian" else found)
+            sigma = kind.level / 255
+            returned = [unclipped(middle + alone.posterior(x / 255 - middle, sigma)[0], sigma) for x in noisy]
             add("the patch prior alone", "", _eight_bit(returned), time.process_time() - start)
         for name, model in models.items():
             start = time.process_time()

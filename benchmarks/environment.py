@@ -7,7 +7,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from corolla.data.stream import usable_cores
+from corolla.data.stream import usable_workers
 
 _PACKAGES = ("torch", "lightning", "numpy", "pillow")
 
@@ -17,7 +17,7 @@ def describe() -> str:
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
     lines = [
         f"Python {platform.python_version()}, {packages}",
-        f"{platform.system()} {platform.machine()}, {_processor()}, {usable_cores()} cores",
+        f"{platform.system()} {platform.machine()}, {_processor()}, {usable_workers(None)} cores",
     ]
     if hasattr(os, "getloadavg"):
         lines.append(f"load when started: {os.getloadavg()[0]:.1f} (0 is an idle machine)")

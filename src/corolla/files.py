@@ -29,6 +29,11 @@ _FOLDER = re.compile(r"corolla-(\d{1,9})-\w+")
 
 _UNFINISHED = ".building"
 _ROOM = "make room, or choose another place"
+_UNSAFE = str.maketrans(dict.fromkeys([*map(chr, range(32)), *'/\\:*?"<>|\x7f'], "_"))
+"""What would lead out of a folder, or cannot be in a file's name, on some system."""
+LONGEST_NAME_BYTES = 200
+"""In UTF-8. Longer names are cut, as a file system takes 255 with all that is put about a name."""
+
 _LOG = logging.getLogger("corolla")
 
 Made = TypeVar("Made")
@@ -76,6 +81,12 @@ def write_file(path: Path | str, content: bytes) -> Path:
 def write_text(path: Path | str, text: str) -> Path:
     """As `write_file`; what is no letter, as in names that are not UTF-8, is written as the byte that it is."""
     return write_file(path, text.encode(errors="surrogateescape"))
+
+
+def safe_name(name: str) -> str:
+    """A name without folders and suffix, as every system can write it: at most 200 bytes, with _ for other signs."""
+    content = name.encode("utf-8", "replace").decode().translate(_UNSAFE).encode()
+    return content[:LONGEST_NAME_BYTES].decode("utf-8", "ignore")
 
 
 @contextmanager

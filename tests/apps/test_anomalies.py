@@ -25,21 +25,17 @@ from sklearn.metrics import roc_auc_score
 
 from corolla import cli
 from corolla.apps.anomalies import (
-    SCORES,
     Calibration,
     anomaly_scores,
     calibrate,
-    calibration_file,
-    check_rate,
     find_anomalies,
-    heat,
     load_calibration,
-    p_values,
     save_calibration,
     write_anomalies,
 )
 from corolla.apps.anomalies.measures import measure, window_px
-from corolla.apps.anomalies.scoring import mahalanobis
+from corolla.apps.anomalies.scoring import SCORES, check_rate, mahalanobis, p_values
+from corolla.apps.anomalies.write import heat
 from corolla.config import Config
 from corolla.data import select_rows
 from corolla.errors import DataError, ModelError, UsageError
@@ -268,7 +264,8 @@ def test_a_trained_model_tells_what_is_trivially_different(tmp_path: Path) -> No
 
 def test_a_calibration_comes_back_bit_for_bit(model: TrainedModel, calibration: Calibration) -> None:
     file = save_calibration(model, calibration)
-    assert file == calibration_file(model)
+    assert model.path is not None
+    assert file == model.path / "model" / "anomalies.safetensors"
     images = own(model, "val")
     before, after = (anomaly_scores(model, images, one, fpr=0.2) for one in (calibration, load_calibration(model)))
     for name, values in before.scores.items():
@@ -507,7 +504,9 @@ def test_wrong_numbers_are_refused_before_the_calibration(
     more: list[str],
     message: str,
 ) -> None:
-    monkeypatch.setattr("corolla.apps.anomalies.calibrate", lambda *_, **__: pytest.fail("calibrated first"))
+    monkeypatch.setattr(
+        "corolla.apps.anomalies.write.own_calibration", lambda *_, **__: pytest.fail("calibrated first")
+    )
     assert cli.run(["anomalies", str(model.path), str(photos), "-o", str(tmp_path / "odd"), *more]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line

@@ -7,41 +7,34 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from corolla.cli.inputs import counted, given_images
+from corolla.cli.inputs import Given, Strict, counted, given_images
 from corolla.cli.output import out
-from corolla.errors import UsageError
-from corolla.files import check_new_folder
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 
-SUFFIX = ".corolla"
 
-
-def compress(
+def compress(  # noqa: D417, the shared flags describe themselves
     model: Path,
     /,
-    *images: Path,
+    *images: Given,
     output: Output,
     step: float = 1.0,
     names: bool = False,
-    strict: bool = False,
+    strict: Strict = False,
 ) -> None:
-    """Keep images as codes of a model: tens of bytes each. Needs the extra `codec`.
+    """Keep images as codes of a model: tens of bytes each. They come back at its size. Needs the extra `codec`.
 
     Args:
         model: Run folder or model folder; `corolla decompress` will need it too.
-        images: Files, folders, .tar files, globs in quotes, or lists of these: @FILE, one a line, or - for standard
-            input. They come back at the model's size.
         output: The file to write; its name ends in .corolla.
         step: How coarsely codes are rounded, in standard deviations of the posterior: more is smaller and plainer.
         names: Keep the files' names too.
-        strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
     """
     from corolla.apps import compression
+    from corolla.pictures.files import check_name
     from corolla.trained import load
 
-    if output.suffix.lower() != SUFFIX:
-        raise UsageError(f"{output}: compressed images are written as {SUFFIX}; end the name in that")
+    check_name(output, [".corolla"], "compressed images")
     with given_images(images) as paths, out.progress() as progress:
         trained = load(model)
         result = compression.compress(
@@ -72,23 +65,10 @@ def decompress(model: Path, file: Path, /, *, output: Output) -> None:
     Args:
         model: Run folder or model folder of the model that the file was written with; any other is refused.
         file: What `corolla compress` wrote.
-        output: The folder, new or empty: 000001.png and so on, with the images' names if the file
-            has them.
+        output: The folder, new or empty: 000001.png and so on, with the images' names if the file has them.
     """
-    from PIL import Image
-
-    from corolla.apps import compression
-    from corolla.data.folder import OUTPUT_MARK
-    from corolla.files import write_file
-    from corolla.pictures.files import save_picture
+    from corolla.apps.compression import decompress_files
     from corolla.trained import load
 
-    check_new_folder(output)
-    number = 0
-    for block in compression.decompress(load(model), file):
-        for index, image in enumerate(block.images):
-            number += 1
-            name = f"-{block.names[index]}" if block.names and block.names[index] else ""
-            write_file(output / OUTPUT_MARK, b"")
-            save_picture(output / f"{number:06d}{name}.png", Image.fromarray(image))
+    number = decompress_files(load(model), file, output)
     out.wrote(output, note=counted(number), images=number)

@@ -3,56 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from corolla.cli.inputs import counted, given_images
+from corolla.cli.inputs import Given, Strict, Workers, counted, given_images
 from corolla.cli.output import out
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 
 
-def embed(
+def embed(  # noqa: D417, the shared flags describe themselves
     model: Path,
     /,
-    *images: Path,
+    *images: Given,
     output: Output,
     variance: bool = False,
-    strict: bool = False,
-    workers: int | None = None,
-    engine: Literal["threads", "ray"] = "threads",
+    strict: Strict = False,
+    workers: Workers = None,
 ) -> None:
     """Write the codes of images, the means of q(z|x), as a table. A command that was broken off goes on where it was.
 
     Args:
         model: Run folder or model folder.
-        images: Files, folders, .tar files (such as WebDataset's shards), globs in quotes, and @FILE, a list of these,
-            one a line; - is a list on standard input.
         output: The table: .parquet (extra `features`) or .npz.
         variance: Write the variances of q(z|x) too.
-        strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
-        workers: Threads that read and encode images; by default one for each core.
-        engine: threads of this machine, or ray: a cluster (extra `scale`), which writes the same rows.
     """
     from corolla.apps.features import write_features
-    from corolla.apps.features.files import check_features_name
     from corolla.trained import load
 
-    check_features_name(output)
-    with given_images(images) as paths:
+    with given_images(images) as paths, out.progress() as progress:
         trained = load(model)
-        with out.progress() as progress:
-            written = write_features(
-                trained,
-                paths,
-                output,
-                variance=variance,
-                on_error="refuse" if strict else "skip",
-                workers=workers,
-                engine=engine,
-                progress=progress,
-            )
+        written = write_features(
+            trained,
+            paths,
+            output,
+            variance=variance,
+            on_error="refuse" if strict else "skip",
+            workers=workers,
+            progress=progress,
+        )
     before = f", {written.found} of them done before" if written.found else ""
     note = f"{counted(written.rows, written.left_out)}{before}, {trained.latent_dim} latents"
     out.wrote(output, note=note, images=written.rows, left_out=written.left_out, latents=trained.latent_dim)

@@ -8,9 +8,26 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+from cyclopts import Parameter
 
 from corolla.errors import UsageError, plural
+
+Given = Annotated[
+    Path,
+    Parameter(
+        help="Files, folders, .tar files (such as WebDataset's shards), globs in quotes, or lists of these: @FILE, one "
+        "a line, or - for standard input."
+    ),
+]
+"""Images on the command line, as `given_images` takes them."""
+Strict = Annotated[
+    bool, Parameter(help="Stop at an image that cannot be used; otherwise it is left out with a warning.")
+]
+OwnSource = Annotated[str | None, Parameter(help="Where the model's own images are now, if they have moved.")]
+OwnMirror = Annotated[str | None, Parameter(help="Folder or URL that holds the files of a downloaded source.")]
+Workers = Annotated[int | None, Parameter(help="Threads that read and encode images; by default one for each core.")]
 
 Value = TypeVar("Value", int, str)
 

@@ -2,64 +2,58 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from corolla.cli.inputs import counted, given_images
+from corolla.cli.inputs import Given, OwnMirror, OwnSource, Strict, counted, given_images
 from corolla.cli.output import out
 from corolla.cli.priors import fit_if_missing
-from corolla.errors import UsageError
-from corolla.files import check_new_folder
 
-Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+Output = Annotated[
+    Path,
+    Parameter(name=["--output", "-o"], help="The folder for the results, new or empty: PNG files at the model's size."),
+]
 
 
-def denoise(
+def denoise(  # noqa: D417, the shared flags describe themselves
     model: Path,
     /,
-    *images: Path,
+    *images: Given,
     output: Output,
     noise: str | None = None,
     corrupt: str | None = None,
     trust: bool = False,
     seed: int = 0,
-    source: str | None = None,
-    mirror: str | None = None,
-    strict: bool = False,
+    source: OwnSource = None,
+    mirror: OwnMirror = None,
+    strict: Strict = False,
 ) -> None:
     """Take noise off images. On first use this looks at the model's training images once more.
 
     Args:
         model: Run folder or model folder.
-        images: Files, folders, .tar files, globs in quotes, or lists of these: @FILE, one a line, or - for standard
-            input.
-        output: The folder for the clean images, new or empty: PNG files at the model's size.
-        noise: gaussian[:SIGMA in levels of 255], salt_pepper or jpeg:QUALITY; by default Gaussian of unknown strength,
-            or that of --corrupt.
-        corrupt: To try it out: put this noise on clean images first (gaussian:25, salt_pepper:0.1, jpeg:10), keep them
-            in the folder `noisy` in the output, and print PSNR and SSIM before and after.
+        noise: gaussian[:SIGMA in levels of 255] or salt_pepper; by default Gaussian of unknown strength, or that of
+            --corrupt.
+        corrupt: To try it out: put this noise on clean images first (gaussian:25, salt_pepper:0.1), keep them in the
+            folder `noisy` in the output, and print PSNR and SSIM before and after.
         trust: Write, for each image, how far each pixel may be wrong: a picture NAME-trust.png, black where it is
             certain and white from 64 levels on, and the standard deviations in levels, NAME-trust.npz.
         seed: Fixes the noise of --corrupt and the draws of --trust.
-        source: Where the training images are now, if they have moved.
-        mirror: Folder or URL that holds the files of a downloaded source.
-        strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
     """
     from corolla.apps import restoration
     from corolla.trained import load
 
-    check_new_folder(output)
-    kind, damage = restoration.check_noises(noise, corrupt)
     with given_images(images) as paths, out.progress() as progress:
         trained = load(model)
         result = restoration.denoise_files(
             trained,
             paths,
             output,
-            kind,
-            corruption=damage,
+            noise,
+            corruption=corrupt,
             trust=trust,
             seed=seed,
             source=source,
@@ -69,7 +63,7 @@ def denoise(
         )
     if result.residuals_file is not None:
         out.wrote(result.residuals_file, note="what the model leaves out of its training images; made once")
-    strength = f", noise of {result.sigma:.1f} levels" if kind.kind == "gaussian" and kind.level is None else ""
+    strength = "" if math.isnan(result.sigma) else f", noise of {result.sigma:.1f} levels"
     size = f"of {trained.height}x{trained.width} pixels by the recipe `{trained.config.data.recipe}`"
     left_out = f", {result.left_out} left out" if result.left_out else ""
     note = f"{counted(result.images)} {size}{left_out}{strength}"
@@ -82,54 +76,42 @@ def denoise(
         out.lines([line], psnr_db=result.psnr_db, ssim=result.ssim)
 
 
-def inpaint(
+def inpaint(  # noqa: D417, the shared flags describe themselves
     model: Path,
     /,
-    *images: Path,
+    *images: Given,
     output: Output,
     mask: Path | None = None,
     mask_colour: str | None = None,
     box: str | None = None,
     brush: Path | None = None,
-    method: Annotated[str | None, Parameter(show=False)] = None,
     completions: int = 1,
     prior: str = "standard",
     seed: int = 0,
-    strict: bool = False,
+    strict: Strict = False,
 ) -> None:
     """Fill gaps in images; known pixels stay as they are. Say where the gaps are in one of four ways.
 
     Args:
         model: Run folder or model folder.
-        images: Files, folders, .tar files, globs in quotes, or lists of these: @FILE, one a line, or - for standard
-            input.
-        output: The folder for the whole images, new or empty: PNG files at the model's size.
         mask: A picture of the image's size, white where it is missing.
         mask_colour: What has this colour is missing, such as '#ff00ff'.
         box: x,y,w,h in pixels of the image is missing.
         brush: A JSON file with strokes: [{"radius": 4, "points": [[10, 10], [30, 12]]}].
-        method: Has ended.
         completions: How many different ones for each image: NAME-1.png, NAME-2.png and so on.
         prior: Of the latents: standard, or one that is fitted to the model's codes, see `corolla
             fit-prior`; gaussian suits models of a small β.
         seed: Fixes all that is drawn.
-        strict: Stop at an image that cannot be used; otherwise it is left out with a warning.
     """
     from corolla.apps import restoration
+    from corolla.files import check_new_folder
     from corolla.trained import load
 
     check_new_folder(output)
-    if method is not None:
-        raise UsageError(
-            "--method has been removed: gibbs lost to optimise, which is the only method now; leave it out"
-        )
-    if sum(way is not None for way in (mask, mask_colour, box, brush)) != 1:
-        raise UsageError("say what is missing by one of --mask, --mask-colour, --box and --brush")
     missing = restoration.mask_of(mask=mask, mask_colour=mask_colour, box=box, brush=brush)
     with given_images(images) as paths, out.progress() as progress:
         trained = load(model)
-        restoration.check_completions(trained, completions)
-        restoration.check_prior(prior, completions)
+        restoration.check_completions(trained, completions, prior)
         fit_if_missing(trained, prior)
         result = restoration.inpaint_files(
             trained,

@@ -102,7 +102,7 @@ def is_pattern(path: Path | str) -> bool:
 def open_entry(entry: Entry, *, at_least_px: int | None = None) -> Image.Image:
     """One image, as `open_image` gives it. Raises DataError with one line that names the image."""
     if entry.fault:
-        raise DataError(entry.fault)
+        raise DataError(entry.fault, path=entry.name)
     return open_image(entry.place if entry.offset is None else _Bytes(entry), at_least_px=at_least_px)
 
 

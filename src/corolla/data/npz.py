@@ -38,13 +38,13 @@ def header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         return shape, dtype
 
 
-def blocks(path: Path, name: str) -> Iterator[NDArray[Any]]:
-    """The rows of an array, some at a time."""
+def blocks(path: Path, name: str, rows: int | None = None) -> Iterator[NDArray[Any]]:
+    """The rows of an array, so many at a time; by default as many as are about 16 MB."""
     with _array(path, name) as (file, _, shape, fortran, dtype):
         if fortran:
             raise DataError(f"{path}: `{name}` lies in Fortran's order, in which rows cannot be read one by one")
         row_bytes = dtype.itemsize * math.prod(shape[1:])
-        rows = max(1, _BLOCK_BYTES // max(1, row_bytes))
+        rows = rows or max(1, _BLOCK_BYTES // max(1, row_bytes))
         for start in range(0, shape[0], rows):
             count = min(rows, shape[0] - start)
             yield np.frombuffer(file.read(count * row_bytes), dtype).reshape(count, *shape[1:])

@@ -68,9 +68,7 @@ def read_images(
     def read(batch: list[Entry], stop: threading.Event) -> Batch:
         return read_batch(batch, recipe, height, width, stop)
 
-    for batch in accepted(made_ahead(entries, read, length, workers), on_error):
-        warn(batch.faults)
-        yield batch
+    return accepted(made_ahead(entries, read, length, workers), on_error)
 
 
 def read_all(
@@ -116,9 +114,7 @@ def made_ahead(
     thread; `make` gets an event that is set once its result is not wanted any more, and `prepare` is called by each
     thread first.
     """
-    workers = usable_cores() if workers is None else workers
-    if workers < 1:
-        raise UsageError(f"{workers} workers cannot read images; ask for 1 or more")
+    workers = usable_workers(workers)
     stop = threading.Event()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="corolla-read", initializer=prepare)
     pending: deque[Future[Made]] = deque()
@@ -136,11 +132,17 @@ def made_ahead(
 
 
 def accepted(blocks: Generator[MadeOfImages], on_error: OnError) -> Generator[MadeOfImages]:
-    """The blocks themselves. Raises DataError at one that has faults, if these are refused."""
+    """The blocks themselves; see `leave_out` for their faults."""
     with closing(blocks):
         for block in blocks:
-            refuse(block.faults, on_error)
+            leave_out(block.faults, on_error)
             yield block
+
+
+def leave_out(faults: Sequence[str], on_error: OnError) -> None:
+    """Warn of images that cannot be used. Raises DataError if there are any and these are refused."""
+    refuse(faults, on_error)
+    warn(faults)
 
 
 def refuse(faults: Sequence[str], on_error: OnError) -> None:
@@ -162,6 +164,10 @@ def none_usable(count: int) -> CorollaError:
     return DataError(f"none of the {count} images can be used")
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_workers(workers: int | None) -> int:
+    """How many threads to start, by default one for each core that this process may use. Raises UsageError below 1."""
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers < 1:
+        raise UsageError(f"{workers} workers cannot read images; ask for 1 or more")
+    return workers

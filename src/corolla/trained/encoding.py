@@ -7,10 +7,9 @@ other at every layer, and lose much of their time whenever something else, such 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -19,11 +18,11 @@ from threadpoolctl import threadpool_limits
 
 from corolla.data.listing import Entry, list_images, list_some
 from corolla.data.recipes import recipe_named
-from corolla.data.stream import Batch, MadeOfImages, OnError, accepted, made_ahead, read_all, read_batch, warn
+from corolla.data.stream import Batch, MadeOfImages, OnError, accepted, made_ahead, read_all, read_batch
+from corolla.distributions import DiagonalGaussian
 from corolla.errors import ModelError
+from corolla.progress import OnProgress, steps_of
 from corolla.trained import BATCH_SIZE, TrainedModel
-
-Engine: TypeAlias = Literal["threads", "ray"]
 
 # Pixels of a batch at most, so that memory stays small where images are large: 256 images of 128×128.
 _BATCH_PIXELS = 1 << 22
@@ -58,37 +57,61 @@ def embed(
 
     Raises UsageError if workers is less than 1, DataError as `on_error` says, and ModelError if codes are not finite.
     """
-    for block in encoded(model, list_images(paths), variance=variance, on_error=on_error, workers=workers):
-        warn(block.faults)
-        yield block
+    return encoded(model, list_images(paths), variance, on_error, workers)
 
 
 def encoded(
-    model: TrainedModel, entries: Iterable[Entry], *, variance: bool, on_error: OnError, workers: int | None
+    model: TrainedModel, entries: Iterable[Entry], variance: bool, on_error: OnError, workers: int | None
 ) -> Generator[Block]:
-    """As `embed`, of entries of a listing, and without warnings; blocks are cut by entries, readable or not."""
-    return in_threads(model, entries, lambda batch, stop: encode_batch(model, batch, variance, stop), on_error, workers)
+    """As `embed`, of entries of a listing; blocks are cut by entries, readable or not."""
+
+    def encode(batch: Batch) -> Block:
+        empty = torch.zeros(0, model.latent_dim)
+        q = model.posterior(batch.pixels) if batch.entries else DiagonalGaussian(empty, empty)
+        means, variances = q.mean.numpy(), q.logvar.exp().numpy() if variance else None
+        if not np.isfinite(means).all() or (variances is not None and not np.isfinite(variances).all()):
+            raise ModelError("the model's codes of these images are not finite; its weights are damaged")
+        return Block(tuple(entry.key for entry in batch.entries), means, variances, batch.faults)
+
+    return in_threads(model, entries, encode, on_error, workers)
 
 
 def in_threads(
     model: TrainedModel,
     entries: Iterable[Entry],
-    make: Callable[[list[Entry], threading.Event], MadeOfImages],
+    use: Callable[[Batch], MadeOfImages],
     on_error: OnError,
     workers: int | None,
 ) -> Generator[MadeOfImages]:
-    """What `make` gives for each batch of entries, as `made_ahead`; a batch is encoded in its thread alone."""
+    """What `use` makes of each batch of entries, in their order; a thread reads its batch and uses it, alone.
+
+    In a batch there may be no image at all.
+    """
+    recipe = recipe_named(model.config.data.recipe)
+
+    def make(part: list[Entry], stop: threading.Event) -> MadeOfImages:
+        batch = read_batch(part, recipe, model.height, model.width, stop)
+        return use(Batch((), batch.pixels[:0]) if stop.is_set() else batch)
+
     return accepted(made_ahead(entries, make, batch_length(model), workers, prepare=_encode_alone), on_error)
+
+
+def stored_batches(
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    title: str,
+    progress: OnProgress | None = None,
+    length: int = BATCH_SIZE,
+) -> Iterator[NDArray[np.uint8]]:
+    """Rows of stored images, `length` at a time, in memory; before each batch, progress is called with what is done."""
+    for start in range(0, len(rows), length):
+        steps_of(progress, title, len(rows))(start)
+        yield np.asarray(images[rows[start : start + length]])
 
 
 def batch_length(model: TrainedModel) -> int:
     """Images of the model's size that are worked on at a time."""
     return max(1, min(BATCH_SIZE, _BATCH_PIXELS // (model.height * model.width)))
-
-
-def read_for(model: TrainedModel, entries: Sequence[Entry], stop: threading.Event) -> Batch:
-    """A batch of images as the model sees them; see `corolla.data.stream.read_batch`."""
-    return read_batch(entries, recipe_named(model.config.data.recipe), model.height, model.width, stop)
 
 
 def read_pixels(
@@ -112,15 +135,3 @@ def _encode_alone() -> None:
     """Keep the calling thread from splitting its work; other threads go on as they are."""
     torch.get_num_threads()  # at the first question, PyTorch sets a thread up, and would undo the limit later
     threadpool_limits(1, user_api="openmp")
-
-
-def encode_batch(model: TrainedModel, entries: list[Entry], variance: bool, stop: threading.Event) -> Block:
-    """One block, by the calling thread; of what it has read once `stop` is set. Raises ModelError as `embed`."""
-    batch = read_for(model, entries, stop)
-    means = variances = np.zeros((0, model.latent_dim), np.float32)
-    if batch.entries and not stop.is_set():
-        q = model.posterior(batch.pixels)
-        means, variances = q.mean.numpy(), q.logvar.exp().numpy()
-    if not np.isfinite(means).all() or (variance and not np.isfinite(variances).all()):
-        raise ModelError("the model's codes of these images are not finite; its weights are damaged")
-    return Block(tuple(entry.key for entry in batch.entries), means, variances if variance else None, batch.faults)

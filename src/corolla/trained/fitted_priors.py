@@ -17,8 +17,9 @@ from corolla.data import select_rows
 from corolla.distributions import LatentDistribution
 from corolla.errors import UsageError
 from corolla.models.priors import fitted_prior_names
-from corolla.progress import OnProgress, steps_of
-from corolla.trained import BATCH_SIZE, TrainedModel, seeded_generator
+from corolla.progress import OnProgress
+from corolla.trained import TrainedModel, seeded_generator
+from corolla.trained.encoding import stored_batches
 from corolla.trained.own_images import own_images
 from corolla.trained.prior_file import PriorCard, save_prior
 
@@ -54,20 +55,18 @@ def fit_prior(
     bit, on the same machine.
 
     Args:
-        model: the prior is for this model alone; what else is trained with its configuration has other codes.
+        model: The prior is for this model alone; what else is trained with its configuration has other codes.
         name: gaussian, gmm or flow.
-        seed: fixes all that is drawn.
-        draws: codes drawn for each training image; by default as many as give ENOUGH_CODES, at most MOST_DRAWS.
-        source: where the images are now, if they have moved.
-        mirror: folder or URL that holds the files of a downloaded source.
-        save: write `prior-NAME.safetensors` into the model folder, in place of an earlier one.
-        progress: called while images are read and encoded, and while the prior is fitted.
-        settings: those of the prior, such as `components=20`; `corolla settings prior` lists them.
+        seed: Fixes all that is drawn.
+        draws: Codes drawn for each training image; by default as many as give ENOUGH_CODES, at most MOST_DRAWS.
+        source: Where the images are now, if they have moved.
+        mirror: Folder or URL that holds the files of a downloaded source.
+        save: Write `prior-NAME.safetensors` into the model folder, in place of an earlier one.
+        progress: Called while images are read and encoded, and while the prior is fitted.
+        settings: Those of the prior, such as `components=20`; `corolla settings prior` lists them.
 
-    Raises:
-        UsageError: no such prior or option; more components than codes; an extra is not installed.
-        DataError: the images are not there, or have changed.
-        WriteError: the prior cannot be saved.
+    Raises UsageError for no such prior or option, more components than codes or a missing extra; DataError if the
+    images are not there, or have changed; WriteError if the prior cannot be saved.
     """
     if not find("prior", name).fitted:
         raise UsageError(f"prior {name}: needs no fitting; those that are fitted are {', '.join(fitted_prior_names())}")
@@ -119,13 +118,11 @@ def _codes(
 ) -> Tensor:
     """Codes of images, images×draws×latent_dim: draws from q(z|x), or its mean if the model is an auto-encoder."""
     parts = []
-    for start in range(0, len(rows), BATCH_SIZE):
-        steps_of(progress, "encoding images", len(rows))(start)
-        q = model.posterior(np.asarray(images[rows[start : start + BATCH_SIZE]]))
-        mean, stddev = q.mean[:, None], q.stddev[:, None]
-        if model.config.objective.auto_encoder:
-            parts.append(mean)
-            continue
-        noise = torch.randn(len(mean), draws, model.latent_dim, generator=generator)
-        parts.append(mean + stddev * noise)
+    for batch in stored_batches(images, rows, "encoding images", progress):
+        q = model.posterior(batch)
+        codes = q.mean[:, None]
+        if not model.config.objective.auto_encoder:
+            noise = torch.randn(len(batch), draws, model.latent_dim, generator=generator)
+            codes = codes + q.stddev[:, None] * noise
+        parts.append(codes)
     return torch.cat(parts)

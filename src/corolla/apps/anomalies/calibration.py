@@ -7,8 +7,9 @@ are exchangeable with the scores of new images of the same kind, which is all th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -21,17 +22,19 @@ from sklearn.covariance import LedoitWolf
 from corolla.apps.anomalies.measures import Measures, measure
 from corolla.apps.anomalies.scoring import SCORES, Reference, ScoreName, Scores, mahalanobis, surprise
 from corolla.data import select_rows
-from corolla.errors import ModelError, UsageError
-from corolla.progress import OnProgress, steps_of
+from corolla.errors import ModelError, UsageError, WriteError
+from corolla.progress import OnProgress
 from corolla.trained import TrainedModel, seeded_generator
 from corolla.trained.artefacts import Artefact
-from corolla.trained.encoding import batch_length
+from corolla.trained.encoding import batch_length, stored_batches
 from corolla.trained.model_folder import check_tensors
 from corolla.trained.own_images import own_images
 
 LEAST_IMAGES = 6
 MOST_REFERENCE = 2048
 MOST_TRAINING = 10_000
+
+_LOG = logging.getLogger("corolla")
 
 _ENDED = ("elbo", "typicality", "reconstruction", "local", "latent", "prior")
 """Scores in files that Corolla 0.1.0 wrote before they were removed."""
@@ -60,7 +63,9 @@ class Calibration:
     normal: Scores
 
 
-_ARRAYS = tuple(field.name for field in fields(Reference))
+CALIBRATION = Artefact(
+    "calibration", "anomalies.safetensors", CalibrationCard, again=("anomalies", "{folder}", "--recalibrate")
+)
 
 
 def calibrate(
@@ -84,7 +89,8 @@ def calibrate(
     training = select_rows(cache.splits, data.train_split)
     generator = seeded_generator(seed)
     order = torch.randperm(len(training), generator=generator).numpy()[:MOST_TRAINING]
-    batches = _batches(model, cache.images, training[np.sort(order)], "encoding images", progress)
+    length = batch_length(model)
+    batches = stored_batches(cache.images, training[np.sort(order)], "encoding images", progress, length)
     covariance = LedoitWolf().fit(np.concatenate([model.encode(batch) for batch in batches]).astype(np.float64))
     if images is None:
         images, rows = cache.images, select_rows(cache.splits, data.eval_split)
@@ -95,7 +101,7 @@ def calibrate(
     rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
     count = min(MOST_REFERENCE, len(rows) // 3)
     reference = _reference(model, images, np.sort(rows[:count]), covariance, progress)
-    batches = _batches(model, images, np.sort(rows[count:]), "calibrating", progress)
+    batches = stored_batches(images, np.sort(rows[count:]), "calibrating", progress, length)
     parts = [reference.score(measure(model, batch)) for batch in batches]
     normal = {name: np.sort(np.concatenate([part[name] for part in parts])) for name in SCORES if name in parts[0]}
     card = CalibrationCard(
@@ -118,7 +124,8 @@ def _reference(
     """Two passes: the local score needs the typical errors of all images first, and the maps of all are not held."""
 
     def measured() -> Iterator[Measures]:
-        return (measure(model, batch) for batch in _batches(model, images, rows, "measuring", progress))
+        batches = stored_batches(images, rows, "measuring", progress, batch_length(model))
+        return (measure(model, batch) for batch in batches)
 
     total = squares = np.zeros((model.height, model.width))
     columns, elbos, coded = [], [], []
@@ -149,32 +156,26 @@ def _reference(
     )
 
 
-# --- the file ---------------------------------------------------------------------------------------------------------
+def own_calibration(
+    model: TrainedModel,
+    *,
+    again: bool = False,
+    source: str | None = None,
+    mirror: str | None = None,
+    progress: OnProgress | None = None,
+) -> tuple[Calibration, Path | None]:
+    """The calibration in a model's folder, or, if there is none or on demand, a new one; and its file if it is new.
 
-
-def _batches(
-    model: TrainedModel, images: NDArray[np.uint8], rows: NDArray[np.int64], title: str, progress: OnProgress | None
-) -> Iterator[NDArray[np.uint8]]:
-    length = batch_length(model)
-    for start in range(0, len(rows), length):
-        steps_of(progress, title, len(rows))(start)
-        yield np.asarray(images[rows[start : start + length]])
-
-
-# --- the file ---------------------------------------------------------------------------------------------------------
-
-
-CALIBRATION = Artefact(
-    "calibration",
-    "anomalies.safetensors",
-    CalibrationCard,
-    again=("anomalies", "{folder}", "--recalibrate"),
-)
-
-
-def calibration_file(model: TrainedModel) -> Path | None:
-    """Where a model folder keeps a calibration, whether it is there or not; None of a model without a folder."""
-    return None if model.folder is None else model.folder.file(CALIBRATION)
+    Of a file that cannot be written a warning tells. Raises as `load_calibration` and `calibrate`.
+    """
+    if not again and model.folder is not None and model.folder.file(CALIBRATION).is_file():
+        return load_calibration(model), None
+    calibration = calibrate(model, source=source, mirror=mirror, progress=progress)
+    try:
+        return calibration, save_calibration(model, calibration)
+    except (ModelError, WriteError) as error:
+        _LOG.warning("the calibration is not kept for the next time: %s", error)
+        return calibration, None
 
 
 def save_calibration(model: TrainedModel, calibration: Calibration) -> Path:
@@ -182,12 +183,11 @@ def save_calibration(model: TrainedModel, calibration: Calibration) -> Path:
 
     Raises ModelError if the model has no folder, and WriteError.
     """
-    file = calibration_file(model)
-    if file is None:
+    if model.folder is None:
         raise ModelError("this model was never saved, so that its calibration has no place; save it first")
-    arrays = {name: np.array(getattr(calibration.reference, name), np.float64) for name in _ARRAYS}
+    arrays = {name: np.array(array, np.float64) for name, array in vars(calibration.reference).items()}
     arrays |= {f"normal.{name}": values for name, values in calibration.normal.items()}
-    return CALIBRATION.write(file, calibration.card, arrays)
+    return CALIBRATION.write(model.folder.file(CALIBRATION), calibration.card, arrays)
 
 
 def load_calibration(model: TrainedModel) -> Calibration:
@@ -195,20 +195,12 @@ def load_calibration(model: TrainedModel) -> Calibration:
 
     Raises ModelError if there is none, or a damaged one; StaleError if it was made with other weights.
     """
-    file = calibration_file(model)
+    file = None if model.folder is None else model.folder.file(CALIBRATION)
     if model.folder is None or file is None or not file.is_file():
         raise ModelError(f"{file or 'this model'}: not calibrated yet; do so with corolla.apps.anomalies.calibrate")
     card, arrays = model.folder.read(CALIBRATION, model.card.weights_sha256)
     for name in ("elbo_mean", *(f"normal.{score}" for score in _ENDED)):
         arrays.pop(name, None)
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    check_tensors(file, "calibration", tensors, _expected(card, model), CALIBRATION.remedy(file))
-    reference = Reference(**{name: arrays[name] for name in _ARRAYS})
-    return Calibration(card, reference, {name: arrays[f"normal.{name}"] for name in card.scores})
-
-
-def _expected(card: CalibrationCard, model: TrainedModel) -> dict[str, torch.Tensor]:
-    """Tensors of the shapes that a calibration has."""
     columns = 7 if "excess" in card.scores else 6
     latents, size = model.latent_dim, (model.height, model.width)
     shapes: dict[str, tuple[int, ...]] = {
@@ -220,4 +212,8 @@ def _expected(card: CalibrationCard, model: TrainedModel) -> dict[str, torch.Ten
         "joint_precision": (columns, columns),
         "parts": (2, 2),
     } | {f"normal.{name}": (card.calibration_images,) for name in card.scores}
-    return {name: torch.empty(shape, dtype=torch.float64, device="meta") for name, shape in shapes.items()}
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    expected = {name: torch.empty(shape, dtype=torch.float64, device="meta") for name, shape in shapes.items()}
+    check_tensors(file, "calibration", tensors, expected, CALIBRATION.remedy(file))
+    normal = {name: arrays.pop(f"normal.{name}") for name in card.scores}
+    return Calibration(card, Reference(**arrays), normal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -69,14 +69,13 @@ def mahalanobis(
     return np.asarray(np.sqrt(np.maximum(squares, 0)))
 
 
-def check_score(name: str, known: Iterable[ScoreName]) -> ScoreName:
-    """The name of a score that is known here. Raises UsageError if it is not one, or the model cannot give it."""
-    for score in known:
+def check_score(name: str, available: Sequence[ScoreName]) -> ScoreName:
+    """A score by its name. Raises UsageError if there is none, or the model cannot give it."""
+    for score in available:
         if name == score:
             return score
-    if name == "excess":
-        raise UsageError(f"score excess: an auto-encoder has no ELBO; choose one of {', '.join(known)}")
-    raise UsageError(f"score {name}: there is none such; choose one of {', '.join(known)}")
+    reason = "an auto-encoder has no ELBO" if name == "excess" else "there is none such"
+    raise UsageError(f"score {name}: {reason}; choose one of {', '.join(available)}")
 
 
 def p_values(normal: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +11,12 @@ from numpy.typing import NDArray
 
 from corolla.apps.anomalies.calibration import Calibration
 from corolla.apps.anomalies.measures import measure
-from corolla.apps.anomalies.scoring import ScoreName, Scores, check_rate, check_score, p_values
-from corolla.data.listing import Entry, list_images
-from corolla.data.stream import OnError, warn
+from corolla.apps.anomalies.scoring import Scores, check_rate, check_score, p_values
+from corolla.data.listing import list_images
+from corolla.data.stream import Batch, OnError
 from corolla.trained import Images, TrainedModel
 from corolla.trained.artefacts import check_weights
-from corolla.trained.encoding import in_threads, read_for
+from corolla.trained.encoding import in_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +34,7 @@ class Anomalies:
 
 
 def anomaly_scores(
-    model: TrainedModel,
-    images: Images,
-    calibration: Calibration,
-    *,
-    score: str = "combined",
-    fpr: float = 0.05,
+    model: TrainedModel, images: Images, calibration: Calibration, *, score: str = "combined", fpr: float = 0.05
 ) -> Anomalies:
     """Score images that fit into memory.
 
@@ -54,8 +48,7 @@ def anomaly_scores(
     Raises UsageError for no such score, or a rate that the calibration cannot hold; StaleError if the calibration was
     made for another model; also as `TrainedModel.pixels` and `measure`.
     """
-    name = _check(model, calibration, score, fpr)
-    return _scored(model, calibration, name, fpr, (), model.levels(images), ())
+    return _scorer(model, calibration, score, fpr)(Batch((), model.levels(images)))
 
 
 def find_anomalies(
@@ -73,44 +66,24 @@ def find_anomalies(
     They are read and scored in threads, one for each core unless `workers` says otherwise. An image that cannot be read
     is left out with a warning, or is a DataError.
     """
-    name = _check(model, calibration, score, fpr)
-
-    def scored(entries: list[Entry], stop: threading.Event) -> Anomalies:
-        batch = read_for(model, entries, stop)
-        keys = () if stop.is_set() else tuple(entry.key for entry in batch.entries)
-        return _scored(model, calibration, name, fpr, keys, batch.pixels[: len(keys)], batch.faults)
-
-    def blocks() -> Iterator[Anomalies]:
-        for block in in_threads(model, list_images(paths), scored, on_error, workers):
-            warn(block.faults)
-            yield block
-
-    return blocks()
+    return in_threads(model, list_images(paths), _scorer(model, calibration, score, fpr), on_error, workers)
 
 
-def _check(model: TrainedModel, calibration: Calibration, score: str, fpr: float) -> ScoreName:
+def _scorer(model: TrainedModel, calibration: Calibration, score: str, fpr: float) -> Callable[[Batch], Anomalies]:
+    """What scores images at the model's size, any number of them. Raises as `anomaly_scores`."""
     remedy = "make one for this model with `calibrate`"
     check_weights("the calibration", calibration.card.weights_sha256, model.card.weights_sha256, remedy)
     name = check_score(score, calibration.card.scores)
     check_rate(fpr, calibration.card.calibration_images)
-    return name
 
-
-def _scored(
-    model: TrainedModel,
-    calibration: Calibration,
-    name: ScoreName,
-    fpr: float,
-    paths: tuple[str, ...],
-    pixels: NDArray[np.uint8],
-    faults: tuple[str, ...],
-) -> Anomalies:
-    if not len(pixels):
-        empty = np.zeros(0)
+    def scored(batch: Batch) -> Anomalies:
+        scores: Scores = dict.fromkeys(calibration.card.scores, np.zeros(0))
         maps = np.zeros((0, model.height, model.width), np.float32)
-        none: Scores = dict.fromkeys(calibration.card.scores, empty)
-        return Anomalies((), pixels, none, empty, empty.astype(bool), maps, faults)
-    measures = measure(model, pixels)
-    scores = calibration.reference.score(measures)
-    rare = p_values(calibration.normal[name], scores[name])
-    return Anomalies(paths, pixels, scores, rare, rare <= fpr, calibration.reference.maps(measures), faults)
+        if len(batch.pixels):
+            measures = measure(model, batch.pixels)
+            scores, maps = calibration.reference.score(measures), calibration.reference.maps(measures)
+        rare = p_values(calibration.normal[name], scores[name])
+        paths = tuple(entry.key for entry in batch.entries)
+        return Anomalies(paths, batch.pixels, scores, rare, rare <= fpr, maps, batch.faults)
+
+    return scored

@@ -66,7 +66,8 @@ def _prior(exponent: int) -> Any:
 def _shortest(content: bytes, points: NDArray[np.int32], grid: Grid) -> bytes:
     """The shortest stream that decodes to these points: one rounded up to fewer bytes, or that without its end."""
     for kept in range(max(0, len(content) - 2 * _WORD_BYTES), len(content)):
-        for candidate in {content[:kept], _plus_one(content[:kept])}:
+        following = min(int.from_bytes(content[:kept], "big") + 1, (1 << 8 * kept) - 1).to_bytes(kept, "big")
+        for candidate in {content[:kept], following}:
             if _decodes_to(candidate, points, grid):
                 return candidate
     return content
@@ -77,10 +78,3 @@ def _decodes_to(content: bytes, points: NDArray[np.int32], grid: Grid) -> bool:
         return np.array_equal(decode_points(content, len(points), grid), points)
     except DataError:
         return False
-
-
-def _plus_one(content: bytes) -> bytes:
-    """The next number of as many bytes, high ones first; after the last, the same again."""
-    following = int.from_bytes(content[-16:], "big") + 1
-    tail = min(len(content), 16)
-    return content if following >> (8 * tail) else content[: -tail or None] + following.to_bytes(tail, "big")

@@ -1,16 +1,8 @@
 """The file `.corolla`: a header, blocks of images, an end; each with a checksum over all that came before.
 
-    file    = header block* end
-    header  = "CRLA" · version (1 byte) · flags (1) · scale (1, signed) · fingerprint of the model (8) · checksum (4)
-    block   = images (varint, 1 to 256) · section+ · checksum (4)
-    section = length (varint) · bytes
-    end     = 0 (1 byte) · images in the file (varint) · checksum (4)
-
-Flags: 1, there is a residual, in files of earlier versions; 2, there are names. The sections are the codes, then the
-residual and the names where there are any. A varint holds seven bits a byte, low ones first, the eighth bit set in all
-but the last. A checksum is a CRC-32 (that of zip and PNG), low byte first, over the file up to itself, without earlier
-checksums: so a block that is altered, missing, repeated or out of place does not match. It is proof against accidents,
-not against forgery.
+docs/compression.md has its layout. A varint holds seven bits a byte, low ones first, the eighth bit set in all but the
+last. A checksum is a CRC-32 over the file up to itself, without earlier checksums: so a block that is altered, missing,
+repeated or out of place does not match. It is proof against accidents, not against forgery.
 """
 
 from __future__ import annotations
@@ -36,7 +28,6 @@ _LOSSLESS, _NAMED = 1, 2
 _HEADER = struct.Struct(f"<4sBBb{FINGERPRINT_BYTES}s")
 _CRC = struct.Struct("<I")
 _VARINT_BYTES = 5
-_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -47,11 +38,6 @@ class Header:
     scale: int
     lossless: bool = False
     named: bool = False
-
-    @property
-    def sections(self) -> int:
-        """Of a block."""
-        return 1 + self.lossless + self.named
 
 
 class Writer:
@@ -67,10 +53,6 @@ class Writer:
 
     def write(self, images: int, sections: Sequence[bytes]) -> None:
         """Write a block."""
-        if not 1 <= images <= LARGEST_BLOCK:
-            raise ValueError(f"a block of {images} images")
-        if any(len(section) > LARGEST_SECTION for section in sections):
-            raise ValueError(f"a section of more than {LARGEST_SECTION} bytes")
         self.images += images
         self._write(_varint(images) + b"".join(_varint(len(section)) + section for section in sections))
 
@@ -87,8 +69,7 @@ class Writer:
 class Reader:
     """Reads a file; nothing is given out before its checksum was found right.
 
-    Raises:
-        DataError: it is not of this kind, cut short, or altered. The message names the place.
+    Raises DataError, which names the place, if it is not of this kind, cut short, or altered.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
@@ -120,7 +101,7 @@ class Reader:
                 break
             if count > LARGEST_BLOCK:
                 raise self._damaged()
-            sections = [self._read_section() for _ in range(self.header.sections)]
+            sections = [self._read_section() for _ in range(1 + self.header.lossless + self.header.named)]
             self._check()
             images += count
             yield count, sections
@@ -134,16 +115,9 @@ class Reader:
         return DataError(f"{self._name}: {self._place}: altered or damaged (its checksum does not match); get it anew")
 
     def _read(self, length: int) -> bytes:
-        """Exactly so many bytes; piece by piece, as a damaged length may be far beyond the file."""
-        parts = []
-        missing = length
-        while missing:
-            part = self._file.read(min(missing, _PIECE))
-            if not part:
-                raise DataError(f"{self._name}: {self._place}: cut short; get the whole file")
-            parts.append(part)
-            missing -= len(part)
-        content = b"".join(parts)
+        content = self._file.read(length)
+        if len(content) < length:
+            raise DataError(f"{self._name}: {self._place}: cut short; get the whole file")
         self._crc = zlib.crc32(content, self._crc)
         return content
 

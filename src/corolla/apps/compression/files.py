@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, TypeAlias
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -29,25 +29,21 @@ from corolla.apps.compression.coder import decode_points, encode_points, stream_
 from corolla.apps.compression.container import FINGERPRINT_BYTES, LARGEST_BLOCK, Header, Reader, Writer
 from corolla.apps.compression.grid import PER_OCTAVE, Grid, grid_of, reference_exponents
 from corolla.apps.compression.residual import decode_residual
+from corolla.data.folder import OUTPUT_MARK
 from corolla.data.listing import count_images, list_images
 from corolla.data.recipes import recipe_named
-from corolla.data.stream import OnError, none_usable, read_images, refuse, warn
+from corolla.data.stream import OnError, leave_out, none_usable, read_images
 from corolla.errors import DataError, ModelError, UsageError
-from corolla.files import replacing, writing
+from corolla.files import check_new_folder, replacing, safe_name, write_file, writing
+from corolla.pictures.files import save_picture
 from corolla.progress import OnProgress, steps_of
-from corolla.trained import Images, Picture, TrainedModel
+from corolla.trained import Images, TrainedModel
 from corolla.trained.model_folder import ModelCard
-
-OneImage: TypeAlias = Picture | NDArray[Any] | torch.Tensor
 
 SMALLEST_STEP, LARGEST_STEP = 2.0**-8, 2.0**8
 _BLOCK_PIXELS = 2**20
 _CHECK_BYTES = 2
 _CRC_BYTES = 4
-_UNSAFE = str.maketrans(dict.fromkeys([*map(chr, range(32)), *'/\\:*?"<>|\x7f'], "_"))
-"""What would lead out of a folder, or cannot be in a file's name, on some system."""
-LONGEST_NAME_BYTES = 200
-"""In UTF-8. Longer names are cut, as a file system takes 255 with all that a command puts about a name."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ class Block:
 
 def compress(
     model: TrainedModel,
-    images: Images | Iterable[OneImage],
+    images: Images | Iterable[Images],
     output: Path | str | BinaryIO,
     *,
     step: float = 1.0,
@@ -101,50 +97,82 @@ def compress(
         total = count_images(image for image in images if isinstance(image, str | Path))
     told = steps_of(progress, "compressing", total)
     header = Header(fingerprint(model.card), scale_of(step), named=names)
-    if not isinstance(output, str | Path):
-        return _write(model, images, output, header, on_error, told)
-    output = Path(output)
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(output) as temporary, temporary.open("wb") as file:
-            return _write(model, images, file, header, on_error, told)
+    grid = grid_of(reference_exponents(model.card.latent_kl_nats), header.scale)
+    skipped: list[str] = []
+    size = max(1, min(LARGEST_BLOCK, _BLOCK_PIXELS // (model.height * model.width)))
+    with ExitStack() as stack:
+        if isinstance(output, str | Path):
+            output = Path(output)
+            stack.enter_context(writing(output))
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output = stack.enter_context(stack.enter_context(replacing(output)).open("wb"))
+        writer = Writer(output, header)
+        named = _named_pixels(model, images, on_error, skipped, size)
+        while block := list(islice(named, size)):
+            pixels, stems = zip(*block, strict=True)
+            codes = model.encode(np.stack(pixels))
+            if not np.isfinite(codes).all():
+                raise ModelError("the model's codes of these images are not finite; its weights are damaged")
+            points = grid.quantise(codes)
+            sections = [_check(points) + encode_points(points, grid)]
+            if header.named:
+                sections.append(zlib.compress("\0".join(stems).encode(), 9))
+            writer.write(len(pixels), sections)
+            told(writer.images + len(skipped))
+        if not writer.images:
+            raise none_usable(len(skipped))
+        writer.close()
+        return Compressed(writer.images, writer.bytes, tuple(skipped))
 
 
 def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[Block]:
     """The images of a `.corolla` file, block by block as it is read; none before its block's checksum was found right.
 
-    Raises:
-        DataError: the file cannot be read, is not of this kind, cut short or altered, with the place; or this machine
-            computes other pictures than the one that wrote a lossless file. Blocks before the place have come out.
-        ModelError: another model is needed.
-        UsageError: the extra is missing.
+    Raises ModelError if another model is needed, UsageError if the extra is missing, and DataError, with the place, if
+    the file cannot be read, is not of this kind, cut short or altered, or a lossless one needs another machine's
+    pictures; blocks before the place have come out.
     """
     stream_coders()  # refuses a missing extra before anything is read or written
-    with ExitStack() as stack:
-        if isinstance(source, str | Path):
-            name = str(source)
-            try:
-                source = stack.enter_context(Path(source).open("rb"))
-            except OSError as error:
-                raise DataError(f"{name}: cannot be read: {error.strerror}") from None
-        else:
-            name = str(getattr(source, "name", "file"))
-        reader = Reader(source, name)
-        header = reader.header
-        own = fingerprint(model.card)
-        if header.fingerprint != own:
-            raise ModelError(
-                f"{name}: made with the model {header.fingerprint.hex()}, but {model.path or 'this one'} is "
-                f"{own.hex()}; give the model that it was made with"
-            )
-        grid = grid_of(reference_exponents(model.card.latent_kl_nats), header.scale)
-        draw = exact_pictures(model) if header.lossless else model.decode
-        for number, (count, sections) in enumerate(reader.blocks(), start=1):
-            try:
-                block = _read_block(count, sections, header, grid, draw)
-            except DataError as error:
-                raise DataError(f"{name}: block {number}: {error}") from None
-            yield block
+    if isinstance(source, str | Path):
+        try:
+            with Path(source).open("rb") as file:
+                yield from decompress(model, file)
+        except OSError as error:
+            raise DataError(f"{source}: cannot be read: {error.strerror}") from None
+        return
+    name = str(getattr(source, "name", "file"))
+    reader = Reader(source, name)
+    header = reader.header
+    own = fingerprint(model.card)
+    if header.fingerprint != own:
+        raise ModelError(
+            f"{name}: made with the model {header.fingerprint.hex()}, but {model.path or 'this one'} is "
+            f"{own.hex()}; give the model that it was made with"
+        )
+    grid = grid_of(reference_exponents(model.card.latent_kl_nats), header.scale)
+    draw = exact_pictures(model) if header.lossless else model.decode
+    for number, (count, sections) in enumerate(reader.blocks(), start=1):
+        try:
+            block = _read_block(count, sections, header, grid, draw)
+        except DataError as error:
+            raise DataError(f"{name}: block {number}: {error}") from None
+        yield block
+
+
+def decompress_files(model: TrainedModel, file: Path, folder: Path) -> int:
+    """Write the images of a `.corolla` file into a new or empty folder, and return how many there are.
+
+    They are called 000001.png and so on, with their names if the file has them. Raises as `decompress`; UsageError if
+    the folder is not empty, and WriteError.
+    """
+    check_new_folder(folder)
+    number = 0
+    for block in decompress(model, file):
+        write_file(folder / OUTPUT_MARK, b"")
+        for name, image in zip(block.names or [""] * len(block.images), block.images, strict=True):
+            number += 1
+            save_picture(folder / f"{number:06d}{'-' if name else ''}{name}.png", Image.fromarray(image))
+    return number
 
 
 def fingerprint(card: ModelCard) -> bytes:
@@ -172,87 +200,40 @@ def scale_of(step: float) -> int:
 
 def exact_pictures(model: TrainedModel) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]]:
     """`model.decode` on the CPU in double precision: the same pictures on nearly any machine."""
-    decoder = copy.deepcopy(model.vae.decoder).double().cpu()
-    likelihood = copy.deepcopy(model.vae.likelihood).double().cpu()
+    vae = copy.deepcopy(model.vae).double().cpu()
 
     def draw(codes: NDArray[np.float32]) -> NDArray[np.uint8]:
         with torch.inference_mode():
-            mean = likelihood(decoder(torch.from_numpy(codes).double())).mean
-            levels = (mean * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-        return np.asarray(levels)
+            mean = vae.likelihood(vae.decoder(torch.from_numpy(codes).double())).mean  # `decode` rounds to floats
+        levels = (mean * 255).round().clamp(0, 255).to(torch.uint8)
+        return np.ascontiguousarray(levels.permute(0, 2, 3, 1).numpy())
 
     return draw
 
 
-def _write(
-    model: TrainedModel,
-    images: Images | Iterable[OneImage],
-    file: BinaryIO,
-    header: Header,
-    on_error: OnError,
-    told: Callable[[int], None],
-) -> Compressed:
-    grid = grid_of(reference_exponents(model.card.latent_kl_nats), header.scale)
-    writer = Writer(file, header)
-    skipped: list[str] = []
-    size = max(1, min(LARGEST_BLOCK, _BLOCK_PIXELS // (model.height * model.width)))
-    named = _named_pixels(model, images, on_error, skipped, size)
-    while block := list(islice(named, size)):
-        pixels, names = zip(*block, strict=True)
-        codes = model.encode(np.stack(pixels))
-        if not np.isfinite(codes).all():
-            raise ModelError("the model's codes of these images are not finite; its weights are damaged")
-        points = grid.quantise(codes)
-        sections = [_check(points) + encode_points(points, grid)]
-        if header.named:
-            sections.append(zlib.compress("\0".join(names).encode(), 9))
-        writer.write(len(pixels), sections)
-        told(writer.images + len(skipped))
-    if not writer.images:
-        raise none_usable(len(skipped))
-    writer.close()
-    return Compressed(writer.images, writer.bytes, tuple(skipped))
-
-
 def _named_pixels(
-    model: TrainedModel, images: Images | Iterable[OneImage], on_error: OnError, skipped: list[str], size: int
+    model: TrainedModel, images: Images | Iterable[Images], on_error: OnError, skipped: list[str], size: int
 ) -> Iterator[tuple[NDArray[np.uint8], str]]:
     """Each image with its name; paths that follow one another are read ahead together."""
     recipe = recipe_named(model.config.data.recipe)
-    for are_paths, run in groupby(_one_by_one(images), lambda image: isinstance(image, str | Path)):
+    each = [images] if isinstance(images, str | Path | Image.Image | np.ndarray | torch.Tensor) else images
+    for are_paths, run in groupby(each, lambda image: isinstance(image, str | Path)):
         if are_paths:
             entries = list_images(image for image in run if isinstance(image, str | Path))
             for batch in read_images(entries, recipe, model.height, model.width, on_error=on_error, length=size):
                 skipped += batch.faults
                 for entry, pixels in zip(batch.entries, batch.pixels, strict=True):
-                    yield pixels, _safe(PurePosixPath(entry.key).stem)
+                    yield pixels, safe_name(PurePosixPath(entry.key).stem)
             continue
         for image in run:
             try:
-                pixels = model.levels(image)[0]
+                levels = model.levels(image)
             except DataError as error:
-                refuse([str(error)], on_error)
-                warn([str(error)])
+                leave_out([str(error)], on_error)
                 skipped.append(str(error))
                 continue
-            yield pixels, ""
-
-
-def _safe(name: str) -> str:
-    """A name as it can be written anywhere."""
-    content = name.encode("utf-8", "replace").decode().translate(_UNSAFE).encode()
-    return content[:LONGEST_NAME_BYTES].decode("utf-8", "ignore")
-
-
-def _one_by_one(images: Images | Iterable[OneImage]) -> Iterator[OneImage]:
-    if isinstance(images, str | Path | Image.Image) or (
-        isinstance(images, np.ndarray | torch.Tensor) and images.ndim != 4
-    ):
-        yield images
-    else:
-        for image in images:
-            # A sequence may hold arrays of several images each.
-            yield from image if isinstance(image, np.ndarray | torch.Tensor) and image.ndim == 4 else (image,)
+            for pixels in levels:
+                yield pixels, ""
 
 
 def _read_block(
@@ -279,11 +260,10 @@ def _read_block(
 
 def _read_names(section: bytes, count: int) -> tuple[str, ...]:
     try:
-        unpacker = zlib.decompressobj()
-        names = tuple(unpacker.decompress(section, 2**20).decode().split("\0"))
+        names = tuple(zlib.decompressobj().decompress(section, 2**20).decode().split("\0"))
     except (zlib.error, UnicodeDecodeError):
         raise DataError("its names cannot be read") from None
-    if len(names) != count or any(name != _safe(name) for name in names):
+    if len(names) != count or any(name != safe_name(name) for name in names):
         raise DataError("its names are not those of files")
     return names
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +95,6 @@ def largest_point(exponent: int) -> int:
     return int(LIMIT / step_size(exponent))
 
 
-@lru_cache(maxsize=256)
 def point_probabilities(exponent: int) -> NDArray[np.float64]:
     """The prior's mass about each point of a grid, from the lowest to the highest, 2·largest_point + 1 numbers.
 
@@ -106,9 +104,7 @@ def point_probabilities(exponent: int) -> NDArray[np.float64]:
     edges = (np.arange(largest, dtype=np.float64) + 0.5) * step  # upper ones, of the points 0 to largest - 1
     upper = _mass_between_0_and(edges)
     right = np.concatenate([upper[1:], [0.5]]) - upper
-    mass: NDArray[np.float64] = np.maximum(np.concatenate([right[::-1], [2 * upper[0]], right]), 0.0)
-    mass.flags.writeable = False
-    return mass
+    return np.asarray(np.maximum(np.concatenate([right[::-1], [2 * upper[0]], right]), 0.0))
 
 
 def _mass_between_0_and(x: NDArray[np.float64]) -> NDArray[np.float64]:

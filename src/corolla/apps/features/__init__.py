@@ -1,15 +1,11 @@
 """Images as features: the means of q(z|x) of any number of images, in a file, and the nearest of them to an image."""
 
-from corolla.apps.features.files import Features, feature_blocks, read_features, read_fingerprint
-from corolla.apps.features.search import Found, nearest_images, search_sheet
-from corolla.apps.features.write import Written, write_features
-from corolla.trained.encoding import Block, embed
+from corolla.apps.features.files import feature_blocks, read_features, read_fingerprint
+from corolla.apps.features.search import nearest_images, search_sheet
+from corolla.apps.features.write import write_features
+from corolla.trained.encoding import embed
 
 __all__ = [
-    "Block",
-    "Features",
-    "Found",
-    "Written",
     "embed",
     "feature_blocks",
     "nearest_images",

@@ -9,9 +9,11 @@ Values are float32. The fingerprint is the SHA-256 of the model's weights.
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,13 +35,11 @@ Parts = Callable[[], Iterator[Block]]
 
 
 @dataclass(frozen=True, eq=False)
-class Features:
-    """A whole file of features: N names, means N×latent_dim, variances if it has any, and the model's fingerprint."""
+class Features(Block):
+    """A whole file of features."""
 
-    paths: tuple[str, ...]
-    means: NDArray[np.float32]
-    variances: NDArray[np.float32] | None
-    fingerprint: str
+    fingerprint: str = ""
+    """Of the model: the SHA-256 of its weights."""
 
 
 def check_features_name(path: Path | str) -> str:
@@ -63,8 +63,7 @@ def read_features(path: Path | str) -> Features:
     blocks = list(feature_blocks(path))
     if not blocks:
         raise DataError(f"{path}: holds no rows")
-    whole = joined(blocks)
-    return Features(whole.paths, whole.means, whole.variances, read_fingerprint(path))
+    return Features(**vars(joined(blocks)), fingerprint=read_fingerprint(path))
 
 
 def joined(blocks: Sequence[Block]) -> Block:
@@ -85,13 +84,13 @@ def feature_blocks(path: Path | str) -> Iterator[Block]:
 
 def read_fingerprint(path: Path | str) -> str:
     """Which model a file's features are of: the SHA-256 of its weights. Raises as `read_features`."""
-    if check_features_name(path) == ".parquet":
-        with _open_parquet(Path(path)) as file:
-            found = (file.schema_arrow.metadata or {}).get(_FINGERPRINT)
-        if found is None:
-            raise DataError(f"{path}: does not say which model it is of; make it anew with `corolla embed`")
-        return str(found.decode("ascii", "replace"))
-    return str(npz.load(Path(path), "fingerprint")[0])
+    if check_features_name(path) == ".npz":
+        return str(npz.load(Path(path), "fingerprint")[0])
+    with _open_parquet(Path(path)) as file:
+        fingerprint = (file.schema_arrow.metadata or {}).get(_FINGERPRINT, b"").decode("ascii", "replace")
+    if not fingerprint:
+        raise DataError(f"{path}: does not say which model it is of; make it again with `corolla embed`")
+    return str(fingerprint)
 
 
 def _join_npz(path: Path, parts: Parts, fingerprint: str) -> None:
@@ -106,10 +105,9 @@ def _join_npz(path: Path, parts: Parts, fingerprint: str) -> None:
         _write_member(archive, "paths", (rows,), f"<U{width}", names, zipfile.ZIP_DEFLATED)
         _write_member(archive, "means", (rows, latent_dim), "<f4", (part.means for part in parts()))
         if variance:
-            found = (part.variances for part in parts() if part.variances is not None)
-            _write_member(archive, "variances", (rows, latent_dim), "<f4", found)
-        mark = np.array([fingerprint])
-        _write_member(archive, "fingerprint", mark.shape, mark.dtype.str, iter([mark]))
+            variances = (part.variances for part in parts() if part.variances is not None)
+            _write_member(archive, "variances", (rows, latent_dim), "<f4", variances)
+        _write_member(archive, "fingerprint", (1,), f"<U{len(fingerprint)}", iter([np.array([fingerprint])]))
 
 
 def _write_member(
@@ -138,23 +136,10 @@ def _npz_blocks(path: Path) -> Iterator[Block]:
         raise DataError(f"{path}: holds no features; make it with `corolla embed`")
     variance = "variances" in npz.members(path)
     if variance and npz.header(path, "variances") != (shape, dtype):
-        raise DataError(f"{path}: its variances do not match its means; make it anew with `corolla embed`")
-    columns = [_in_rows(npz.blocks(path, name)) for name in ("paths", "means", *(["variances"] if variance else []))]
-    for paths, means, *variances in zip(*columns, strict=True):
-        yield Block(tuple(paths.tolist()), means, variances[0] if variances else None)
-
-
-def _in_rows(pieces: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-    """The rows of pieces of any length, `_BLOCK_ROWS` at a time."""
-    held: list[NDArray[Any]] = []
-    for piece in pieces:
-        joined = np.concatenate([*held, piece])
-        whole = len(joined) - len(joined) % _BLOCK_ROWS
-        for start in range(0, whole, _BLOCK_ROWS):
-            yield joined[start : start + _BLOCK_ROWS]
-        held = [joined[whole:].copy()]
-    if held and len(held[0]):
-        yield held[0]
+        raise DataError(f"{path}: its variances do not match its means; make it again with `corolla embed`")
+    columns = ["paths", "means", *(["variances"] if variance else [])]
+    for paths, *values in zip(*(npz.blocks(path, name, _BLOCK_ROWS) for name in columns), strict=True):
+        yield Block(tuple(paths.tolist()), *values)
 
 
 def _parquet() -> ModuleType:
@@ -174,22 +159,20 @@ def _join_parquet(path: Path, parts: Parts, fingerprint: str) -> None:
     parquet = _parquet()
     import pyarrow as pa
 
-    writer = None
-    try:
-        for part in parts():
-            # Arrow's text is UTF-8: of a name that is not, the odd bytes show as ?.
-            names = [name.encode("utf-8", "replace").decode() for name in part.paths]
-            columns = {"path": pa.array(names, type=pa.string())}
-            for kind, values in (("z", part.means), ("var", part.variances)):
-                if values is not None:
-                    arrays = [pa.array(column, type=pa.float32()) for column in np.ascontiguousarray(values.T)]
-                    columns |= dict(zip(_columns(kind, values.shape[1]), arrays, strict=True))
-            table = pa.table(columns, metadata={_FINGERPRINT: fingerprint.encode()})
-            writer = writer or parquet.ParquetWriter(path, table.schema)
-            writer.write_table(table)
-    finally:
-        if writer is not None:
-            writer.close()
+    def table(part: Block) -> Any:
+        # Arrow's text is UTF-8: of a name that is not, the odd bytes show as ?.
+        columns = {"path": pa.array([name.encode("utf-8", "replace").decode() for name in part.paths], pa.string())}
+        for kind, values in (("z", part.means), ("var", part.variances)):
+            if values is not None:
+                arrays = [pa.array(column, pa.float32()) for column in np.ascontiguousarray(values.T)]
+                columns |= dict(zip(_columns(kind, len(arrays)), arrays, strict=True))
+        return pa.table(columns, metadata={_FINGERPRINT: fingerprint.encode()})
+
+    tables = map(table, parts())
+    first = next(tables)
+    with parquet.ParquetWriter(path, first.schema) as writer:
+        for part in chain([first], tables):
+            writer.write_table(part)
 
 
 def _open_parquet(path: Path) -> Any:
@@ -209,23 +192,17 @@ def _parquet_blocks(path: Path) -> Iterator[Block]:
         import pyarrow as pa
 
         names = file.schema_arrow.names
-        means, variances = ([name for name in names if _is_column(name, kind)] for kind in ("z", "var"))
-        wanted = ["path", *_columns("z", len(means)), *_columns("var", len(variances))]
-        if not means or sorted(wanted) != sorted(["path", *means, *variances]) or "path" not in names:
+        latents, variances = (sum(bool(re.fullmatch(f"{kind}[0-9]+", name)) for name in names) for kind in ("z", "var"))
+        columns = ["path", *_columns("z", latents), *_columns("var", variances)]
+        if not latents or not set(columns) <= set(names):
             raise DataError(f"{path}: holds no features; make it with `corolla embed`")
         try:
-            for batch in file.iter_batches(_BLOCK_ROWS, columns=wanted):
-                found = [np.asarray(column, np.float32) for column in batch.columns[1:]]
-                z = np.stack(found[: len(means)], axis=1)
-                var = np.stack(found[len(means) :], axis=1) if variances else None
-                yield Block(tuple(batch.column(0).to_pylist()), z, var)
+            for batch in file.iter_batches(_BLOCK_ROWS, columns=columns):
+                values = np.stack([np.asarray(column, np.float32) for column in batch.columns[1:]], axis=1)
+                means, rest = values[:, :latents], values[:, latents:]
+                yield Block(tuple(batch.column(0).to_pylist()), means, rest if variances else None)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path}: damaged: {_line(error)}") from None
-
-
-def _is_column(name: str, kind: str) -> bool:
-    number = name.removeprefix(kind)
-    return name.startswith(kind) and number.isascii() and number.isdigit()
 
 
 def _line(error: BaseException) -> str:

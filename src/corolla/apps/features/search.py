@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,29 +49,20 @@ def nearest_images(model: TrainedModel, image: Images, features: Path | str, k: 
     query = model.encode(image)
     if len(query) != 1:
         raise UsageError(f"{len(query)} images: give one, to which the nearest are looked for")
-    best: list[tuple[float, int, Found]] = []
+    best: list[tuple[float, int, Found]] = []  # and the row, by which equal distances are ordered
     first = 0
     for block in feature_blocks(features):
-        if block.means.shape[1] != model.latent_dim:
-            numbers = f"{block.means.shape[1]} latents, but its model {model.latent_dim}"
-            raise DataError(f"{features}: has {numbers}; altered")
-        if not np.isfinite(block.means).all():
-            raise DataError(f"{features}: holds codes that are not finite; make it anew with `corolla embed`")
+        if block.means.shape[1] != model.latent_dim or not np.isfinite(block.means).all():
+            raise DataError(f"{features}: holds no codes of its model; make it again with `corolla embed`")
         near = nearest(query, block.means, min(k + 1, len(block.means)))
-        for index, distance in zip(near.indices[0], near.distances[0], strict=True):
-            found = Found(block.paths[index], float(distance), block.means[index].copy())
-            if not (isinstance(image, str | Path) and _same_file(image, found.path)):
-                best.append((float(distance), first + int(index), found))
+        for index, distance in zip(near.indices[0].tolist(), near.distances[0].tolist(), strict=True):
+            with suppress(OSError):  # of a member of an archive, or a file that is no longer there
+                if isinstance(image, str | Path) and Path(image).samefile(block.paths[index]):
+                    continue
+            best.append((distance, first + index, Found(block.paths[index], distance, block.means[index].copy())))
         best = heapq.nsmallest(k, best, key=lambda item: item[:2])
         first += len(block.paths)
     return [found for _, _, found in best]
-
-
-def _same_file(one: Path | str, other: str) -> bool:
-    try:
-        return Path(one).samefile(other)
-    except OSError:  # the other is a member of an archive, or is no longer there
-        return False
 
 
 def search_sheet(model: TrainedModel, image: Images, found: list[Found]) -> tuple[Image.Image, list[str]]:
@@ -88,5 +80,5 @@ def search_sheet(model: TrainedModel, image: Images, found: list[Found]) -> tupl
             captions.append(f"{one.distance:.2f}, code")
             decoded.append(one.path)
     pixels = np.stack(tiles)
-    parts = [slice(start, start + SHEET_COLUMNS) for start in range(0, len(tiles), SHEET_COLUMNS)]
-    return sheet([Row(pixels[part], captions=captions[part]) for part in parts]), decoded
+    rows = (slice(start, start + SHEET_COLUMNS) for start in range(0, len(tiles), SHEET_COLUMNS))
+    return sheet([Row(pixels[row], captions=captions[row]) for row in rows]), decoded

@@ -1,9 +1,9 @@
 """Images -> a file of features, by way of parts, so that what was done outlives a kill.
 
-Beside the file lies the folder `NAME.partial`. A part is the codes of up to 4,096 entries of the listing (with Ray,
-65,536); its name holds a digest of these entries (their names, sizes and times of change), of the model's weights and
-of what is kept of each image. So the same command finds the parts that it would make, whereas another model or list, or
-a file that was changed, makes new ones. At the end the parts are joined, and the folder is removed.
+Beside the file lies the folder `NAME.partial`. A part is the codes of up to 4,096 entries of the listing; its name has
+a digest of these entries (their names, sizes and times of change), of the model's weights and of what is kept of each
+image. So the same command finds the parts that it would make, whereas another model or list, or a file that was
+changed, makes new ones. At the end the parts are joined, and the folder is removed.
 """
 
 from __future__ import annotations
@@ -18,24 +18,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
-from corolla.apps.features.cluster import check_ray, encoded_by_ray
 from corolla.apps.features.files import check_features_name, join, joined
 from corolla.data.listing import Entry, count_images, list_images
 from corolla.data.recipes import recipe_named
-from corolla.data.stream import OnError, none_usable, refuse, warn
-from corolla.errors import DataError, ModelError, UsageError
+from corolla.data.stream import OnError, leave_out, none_usable
+from corolla.errors import DataError, ModelError
 from corolla.files import locked, replacing, writing
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
-from corolla.trained.encoding import Block, Engine, encoded
+from corolla.trained.encoding import Block, encoded
 
 PARTIAL = ".partial"
 _PART_ENTRIES = 4096
-_RAY_PARTS = 16  # as many in one, so that a cluster has enough to do at a time
 _FORMAT = 1  # part of every digest: raise it when the layout of a part changes
 _READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -57,7 +54,6 @@ def write_features(
     variance: bool = False,
     on_error: OnError = "skip",
     workers: int | None = None,
-    engine: Engine = "threads",
     progress: OnProgress | None = None,
 ) -> Written:
     """Write the codes of images to a `.parquet` (extra `features`) or `.npz` file, in the order of the listing.
@@ -72,17 +68,13 @@ def write_features(
         variance: Keep the variances of q(z|x) too.
         on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
         workers: Threads that read, decode and encode; default: one for each core.
-        engine: What does the work: threads of this process, or "ray", a cluster by way of Ray Data (extra `scale`). The
-            rows are the same, and in the same order.
         progress: Called with the images that are done; they are counted first.
 
-    Raises as `embed`; UsageError for a name, engine or number of workers that cannot be, or a missing extra; DataError
-    if
-    no image can be read; ModelError if the model was never saved; and WriteError.
+    Raises as `embed`; UsageError for a name that cannot be, or a missing extra; DataError if no image can be read;
+    ModelError if the model was never saved; and WriteError.
     """
     output = Path(output)
     suffix = check_features_name(output)
-    _check_engine(engine, workers)
     if not model.card.weights_sha256:
         raise ModelError("this model was never saved, so that the features could not say whose they are; save it first")
     partial = output.with_name(output.name + PARTIAL)
@@ -90,16 +82,20 @@ def write_features(
         with locked(partial / "parts"):
             paths = paths if progress is None else list(paths)
             told = steps_of(progress, "embedding", None if progress is None else count_images(paths))
-            work = _Work(model, partial, variance, on_error, workers, engine, told)
+            work = _Work(model, partial, variance, on_error, workers, told)
             names, written = work.make_parts(list_images(paths))
-            if not written.rows:
-                _remove_parts(partial)
-                raise none_usable(written.left_out)
-            with writing(output.parent), replacing(output) as temporary:
-                join(temporary, suffix, lambda: work.parts(names), model.card.weights_sha256)
-            _remove_parts(partial)
+            if written.rows:
+                with writing(output.parent), replacing(output) as temporary:
+                    join(temporary, suffix, lambda: work.parts(names), model.card.weights_sha256)
+            for part in partial.glob("*[0-9]-*.npz*"):  # of this work or another, and what kills left of them
+                part.unlink(missing_ok=True)
     finally:
-        _remove_if_empty(partial)
+        with suppress(OSError):  # the folder stays with its lock where parts are left for the next call
+            if {path.name for path in partial.iterdir()} <= {"parts.lock"}:
+                (partial / "parts.lock").unlink(missing_ok=True)
+                partial.rmdir()
+    if not written.rows:
+        raise none_usable(written.left_out)
     return written
 
 
@@ -110,23 +106,20 @@ class _Work:
     variance: bool
     on_error: OnError
     workers: int | None
-    engine: Engine
     told: Callable[[int], None]
 
     def make_parts(self, entries: Iterator[Entry]) -> tuple[list[str], Written]:
         """Make the parts that are not there yet, and return the names of all in their order."""
         names: list[str] = []
         rows = left_out = found = 0
-        length = _PART_ENTRIES * (_RAY_PARTS if self.engine == "ray" else 1)
-        while entries_of_part := list(islice(entries, length)):
+        while entries_of_part := list(islice(entries, _PART_ENTRIES)):
             name = f"{len(names):06d}-{self._digest(entries_of_part)}.npz"
             part = self._read(name)
             if part is None or len(part.paths) + len(part.faults) != len(entries_of_part):
                 part = self._make(name, entries_of_part, rows + left_out)
             else:
                 found += len(part.paths)
-                refuse(part.faults, self.on_error)
-                warn(part.faults)
+                leave_out(part.faults, self.on_error)
             names.append(name)
             rows += len(part.paths)
             left_out += len(part.faults)
@@ -144,8 +137,7 @@ class _Work:
 
     def _make(self, name: str, entries: list[Entry], done: int) -> Block:
         blocks = []
-        for block in self._encoded(entries):
-            warn(block.faults)
+        for block in encoded(self.model, entries, self.variance, self.on_error, self.workers):
             blocks.append(block)
             done += len(block.paths) + len(block.faults)
             self.told(done)
@@ -158,27 +150,14 @@ class _Work:
             os.fsync(file.fileno())
         return part
 
-    def _encoded(self, entries: list[Entry]) -> Iterator[Block]:
-        if self.engine == "threads":
-            return encoded(self.model, entries, variance=self.variance, on_error=self.on_error, workers=self.workers)
-        # Cut where the parts of threads end, as a batch's length may tell in the last bits.
-        runs = [entries[start : start + _PART_ENTRIES] for start in range(0, len(entries), _PART_ENTRIES)]
-        return encoded_by_ray(self.model, runs, variance=self.variance, on_error=self.on_error)
-
     def _read(self, name: str) -> Block | None:
         """A part as it was made; None if it is missing or damaged."""
         try:
             with (self.partial / name).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                paths, faults, means = file["paths"].tolist(), file["faults"].tolist(), file["means"]
                 variances = file["variances"] if self.variance else None
+                return Block(tuple(file["paths"].tolist()), file["means"], variances, tuple(file["faults"].tolist()))
         except _READ_ERRORS:
             return None
-        whole = all(
-            values.shape == (len(paths), self.model.latent_dim) and values.dtype == np.float32
-            for values in (means, variances)
-            if values is not None
-        )
-        return Block(tuple(paths), means, variances, tuple(faults)) if whole else None
 
     def _digest(self, entries: list[Entry]) -> str:
         model = self.model
@@ -189,27 +168,3 @@ class _Work:
             facts = (entry.key, str(entry.place), entry.size, entry.changed_ns, entry.offset, entry.fault)
             digest.update(f"{facts!r}\n".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:32]
-
-
-def _check_engine(engine: str, workers: int | None) -> None:
-    if engine not in get_args(Engine):
-        raise UsageError(f"engine {engine!r}: give {' or '.join(get_args(Engine))}")
-    if engine == "ray":
-        if workers is not None:
-            raise UsageError(f"{workers} workers: these are threads, and Ray shares out its work; leave it out")
-        check_ray()
-
-
-def _remove_parts(partial: Path) -> None:
-    """Remove all parts, of this work or another, and what kills left of them."""
-    for pattern in ("[0-9]*-*.npz", ".[0-9]*-*.npz.*.tmp"):
-        for path in partial.glob(pattern):
-            path.unlink(missing_ok=True)
-
-
-def _remove_if_empty(partial: Path) -> None:
-    """Remove the folder with its lock, unless parts are left for the next call."""
-    with suppress(OSError):
-        if {path.name for path in partial.iterdir()} <= {"parts.lock"}:
-            (partial / "parts.lock").unlink(missing_ok=True)
-            partial.rmdir()

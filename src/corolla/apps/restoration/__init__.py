@@ -1,22 +1,16 @@
 """Restoration: images with noise or gaps, through a trained model, to whole ones."""
 
-from corolla.apps.restoration.denoising import Denoised, denoise
-from corolla.apps.restoration.files import DenoisedFiles, InpaintedFiles, denoise_files, inpaint_files
-from corolla.apps.restoration.inpainting import Inpainted, check_completions, check_prior, inpaint
+from corolla.apps.restoration.denoising import denoise
+from corolla.apps.restoration.files import denoise_files, inpaint_files
+from corolla.apps.restoration.inpainting import check_completions, inpaint
 from corolla.apps.restoration.masks import mask_of
-from corolla.apps.restoration.noise import Noise, check_noises, corrupt, parse_noise
+from corolla.apps.restoration.noise import Noise, corrupt, parse_noise
 from corolla.apps.restoration.residuals import ResidualPrior, fit_residual_prior, residual_prior
 
 __all__ = [
-    "Denoised",
-    "DenoisedFiles",
-    "Inpainted",
-    "InpaintedFiles",
     "Noise",
     "ResidualPrior",
     "check_completions",
-    "check_noises",
-    "check_prior",
     "corrupt",
     "denoise",
     "denoise_files",

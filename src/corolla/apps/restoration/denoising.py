@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from corolla.apps.restoration.latents import decoded_means
 from corolla.apps.restoration.membrane import membrane
-from corolla.apps.restoration.noise import Noise, check_noises, impulses, jpeg_sigma, unclipped
+from corolla.apps.restoration.noise import Noise, impulses, parse_noise, unclipped
 from corolla.apps.restoration.residuals import Array, ResidualPrior, residual_prior
 from corolla.pixels import to_uint8
 from corolla.progress import OnProgress, steps_of
@@ -18,7 +18,6 @@ from corolla.trained import Images, TrainedModel, seeded_generator
 
 BATCH_SIZE = 32
 DRAWS = 4
-SMALLEST_SIGMA = 0.5 / 255
 _HELD_OUT = 0.1
 
 
@@ -48,9 +47,8 @@ def denoise(
 
     The mean of q(z|x) of the noisy image gives the model's picture of what is there. What is left is noise and what the
     model cannot draw; the residual prior tells them apart. Gaussian noise is expected to have been cut off at black and
-    white, as in 8-bit files. JPEG's error is taken for Gaussian noise of its own strength. Under salt and pepper,
-    pixels that were hit are filled with the model's picture, joined to their neighbours without a seam, and others stay
-    as they are.
+    white, as in 8-bit files. Under salt and pepper, pixels that were hit are filled with the model's picture, joined to
+    their neighbours without a seam, and others stay as they are.
 
     Args:
         model: Of any objective.
@@ -63,9 +61,9 @@ def denoise(
         seed: Fixes what is drawn for `stddev`.
         progress: Called with the images that are done.
 
-    Raises UsageError if the noise is not known, or JPEG's quality is missing; also as `TrainedModel.pixels`.
+    Raises UsageError if the noise is not known; also as `TrainedModel.pixels`.
     """
-    noise, _ = check_noises(noise, None)
+    noise = parse_noise(noise)
     observed = model.levels(images)
     if residuals is None and noise.kind != "salt_pepper":
         residuals, _ = residual_prior(model)
@@ -76,7 +74,7 @@ def denoise(
         if residuals is None or noise.kind == "salt_pepper":
             parts.append(_without_impulses(model, batch, trust, generator))
         else:
-            parts.append(_without_noise(model, batch, noise, residuals, trust, generator))
+            parts.append(_without_noise(model, batch, noise.level, residuals, trust, generator))
         steps_of(progress, "denoising", len(observed))(start + len(batch))
     clean, sigma, stddev = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Denoised(observed, to_uint8(clean), 255 * sigma, (255 * stddev).astype(np.float32) if trust else None)
@@ -88,7 +86,7 @@ _Part = tuple[Array, Array, Array]
 def _without_noise(
     model: TrainedModel,
     observed: NDArray[np.uint8],
-    noise: Noise,
+    level: float | None,
     residuals: ResidualPrior,
     trust: bool,
     generator: torch.Generator,
@@ -97,12 +95,11 @@ def _without_noise(
     y = observed / 255.0
     q = model.posterior(observed)
     decoded = decoded_means(model, q.mean)
-    sigma = np.array([_sigma(noise, *each, residuals) for each in zip(observed, y - decoded, strict=True)])
+    sigma = np.array([residuals.estimate_sigma(e) if level is None else level / 255 for e in y - decoded])
 
     def restored(means: Array, index: int, variance: bool) -> tuple[Array, Array]:
         mean, square = residuals.posterior(y[index] - means[index], float(sigma[index]), variance=variance)
-        mean += means[index]
-        clean = unclipped(mean, float(sigma[index])) if noise.kind == "gaussian" else mean
+        clean = unclipped(mean + means[index], float(sigma[index]))
         return clean, np.zeros(0) if square is None else square
 
     found = [restored(decoded, index, trust) for index in range(len(y))]
@@ -117,13 +114,6 @@ def _without_noise(
                 variance += (others - clean) ** 2 / DRAWS
         stddev = np.sqrt(variance)
     return clean, sigma, stddev
-
-
-def _sigma(noise: Noise, image: NDArray[np.uint8], residual: Array, residuals: ResidualPrior) -> float:
-    if noise.kind == "jpeg":
-        assert noise.level is not None
-        return max(SMALLEST_SIGMA, jpeg_sigma(image, round(noise.level)))
-    return residuals.estimate_sigma(residual) if noise.level is None else noise.level / 255
 
 
 def _without_impulses(

@@ -6,20 +6,21 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.apps.restoration.denoising import BATCH_SIZE, Denoised, denoise
-from corolla.apps.restoration.inpainting import check_completions, check_prior, inpaint
+from corolla.apps.restoration.denoising import BATCH_SIZE, denoise
+from corolla.apps.restoration.inpainting import check_completions, inpaint
 from corolla.apps.restoration.masks import MaskOf, fitted_mask
-from corolla.apps.restoration.noise import Noise, check_noises, corrupt
+from corolla.apps.restoration.noise import Noise, corrupt, parse_noise
 from corolla.apps.restoration.residuals import residual_prior
 from corolla.data.folder import OUTPUT_MARK
 from corolla.data.listing import Entry, count_images, list_images, open_entry
 from corolla.data.recipes import recipe_named
-from corolla.data.stream import OnError, none_usable, read_images, refuse, warn
+from corolla.data.stream import OnError, leave_out, none_usable, read_images
 from corolla.errors import DataError, UsageError
 from corolla.files import check_new_folder, write_file
 from corolla.metrics import psnr, ssim
@@ -77,16 +78,18 @@ def denoise_files(
 
     Raises as `denoise`; UsageError if the folder is not empty, DataError if no image can be read, and WriteError.
     """
-    kind, damage = check_noises(noise, corruption)
-    check_new_folder(output)
+    damage = None if corruption is None else parse_noise(corruption)
+    kind = parse_noise(noise if noise is not None else damage or "gaussian")
+    if damage is not None:
+        corrupt(np.zeros((1, 1, 1, 3), np.uint8), damage)  # refuses what has no level
+    results = _Results(output, ("", "-trust") if trust else ("",))
     paths = list(paths)
     total = count_images(paths)
     residuals, file = None, None
     if kind.kind != "salt_pepper":  # which needs none
         residuals, file = residual_prior(model, source=source, mirror=mirror, progress=progress)
-    names = _Names(("", "-trust") if trust else ("",))
-    worth: list[NDArray[np.float64]] = []
-    sigmas: list[float] = []
+    worth: list[list[NDArray[np.float64]]] = []  # PSNR before and after, then SSIM likewise, of the images of a batch
+    sigmas: list[NDArray[np.float64]] = []
     done = left_out = 0
     entries, recipe = _once(list_images(paths)), recipe_named(model.config.data.recipe)
     on_error = "refuse" if total == 1 else on_error
@@ -95,26 +98,35 @@ def denoise_files(
         left_out += len(batch.faults)
         if not batch.entries:
             continue
-        called = [names.of(entry) for entry in batch.entries]
+        names = [results.name_of(entry) for entry in batch.entries]
         noisy = batch.pixels
         if damage is not None:
-            each = zip(batch.pixels, called, strict=True)
-            noisy = np.concatenate([corrupt(one[None], damage, seed=_seed_of(seed, name)) for one, name in each])
+            each = zip(batch.pixels, names, strict=True)
+            noisy = np.concatenate([corrupt(image[None], damage, seed=_seed_of(seed, name)) for image, name in each])
         drawn = (seed + number) % (LARGEST_SEED + 1)
         result = denoise(model, noisy, kind, residuals=residuals, trust=trust, seed=drawn)
-        for index, name in enumerate(called):
-            _write(output, name, result, index, damage is not None)
+        for index, name in enumerate(names):
+            results.save(f"{name}.png", result.images[index])
+            if damage is not None:
+                results.save(f"noisy/{name}.png", noisy[index])
+            if result.stddev is not None:
+                grey = np.sqrt((result.stddev[index].astype(np.float64) ** 2).mean(-1)) * (255 / WHITE_STDDEV)
+                results.save(f"{name}-trust.png", np.rint(grey).clip(0, 255).astype(np.uint8))
+                save_npz(output / f"{name}-trust.npz", stddev=result.stddev[index])
         if damage is not None:
-            worth.append(np.stack([_worth(batch.pixels, noisy), _worth(batch.pixels, result.images)]))
-        sigmas += [float(value) for value in result.sigma if not np.isnan(value)]
-        done += len(called)
+            pairs, nan = [(batch.pixels, noisy), (batch.pixels, result.images)], np.full(len(noisy), np.nan)
+            large = min(model.height, model.width) >= SSIM_WINDOW_PX
+            worth.append([psnr(*pair) for pair in pairs] + [ssim(*pair) if large else nan for pair in pairs])
+        sigmas.append(result.sigma[~np.isnan(result.sigma)])
+        done += len(names)
         steps_of(progress, "denoising", total)(done + left_out)
     if not done:
         raise none_usable(left_out)
-    sigma = float(np.mean(sigmas)) if sigmas else float("nan")
+    all_sigmas = np.concatenate(sigmas)
+    sigma = float(all_sigmas.mean()) if len(all_sigmas) else float("nan")
     if not worth:
         return DenoisedFiles(done, left_out, sigma, residuals_file=file)
-    (psnr_0, ssim_0), (psnr_1, ssim_1) = np.concatenate(worth, axis=2).mean(2).tolist()
+    psnr_0, psnr_1, ssim_0, ssim_1 = np.concatenate(worth, axis=1).mean(1).tolist()
     return DenoisedFiles(done, left_out, sigma, (psnr_0, psnr_1), (ssim_0, ssim_1), file)
 
 
@@ -133,76 +145,38 @@ def inpaint_files(
     """Fill gaps in any number of images, into a new or empty folder.
 
     Where the gaps of an image are, `missing` says, such as `mask_of` gives it; the rest is as for `inpaint`. With more
-    than
-    one completion, they are NAME-1.png, NAME-2.png and so on.
+    than one completion, they are NAME-1.png, NAME-2.png and so on.
 
     Raises as `inpaint`; UsageError if the folder is not empty, DataError if no image can be used, and WriteError.
     """
-    check_new_folder(output)
-    check_completions(model, completions)
-    check_prior(prior, completions)
+    results = _Results(output)
+    check_completions(model, completions, prior)
     seeded_generator(seed)
     paths = list(paths)
     total = count_images(paths)
-    names = _Names()
     done = scaled = left_out = 0
     for number, entry in enumerate(_once(list_images(paths))):
+        own = (seed + number) % (LARGEST_SEED + 1)
         try:
             picture = open_entry(entry)
-            own = (seed + number) % (LARGEST_SEED + 1)
-            try:
-                gap = _gap(model, missing, picture)
-                result = inpaint(model, picture, gap, completions=completions, prior=prior, seed=own)
-            except (DataError, UsageError) as error:
-                raise type(error)(f"{entry.name}: {error}", path=entry.name) from None
+            gap = fitted_mask(model, missing(picture))
+            result = inpaint(model, picture, gap, completions=completions, prior=prior, seed=own)
         except (DataError, UsageError) as error:
-            # What is wrong with all images alike is wrong with the only one, too.
-            if total == 1:
-                raise
-            refuse([str(error)], on_error)
-            warn([str(error)])
+            fault = str(error) if error.path is not None else f"{entry.name}: {error}"
+            if total == 1:  # what is wrong with all images alike is wrong with the only one, too
+                raise type(error)(fault) from None
+            leave_out([fault], on_error)
             left_out += 1
             continue
-        name = names.of(entry)
-        write_file(output / OUTPUT_MARK, b"")
+        name = results.name_of(entry)
         for index, whole in enumerate(result.images[0], start=1):
-            suffix = f"-{index}" if completions > 1 else ""
-            save_picture(output / f"{name}{suffix}.png", Image.fromarray(np.asarray(whole)))
+            results.save(f"{name}-{index}.png" if completions > 1 else f"{name}.png", whole)
         done += 1
         scaled += picture.size != (model.width, model.height)
         steps_of(progress, "inpainting", total)(done + left_out)
     if not done:
         raise none_usable(left_out)
     return InpaintedFiles(done, scaled, left_out)
-
-
-def _gap(model: TrainedModel, missing: MaskOf, picture: Image.Image) -> NDArray[np.bool_]:
-    mask = missing(picture)
-    gap = fitted_mask(model, mask)
-    if mask.any() and not gap.any():
-        raise UsageError(
-            "what is missing is all outside of what the model sees, which the recipe "
-            f"`{model.config.data.recipe}` cuts out of the middle; there is nothing to fill in"
-        )
-    return gap
-
-
-def _write(output: Path, name: str, result: Denoised, index: int, keep_noisy: bool) -> None:
-    write_file(output / OUTPUT_MARK, b"")
-    save_picture(output / f"{name}.png", Image.fromarray(result.images[index]))
-    if keep_noisy:
-        save_picture(output / "noisy" / f"{name}.png", Image.fromarray(result.observed[index]))
-    if result.stddev is not None:
-        stddev = result.stddev[index]
-        grey = np.sqrt((stddev.astype(np.float64) ** 2).mean(-1)) * (255 / WHITE_STDDEV)
-        save_picture(output / f"{name}-trust.png", Image.fromarray(np.rint(grey).clip(0, 255).astype(np.uint8)))
-        save_npz(output / f"{name}-trust.npz", stddev=stddev)
-
-
-def _worth(clean: NDArray[np.uint8], images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """PSNR and SSIM of each image, 2×N; SSIM is not a number where the images are smaller than its window."""
-    large = min(clean.shape[1:3]) >= SSIM_WINDOW_PX
-    return np.stack([psnr(clean, images), ssim(clean, images) if large else np.full(len(clean), np.nan)])
 
 
 def _seed_of(seed: int, name: str) -> int:
@@ -220,19 +194,25 @@ def _once(entries: Iterable[Entry]) -> Iterator[Entry]:
             yield entry
 
 
-class _Names:
-    """Names for images' results, none twice with any of the suffixes: the file's own stem, numbered where taken."""
+class _Results:
+    """A new folder of images' results, which bear the images' names: numbered where one is taken, with any suffix."""
 
-    def __init__(self, suffixes: tuple[str, ...] = ("",)) -> None:
-        self._suffixes = suffixes
+    def __init__(self, folder: Path, suffixes: tuple[str, ...] = ("",)) -> None:
+        check_new_folder(folder)
+        self._folder, self._suffixes = folder, suffixes
         self._taken: set[str] = set()
 
-    def of(self, entry: Entry) -> str:
-        """The next image's name."""
+    def name_of(self, entry: Entry) -> str:
         stem = name = PurePosixPath(entry.key).stem
         number = 1
-        while not self._taken.isdisjoint(results := {(name + suffix).casefold() for suffix in self._suffixes}):
+        while not self._taken.isdisjoint(files := {(name + suffix).casefold() for suffix in self._suffixes}):
             number += 1
             name = f"{stem}-{number}"
-        self._taken |= results
+        self._taken |= files
         return name
+
+    def save(self, name: str, pixels: NDArray[Any]) -> None:
+        mark = self._folder / OUTPUT_MARK
+        if not mark.exists():
+            write_file(mark, b"")
+        save_picture(self._folder / name, Image.fromarray(np.asarray(pixels)))

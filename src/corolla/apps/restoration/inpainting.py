@@ -28,7 +28,6 @@ from corolla.trained import Images, TrainedModel, seeded_generator
 MOST_COMPLETIONS = 256
 """Of one image: they are all in memory at once."""
 RESTARTS = 3
-STEPS = 50
 VALUES_THAT_GO_TOGETHER = 1000
 """What a model misses is alike over many pixels and three channels: so many values count as one observation.
 
@@ -45,9 +44,7 @@ class Inpainted:
     """What came of images with gaps."""
 
     observed: NDArray[np.uint8]  # at the model's size, uint8 N×H×W×3; missing pixels as they came in
-    known: NDArray[np.bool_]  # n×H×W
     images: NDArray[np.uint8]  # the completions, uint8 N×K×H×W×3. Known pixels are those of `observed`
-    decoded: NDArray[np.uint8]  # what the model alone makes of each, uint8 N×K×H×W×3
 
 
 def inpaint(
@@ -83,23 +80,31 @@ def inpaint(
     """
     if not 1 <= together < np.inf:
         raise UsageError(f"{together:g} values that count as one: give 1 or more")
-    check_completions(model, completions)
-    check_prior(prior, completions)
+    check_completions(model, completions, prior)
     observed = model.levels(images)
-    known = ~np.broadcast_to(_checked(missing, observed), observed.shape[:3])
+    shape = observed.shape[:3]
+    if missing.dtype != np.bool_ or missing.shape not in (shape, shape[1:]):
+        raise UsageError(
+            f"a mask of shape {missing.shape} and type {missing.dtype} for images of shape {shape}: give booleans of "
+            "that shape, or without the first number for all images"
+        )
+    known = ~np.broadcast_to(missing, shape)
+    if known.all((1, 2)).any():
+        raise UsageError("a mask with no missing pixel; there is nothing to fill in")
+    if not known.any((1, 2)).all():
+        raise UsageError("a mask with no known pixel; for new images there is `sample`")
     generator = seeded_generator(seed)
-    whole, decoded = [], []
+    whole = []
     for index, (image, mask) in enumerate(zip(observed / 255.0, known, strict=True)):
         means = decoded_means(model, _latents(model, image, mask, completions, prior, together, generator))
         joined = np.stack([mean + membrane(image - mean, mask) for mean in means])
         whole.append(np.where(mask[..., None], observed[index], to_uint8(joined)))
-        decoded.append(to_uint8(means))
         steps_of(progress, "inpainting", len(observed))(index + 1)
-    return Inpainted(observed, np.array(known), np.stack(whole), np.stack(decoded))
+    return Inpainted(observed, np.stack(whole))
 
 
-def check_completions(model: TrainedModel, completions: int) -> None:
-    """Raise UsageError if a model cannot give so many completions of an image."""
+def check_completions(model: TrainedModel, completions: int, prior: str = "standard") -> None:
+    """Raise UsageError if a model cannot give so many completions of an image under a prior, or there is none such."""
     if not 1 <= completions <= MOST_COMPLETIONS:
         raise UsageError(f"{completions} completions: give 1 to {MOST_COMPLETIONS}")
     if completions > 1 and model.config.objective.auto_encoder:
@@ -107,30 +112,11 @@ def check_completions(model: TrainedModel, completions: int) -> None:
             f"{completions} completions: an auto-encoder ({model.config.objective.name}) has no posterior to draw them "
             "from; ask for one, or take a VAE"
         )
-
-
-def check_prior(prior: str, completions: int) -> None:
-    """Raise UsageError if a prior is none, or cannot be used for so many completions."""
     if find("prior", prior).fitted and prior != "gaussian" and completions > 1:
         raise UsageError(
             f"{completions} completions under the prior {prior}: draws are made under standard and gaussian; take one "
             "of these, or ask for one completion"
         )
-
-
-def _checked(missing: NDArray[np.bool_], images: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    count, height, width, _ = images.shape
-    if missing.dtype != np.bool_ or missing.shape not in ((height, width), (count, height, width)):
-        raise UsageError(
-            f"a mask of shape {missing.shape} and type {missing.dtype} for {count} images of {height}x{width} pixels: "
-            f"give booleans, {height}×{width} for all or one for each"
-        )
-    shares = missing.reshape(-1, height * width).mean(1)
-    if shares.min() == 0:
-        raise UsageError("a mask with no missing pixel; there is nothing to fill in")
-    if shares.max() == 1:
-        raise UsageError("a mask with no known pixel; for new images there is `sample`")
-    return missing
 
 
 def _latents(
@@ -154,20 +140,15 @@ def _latents(
     precision = torch.from_numpy(known)[None, None].float() / (variance * together)
     log_prior = latent_log_prior(model, prior)
     decode = decoder(model)
-    found = map_latents(decode, y, precision, start[:RESTARTS], log_prior=log_prior, steps=STEPS)
+    found = map_latents(decode, y, precision, start[:RESTARTS], log_prior=log_prior)
     with torch.no_grad():
         best = int(log_posterior(decode, log_prior, y, precision, found).argmax())
     if completions == 1:
         return found[best : best + 1]
     shape = completions - 1, 1, 1, 1
-    gaussian = model.prior(prior)
+    fitted = model.prior(prior)
+    gaussian = fitted if isinstance(fitted, GaussianPrior) else None
     drawn = drawn_latents(
-        decode,
-        y.repeat(shape),
-        precision.repeat(shape),
-        start[1:completions],
-        generator,
-        prior=gaussian if isinstance(gaussian, GaussianPrior) else None,
-        steps=STEPS,
+        decode, y.repeat(shape), precision.repeat(shape), start[1:completions], generator, prior=gaussian
     )
     return torch.cat([found[best : best + 1], drawn])

@@ -23,7 +23,7 @@ Decoder = Callable[[Tensor], Tensor]
 LogPrior = Callable[[Tensor], Tensor]
 """Latents N×latent_dim to their log-density, N; a constant may be left out."""
 
-STEPS = 60
+STEPS = 50
 LEARNING_RATE = 0.05
 
 
@@ -40,10 +40,8 @@ def decoded_means(model: TrainedModel, z: Tensor) -> NDArray[np.float64]:
 
 def latent_log_prior(model: TrainedModel, name: str = "standard") -> LogPrior:
     """The log-density of a model's latents, for `map_latents`; without a prior, of an auto-encoder, 0."""
-    if model.config.objective.auto_encoder and name == "standard":
-        return lambda z: torch.zeros(len(z))
     if name == "standard":
-        return standard_log_prior
+        return (lambda z: torch.zeros(len(z))) if model.config.objective.auto_encoder else standard_log_prior
     fitted = model.prior(name)
     return lambda z: fitted.log_prob(z).to(z.dtype)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import math
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -41,67 +40,66 @@ def mask_of(
 
     Raises UsageError if none or several are given, or a colour or box that can be none; DataError for a file.
     """
-    ways = {"mask": mask, "mask_colour": mask_colour, "box": box, "brush": brush}
-    if sum(way is not None for way in ways.values()) != 1:
-        raise UsageError(f"say what is missing by one of {', '.join(ways)}")
-    blank = Image.new("RGB", (1, 1))
-    if mask is not None:
-        open_image(mask)
-        return partial(file_mask, mask)
-    if mask_colour is not None:
-        colour_mask(mask_colour, blank)
-        return partial(colour_mask, mask_colour)
-    if box is not None:
-        _box_numbers(box)
-        return partial(box_mask, box)
-    assert brush is not None
-    brush_mask(brush, blank)
-    return partial(brush_mask, brush)
-
-
-def file_mask(file: Path | str, image: Image.Image) -> Mask:
-    """White is missing, black is known. Raises DataError if the picture is not of the image's size."""
-    picture = open_image(file)
-    if picture.size != image.size:
-        raise DataError(
-            f"{file}: a mask of {picture.height}x{picture.width} pixels for an image of {image.height}x{image.width}; "
-            "give one of the image's size"
+    ways = ((file_mask, mask), (colour_mask, mask_colour), (box_mask, box), (brush_mask, brush))
+    given = [(way, value) for way, value in ways if value is not None]
+    if len(given) != 1:
+        raise UsageError(
+            f"what is missing is said in {len(given)} ways",
+            remedy="give one of {mask}, {mask_colour}, {box} and {brush}",
+            arguments=("mask", "mask_colour", "box", "brush"),
         )
-    return np.asarray(picture.convert("L")) >= 128
+    way, value = given[0]
+    return way(str(value))
 
 
-def colour_mask(colour: str, image: Image.Image) -> Mask:
+def file_mask(file: Path | str) -> MaskOf:
+    """White is missing, black is known; a DataError if the picture is not of the image's size."""
+    picture = open_image(file)
+
+    def mask(image: Image.Image) -> Mask:
+        if picture.size != image.size:
+            raise DataError(
+                f"{file}: a mask of {picture.height}x{picture.width} pixels for an image of "
+                f"{image.height}x{image.width}; give one of the image's size"
+            )
+        return np.asarray(picture.convert("L")) >= 128
+
+    return mask
+
+
+def colour_mask(colour: str) -> MaskOf:
     """What has this colour, such as #ff00ff, is missing; each channel may differ by COLOUR_TOLERANCE."""
     try:
-        wanted = ImageColor.getrgb(colour)[:3]
+        levels = np.array(ImageColor.getrgb(colour)[:3])
     except ValueError:
         raise UsageError(f"colour {colour!r}: give one such as #ff00ff or magenta") from None
-    away = np.abs(np.asarray(image.convert("RGB"), int) - np.array(wanted))
-    return np.asarray((away <= COLOUR_TOLERANCE).all(-1))
+    return lambda image: (np.abs(np.asarray(image.convert("RGB"), int) - levels) <= COLOUR_TOLERANCE).all(-1)
 
 
-def _box_numbers(box: str) -> tuple[int, int, int, int]:
-    """`x,y,w,h` as numbers. Raises UsageError if it is not four whole ones, the last two above 0."""
+def box_mask(box: str) -> MaskOf:
+    """`x,y,w,h` in the image's pixels, from the top left corner, is missing; what lies outside does not matter.
+
+    Raises UsageError if it is not four whole numbers, the last two above 0; so does the mask of a box that is outside.
+    """
     try:
         x, y, width, height = (int(part) for part in box.split(","))
     except ValueError:
         raise UsageError(f"box {box!r}: give x,y,w,h in whole pixels") from None
     if width < 1 or height < 1:
         raise UsageError(f"box {box!r}: {width} pixels across and {height} down; give 1 or more of each")
-    return x, y, width, height
 
+    def mask(image: Image.Image) -> Mask:
+        inside = np.zeros((image.height, image.width), bool)
+        inside[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = True
+        if not inside.any():
+            size = f"{image.width} pixels across and {image.height} down"
+            raise UsageError(f"box {box!r}: not inside the image of {size}")
+        return inside
 
-def box_mask(box: str, image: Image.Image) -> Mask:
-    """`x,y,w,h` in the image's pixels, from the top left corner, is missing; what lies outside does not matter."""
-    x, y, width, height = _box_numbers(box)
-    mask = np.zeros((image.height, image.width), bool)
-    if x + width <= 0 or y + height <= 0 or x >= image.width or y >= image.height:
-        raise UsageError(f"box {box!r}: not inside the image of {image.width} pixels across and {image.height} down")
-    mask[max(y, 0) : y + height, max(x, 0) : x + width] = True
     return mask
 
 
-def brush_mask(file: Path | str, image: Image.Image) -> Mask:
+def brush_mask(file: Path | str) -> MaskOf:
     """What a brush went over is missing.
 
     The file is JSON: a list of strokes, each with a `radius` in pixels and `points`, a list of [x, y] that the round
@@ -122,23 +120,27 @@ def brush_mask(file: Path | str, image: Image.Image) -> Mask:
             raise DataError(f"{file}: a radius of {radius:g}; give pixels above 0, up to {_LARGEST_PX:,}")
         if not points:
             raise DataError(f"{file}: a stroke without points; give one or more, {such_as}")
-        for place in (value for point in points for value in point):
-            if not math.isfinite(place) or abs(place) > _LARGEST_PX:
-                raise DataError(f"{file}: a point at {place:g}; give pixels from -{_LARGEST_PX:,} to {_LARGEST_PX:,}")
-    picture = Image.new("L", image.size)
-    draw = ImageDraw.Draw(picture)
-    for radius, points in lines:
-        draw.line(points, 255, max(1, round(2 * radius)))
-        for x, y in points:
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), 255)
-    return np.asarray(picture) >= 128
+        for value in itertools.chain(*points):
+            if not abs(value) <= _LARGEST_PX:
+                raise DataError(f"{file}: a point at {value:g}; give pixels from -{_LARGEST_PX:,} to {_LARGEST_PX:,}")
+
+    def mask(image: Image.Image) -> Mask:
+        picture = Image.new("L", image.size)
+        draw = ImageDraw.Draw(picture)
+        for radius, points in lines:
+            draw.line(points, 255, max(1, round(2 * radius)))
+            for x, y in points:
+                draw.ellipse((x - radius, y - radius, x + radius, y + radius), 255)
+        return np.asarray(picture) >= 128
+
+    return mask
 
 
 def fitted_mask(model: TrainedModel, mask: Mask) -> Mask:
     """A mask of an image's size as the model's recipe brings the image to its own; scaled ones grow by a pixel.
 
     So no known pixel holds anything of a missing one, as far as the recipe scales and crops: `enhance` also blurs, and
-    takes the brightness of the whole image into account.
+    takes the brightness of the whole image into account. Raises UsageError if the recipe cuts off all that is missing.
     """
     if mask.shape == (model.height, model.width) and model.config.data.recipe == "fit":
         return mask
@@ -147,4 +149,10 @@ def fitted_mask(model: TrainedModel, mask: Mask) -> Mask:
     for step in recipe_named(model.config.data.recipe).steps:
         if step.operation in _GEOMETRY:
             picture = step(picture, model.height, model.width)
-    return np.asarray(binary_dilation(np.asarray(picture)[..., 0] != _GROUND, np.ones((3, 3))))
+    fitted = np.asarray(binary_dilation(np.asarray(picture)[..., 0] != _GROUND, np.ones((3, 3))))
+    if mask.any() and not fitted.any():
+        raise UsageError(
+            "what is missing is all outside of what the model sees, which the recipe "
+            f"`{model.config.data.recipe}` cuts out of the middle; there is nothing to fill in"
+        )
+    return fitted

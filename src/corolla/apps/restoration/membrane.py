@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy.sparse import csgraph, csr_matrix
 from scipy.sparse.linalg import splu
+from sklearn.feature_extraction.image import grid_to_graph
 
 from corolla.errors import UsageError
-
-_STEPS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 def membrane(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -21,26 +22,14 @@ def membrane(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[n
     if not known.any():
         raise UsageError("no pixel is known; leave some outside of the mask")
     result = np.array(values, dtype=np.float64)
-    height, width = known.shape
-    ys, xs = np.nonzero(~known)
-    count = len(ys)
-    if count == 0:
-        return result
-    number = np.full(known.shape, -1)
-    number[ys, xs] = np.arange(count)
-    diagonal = np.zeros(count)
-    right = np.zeros((count, values.shape[2]))
-    rows, columns = [], []
-    for step_y, step_x in _STEPS:
-        y, x = ys + step_y, xs + step_x
-        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-        here, y, x = np.flatnonzero(inside), y[inside], x[inside]
-        diagonal[here] += 1
-        fixed = known[y, x]
-        right[here[fixed]] += result[y[fixed], x[fixed]]  # each pixel has one neighbour on a side: no index twice
-        rows.append(here[~fixed])
-        columns.append(number[y[~fixed], x[~fixed]])
-    index = np.concatenate(rows), np.concatenate(columns)
-    matrix = sparse.diags(diagonal) - sparse.coo_matrix((np.ones(len(index[0])), index), (count, count))
-    result[ys, xs] = splu(matrix.tocsc()).solve(right)
+    gap = ~known.ravel()
+    if gap.any():
+        equations = _laplacian(*known.shape)[gap]
+        result[~known] = splu(equations[:, gap].tocsc()).solve(-(equations[:, ~gap] @ result[known]))
     return result
+
+
+@lru_cache(maxsize=8)
+def _laplacian(height: int, width: int) -> csr_matrix:
+    """Of the graph in which each pixel is joined to its neighbours to the sides, above and below."""
+    return csgraph.laplacian(grid_to_graph(height, width, dtype=float)).tocsr()

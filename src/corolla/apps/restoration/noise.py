@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.ndimage import convolve
 from scipy.special import ndtr
 
 from corolla.errors import UsageError
 
-Kind = Literal["gaussian", "salt_pepper", "jpeg"]
+Kind = Literal["gaussian", "salt_pepper"]
 _TABLE = 1025
 _MEANINGS: dict[Kind, tuple[str, float, float]] = {
     "gaussian": ("the standard deviation in levels of 255", 0.5, 128),
     "salt_pepper": ("the share of pixels", 0.001, 0.9),
-    "jpeg": ("the quality", 1, 95),
 }
 
 
 @dataclass(frozen=True)
 class Noise:
-    """A kind of noise and its level: σ in levels of 255, the share of pixels, or JPEG's quality; None: not known."""
+    """A kind of noise and its level: σ in levels of 255, or the share of pixels; None: not known."""
 
     kind: Kind
     level: float | None = None
 
 
-def parse_noise(text: str) -> Noise:
-    """Read `gaussian:25`, `salt_pepper:0.1` or `jpeg:10`; without the number the level is not known."""
+def parse_noise(text: str | Noise) -> Noise:
+    """Read `gaussian:25` or `salt_pepper:0.1`; without the number the level is not known."""
+    if isinstance(text, Noise):
+        return text
     name, colon, number = text.partition(":")
     kind = next((kind for kind in _MEANINGS if kind == name.replace("-", "_")), None)
     if kind is None:
@@ -49,49 +48,22 @@ def parse_noise(text: str) -> Noise:
     return Noise(kind, level)
 
 
-def check_noises(noise: Noise | str | None, corruption: Noise | str | None) -> tuple[Noise, Noise | None]:
-    """The noise to take off, by default that of the corruption, else Gaussian of unknown level; and the corruption.
-
-    Raises UsageError for no such kind, or a level that is needed and not given.
-    """
-    damage = parse_noise(corruption) if isinstance(corruption, str) else corruption
-    if damage is not None:
-        corrupt(np.zeros((1, 1, 1, 3), np.uint8), damage)  # refuses what has no level
-    kind = noise if noise is not None else damage or Noise("gaussian")
-    kind = parse_noise(kind) if isinstance(kind, str) else kind
-    if kind.kind == "jpeg" and kind.level is None:
-        raise UsageError("noise 'jpeg': of which quality? Say so after a colon, as in jpeg:10")
-    return kind, damage
-
-
 def corrupt(images: NDArray[np.uint8], noise: Noise, *, seed: int = 0) -> NDArray[np.uint8]:
     """Damage images N×H×W×3; the seed fixes how. Raises UsageError if the noise's level is not given.
 
     Gaussian noise is added to each channel, rounded and cut off at black and white, as a file would hold it. Salt and
-    pepper makes whole pixels black or white, with even odds. JPEG compresses and decodes by Pillow.
+    pepper makes whole pixels black or white, with even odds.
     """
     if noise.level is None:
-        raise UsageError(f"noise {noise.kind!r}: how strong? Say so after a colon, as in gaussian:25")
+        meaning, low, high = _MEANINGS[noise.kind]
+        raise UsageError(f"noise {noise.kind!r}: give {meaning} after a colon, from {low:g} to {high:g}")
     rng = np.random.default_rng(seed)
     if noise.kind == "gaussian":
         noisy = images + noise.level * rng.standard_normal(images.shape)
         return np.rint(noisy).clip(0, 255).astype(np.uint8)
-    if noise.kind == "salt_pepper":
-        hit = rng.random(images.shape[:3]) < noise.level
-        white = rng.random(images.shape[:3]) < 0.5
-        return np.where(hit[..., None], np.where(white, 255, 0).astype(np.uint8)[..., None], images)
-    return np.stack([_through_jpeg(image, round(noise.level)) for image in images])
-
-
-def jpeg_sigma(image: NDArray[np.uint8], quality: int) -> float:
-    """The root mean square error that JPEG left in an image H×W×3, on the [0, 1] pixel scale, guessed from the image.
-
-    It is what compressing it again does, with blocks that lie 4 pixels aside, so that what was rounded once is rounded
-    along other lines.
-    """
-    shifted = np.roll(image, (4, 4), (0, 1))
-    error = _through_jpeg(shifted, quality) / 255.0 - shifted / 255.0
-    return float(np.sqrt((error**2).mean()))
+    hit = rng.random(images.shape[:3]) < noise.level
+    white = rng.random(images.shape[:3]) < 0.5
+    return np.where(hit[..., None], np.where(white, 255, 0).astype(np.uint8)[..., None], images)
 
 
 def unclipped(means: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
@@ -105,15 +77,13 @@ def unclipped(means: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
 
 
 def clipped_mean(pixels: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
-    """E[min(max(x + σ·n, 0), 1)] for standard normal n, of each pixel x."""
-    # The integral over thresholds t in [0, 1] of P(x + σ·n > t).
-    above, below = pixels / sigma, (pixels - 1) / sigma
-    return np.asarray(sigma * (_tail_integral(above) - _tail_integral(below)))
+    """E[min(max(x + σ·n, 0), 1)] for standard normal n, of each pixel x: ∫ P(x + σ·n > t) over t from 0 to 1.
 
-
-def _tail_integral(u: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The integral of the standard normal's distribution function from -∞ to u: u·Φ(u) + φ(u)."""
-    return np.asarray(u * ndtr(u) + np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi))
+    The integral of the standard normal's distribution function from -∞ to u is u·Φ(u) + φ(u).
+    """
+    limits = pixels / sigma, (pixels - 1) / sigma
+    above, below = (u * ndtr(u) + np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi) for u in limits)
+    return np.asarray(sigma * (above - below))
 
 
 def impulses(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -126,9 +96,3 @@ def impulses(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
         extreme = (image == value).all(-1)
         found |= extreme & (convolve(extreme.astype(float), around, mode="constant") <= there / 2)
     return found
-
-
-def _through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file).convert("RGB"))

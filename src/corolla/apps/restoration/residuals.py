@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
 from corolla.data import select_rows
 from corolla.errors import ModelError, StaleError
@@ -54,8 +55,7 @@ class ResidualPrior:
         """
         patches = _patches(y)
         seen = patches.reshape(-1, patches.shape[-1]) @ self.directions
-        shares = np.exp(self._log_joint(seen, sigma))
-        shares /= shares.sum(1, keepdims=True)
+        shares = softmax(self._log_joint(seen, sigma), axis=1)
         spread = SCALES[:, None] * self.variances
         gains = spread / (spread + sigma**2)
         mean = (seen * (shares @ gains)) @ self.directions.T
@@ -65,30 +65,24 @@ class ResidualPrior:
         square = shares @ (gains * sigma**2 @ (self.directions**2).T) - mean**2
         for share, gain in zip(shares.T, gains, strict=True):
             square += share[:, None] * ((seen * gain) @ self.directions.T) ** 2
-        overlaid = [_overlaid(part.reshape(patches.shape), y.shape) for part in (mean, square)]
-        return overlaid[0], np.maximum(overlaid[1], 0)
+        mean, square = (_overlaid(part.reshape(patches.shape), y.shape) for part in (mean, square))
+        return mean, np.maximum(square, 0)
 
     def estimate_sigma(self, y: Array) -> float:
         """The noise's standard deviation that explains a residual H×W×3 best, from half a level to 128 levels."""
         patches = _patches(y)[::2, ::2]
         seen = patches.reshape(-1, patches.shape[-1]) @ self.directions
-        found = minimize_scalar(
-            lambda log_sigma: -self._evidence(seen, float(np.exp(log_sigma))),
-            bounds=(np.log(0.5 / 255), np.log(128 / 255)),
-            method="bounded",
-            options={"xatol": 0.01},
-        )
-        return float(np.exp(found.x))
 
-    def _evidence(self, seen: Array, sigma: float) -> float:
-        """The log-density of the patches of a noisy residual, averaged over patches, up to a constant."""
-        return float(np.logaddexp.reduce(self._log_joint(seen, sigma, centred=False), axis=1).mean())
+        def cost(log_sigma: float) -> float:
+            return -float(np.logaddexp.reduce(self._log_joint(seen, float(np.exp(log_sigma))), axis=1).mean())
 
-    def _log_joint(self, seen: Array, sigma: float, *, centred: bool = True) -> Array:
-        """Log p(patch, scale), patches×scales, up to a constant; centred: less each patch's largest."""
+        limits = np.log(0.5 / 255), np.log(128 / 255)
+        return float(np.exp(minimize_scalar(cost, bounds=limits, method="bounded", options={"xatol": 0.01}).x))
+
+    def _log_joint(self, seen: Array, sigma: float) -> Array:
+        """Log p(patch, scale), patches×scales, up to a constant."""
         total = SCALES[:, None] * self.variances + sigma**2
-        value = -0.5 * ((seen**2) @ (1 / total).T + np.log(total).sum(1)) + np.log(self.weights)
-        return np.asarray(value - value.max(1, keepdims=True) if centred else value)
+        return np.asarray(-0.5 * ((seen**2) @ (1 / total).T + np.log(total).sum(1)) + np.log(self.weights))
 
 
 @dataclass(frozen=True)
@@ -101,19 +95,16 @@ class ResidualCard:
 RESIDUALS = Artefact("residual prior", "residuals.safetensors", ResidualCard, plain=True)
 
 
-def fit_residual_prior(residuals: Array, *, seed: int = 0) -> ResidualPrior:
+def fit_residual_prior(residuals: Array) -> ResidualPrior:
     """Fit the mixture to residuals N×H×W×3.
 
     C is Tyler's shape matrix (Tyler 1987), to which each patch counts alike however strong it is; the scales' weights
     are those of largest likelihood, by expectation-maximisation.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     each = -(-MOST_PATCHES // len(residuals))
-    rows = []
-    for image in residuals:
-        patches = _patches(image).reshape(-1, 3 * PATCH_PX**2)
-        rows.append(patches[rng.permutation(len(patches))[:each]])
-    patches = np.concatenate(rows)
+    all_patches = (_patches(image).reshape(-1, 3 * PATCH_PX**2) for image in residuals)
+    patches = np.concatenate([patches[rng.permutation(len(patches))[:each]] for patches in all_patches])
     ridge = _SMALLEST * np.eye(patches.shape[1])
     shape = patches.T @ patches / len(patches) + ridge
     for _ in range(_SHAPE_ITERATIONS):
@@ -124,9 +115,7 @@ def fit_residual_prior(residuals: Array, *, seed: int = 0) -> ResidualPrior:
     seen = patches @ directions
     for _ in range(_WEIGHT_ITERATIONS):
         prior = ResidualPrior(directions, variances, weights)
-        shares = np.exp(prior._log_joint(seen, _SMALLEST**0.5))
-        shares /= shares.sum(1, keepdims=True)
-        weights = shares.mean(0) + 1e-9  # none dies for good
+        weights = softmax(prior._log_joint(seen, _SMALLEST**0.5), axis=1).mean(0) + 1e-9  # none dies for good
         weights /= weights.sum()
     return ResidualPrior(directions, variances, weights)
 
@@ -136,12 +125,11 @@ def residual_prior(
     *,
     source: str | None = None,
     mirror: str | None = None,
-    seed: int = 0,
     progress: OnProgress | None = None,
 ) -> tuple[ResidualPrior, Path | None]:
     """A model's residual prior, from its folder, or fitted and put there; and the file if it was written now.
 
-    It is fitted to the model's residuals on up to MOST_IMAGES of its own training images, chosen by the seed; see
+    It is fitted to the model's residuals on up to MOST_IMAGES of its own training images, drawn once and for all; see
     `own_images` for source and mirror, and for errors. Raises ModelError if the file is damaged, and WriteError.
     """
     file = None if model.folder is None else model.folder.file(RESIDUALS)
@@ -150,9 +138,9 @@ def residual_prior(
             return _load(file, model.card.weights_sha256), None
     cache = own_images(model, source=source, mirror=mirror, progress=progress)
     rows = select_rows(cache.splits, model.config.data.train_split)
-    chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST_IMAGES])
+    chosen = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_IMAGES])
     images = np.asarray(cache.images[chosen])
-    prior = fit_residual_prior((images / 255.0) - model.reconstruct(images) / 255.0, seed=seed)
+    prior = fit_residual_prior((images / 255.0) - model.reconstruct(images) / 255.0)
     if file is not None:
         RESIDUALS.write(file, ResidualCard(model.card.weights_sha256), vars(prior))
     return prior, file
