@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from corolla.data.floret_painting import Bloom, paint
+from corolla.data.images import Levels, in_format
 from corolla.data.sources import Source, splits_by_last_digit
 from corolla.errors import UsageError
 
 if TYPE_CHECKING:
-    from corolla.data.recipes import Recipe
+    from corolla.data.preprocessing import Preprocessing
 
 FORMAT_VERSION = 1  # raise it when any pixel or factor changes, so that caches are built again
 _MOST = 1_000_000
