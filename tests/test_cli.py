@@ -550,6 +550,27 @@ def test_help_imports_nothing_slow(words: list[str], light: set[str], shown: str
     assert shown in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["fit-prior"], "they have moved: florets[:COUNT], flowers102, folder:PATH, factors:FILE.npz"),
+        (["settings"], "prior, which is for `corolla fit-prior`) or a choice (beta_vae)."),
+        (["compare"], "--only, --samples and --images say how. --source and --mirror say where the images are now"),
+        (["demo"], "Needs no download; takes a few minutes on two cores."),
+    ],
+)
+def test_help_breaks_lines_at_the_width_of_the_terminal_alone(
+    words: list[str], shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for width in (400, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        done = in_subprocess(*words, "--help")
+        lines = done.stdout.splitlines()
+        assert (done.returncode, max(map(len, lines))) == (0, width)
+        text = " ".join(" ".join(line.strip("│ ") for line in lines).split())
+        assert shown in (text if width == 120 else done.stdout)
+
+
 def test_sampling_imports_neither_lightning_nor_other_heavy_things(model: Path) -> None:
     code = (
         "import sys; from corolla.cli import run; code = run(sys.argv[1:]);"

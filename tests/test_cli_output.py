@@ -13,7 +13,7 @@ from PIL import Image
 
 from corolla.cli import run
 from corolla.cli.output import Output
-from corolla.cli.table import COMMANDS
+from corolla.cli.program import COMMANDS
 from corolla.config import Config
 from corolla.training import fit
 

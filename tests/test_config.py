@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -93,6 +94,23 @@ def test_changes_by_dotted_name() -> None:
     for name in ("objective.betta", "beta", "objective.beta.x", ""):
         with pytest.raises(UsageError, match="no such setting"):
             Config().updated({name: 1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting"),
+    [
+        ({"objective.beta": -1}, "objective.beta"),
+        ({"objective.gamma": 3}, "objective.gamma"),
+        ({"network.name": "resnt"}, "network.name"),
+        ({"data.size": [64, 4]}, "data.size"),
+        ({"training.epochs": 0}, "training.epochs"),
+        ({"objective.cycle_steps": 5}, "objective"),  # which is wrong with another setting of the section
+    ],
+)
+def test_an_error_names_the_whole_setting(changes: dict[str, Any], setting: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Config().updated(changes)
+    assert caught.value.setting == setting
 
 
 @pytest.mark.parametrize("text", ["- 1\n- 2\n", "a: [1", "just words"])

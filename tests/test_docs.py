@@ -44,7 +44,8 @@ import corolla
 from corolla import cli
 from corolla.cli.train import SETTINGS, build_config
 from corolla.config import Config, registered
-from corolla.config.describing import CHOICES, SECTIONS, describe_setting
+from corolla.config.choosing import CHOICES
+from corolla.config.describing import SECTIONS, describe_setting
 from corolla.config.registry import PLUGINS_VARIABLE
 from corolla.data import FACTORS, render, sample_factors
 from corolla.data.factor_sets import SETS

@@ -238,7 +238,7 @@ def test_bits_per_dimension_are_scored_where_they_are_defined(likelihood: str, o
     )
     torch.manual_seed(0)
     images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
-    scores = evaluate(build_model(config), build_loss(config.objective, 3), images, np.arange(20), seed=0).scores
+    scores, _ = evaluate(build_model(config), build_loss(config.objective, 3), images, np.arange(20), seed=0)
     assert ("bits_per_dim" in scores) == defined
     if defined:
         # Noise of 256 equally likely levels cannot be said in fewer than 8 bits.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import torch
 import corolla
 from corolla import cli
 from corolla.config import registry
-from corolla.config.registry import find, load_plugin, plugin_of, registered
+from corolla.config.registry import load_plugin, plugin_of, registered
 from corolla.data import Step, open_source, operation, recipe_named
 from corolla.distributions import DiagonalGaussian
 from corolla.models.blocks import GaussianHead
@@ -31,14 +32,14 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for kind in registry.HOMES:
         registered(kind)
     before = {kind: dict(table) for kind, table in registry._TABLES.items()}
-    loaded, files = set(registry._loaded), dict(registry._FILES)
+    loaded, origins = set(registry._loaded), dict(registry._ORIGINS)
     monkeypatch.setenv(registry.PLUGINS_VARIABLE, "")
     yield
     for kind, table in before.items():
         registry._TABLES[kind].clear()
         registry._TABLES[kind].update(table)
-    registry._FILES.clear()
-    registry._FILES.update(files)
+    registry._ORIGINS.clear()
+    registry._ORIGINS.update(origins)
     registry._loaded.clear()
     registry._loaded.update(loaded)
 
@@ -68,8 +69,8 @@ def test_what_is_registered_can_be_named(tmp_path: Path) -> None:
     load_plugin(file)  # at most once
     config = corolla.Config().updated({"objective.name": "mine"})
     assert config.objective.name == "mine"
-    assert plugin_of(type(config.objective)) == file
-    assert plugin_of(find("objective", "vae")) is None
+    assert plugin_of("objective", "mine") == file
+    assert plugin_of("objective", "vae") is None
     assert corolla.Config.from_dict(config.model_dump(mode="json")) == config
 
 
@@ -199,9 +200,43 @@ def test_a_model_says_which_plugin_it_needs(tmp_path: Path) -> None:
         corolla.load(run)
     with pytest.raises(corolla.UsageError, match=r"made with .*mine\.py: load that first"):
         resume(run)
-    registry._FILES.pop(("objective", "needed"))
+    registry._ORIGINS.pop(("objective", "needed"))
     corolla.load_plugin(file)
     assert corolla.load(run).config.objective.name == "needed"
+
+
+PICTURES = """
+import numpy as np
+import corolla
+from corolla.data import ArraySource, recipe_named
+
+corolla.register(corolla.Recipe("my_recipe", recipe_named("fit").steps))
+images = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3), np.uint8)
+corolla.register(corolla.SourceKind("noise", "noise", lambda *_: ArraySource("noise", images)))
+"""
+
+
+@pytest.mark.parametrize("flags", [["--recipe", "my_recipe", "--source", "florets:300"], ["--source", "noise"]])
+def test_a_model_says_which_plugin_its_pictures_need(
+    tmp_path: Path, flags: list[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, run = write(tmp_path, PICTURES, "pictures.py"), tmp_path / "run"
+    corolla_("train", *SMALL, *flags, "--set", "network.patch=4", "--run", run, "--no-report", "--plugin", file)
+    assert corolla.load(run).config.plugins == [file]
+    monkeypatch.setattr(logging.getLogger("corolla"), "propagate", True)
+    caplog.clear()
+    corolla.load(run)
+    assert not caplog.messages
+    for kind, name in (("recipe", "my_recipe"), ("source", "noise")):
+        del registry._TABLES[kind][name], registry._ORIGINS[kind, name]
+    registry._loaded.discard(file)
+    os.environ[registry.PLUGINS_VARIABLE] = ""
+    model = corolla.load(run)
+    assert model.sample(1, seed=0).shape == (1, 16, 16, 3)
+    kind, name = flags[0].lstrip("-"), flags[1]
+    (message,) = set(caplog.messages)
+    assert f"no such {kind} as {name!r}" in message
+    assert f"made with {file}: load that first" in message
 
 
 def test_networks_and_objectives_made_by_hand(tmp_path: Path) -> None:

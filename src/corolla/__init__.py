@@ -54,41 +54,27 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BetaVAE": "corolla.estimator",
-    "Config": "corolla.config",
-    "CorollaError": "corolla.errors",
-    "DataError": "corolla.errors",
-    "Likelihood": "corolla.config",
-    "ModelError": "corolla.errors",
-    "Network": "corolla.config",
-    "Objective": "corolla.config",
-    "Prior": "corolla.config",
-    "Recipe": "corolla.data.recipes",
-    "ScoreKind": "corolla.metrics.names",
-    "SourceKind": "corolla.data.source_kinds",
-    "StaleError": "corolla.errors",
-    "TrainedModel": "corolla.trained",
-    "TrainingError": "corolla.errors",
-    "UsageError": "corolla.errors",
-    "WriteError": "corolla.errors",
-    "fit": "corolla.training",
-    "load": "corolla.trained",
-    "load_plugin": "corolla.config.registry",
-    "preset": "corolla.config",
-    "preset_names": "corolla.config",
-    "register": "corolla.config",
-    "sweep": "corolla.sweeps",
-    "tune": "corolla.sweeps.tuning",
+    "config": ("Config", "Likelihood", "Network", "Objective", "Prior", "preset", "preset_names", "register"),
+    "config.registry": ("load_plugin",),
+    "data.recipes": ("Recipe",),
+    "data.source_kinds": ("SourceKind",),
+    "errors": ("CorollaError", "DataError", "ModelError", "StaleError", "TrainingError", "UsageError", "WriteError"),
+    "estimator": ("BetaVAE",),
+    "metrics.names": ("ScoreKind",),
+    "sweeps": ("sweep",),
+    "sweeps.tuning": ("tune",),
+    "trained": ("TrainedModel", "load"),
+    "training": ("fit",),
 }
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name from the module it lives in (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'corolla' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value  # the next use does not come here again
-    return value
+    for home, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(f"corolla.{home}"), name)  # the next use comes not here
+            return value
+    raise AttributeError(f"module 'corolla' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

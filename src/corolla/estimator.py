@@ -109,10 +109,8 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def fit(self, X: ArrayLike, y: Any = None) -> BetaVAE:  # noqa: ARG002, N803 - scikit-learn's names
         """Train a model on images. Nothing of it stays on the disk.
 
-        Raises:
-            ValueError: X is not an array of finite numbers.
-            UsageError: X does not hold images as they were described, or a parameter that cannot be.
-            TrainingError: the loss is not finite.
+        Raises ValueError if X is not an array of finite numbers, UsageError if it does not hold images as they were
+        described or a parameter cannot be, and TrainingError if the loss is not finite.
         """
         array = self._array(X, reset=True)
         layout = layout_of(array, self.image_shape, self.value_range)
@@ -139,10 +137,8 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "model_")
         latents = check_array(X, dtype=np.float32)
-        if latents.shape[1] != self.model_.latent_dim:
-            raise UsageError(f"latents of shape {latents.shape}: this model needs N×{self.model_.latent_dim}")
-        images: NDArray[Any] = self._layout.from_means(_decode(self.model_, latents))
-        return images
+        means = torch.cat(list(self.model_.means(latents))).permute(0, 2, 3, 1)
+        return self._layout.from_means(means.cpu().numpy())
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
         """The evidence lower bound of each image, E log p(x|z) - KL(q(z|x) ‖ p(z)) in nats, N.
@@ -196,12 +192,10 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """X as an array of finite numbers; flat rows in scikit-learn's own way."""
         ndim = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
         if ndim <= 2:
-            rows: NDArray[Any] = validate_data(self, X, reset=reset)
-            return rows
+            return validate_data(self, X, reset=reset)  # type: ignore[no-any-return]
         if reset and hasattr(self, "feature_names_in_"):  # of columns in an earlier fit
             del self.feature_names_in_
-        images: NDArray[Any] = check_array(X, allow_nd=True, input_name="X")
-        return images
+        return check_array(X, allow_nd=True, input_name="X")  # type: ignore[no-any-return]
 
     def _pixels(self, X: ArrayLike) -> NDArray[np.uint8]:  # noqa: N803
         """New images as the model sees them."""
@@ -209,8 +203,7 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         array = self._array(X, reset=False)
         if array.ndim > 2 and array.shape[1:] != self.image_shape_:
             raise UsageError(f"images of shape {array.shape[1:]}: the model was fitted to {self.image_shape_}")
-        pixels: NDArray[np.uint8] = self._layout.to_pixels(array)
-        return pixels
+        return self._layout.to_pixels(array)
 
     def _splits(self, count: int, random: np.random.RandomState) -> dict[str, NDArray[np.int64]]:
         """Which images are trained on, and which say what model is the best."""
@@ -279,16 +272,6 @@ def _train(config: Config, data: ImageCache, *, verbose: bool) -> tuple[TrainedM
         raise KeyboardInterrupt  # also where the process was started with Ctrl-C ignored, as in the background
     signal.raise_signal(stopped_by)
     raise TrainingError(f"{signal.Signals(stopped_by).name}: stopped, and nothing was kept; fit again")
-
-
-def _decode(model: TrainedModel, latents: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean of p(x|z), N×H×W×3 in [0, 1], not rounded."""
-    with torch.inference_mode():
-        means = [
-            model.vae.decode(z.to(model.device)).mean.permute(0, 2, 3, 1).cpu()
-            for z in torch.split(torch.from_numpy(latents), BATCH_SIZE)
-        ]
-    return torch.cat(means).numpy()
 
 
 def _score(model: TrainedModel, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PLAIN_INTERVAL_SECONDS = 10.0
 PLAIN_LINES = 10
@@ -59,7 +58,10 @@ class ProgressDisplay(Progress):
     """
 
     def __init__(self, title: str, total: int = 0, *, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self.console = console or _standard_error()
         self.total = total
         self.live = self.console.is_terminal
         self._title = title
@@ -120,9 +122,15 @@ class ProgressDisplay(Progress):
         return shown_progress()
 
 
+def _standard_error() -> Console:
+    from rich.console import Console  # slow to import, and seldom needed
+
+    return Console(stderr=True)
+
+
 def say(text: str, console: Console | None = None) -> None:
     """Leave a line of text behind on standard error, above the bar if there is one."""
-    (console or Console(stderr=True)).print(text, highlight=False, markup=False, soft_wrap=True)
+    (console or _standard_error()).print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def steps_of(progress: OnProgress | None, title: str, total: int | None = None) -> Callable[[int], None]:

@@ -1,4 +1,4 @@
-"""Commands that look: at a run or model folder, and at the presets."""
+"""Commands that look: at a run or model folder, at the presets, and at the settings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from corolla.cli.output import out
 from corolla.errors import command
 
 if TYPE_CHECKING:
+    from corolla.config.describing import Group
     from corolla.report.facts import LatentFact, RunFacts
 
 _BAR = 24
@@ -37,12 +38,40 @@ def presets() -> None:
     from corolla.config import preset_names
 
     folder = resources.files("corolla") / "presets"
-    lines = {
-        name: (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        for name in preset_names()
-    }
+    texts = {name: (folder / f"{name}.yaml").read_text(encoding="utf-8") for name in preset_names()}
+    lines = {name: text.splitlines()[0].lstrip("# ") for name, text in texts.items()}
     width = max(map(len, lines))
     out.lines((f"{name:<{width}}  {lines[name]}" for name in lines), **lines)
+
+
+def settings(about: str | None = None, /, *, markdown: bool = False) -> None:
+    """List the settings of a run, with their defaults: all that `corolla train --set` and a YAML file take.
+
+    Args:
+        about: Only those of a section (data, training), a kind (network, likelihood, objective; prior, which is for
+            `corolla fit-prior`) or a choice (beta_vae).
+        markdown: Write tables in Markdown.
+    """
+    from corolla.config.describing import groups
+
+    shown, lines = groups(about), []
+    for group in shown:
+        if markdown:
+            lines += _markdown(group)
+        else:
+            lines.append(f"{group.title}: {group.summary}")
+            lines += [f"  {each.name} ({json.dumps(each.default)}): {each.description}" for each in group.settings]
+        lines.append("")
+    out.lines(lines[:-1], **{group.title: asdict(group) for group in shown})
+
+
+def _markdown(group: Group) -> list[str]:
+    lines = [f"## {group.title}\n\n{group.summary}\n"]
+    lines += ["| setting | default | what it is |\n|---|---|---|"] if group.settings else []
+    for each in group.settings:
+        description = each.description.replace("|", "\\|")
+        lines.append(f"| `{each.name}` | `{json.dumps(each.default)}` | {description} |")
+    return lines
 
 
 def summary_lines(facts: RunFacts) -> list[str]:
@@ -60,8 +89,7 @@ def summary_lines(facts: RunFacts) -> list[str]:
 
 
 def _pressure(facts: RunFacts) -> str:
-    normalised = facts.normalised_beta
-    return f"{facts.weights}{f' (normalised beta {normalised:.3g})' if normalised else ''}"
+    return facts.weights + (f" (normalised beta {facts.normalised_beta:.3g})" if facts.normalised_beta else "")
 
 
 def _lines(facts: RunFacts) -> list[str]:
@@ -96,13 +124,11 @@ def _lines(facts: RunFacts) -> list[str]:
 
 
 def _data_lines(facts: RunFacts) -> list[str]:
-    data = facts.data
+    data, uses = facts.data, ("training", "evaluation")
     lines = [f"  trained     {facts.step:,} steps"]
     lines += [f"  {facts.stopped}"] if facts.stopped else []
     if "source" in data:
-        counts = [
-            f"{data[f'{use}_images']:,} for {use}" for use in ("training", "evaluation") if f"{use}_images" in data
-        ]
+        counts = [f"{data[f'{use}_images']:,} for {use}" for use in uses if f"{use}_images" in data]
         lines.append(f"  images      {', '.join([str(data['source']), *counts])}")
     if "fingerprint" in data:
         lines.append(f"  fingerprint {data['fingerprint'][:16]}")

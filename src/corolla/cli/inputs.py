@@ -1,4 +1,4 @@
-"""The images that a command line names, by one grammar for all commands."""
+"""What a command line names: images, lists and settings, by one grammar for all commands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
@@ -64,6 +64,30 @@ def listed(text: str, flag: str, kind: Callable[[str], Value]) -> list[Value]:
     if len(set(values)) < len(values):
         raise UsageError(f"{flag} {text}: has {max(values, key=values.count)} twice")
     return values
+
+
+def split_setting(change: str) -> tuple[str, Any]:
+    """The name and value of --set NAME=VALUE. Raises UsageError if it is not of that form."""
+    name, text = split_pair("--set", change, "training.ema_decay=0.99")
+    return name, parse_value(text, where=f"--set {change}")
+
+
+def split_pair(flag: str, text: str, example: str) -> tuple[str, str]:
+    """The two sides of NAME=VALUE. Raises UsageError, which shows the example, if it is not of that form."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise UsageError(f"{flag} {text}: write a setting and its value, such as {example}")
+    return name.strip(), value
+
+
+def parse_value(text: str, where: str = "") -> Any:
+    """A value as YAML has it. Raises UsageError if it is not YAML."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"{where or text}: the value is not YAML") from None
 
 
 def counted(images: int, left_out: int = 0) -> str:

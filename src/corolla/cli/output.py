@@ -21,11 +21,9 @@ class Output:
         self.begin()
 
     def begin(self, *, json_: bool = False, quiet: bool = False) -> None:
-        """Begin a command.
+        """Begin a command: with `json_`, facts are gathered for `end`, and no text is printed.
 
-        Args:
-            json_: Gather facts for `end`, and print no text.
-            quiet: Show no progress, no notes and no lines about what was done; only results that were asked for.
+        With `quiet` there is no progress, and no notes and lines about what was done; only what was asked for.
         """
         self.json, self.quiet = json_, quiet
         self._facts: dict[str, Any] = {}
@@ -43,18 +41,13 @@ class Output:
 
     def done(self, lines: Iterable[str], /, **facts: Any) -> None:
         """Say what was done."""
-        self._facts |= facts
-        self._print(() if self.quiet else lines)
+        self.lines(() if self.quiet else lines, **facts)
 
     def lines(self, lines: Iterable[str], /, **facts: Any) -> None:
         """Show what was asked for."""
         self._facts |= facts
-        self._print(lines)
-
-    def _print(self, lines: Iterable[str]) -> None:
-        if not self.json:
-            for line in lines:
-                print(line)
+        for line in () if self.json else lines:
+            print(line)
 
     def note(self, text: str) -> None:
         """Say something beside the results, on standard error."""
@@ -89,9 +82,9 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, str | int | float) else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 out = Output()

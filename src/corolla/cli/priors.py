@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from corolla.cli.inputs import split_setting
 from corolla.cli.output import out
-from corolla.cli.wording import split_setting
 
 if TYPE_CHECKING:
     from corolla.trained import TrainedModel
@@ -50,13 +50,9 @@ def fit_prior(
     from corolla.trained import load
     from corolla.trained.fitted_priors import fit_prior as fit
 
-    settings: dict[str, Any] = {
-        "components": components,
-        "covariance": covariance,
-        "flow": flow,
-        "transforms": transforms,
-    }
-    settings |= dict(split_setting(change) for change in set_)
+    settings = {"components": components, "covariance": covariance, "flow": flow, "transforms": transforms}
+    given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    given |= dict(split_setting(change) for change in set_)
     with out.progress() as progress:
         fitted = fit(
             load(model),
@@ -66,7 +62,7 @@ def fit_prior(
             source=source,
             mirror=mirror,
             progress=progress,
-            **{name: value for name, value in settings.items() if value is not None},
+            **given,
         )
     report_fitted(fitted)
 

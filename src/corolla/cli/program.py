@@ -10,8 +10,8 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
@@ -19,18 +19,57 @@ from corolla import __version__
 from corolla.cli.inputs import STANDARD_INPUT
 from corolla.cli.output import out
 from corolla.cli.spelling import in_todays_spelling
-from corolla.cli.table import COMMANDS, GROUPS
 from corolla.errors import CorollaError, UsageError
+
+TRAIN, USE, LOOK = "Train", "Use a trained model", "Look"
+COMMANDS: Mapping[str, tuple[str, str, str]] = {
+    "demo": (TRAIN, "demo:demo", "Train a small model on drawn flowers, score it, and show what it learnt."),
+    "train": (TRAIN, "train:train", "Train a model, and leave a run folder."),
+    "sweep": (TRAIN, "sweep:sweep", "Train a grid of settings, and compare the runs."),
+    "tune": (TRAIN, "sweep:tune", "Search for good settings; needs the extra `tune`."),
+    "presets": (TRAIN, "info:presets", "List the presets that `corolla train --preset` takes."),
+    "settings": (TRAIN, "info:settings", "List the settings of a run, with their defaults."),
+    "sample": (USE, "use:sample", "Draw new images from a prior, or around a theme."),
+    "fit-prior": (USE, "priors:fit_prior", "Fit a prior to the codes of the training images."),
+    "reconstruct": (USE, "use:reconstruct", "Pass images through the model and back."),
+    "traverse": (USE, "use:traverse", "Move one latent at a time: what does each of them mean?"),
+    "interpolate": (USE, "use:interpolate", "Walk through latent space from image to image."),
+    "direction": (USE, "use:direction", "Find the direction that leads to a kind of image, and move along it."),
+    "loop": (USE, "use:loop", "Walk on a closed, smooth path through latent space."),
+    "poster": (USE, "use:poster", "Fill a poster of any size with new images."),
+    "compress": (USE, "compress:compress", "Keep images as codes: tens of bytes each; needs the extra `codec`."),
+    "decompress": (USE, "compress:decompress", "Get images back from a .corolla file."),
+    "embed": (USE, "features:embed", "Write the codes of images as a table."),
+    "search": (USE, "features:search", "Find the embedded images that are nearest to an image."),
+    "anomalies": (USE, "anomalies:anomalies", "Rank images by how unlike they are to the training images."),
+    "denoise": (USE, "restore:denoise", "Take noise off images."),
+    "inpaint": (USE, "restore:inpaint", "Fill gaps in images."),
+    "info": (LOOK, "info:info", "Show a run or model: configuration, size, data, scores, latents."),
+    "report": (LOOK, "report:report", "Write one HTML page about a run."),
+    "evaluate": (LOOK, "scores:evaluate", "Score a model: reconstructions, samples, codes, disentanglement."),
+    "compare": (LOOK, "scores:compare", "Put scored models side by side."),
+    "estimate": (LOOK, "scores:estimate", "Estimate the likelihood of images, and what the latents hold."),
+    "data": (LOOK, "data:data", "Look at the images to train on: list, get, preview, info."),
+}
+"""Group, function and one line of help of each."""
 
 BROKEN_PIPE = 128 + 13
 INTERRUPTED = 128 + 2
 
 
 class _Warnings(logging.Handler):
-    """Writes to what is standard error now: another one than at import, or the lines above a live bar."""
+    """Writes to what is standard error now: another one than at import, or the lines above a live bar.
+
+    What is marked `once` comes once in a command, however often the model is loaded that it is about.
+    """
+
+    said: ClassVar[set[str]] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        text = self.format(record)
+        if text not in self.said or not getattr(record, "once", False):
+            print(text, file=sys.stderr)
+        self.said.add(text)
 
 
 _WARNINGS = _Warnings()
@@ -51,7 +90,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-_GROUPS = {title: Group(title, sort_key=number) for number, title in enumerate(GROUPS, start=1)}
+_GROUPS = {title: Group(title, sort_key=number) for number, title in enumerate((TRAIN, USE, LOOK), start=1)}
 for _name, (_title, _path, _summary) in COMMANDS.items():
     app.command(f"corolla.cli.{_path}", name=_name, group=_GROUPS[_title], help=_summary)
 app["--help"].group = app["--version"].group = Group("Help", sort_key=4)
@@ -70,9 +109,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _leave_stdout()
         return code or BROKEN_PIPE
     except OSError as error:
-        if not _stdout_is_full():
+        try:
+            print(flush=True)
+        except OSError:  # so it was standard output, which takes nothing more
+            _leave_stdout()
+        else:
             raise
-        _leave_stdout()
         print(f"corolla: standard output: {error.strerror}; send it elsewhere", file=sys.stderr)
         return code or 1
     return code
@@ -82,13 +124,21 @@ def _run(arguments: list[str]) -> int:
     try:
         rest = _take_global_options(arguments)
         try:
-            app(in_todays_spelling(rest, out.note), print_error=False, exit_on_error=False)
+            words = in_todays_spelling(rest, out.note)
+            if {"--help", "-h"} & set(words):
+                from corolla.cli.help import show_docstrings
+
+                show_docstrings(app, words[0] if words[0] in COMMANDS else None)
+            app(words, print_error=False, exit_on_error=False)
         finally:
             out.end()
     except (CorollaError, CycloptsError) as error:
         wrong_use = isinstance(error, UsageError | CycloptsError)
-        text = " ".join((error.message(_flag) if isinstance(error, CorollaError) else str(error)).split())
-        print(f"corolla: {text}{_pointer(error)}", file=sys.stderr)
+        if isinstance(error, CorollaError):
+            text = error.message(lambda argument: f"--{argument.replace('_', '-')}")
+        else:
+            text = f"{error} See `{' '.join(['corolla', *(error.command_chain or ())])} --help`."
+        print("corolla:", *text.split(), file=sys.stderr)
         return int(getattr(error, "exit_code", 2 if wrong_use else 1))
     except KeyboardInterrupt:
         print("corolla: interrupted", file=sys.stderr)
@@ -98,31 +148,25 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _flag(argument: str) -> str:
-    return f"--{argument.replace('_', '-')}"
-
-
 def _take_global_options(arguments: list[str]) -> list[str]:
     """Heed --json, --quiet and each `--plugin MODULE` or `--plugin FILE.py`; returns the other arguments."""
     rest: list[str] = []
     plugins: list[str] = []
-    flags = {"--json": False, "--quiet": False}
+    flags: set[str] = set()
     waiting = iter(arguments)
     for argument in waiting:
+        name, equals, value = argument.partition("=")
         if argument == "--":
             rest += [argument, *waiting]
-        elif argument in flags:
-            flags[argument] = True
-        elif argument == "--plugin":
-            name = next(waiting, None)
-            if name is None:
-                raise UsageError("--plugin: name a module, or a Python file")
-            plugins.append(name)
-        elif argument.startswith("--plugin="):
-            plugins.append(argument.partition("=")[2])
+        elif argument in ("--json", "--quiet"):
+            flags.add(argument)
+        elif name == "--plugin":
+            plugins.append(value if equals else next(waiting, ""))
         else:
             rest.append(argument)
-    out.begin(json_=flags["--json"], quiet=flags["--quiet"])
+    out.begin(json_="--json" in flags, quiet="--quiet" in flags)
+    if "" in plugins:
+        raise UsageError("--plugin: name a module, or a Python file")
     if plugins:
         from corolla.config.registry import PLUGINS_VARIABLE, load_plugin
 
@@ -133,42 +177,13 @@ def _take_global_options(arguments: list[str]) -> list[str]:
     return rest
 
 
-def _stdout_is_full() -> bool:
-    """Whether an error was that of standard output, which then takes nothing more."""
-    try:
-        print(flush=True)
-    except OSError:
-        return True
-    return False
-
-
 def _leave_stdout() -> None:
     """Let what is still buffered go nowhere, or it would be tried again at the end of the process."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _pointer(error: CorollaError | CycloptsError) -> str:
-    if not isinstance(error, CycloptsError):
-        return ""
-    command = " ".join(["corolla", *(error.command_chain or ())])
-    return f" See `{command} --help`."
-
-
-class _Once(logging.Filter):
-    """Lets through once in a command what is marked so, however often the model is loaded that it is about."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        repeated = getattr(record, "once", False) and record.getMessage() in self.said
-        self.said |= {record.getMessage()} if getattr(record, "once", False) else set()
-        return not repeated
-
-
 def _show_warnings_of_corolla() -> None:
-    _WARNINGS.filters[:] = [_Once()]
+    _WARNINGS.said.clear()
     log = logging.getLogger("corolla")
     log.addHandler(_WARNINGS)
     log.propagate = False

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from corolla.cli.inputs import split_pair
 from corolla.cli.output import out
 from corolla.cli.train import SETTINGS, Flags, build_config, refuse_beside_resume
-from corolla.cli.wording import split_pair
 from corolla.errors import TrainingError, UsageError, command
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from corolla.cli.inputs import parse_value, split_setting
 from corolla.cli.output import out
-from corolla.cli.wording import parse_value, sentence, split_setting
 from corolla.config.describing import describe_setting
 from corolla.errors import UsageError, command
 
@@ -22,38 +22,22 @@ _MODEL = Group("Model", sort_key=3)
 _TRAINING = Group("Training", sort_key=4)
 _MACHINE = Group("Machine", sort_key=5)
 
-
 SETTINGS = {
-    "source": "data.source",
-    "mirror": "data.mirror",
-    "recipe": "data.recipe",
-    "size": "data.size",
-    "train_split": "data.train_split",
-    "eval_split": "data.eval_split",
-    "network": "network.name",
-    "latent_dim": "network.latent_dim",
-    "likelihood": "likelihood.name",
-    "sigma": "likelihood.sigma",
-    "objective": "objective.name",
-    "beta": "objective.beta",
-    "target_nats": "objective.target_nats",
-    "epochs": "training.epochs",
-    "max_steps": "training.max_steps",
-    "batch_size": "training.batch_size",
-    "learning_rate": "training.learning_rate",
+    **{name: f"data.{name}" for name in ("source", "mirror", "recipe", "size", "train_split", "eval_split")},
+    **{name: f"{name}.name" for name in ("network", "likelihood", "objective")},
+    **{"latent_dim": "network.latent_dim", "sigma": "likelihood.sigma"},
+    **{name: f"objective.{name}" for name in ("beta", "target_nats")},
+    **{name: f"training.{name}" for name in ("epochs", "max_steps", "batch_size", "learning_rate")},
     "seed": "seed",
-    "checkpoint_every": "training.checkpoint_every",
-    "precision": "training.precision",
-    "accelerator": "training.accelerator",
-    "devices": "training.devices",
-    "num_nodes": "training.num_nodes",
-    "threads": "training.threads",
+    **{name: f"training.{name}" for name in ("checkpoint_every", "precision", "accelerator")},
+    **{name: f"training.{name}" for name in ("devices", "num_nodes", "threads")},
 }
 """The flags that settings have, and where each lives in the configuration."""
 
 
 def _flag(name: str, group: Group) -> Parameter:
-    return Parameter(group=group, help=sentence(describe_setting(SETTINGS[name])))
+    text = describe_setting(SETTINGS[name])
+    return Parameter(group=group, help=f"{text[0].upper()}{text[1:]}.")
 
 
 @Parameter(name="*")

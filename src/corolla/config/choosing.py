@@ -14,28 +14,31 @@ from corolla.errors import UsageError, suggestion
 
 DEFAULTS: Mapping[str, str] = {"network": "resnet", "likelihood": "bernoulli", "objective": "beta_vae"}
 """What is chosen where a configuration names nothing."""
+CHOICES = tuple(DEFAULTS)
+"""The kinds that a configuration names."""
 
 
 def choose(kind: str, value: Any) -> Any:
     """The choice that a mapping describes; one that is made already stays as it is.
 
-    Raises:
-        PydanticCustomError: There is no such name, or a setting is wrong; `describe_faults` says which.
+    Raises PydanticCustomError if there is no such name or a setting is wrong; `describe_faults` says which.
     """
     if isinstance(value, Choice) or not isinstance(value, Mapping):
         return value
     name = value.get("name", DEFAULTS.get(kind))
     try:
         cls = find(kind, name) if isinstance(name, str) else None
+        reason = f"name = {name!r}: give a name"
     except UsageError as error:
-        raise PydanticCustomError("unknown_choice", "{reason}", {"reason": str(error)}) from None
+        cls, reason = None, str(error)
     if cls is None:
-        raise PydanticCustomError("unknown_choice", "{reason}", {"reason": f"name = {name!r}: give a name"})
+        raise PydanticCustomError("unknown_choice", "{reason}", {"reason": reason, "setting": "name"})
     try:
         return cls.model_validate(dict(value) | {"name": name})
     except ValidationError as error:
         reasons = [_unknown(kind, cls, fault) or _describe(fault, kind) for fault in error.errors()]
-        raise PydanticCustomError("wrong_choice", "{reason}", {"reason": "; ".join(reasons)}) from None
+        context = {"reason": "; ".join(reasons), "setting": wrong_setting(error)}
+        raise PydanticCustomError("wrong_choice", "{reason}", context) from None
 
 
 def make(kind: str, name: str, **settings: Any) -> Any:
@@ -43,30 +46,31 @@ def make(kind: str, name: str, **settings: Any) -> Any:
     try:
         return choose(kind, {"name": name, **settings})
     except PydanticCustomError as error:
-        raise UsageError(error.message()) from None
+        inner = (error.context or {}).get("setting")
+        raise UsageError(error.message(), setting=f"{kind}.{inner}" if inner else kind) from None
 
 
 def changed(choice: Choice, name: str) -> dict[str, Any]:
     """The settings of another choice of the same kind: what both have stays where it is not the first one's default.
 
-    Raises:
-        UsageError: There is no such name.
+    Raises UsageError if there is no such name.
     """
-    cls = find(choice.kind, name)
-    kept = {
-        key: value
-        for key, value in choice.dump().items()
-        if key != "name"
-        and key in cls.model_fields
-        and key not in cls.idle
-        and getattr(choice, key) != type(choice).model_fields[key].default
-    }
-    return {"name": name} | kept
+    fields, cls = type(choice).model_fields, find(choice.kind, name)
+    shared = cls.model_fields.keys() - cls.idle - {"name"}
+    values = choice.dump().items()
+    return {"name": name} | {k: v for k, v in values if k in shared and getattr(choice, k) != fields[k].default}
 
 
 def describe_faults(error: ValidationError) -> str:
     """Each wrong key and value in a few words, on one line."""
     return "; ".join(_describe(fault) for fault in error.errors())
+
+
+def wrong_setting(error: ValidationError) -> str | None:
+    """The dotted name of the first wrong setting; None where several do not go together."""
+    fault = error.errors()[0]
+    parts = [*fault["loc"], fault.get("ctx", {}).get("setting")]
+    return ".".join(part for part in parts if isinstance(part, str)) or None
 
 
 def _describe(fault: Any, above: str = "") -> str:
@@ -89,7 +93,7 @@ def _unknown(kind: str, cls: type[Choice], fault: Any) -> str | None:
         return None
     setting, name = str(fault["loc"][0]), cls.model_fields["name"].default
     others = [other for other, candidate in registered(kind).items() if setting in candidate.model_fields]
-    own = [field for field in cls.model_fields if field != "name" and field not in cls.idle]
+    own = [field for field in cls.model_fields if field not in cls.idle | {"name"}]
     elsewhere = f"; {' and '.join(others)} {'have' if len(others) > 1 else 'has'} it" if others else ""
     problem = f"{kind}.{setting}: {name} has no such setting{suggestion(setting, own)}{elsewhere}"
     return f"{problem}; {name} has {', '.join(own) or 'none'}"

@@ -1,7 +1,4 @@
-"""A training run as a value: one frozen tree that the command line, YAML files and Python code all build.
-
-Unknown keys are errors; every field says its unit and range; `Config.from_yaml` and `Config.to_yaml` are inverse.
-"""
+"""A training run as a value: one frozen tree that the command line, YAML files and Python code all build."""
 
 from __future__ import annotations
 
@@ -15,17 +12,14 @@ import yaml
 from pydantic import Field, PlainSerializer, ValidationError, model_validator
 from pydantic.functional_validators import BeforeValidator
 
-from corolla.config.choosing import DEFAULTS, changed, choose, describe_faults
+from corolla.config.choosing import CHOICES, DEFAULTS, changed, choose, describe_faults, wrong_setting
 from corolla.config.earlier import RETIRED, upgraded
 from corolla.config.kinds import Likelihood, Network, Objective
-from corolla.config.registry import plugin_of
+from corolla.config.registry import find, needs_plugins, plugin_of
 from corolla.config.settings import DataConfig, Settings, TrainingConfig
 from corolla.errors import UsageError, suggestion
 
 _LOG = logging.getLogger("corolla")
-
-_KINDS = ("network", "likelihood", "objective")
-_OPEN = tuple((kind,) for kind in _KINDS)
 
 
 def _chosen(kind: str) -> tuple[Any, ...]:
@@ -68,8 +62,25 @@ class Config(Settings):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            setting = ".".join(map(str, error.errors()[0]["loc"])) or None
-            raise UsageError(f"{where}: {describe_faults(error)}", setting=setting) from None
+            raise UsageError(f"{where}: {describe_faults(error)}", setting=wrong_setting(error)) from None
+
+    @classmethod
+    def from_saved(cls, values: Any, plugins: Any, *, where: str) -> Config:
+        """As `from_dict`, of what was saved with the `plugins` it was made with; messages name those not loaded.
+
+        A recipe or source that is not there is a warning only, as some uses need none.
+        """
+        hint = needs_plugins(plugins)
+        try:
+            config = cls.from_dict(values, where=where)
+        except UsageError as error:
+            raise UsageError(f"{error}{hint}", setting=error.setting) from None
+        for kind, name in config._names.items() if hint else ():
+            try:
+                find(kind, name)
+            except UsageError as error:
+                _LOG.warning("%s: %s%s", where, error, hint, extra={"once": True})
+        return config
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> Config:
@@ -95,15 +106,21 @@ class Config(Settings):
         return _flat(self.model_dump(mode="json"))
 
     @property
+    def _names(self) -> dict[str, str]:
+        """What is named of each open table."""
+        names = {kind: getattr(self, kind).name for kind in CHOICES}
+        return names | {"recipe": self.data.recipe, "source": self.data.source.partition(":")[0]}
+
+    @property
     def plugins(self) -> list[str]:
-        """The modules and files that the choices came from, as `corolla.load_plugin` takes them; not Corolla's own."""
-        found = [plugin_of(type(getattr(self, kind))) for kind in _KINDS]
-        return list(dict.fromkeys(name for name in found if name))
+        """The modules and files that what it names came from, as `corolla.load_plugin` takes them."""
+        plugins = (plugin_of(kind, name) for kind, name in self._names.items())
+        return list(dict.fromkeys(plugin for plugin in plugins if plugin))
 
     def differences(self) -> dict[str, Any]:
         """The settings that are not at their defaults, by their dotted names."""
-        alike = Config().model_copy(update={kind: type(getattr(self, kind))() for kind in _KINDS})
-        defaults = alike.flat() | {f"{kind}.name": DEFAULTS[kind] for kind in _KINDS}
+        alike = Config().model_copy(update={kind: type(getattr(self, kind))() for kind in CHOICES})
+        defaults = alike.flat() | {f"{kind}.name": DEFAULTS[kind] for kind in CHOICES}
         return {name: value for name, value in self.flat().items() if value != defaults[name]}
 
     def normalised_beta(self, beta: float | None) -> float | None:
@@ -126,26 +143,20 @@ class Config(Settings):
         changes = {dotted: value for dotted, value in changes.items() if dotted not in RETIRED}
         tree = self.model_dump(mode="json")
         touched = {dotted.partition(".")[0] for dotted in changes}
-        for kind in _KINDS:
+        for kind in CHOICES:
             name = changes.get(f"{kind}.name")
-            if isinstance(name, str) and name != tree[kind]["name"]:
-                tree[kind] = changed(getattr(self, kind), name)
-        known = _flat(tree)
-        for dotted, value in changes.items():
-            *parents, leaf = dotted.split(".")
-            branch: Any = tree
-            for parent in parents:
-                branch = branch.get(parent) if isinstance(branch, dict) else None
-            # A setting that a choice does not have is refused where it is checked, with those that it has.
-            if not isinstance(branch, dict) or not (leaf in branch or tuple(parents) in _OPEN):
-                raise UsageError(
-                    f"{dotted}: no such setting{suggestion(dotted, known)}; `corolla settings` lists them",
-                    setting=dotted,
-                )
-            branch[leaf] = value
-        for kind in _KINDS:
             if kind not in touched:
                 tree[kind] = getattr(self, kind)
+            elif isinstance(name, str) and name != tree[kind]["name"]:
+                tree[kind] = changed(getattr(self, kind), name)
+        for dotted, value in changes.items():
+            section, _, leaf = dotted.rpartition(".")
+            branch = tree.get(section) if section else tree
+            # A setting that a choice does not have is refused where it is checked, with those that it has.
+            if not isinstance(branch, dict) or not (leaf in branch or (section in CHOICES and leaf)):
+                problem = f"{dotted}: no such setting{suggestion(dotted, self.flat())}; `corolla settings` lists them"
+                raise UsageError(problem, setting=dotted)
+            branch[leaf] = value
         return Config._checked(tree, "configuration")
 
 
@@ -177,9 +188,8 @@ def preset_names() -> list[str]:
 
 def preset(name: str) -> Config:
     """A shipped preset by name. Raises UsageError that lists the names there are."""
-    if name not in preset_names():
-        raise UsageError(
-            f"{name}: no such preset{suggestion(name, preset_names())}; there are {', '.join(preset_names())}"
-        )
+    names = preset_names()
+    if name not in names:
+        raise UsageError(f"{name}: no such preset{suggestion(name, names)}; there are {', '.join(names)}")
     text = (resources.files("corolla") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
     return Config.from_dict(yaml.safe_load(text), where=f"preset {name}")

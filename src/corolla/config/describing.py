@@ -10,6 +10,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from corolla.config.choosing import CHOICES
 from corolla.config.config import Config
 from corolla.config.kinds import Choice
 from corolla.config.registry import registered
@@ -17,8 +18,6 @@ from corolla.config.settings import DataConfig, Settings, TrainingConfig
 from corolla.errors import UsageError, suggestion
 
 SECTIONS: Mapping[str, type[Settings]] = {"data": DataConfig, "training": TrainingConfig}
-CHOICES = ("network", "likelihood", "objective")
-"""The kinds that a configuration names."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +39,11 @@ class Group:
 
 
 def groups(about: str | None = None) -> list[Group]:
-    """All settings; or those of a section (data), a kind (objective) or a choice (beta_vae).
-
-    Raises:
-        UsageError: There is nothing of that name.
-    """
+    """All settings; or those of a section (data), a kind (objective) or a choice (beta_vae). Raises UsageError."""
     tables = {kind: registered(kind) for kind in (*CHOICES, "prior")}
     found = []
     if about is None:
-        seed = Setting("seed", _default(Config.model_fields["seed"]), _description(Config.model_fields["seed"]))
+        seed = _setting("seed", Config.model_fields["seed"])
         found.append(Group("run", "What belongs to no section.", (seed,)))
     for section, cls in SECTIONS.items():
         if about in (None, section):
@@ -66,17 +61,15 @@ def groups(about: str | None = None) -> list[Group]:
 def describe_setting(dotted: str) -> str:
     """What a setting is; of a choice's setting, for each class that has it. Raises UsageError if there is none."""
     section, _, name = dotted.rpartition(".")
-    if not section:
-        return _description(Config.model_fields[name])
-    if section in SECTIONS:
-        return _description(SECTIONS[section].model_fields[name])
+    if not section or section in SECTIONS:
+        return SECTIONS.get(section, Config).model_fields[name].description or ""
     table = registered(section)
     if name == "name":
         return f"which {section}: {', '.join(table)}"
     said: dict[str, list[str]] = {}
     for choice, cls in table.items():
         if name in cls.model_fields and name not in cls.idle:
-            said.setdefault(_description(cls.model_fields[name]), []).append(choice)
+            said.setdefault(cls.model_fields[name].description or "", []).append(choice)
     if not said:
         raise UsageError(f"{dotted}: no such setting; `corolla settings` lists them")
     if len(said) == 1 and len(next(iter(said.values()))) == len(table):
@@ -86,20 +79,14 @@ def describe_setting(dotted: str) -> str:
 
 def _settings(section: str, cls: type[Settings]) -> tuple[Setting, ...]:
     idle = cls.idle if issubclass(cls, Choice) else frozenset()
-    return tuple(
-        Setting(f"{section}.{name}", _default(field), _description(field))
-        for name, field in cls.model_fields.items()
-        if name not in idle and name != "name"
-    )
+    fields = cls.model_fields.items()
+    return tuple(_setting(f"{section}.{name}", field) for name, field in fields if name not in idle | {"name"})
 
 
-def _default(field: FieldInfo) -> Any:
+def _setting(dotted: str, field: FieldInfo) -> Setting:
     default = field.get_default(call_default_factory=True, validated_data={})
-    return None if default is PydanticUndefined else list(default) if isinstance(default, tuple) else default
-
-
-def _description(field: FieldInfo) -> str:
-    return field.description or ""
+    plain = None if default is PydanticUndefined else list(default) if isinstance(default, tuple) else default
+    return Setting(dotted, plain, field.description or "")
 
 
 def _summary(cls: type) -> str:

@@ -59,14 +59,7 @@ def _own(kind: str, branch: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in branch.items() if value is not None}
     unread = {"perceptual_after"} if not branch.get("perceptual") else set()
     unread |= {"mask_patch_px"} if not branch.get("mask") else set()
-    return {
-        key: value
-        for key, value in branch.items()
-        if key == "name"
-        or (key in cls.model_fields and key not in cls.idle and key not in unread and not _open(cls, key, value))
-        or (key not in cls.model_fields and key not in _SHARED[kind] and key not in unread)
-    }
-
-
-def _open(cls: Any, key: str, value: Any) -> bool:
-    return value is None and cls.model_fields[key].default is not None
+    fields = cls.model_fields
+    unread |= {key for key, field in fields.items() if branch.get(key) is None and field.default is not None}
+    unread |= cls.idle | (_SHARED[kind] - fields.keys())
+    return {key: value for key, value in branch.items() if key == "name" or key not in unread}

@@ -83,11 +83,7 @@ class Likelihood(Choice, ABC):
 
 
 class Prior(Choice, ABC):
-    """p(z), that latents are drawn from; most are fitted to the codes of a trained model.
-
-    Attributes:
-        fitted: it is fitted to codes, and kept with the model.
-    """
+    """p(z), that latents are drawn from; where it is `fitted`, it is fitted to a model's codes and kept with it."""
 
     kind: ClassVar[str] = "prior"
     fitted: ClassVar[bool] = True
@@ -100,12 +96,10 @@ class Prior(Choice, ABC):
         """Raise UsageError where so many codes do not suffice."""
 
     def fit(self, codes: Tensor, **how: Any) -> LatentDistribution:  # noqa: ARG002
-        """The distribution, fitted to codes.
+        """The distribution, fitted to codes N×latent_dim, or images×draws×latent_dim.
 
-        Args:
-            codes: N×latent_dim, or images×draws×latent_dim.
-            how: `seed`, which fixes all that is drawn, and `progress`, told of rounds done, of how many at most, and a
-                few words.
+        `how` has `seed`, which fixes all that is drawn, and `progress`, which is called with the rounds done, how many
+        there are at most, and a few words.
         """
         raise UsageError(f"prior {self.name}: needs no fitting")
 
@@ -177,8 +171,7 @@ class Objective(Choice, ABC):
     def effective_beta(self, rows: Sequence[Mapping[str, str]] = ()) -> float | None:  # noqa: ARG002
         """The weight of the KL in nats per image that it amounts to; None where there is no such number.
 
-        Args:
-            rows: Of `metrics.csv`, oldest first, for a weight that changes in training.
+        `rows` are those of `metrics.csv`, oldest first, for a weight that changes in training.
         """
         if self.auto_encoder:
             return 0.0

@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 from corolla.errors import UsageError, suggestion
@@ -35,33 +34,31 @@ HOMES: Mapping[str, str] = {
 """The module that registers Corolla's own classes of each kind."""
 
 _TABLES: dict[str, dict[str, Any]] = {kind: {} for kind in HOMES}
-_FILES: dict[tuple[str, str], str] = {}
+_ORIGINS: dict[tuple[str, str], tuple[str, str]] = {}
+"""File and module that registered a name of a kind; of a plugin, what `load_plugin` takes in place of the module."""
 _loaded: set[str] = set()
 
 Registered = TypeVar("Registered")
 
 
 def register(entry: Registered) -> Registered:
-    """Add a class or value to the table of its kind, under its name; use as a decorator of classes.
+    """Add something to the table of its kind, under its name; use as a decorator of classes.
 
-    Args:
-        entry: A class derived from `corolla.Objective`, `Network`, `Likelihood` or `Prior`, or a value of the classes
-            `corolla.SourceKind`, `Recipe` or `ScoreKind`.
-
-    Raises:
-        UsageError: It has no name or kind, or another one has that name.
+    It is a class derived from `corolla.Objective`, `Network`, `Likelihood` or `Prior`, or a value of the classes
+    `corolla.SourceKind`, `Recipe` or `ScoreKind`. Raises UsageError if it lacks a name or kind, or another has it.
     """
-    frame = inspect.currentframe()
-    file = frame.f_back.f_code.co_filename if frame is not None and frame.f_back is not None else "?"
-    if isinstance(entry, type):  # which somebody else may register
-        file = getattr(sys.modules.get(entry.__module__), "__file__", None) or file
+    caller = sys._getframe(1).f_globals
+    if isinstance(entry, type) and entry.__module__ in sys.modules:  # which somebody else may register
+        caller = vars(sys.modules[entry.__module__])
+    module = caller.get("__name__", "?")
+    file = caller.get("__file__") or module
     kind, name = getattr(entry, "kind", ""), name_of(entry)
     if kind not in _TABLES or not name:
         raise UsageError(
             f"{file}: {entry!r} cannot be registered; derive it from one of corolla's classes ({', '.join(_TABLES)}), "
             "and give it a name"
         )
-    before = _FILES.setdefault((kind, name), file)
+    before, _ = _ORIGINS.setdefault((kind, name), (file, caller.get("__corolla_plugin__", module)))
     if before != file:
         raise UsageError(f"{kind} {name!r} is registered twice: in {before} and in {file}; rename one")
     _TABLES[kind][name] = entry
@@ -82,7 +79,10 @@ def find(kind: str, name: str) -> Any:
         load_plugins()
     if name not in _TABLES[kind]:
         names = list(_TABLES[kind])
-        raise UsageError(f"no such {kind} as {name!r}{suggestion(name, names)}; there are {', '.join(names)}")
+        raise UsageError(
+            f"no such {kind} as {name!r}{suggestion(name, names)}; there are {', '.join(names)}",
+            setting=f"data.{kind}" if kind in ("recipe", "source") else f"{kind}.name",
+        )
     return _TABLES[kind][name]
 
 
@@ -93,19 +93,16 @@ def registered(kind: str) -> dict[str, Any]:
     return dict(_TABLES[kind])
 
 
-def plugin_of(cls: type) -> str | None:
-    """The module or file that a class came from, as `load_plugin` takes it; None for one of Corolla's own."""
-    module = cls.__module__
-    if module == "corolla" or module.startswith("corolla."):
-        return None
-    return getattr(sys.modules.get(module), "__corolla_plugin__", module)
+def plugin_of(kind: str, name: str) -> str | None:
+    """The module or file that registered a name, as `load_plugin` takes it; None if that is Corolla or unknown."""
+    _, plugin = _ORIGINS.get((kind, name), ("", "corolla"))
+    return None if plugin.partition(".")[0] == "corolla" else plugin
 
 
 def needs_plugins(plugins: Any) -> str:
     """What to append to a message about something that was made with plugins that are not loaded; or nothing."""
-    if not isinstance(plugins, list | tuple) or not all(isinstance(name, str) for name in plugins):
-        return ""
-    missing = [name for name in plugins if name not in _loaded and name not in sys.modules]
+    names = plugins if isinstance(plugins, list | tuple) else ()
+    missing = [name for name in names if isinstance(name, str) and name not in _loaded | sys.modules.keys()]
     if not missing:
         return ""
     flags = " ".join(f"--plugin {name}" for name in missing)
@@ -115,8 +112,7 @@ def needs_plugins(plugins: Any) -> str:
 def load_plugins() -> None:
     """Load the entry points `corolla.plugins` of installed packages, and what the environment variable names.
 
-    Raises:
-        UsageError: One is missing or broken; the message names it.
+    Raises UsageError, which names it, if one is missing or broken.
     """
     for point in entry_points(group="corolla.plugins"):
         _load(f"entry point {point.name}", point.value.partition(":")[0])
@@ -127,16 +123,13 @@ def load_plugins() -> None:
 def load_plugin(name: str) -> None:
     """Import a module, or a Python file, so that the classes in it are registered; at most once.
 
-    Raises:
-        UsageError: It is missing or broken; the message names it, and the line.
+    Raises UsageError, which names it and the line, if it is missing or broken.
     """
     if name.endswith(".py"):
-        path = Path(name).absolute()
-        if not path.is_file():
+        if not Path(name).is_file():
             raise UsageError(f"plugin {name}: no such file; give a module's name, or the path of a Python file")
-        _load("plugin", str(path))
-    else:
-        _load("plugin", name)
+        name = str(Path(name).absolute())
+    _load("plugin", name)
 
 
 def _load(what: str, name: str) -> None:
@@ -156,7 +149,7 @@ def _load(what: str, name: str) -> None:
     _loaded.add(name)
 
 
-def _import_file(path: Path) -> ModuleType:
+def _import_file(path: Path) -> None:
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     module_name = f"corolla_plugin_{path.stem}_{digest}"
     spec = importlib.util.spec_from_file_location(module_name, path)
@@ -170,20 +163,11 @@ def _import_file(path: Path) -> ModuleType:
     except BaseException:
         del sys.modules[module_name]
         raise
-    return module
 
 
 def _reason(error: Exception) -> str:
-    frames = list(_frames(error))
-    line = f", line {frames[-1][1]} of {frames[-1][0]}" if frames else ""
+    """What was raised, and where in the plugin."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]
+    line = f", line {own[-1].lineno} of {own[-1].filename}" if own else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{line}"
-
-
-def _frames(error: BaseException) -> Iterator[tuple[str, int]]:
-    """File and line of the plugin's own frames, without those of the import system and of this file."""
-    trace = error.__traceback__
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if "importlib" not in file and file != __file__:
-            yield file, trace.tb_lineno
-        trace = trace.tb_next

@@ -12,7 +12,8 @@ from corolla.pixels import RGB8, PixelFormat
 class Settings(BaseModel):
     """Frozen, and strict: an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+    # Most classes are never used by a process: what pydantic builds for one is built at its first use.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, defer_build=True)
 
 
 def _parse_size(value: Any) -> Any:

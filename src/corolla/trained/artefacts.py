@@ -30,22 +30,25 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Artefact(Generic[Card]):
-    """A kind of thing that is made for a model."""
+    """A kind of thing that is made for a model.
+
+    Attributes:
+        title: What it is, in a word; in a file of tensors the key of its card.
+        file_name: A name in `.safetensors`, or in `.json` if there are no tensors; may hold `{name}`.
+        card: A dataclass with the field `weights_sha256`.
+        again: The command that makes it again; may hold `{folder}` and `{name}`. Without, a missing one is made.
+        in_run: It belongs into the run folder, where there is one, and not into the model folder.
+        plain: The file's metadata are the fields of the card, all texts.
+        error: What is raised where the file is damaged.
+    """
 
     title: str
-    """What it is, in a word; in a file of tensors the key of its card."""
     file_name: str
-    """A name in `.safetensors`, or in `.json` if there are no tensors; may hold `{name}`."""
     card: type[Card]
-    """A dataclass with the field `weights_sha256`."""
     again: tuple[str, ...] = ()
-    """The command that makes it again; may hold `{folder}` and `{name}`. Without one, it is made when it is missing."""
     in_run: bool = False
-    """Whether it belongs into the run folder, where there is one, and not into the model folder."""
     plain: bool = False
-    """Whether the file's metadata are the fields of the card, all texts."""
     error: type[CorollaError] = ModelError
-    """What is raised where the file is damaged."""
 
     def remedy(self, file: Path, name: str = "", make: str = "make it again") -> str:
         """What to do about a file that cannot be used."""
@@ -71,9 +74,8 @@ class Artefact(Generic[Card]):
     ) -> tuple[Card, dict[str, NDArray[Any]], dict[str, str]]:
         """The card, the tensors and all metadata of a file that is there; `name` is for messages.
 
-        Raises:
-            CorollaError: of the kind's own type: the file is damaged, cannot be read, or holds something else.
-            StaleError: it was made with other weights than `weights_sha256`, if these are given.
+        Raises the kind's own error if the file is damaged, cannot be read, or holds something else, and StaleError if
+        it was made with other weights than `weights_sha256`, if these are given.
         """
         remedy = self.remedy(file, name)
 

@@ -33,7 +33,7 @@ def read_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
             checkpoint = _from_lightning(checkpoint)
         checkpoint["record"]["finished"], checkpoint["settings"], checkpoint["step"]
     except (RuntimeError, KeyError, TypeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         problem = f"{path}: damaged, or not a checkpoint of a run: {reason}"
         raise ModelError(problem, path=path, remedy="train a new run") from None
     return checkpoint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,8 +27,6 @@ from corolla.trained.prior_file import PRIOR, load_prior
 Picture: TypeAlias = Image.Image | Path | str
 Images: TypeAlias = Picture | NDArray[Any] | torch.Tensor | Sequence[Picture | NDArray[Any] | torch.Tensor]
 
-Drawn: TypeAlias = str | LatentDistribution
-
 BATCH_SIZE = 256
 LARGEST_SEED = 2**64 - 1
 
@@ -42,9 +40,8 @@ def seeded_generator(seed: int | None) -> torch.Generator:
     """
     generator = torch.Generator()
     if seed is None:
-        generator.seed()
-        return generator
-    if not 0 <= seed <= LARGEST_SEED:
+        seed = generator.seed()
+    elif not 0 <= seed <= LARGEST_SEED:
         raise UsageError(f"seed {seed}: give a whole number from 0 to {LARGEST_SEED}")
     return generator.manual_seed(int(seed))
 
@@ -118,22 +115,26 @@ class TrainedModel:
 
     def decode(self, latents: ArrayLike | torch.Tensor) -> NDArray[np.uint8]:
         """The mean of p(x|z) for latents N×latent_dim (or one vector), as images."""
+        parts = [np.zeros((0, self.height, self.width, 3), np.uint8)]
+        for mean in self.means(latents):
+            parts.append((mean * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def means(self, latents: ArrayLike | torch.Tensor) -> Iterator[torch.Tensor]:
+        """As `decode`, batch by batch, N×3×height×width in [0, 1], not rounded."""
         plain = latents if isinstance(latents, torch.Tensor) else torch.as_tensor(np.asarray(latents, np.float32))
         z = plain.detach().to("cpu", torch.float32)
-        if z.ndim == 1:
-            z = z[None]
+        z = z[None] if z.ndim == 1 else z
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise UsageError(f"latents of shape {tuple(z.shape)}: this model needs N×{self.latent_dim}")
         finite = z.isfinite()
         if not finite.all():
             index, latent = (~finite).nonzero()[0].tolist()
             raise UsageError(f"latents[{index}, {latent}] is {float(z[index, latent])}: latents must be finite")
-        parts = [np.zeros((0, self.height, self.width, 3), np.uint8)]
-        with torch.inference_mode():
-            for batch in torch.split(z, BATCH_SIZE):
+        for batch in torch.split(z, BATCH_SIZE):
+            with torch.inference_mode():
                 mean = self.vae.decode(batch.to(self.device)).mean
-                parts.append((mean * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
-        return np.concatenate(parts)
+            yield mean
 
     def reconstruct(self, images: Images, *, seed: int | None = None) -> NDArray[np.uint8]:
         """Images through the model and back: of the posterior's mean, or with a seed of a draw from it."""
@@ -212,8 +213,7 @@ class TrainedModel:
             raise UsageError("no images given")
         if len({part.dtype for part in parts}) > 1:
             parts = [to_float(part, np.float32) for part in parts]
-        joined: NDArray[Any] = np.concatenate(parts)
-        return joined
+        return np.concatenate(parts)  # type: ignore[return-value]
 
     def levels(self, images: Images) -> NDArray[np.uint8]:
         """As `pixels`, rounded to 8 bits where floats came in."""

@@ -29,22 +29,15 @@ def own_images(
 ) -> ImageCache:
     """A model's own images, or those of another source, by the model's recipe and size.
 
-    Args:
-        model: Whose images.
-        source: Where they are now, if they have moved, as `corolla.data.open_source` takes it. Then it is not
-            checked that they are the same.
-        mirror: Folder or URL that holds the files of a downloaded source.
-        progress: Called while they are downloaded or decoded.
-
-    Raises DataError if they are not there, have changed, or cannot be used; of a given source, as `open_images`.
+    `source` says where they are now, if they have moved, as `corolla.data.open_source` takes it; then it is not checked
+    that they are the same. `mirror` is a folder or URL that holds the files of a downloaded source. Raises DataError
+    if they are not there, have changed, or cannot be used; of a given source, as `open_images`.
     """
     data = model.config.data
     if source is not None:
         return open_images(data.model_copy(update={"source": source, "mirror": mirror}), progress=progress)
-    if mirror is not None:
-        data = data.model_copy(update={"mirror": mirror})
     try:
-        cache = open_images(data, progress=progress)
+        cache = open_images(data.model_copy(update={"mirror": mirror or data.mirror}), progress=progress)
     except (DataError, UsageError) as error:
         raise DataError(
             f"the model's own images are needed: {error}",

@@ -19,27 +19,31 @@ from corolla.trained.model_folder import ModelCard, ModelFolder, check_tensors
 
 @dataclass(frozen=True)
 class PriorCard:
-    """What the file of a fitted prior says of it, apart from its tensors."""
+    """What the file of a fitted prior says of it, apart from its tensors.
+
+    Attributes:
+        name: Which prior.
+        options: Its settings.
+        weights_sha256: Of the model to whose codes it was fitted.
+        codes: How many codes those were.
+        images: From how many images.
+        seed: Of the fit.
+        source: Where the images came from.
+        log_prob_nats: log p(z) of the evaluation images' codes under this prior, averaged.
+        standard_log_prob_nats: The same under the standard normal.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: str
-    """Which prior."""
     options: dict[str, Any]
-    """Its settings."""
     weights_sha256: str
-    """The card's of the model to whose codes it was fitted."""
     codes: int
-    """How many codes those were."""
     images: int
-    """From how many images."""
     seed: int
     source: str
-    """Where the images came from."""
     log_prob_nats: float | None = None
-    """log p(z) of the evaluation images' codes under this prior, averaged."""
     standard_log_prob_nats: float | None = None
-    """The same under the standard normal."""
 
 
 PRIOR = Artefact("prior", "prior-{name}.safetensors", PriorCard, again=("fit-prior", "{folder}", "{name}"))
@@ -54,9 +58,8 @@ def save_prior(folder: ModelFolder, prior: LatentDistribution, card: PriorCard) 
 def load_prior(folder: ModelFolder, name: str, model: ModelCard) -> tuple[LatentDistribution, PriorCard]:
     """A fitted prior of a model folder, bit for bit as it was saved.
 
-    Raises:
-        ModelError: there is none; it is damaged; or (StaleError) it was fitted to other weights than the model has now.
-        UsageError: it needs an extra that is not installed.
+    Raises ModelError if there is none or it is damaged, StaleError if it was fitted to other weights than the model has
+    now, and UsageError if it needs a plugin that is not loaded or an extra that is not installed.
     """
     card, arrays = folder.read(PRIOR, model.weights_sha256, name)
     file = folder.file(PRIOR, name)
@@ -68,10 +71,7 @@ def load_prior(folder: ModelFolder, name: str, model: ModelCard) -> tuple[Latent
         choice = make("prior", name, **card.options)
     except UsageError as error:
         raise ModelError(f"{file}: {error}", path=file, remedy=remedy) from None
-    try:
-        prior: LatentDistribution = choice.build(model.config.network.latent_dim)
-    except UsageError as error:  # an extra is missing
-        raise UsageError(f"{file}: {error}") from None
+    prior: LatentDistribution = choice.build(model.config.network.latent_dim)  # says which extra is missing
     tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
     check_tensors(file, "prior", tensors, prior.tensors(), remedy)
     try:

@@ -23,7 +23,6 @@ import yaml
 from filelock import FileLock, Timeout
 
 from corolla.config import Config, read_yaml
-from corolla.config.registry import needs_plugins
 from corolla.errors import ModelError, TrainingError, UsageError, command
 from corolla.files import is_empty, write_text, writing
 
@@ -31,46 +30,34 @@ LOCK_NAME = ".lock"
 _ELSEWHERE = "choose another folder ({run})"
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)
 class RunFolder:
-    """The paths inside a run folder."""
+    """The paths inside a run folder.
+
+    Attributes:
+        path: The folder.
+        config_file: The resolved configuration.
+        metrics_file: One row for each evaluation.
+        model: The model folder: the best model so far.
+        last_checkpoint: The state from which training resumes.
+        samples: Pictures as training goes.
+        report: The page about the run.
+    """
 
     path: Path
 
-    @property
-    def config_file(self) -> Path:
-        """The resolved configuration."""
-        return self.path / "config.yaml"
+    def __post_init__(self) -> None:
+        self.config_file = self.path / "config.yaml"
+        self.metrics_file = self.path / "metrics.csv"
+        self.model = self.path / "model"
+        self.last_checkpoint = self.path / "checkpoints" / "last.ckpt"
+        self.samples = self.path / "samples"
+        self.report = self.path / "report.html"
 
     @property
     def exists(self) -> bool:
         """Whether this is a run folder: it holds a configuration."""
         return self.config_file.is_file()
-
-    @property
-    def metrics_file(self) -> Path:
-        """One row for each evaluation."""
-        return self.path / "metrics.csv"
-
-    @property
-    def model(self) -> Path:
-        """The model folder: the best model so far."""
-        return self.path / "model"
-
-    @property
-    def last_checkpoint(self) -> Path:
-        """The state from which training resumes."""
-        return self.path / "checkpoints" / "last.ckpt"
-
-    @property
-    def samples(self) -> Path:
-        """Pictures as training goes."""
-        return self.path / "samples"
-
-    @property
-    def report(self) -> Path:
-        """The page about the run."""
-        return self.path / "report.html"
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -106,25 +93,18 @@ class RunFolder:
 
     def config(self) -> Config:
         """The configuration of the run. Raises UsageError if it is not a run folder."""
-        values, facts = self._settings()
-        try:
-            return Config.from_dict(values, where=str(self.config_file))
-        except UsageError as error:
-            hint = needs_plugins(facts.get("plugins"))
-            if not hint:
-                raise
-            raise UsageError(f"{error}{hint}", path=self.config_file) from None
+        values = self._settings()
+        plugins = values.pop("run", {}).get("plugins")
+        return Config.from_saved(values, plugins, where=str(self.config_file))
 
     def facts(self) -> dict[str, Any]:
-        """What was recorded beside the configuration: data fingerprint, versions."""
-        return self._settings()[1]
+        """What was recorded beside the configuration: data fingerprint, versions. Raises as `config`."""
+        return self._settings().get("run", {})  # type: ignore[no-any-return]
 
-    def _settings(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _settings(self) -> dict[str, Any]:
         if not self.exists:
             raise UsageError(f"{self.path}: not a run folder: it holds no config.yaml", path=self.path)
-        values = read_yaml(self.config_file)
-        facts = values.pop("run", {})
-        return values, facts
+        return read_yaml(self.config_file)
 
     def write_config(self, config: Config, facts: Mapping[str, Any]) -> None:
         """Write `config.yaml`; `corolla train --config` takes the file as it is."""
@@ -183,17 +163,19 @@ def check_run(path: Path, *, force: bool = False) -> None:
 
     What a process left that was killed while it made the folder counts as nothing.
     """
-    run = RunFolder(path)
+    problem, remedy = "exists", _ELSEWHERE
     with _writing(path):
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"{path}: is a file", path=path, remedy=_ELSEWHERE, arguments=("run",))
-        if not path.is_dir() or is_empty(path, but_for=(LOCK_NAME,)):
+        if not path.exists() or (path.is_dir() and is_empty(path, but_for=(LOCK_NAME,))):
             return
-    if not run.exists:
-        raise UsageError(f"{path}: exists and is not a run folder", path=path, remedy=_ELSEWHERE, arguments=("run",))
-    if not force:
-        remedy = f"{_ELSEWHERE}, replace it ({{force}}), or go on with `{command('train', '--resume', path)}`"
-        raise UsageError(f"{path}: exists", path=path, remedy=remedy, arguments=("run", "force"))
+    if not path.is_dir():
+        problem = "is a file"
+    elif not RunFolder(path).exists:
+        problem = "exists and is not a run folder"
+    elif force:
+        return
+    else:
+        remedy += f", replace it ({{force}}), or go on with `{command('train', '--resume', path)}`"
+    raise UsageError(f"{path}: {problem}", path=path, remedy=remedy, arguments=("run", "force"))
 
 
 @contextmanager
@@ -205,19 +187,13 @@ def create_run(path: Path, *, force: bool = False) -> Iterator[RunFolder]:
         path.mkdir(parents=True, exist_ok=True)
     with run.held():
         check_run(path, force=force)  # again: another process may have been first
-        with _writing(path):
-            _clear(run)
+        with _writing(path):  # all but the lock goes; the configuration last, as it tells that this is a run folder
+            for entry in sorted(path.iterdir(), key=lambda entry: entry == run.config_file):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry.name != LOCK_NAME:
+                    entry.unlink()
         yield run
-
-
-def _clear(run: RunFolder) -> None:
-    """Remove all but the lock; the configuration last, as it is what tells that this is a run folder."""
-    for entry in run.path.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        elif entry.name not in (LOCK_NAME, run.config_file.name):
-            entry.unlink()
-    run.config_file.unlink(missing_ok=True)
 
 
 def _writing(path: Path) -> AbstractContextManager[None]:

@@ -31,12 +31,9 @@ EARLY_STEPS = 200
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the numbers say.
+    """One thing that the numbers say: in two or three words, and what it is and what to change in a sentence or two.
 
-    Attributes:
-        kind: in two or three words, for tables.
-        text: what it is, and what to change, in a sentence or two.
-        alarm: whether something is wrong; otherwise it is worth knowing.
+    Without `alarm`, nothing is wrong, but it is worth knowing.
     """
 
     kind: str
@@ -61,22 +58,15 @@ def advise(
         rows: Of `metrics.csv`, oldest first, for what only training can show.
         step: Optimiser steps so far, where there are no rows.
     """
-    history = [_numbers(row) for row in rows]
+    history = [{name: float(text) for name, text in row.items() if text not in ("", None)} for row in rows]
     done = history[-1].get("step") if history else step
     if done is not None and done < EARLY_STEPS:
         of = "" if config.objective.auto_encoder else " of beta"
         text = f"Only {done:.0f} steps: too early to say anything{of}. Train for some thousands."
         return (Finding("too early", text, alarm=False),)
-    findings = [
-        *_warming_up(config.objective, done),
-        *_code(config, scores, latent_kl_nats, history),
-        *_overfitting(config, history),
-    ]
+    code = _code(config, scores, latent_kl_nats, history)
+    findings = (*_warming_up(config.objective, done), *code, *_overfitting(config, history))
     return tuple(sorted(findings, key=lambda finding: not finding.alarm))
-
-
-def _numbers(row: Mapping[str, str]) -> dict[str, float]:
-    return {name: float(text) for name, text in row.items() if text not in ("", None)}
 
 
 def _warming_up(objective: Objective, done: float | None) -> Iterator[Finding]:
@@ -98,7 +88,10 @@ def _code(
     if objective.auto_encoder or rate is None or not math.isfinite(rate):
         return
     if objective.target is not None:
-        yield from _off_target(objective, rate, history[-1].get("beta") if history else None)
+        name, target = objective.target
+        if abs(rate - target) > max(TARGET_SHARE * target, ACTIVE_NATS):
+            kind, remedy = objective.off_target(rate, history[-1].get("beta") if history else None)
+            yield Finding(kind, f"The rate is {rate:.1f} nats, but objective.{name} asks for {target:g}. {remedy}")
     elif rate < BIT_NATS:
         yield Finding(
             "collapsed",
@@ -123,14 +116,6 @@ def _code(
             f"More may help: try network.latent_dim={2 * number}.",
             alarm=False,
         )
-
-
-def _off_target(objective: Objective, rate: float, beta: float | None) -> Iterator[Finding]:
-    assert objective.target is not None
-    name, target = objective.target
-    if abs(rate - target) > max(TARGET_SHARE * target, ACTIVE_NATS):
-        kind, remedy = objective.off_target(rate, beta)
-        yield Finding(kind, f"The rate is {rate:.1f} nats, but objective.{name} asks for {target:g}. {remedy}")
 
 
 def _loosen(objective: Objective) -> str:
@@ -169,11 +154,8 @@ def _overfitting(config: Config, history: Sequence[Mapping[str, float]]) -> Iter
 
 
 def _more_pressure(config: Config) -> str:
-    changes = []
     setting = config.objective.beta_setting
-    if setting is not None:
-        changes.append(f"a larger objective.{setting} than {getattr(config.objective, setting):g}")
-    changes.append("a larger data.shift_px" if config.data.shift_px else "data.shift_px=4")
-    if not config.data.flip:
-        changes.append("data.flip=true where left and right do not matter")
+    changes = [f"a larger objective.{setting} than {getattr(config.objective, setting):g}"] if setting else []
+    changes += ["a larger data.shift_px" if config.data.shift_px else "data.shift_px=4"]
+    changes += [] if config.data.flip else ["data.flip=true where left and right do not matter"]
     return f"{', '.join(changes)}, or a smaller network"

@@ -24,12 +24,15 @@ def train(
     """
     model, optimizer = fabric.setup(BatchLoss(config, state, len(batches.rows), fabric.global_rank), state.optimizer)
     state.to(fabric.device)
-    batches = _near(batches, fabric.device)
+    # A data set that fits with room to spare lives on the device, and nothing travels but an epoch's indices.
+    if fabric.device.type == "cuda" and batches.nbytes < torch.cuda.mem_get_info(fabric.device)[0] // 4:
+        batches = batches.to(fabric.device)
     if resumed:
         recorder.resume()
     recorder.begin()
     for batch in batches.stream(state.step):
-        state.set_learning_rate()
+        for group in state.optimizer.param_groups:
+            group["lr"] = state.learning_rate
         loss, terms, latents = model(fabric.to_device(batch), state.step)
         optimizer.zero_grad()
         fabric.backward(loss)
@@ -64,10 +67,3 @@ class BatchLoss(nn.Module):
         p = self.vae.decode(z, x)
         terms = self.state.loss(x, q, z, p, step, self.data_size)
         return terms.total, torch.stack([terms.total, terms.reconstruction, terms.kl]).detach(), z.detach()
-
-
-def _near(batches: Batches, device: torch.device) -> Batches:
-    """A data set that fits with room to spare lives on the device, and nothing travels but an epoch's indices."""
-    if device.type == "cuda" and batches.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
-        return batches.to(device)
-    return batches

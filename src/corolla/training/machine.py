@@ -53,13 +53,11 @@ def multiplies_bfloat16(accelerator: str) -> bool:
 @contextmanager
 def deterministic() -> Iterator[None]:
     """Let equal seeds give equal bits, and put back at the end what training changes in this process."""
-    threads = torch.get_num_threads()
-    algorithms = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     benchmark = torch.backends.cudnn.benchmark
     workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")
     torch.backends.cudnn.benchmark = False
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     try:
@@ -67,11 +65,10 @@ def deterministic() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
+        torch.set_deterministic_debug_mode(mode)
         torch.backends.cudnn.benchmark = benchmark
-        if workspace is None:
-            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
-        else:
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+        if workspace is not None:
             os.environ["CUBLAS_WORKSPACE_CONFIG"] = workspace
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
@@ -80,12 +77,12 @@ def deterministic() -> Iterator[None]:
 
 @contextmanager
 def _silent_lightning() -> Iterator[None]:
-    chatter = [logging.getLogger(f"lightning.{name}") for name in ("fabric", "pytorch")]  # one speaks by the other
-    levels = [logger.level for logger in chatter]
-    for logger in chatter:
+    loggers = [logging.getLogger(f"lightning.{name}") for name in ("fabric", "pytorch")]  # one speaks by the other
+    levels = {logger: logger.level for logger in loggers}
+    for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        for logger, level in zip(chatter, levels, strict=True):
+        for logger, level in levels.items():
             logger.setLevel(level)

@@ -27,7 +27,7 @@ from corolla.trained.checkpoints import read_checkpoint, write_checkpoint
 from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.run_folder import RunFolder, versions
 from corolla.training.state import TrainingState
-from corolla.training.validation import Evaluation, evaluate
+from corolla.training.validation import evaluate
 
 StopRule: TypeAlias = Callable[[Mapping[str, Any]], bool]
 """Given a new row of `metrics.csv`, but for the last, whether to end the training there."""
@@ -71,13 +71,11 @@ class Recorder:
         self.progress, self.logger, self.stop_at = progress, logger, stop_at
         self.run = RunFolder(fabric.broadcast(run.path))
         self.eval_rows = select_rows(data.splits, config.data.eval_split)
-        self.best_loss = float("inf")
-        self.evaluations_since_best = 0
-        self.finished = False
-        self.train_seconds = 0.0
+        self.rows: list[dict[str, Any]] = []
+        self.best_loss, self.evaluations_since_best = float("inf"), 0
+        self.finished, self.train_seconds = False, 0.0
         self.sums: Tensor | None = None
         self.summed = 0
-        self.rows: list[dict[str, Any]] = []
         self._finite: Tensor | None = None
         self._complaining = False
         self._signal: int | None = None
@@ -148,7 +146,11 @@ class Recorder:
         if evaluation_due or checkpoint_due:  # neither counts in the rate that is shown
             self._shown_at, self._shown_step = time.perf_counter(), step
         if last:
-            self.progress.line(self._last_row_in_words())
+            for row in self.rows[-1:]:  # the first process has them
+                self.progress.line(
+                    f"step {row['step']}/{state.total_steps}: {training_words(row)}; "
+                    f"train loss {row['train_loss']:.1f}; {self.train_seconds:.0f} s"
+                )
         elif stop is not None:
             raise TrainingInterrupted(
                 f"{signal.Signals(stop).name}: stopped at step {step} of {state.total_steps}, all saved",
@@ -192,7 +194,8 @@ class Recorder:
         first = step - self.summed + finite + 1
         what = f"the loss is not finite at step {first}" if first <= step else f"step {step} left weights not finite"
         rate, saved = self.config.training.learning_rate, self.run.last_checkpoint
-        remedy = self._complaint() or f"try a smaller training.learning_rate than {rate:g}, or training.clip_norm 100"
+        complaint = self.state.companion.complaint() if self.state.companion else None
+        remedy = complaint or f"try a smaller training.learning_rate than {rate:g}, or training.clip_norm 100"
         kept = f"the last good checkpoint stays in {saved}" if saved.is_file() else "nothing was saved yet"
         raise TrainingError(f"{what}; {remedy}; {kept}")
 
@@ -214,69 +217,48 @@ class Recorder:
         improved = False
         if self.fabric.is_global_zero:
             images, seed = self.data.images, self.config.seed
-            evaluation = evaluate(state.best_weights, state.loss, images, self.eval_rows, seed=seed)
+            scores, kl_nats = evaluate(state.best_weights, state.loss, images, self.eval_rows, seed=seed)
             state.vae.train()
             # Where losses of different steps cannot be compared, the latest model is the best.
-            improved = evaluation.scores["loss"] < self.best_loss or not self.config.objective.stationary
-            self._write_row(evaluation, trained)
+            improved = scores["loss"] < self.best_loss or not self.config.objective.stationary
+            self._write_row(scores, trained)
             if improved:
-                self.best_loss = evaluation.scores["loss"]
-                ModelFolder(self.run.model, self.run).save(state.best_weights, self._card(evaluation))
+                self.best_loss = scores["loss"]
+                data = {
+                    "source": self.config.data.source,
+                    "fingerprint": self.data.manifest["fingerprint"],
+                    "training_images": len(select_rows(self.data.splits, self.config.data.train_split)),
+                    "evaluation_images": len(self.eval_rows),
+                }
+                card = ModelCard(self.config, state.step, scores, kl_nats, data, versions())
+                ModelFolder(self.run.model, self.run).save(state.best_weights, card)
             self._save_samples()
         improved = self.fabric.broadcast(improved)
         self.evaluations_since_best = 0 if improved else self.evaluations_since_best + 1
         self.sums, self.summed, self._finite = None, 0, None
 
-    def _write_row(self, evaluation: Evaluation, trained: list[float]) -> None:
+    def _write_row(self, scores: Mapping[str, float], trained: list[float]) -> None:
         state = self.state
         row = {
-            "step": state.step,
-            "epoch": round(state.step / state.steps_per_epoch, 3),
-            **evaluation.scores,
-            "train_loss": trained[0],
-            "train_reconstruction": trained[1],
-            "train_kl": trained[2],
+            **{"step": state.step, "epoch": round(state.step / state.steps_per_epoch, 3)},
+            **scores,
+            **dict(zip(("train_loss", "train_reconstruction", "train_kl"), trained, strict=True)),
             **(state.companion.report() if state.companion else {}),
-            "learning_rate": state.learning_rate,
-            "train_seconds": round(self.train_seconds, 3),
+            **{"learning_rate": state.learning_rate, "train_seconds": round(self.train_seconds, 3)},
         }
         self.rows.append(row)
         self.run.write_rows(self.rows)
         if self.logger is not None:
             self.logger.log_metrics({name: float(value) for name, value in row.items() if name != "step"}, state.step)
-        complaint = self._complaint()
+        complaint = state.companion.complaint() if state.companion else None
         if complaint is not None and not self._complaining:  # once, and again only after it has recovered
             _LOG.warning("%s", complaint)
         self._complaining = complaint is not None
 
-    def _last_row_in_words(self) -> str:
-        if not self.rows:
-            return ""
-        row = self.rows[-1]
-        return (
-            f"step {row['step']}/{self.state.total_steps}: {training_words(row)}; "
-            f"train loss {row['train_loss']:.1f}; {self.train_seconds:.0f} s"
-        )
-
-    def _complaint(self) -> str | None:
-        """What is going wrong with a discriminator or controller."""
-        return self.state.companion.complaint() if self.state.companion else None
-
-    def _card(self, evaluation: Evaluation) -> ModelCard:
-        data = {
-            "source": self.config.data.source,
-            "fingerprint": self.data.manifest["fingerprint"],
-            "training_images": len(select_rows(self.data.splits, self.config.data.train_split)),
-            "evaluation_images": len(self.eval_rows),
-        }
-        scores, latent_kl_nats = evaluation.scores, evaluation.latent_kl_nats
-        return ModelCard(self.config, self.state.step, scores, latent_kl_nats, data, versions())
-
     def _save_samples(self) -> None:
-        state, every = self.state, self.config.training.samples_every
-        if every is None:
-            evaluations = state.total_steps // (self.config.training.evaluate_every or state.steps_per_epoch)
-            every = max(1, evaluations // SAMPLE_PICTURES)
+        state, training = self.state, self.config.training
+        evaluations = state.total_steps // (training.evaluate_every or state.steps_per_epoch)
+        every = training.samples_every or max(1, evaluations // SAMPLE_PICTURES)
         if len(self.rows) % every and state.step < state.total_steps:
             return
         model = TrainedModel(state.best_weights, ModelCard(self.config), device=self.fabric.device)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.loggers.logger import Logger
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
 from corolla.config import Config, Objective, register, registered
@@ -59,12 +58,9 @@ def fit(
             loaded with `corolla.load(run, vae=...)`.
         objective: In place of `config.objective`; it is registered, if it is not yet.
 
-    Raises:
-        UsageError: an impossible setting, or the run folder exists.
-        DataError: the images cannot be used.
-        TrainingError: the loss is not finite, or another process trains in the folder.
-        WriteError: a file cannot be written.
-        TrainingInterrupted: Ctrl-C or SIGTERM; what was reached is saved.
+    Raises UsageError on an impossible setting or if the run folder exists, DataError if the images cannot be used,
+    TrainingError if the loss is not finite or another process trains in the folder, WriteError, and TrainingInterrupted
+    on Ctrl-C or SIGTERM, with all saved.
     """
     if objective is not None:
         known = registered("objective").get(objective.name) or register(type(objective))
@@ -88,7 +84,7 @@ def fit(
         if config.plugins:
             facts["plugins"] = config.plugins
         created.write_config(config, facts)
-        return _train(config, data, created, fabric, stop_at, progress, logger=_logger(created), vae=vae)
+        return _train(config, data, created, fabric, stop_at, progress, vae=vae)
 
 
 def fit_cache(config: Config, data: ImageCache, folder: Path, *, progress: Progress | None = None) -> TrainedModel:
@@ -97,7 +93,7 @@ def fit_cache(config: Config, data: ImageCache, folder: Path, *, progress: Progr
     What a run writes comes into the folder, which is empty, but no `config.yaml`: there is no source to repeat it from.
     """
     config = resolve(config)
-    return _train(config, data, RunFolder(folder), connect(config.training), progress=progress)
+    return _train(config, data, RunFolder(folder), connect(config.training), progress=progress, logged=False)
 
 
 def resume(
@@ -120,8 +116,7 @@ def resume(
         data = prepare(config, progress)
         if folder.facts().get("data_fingerprint") != data.manifest["fingerprint"]:
             raise ModelError(f"{run}: the images of {config.data.source} have changed since it began; train a new run")
-        resumed = finished is not None
-        return _train(config, data, folder, fabric, stop_at, progress, logger=_logger(folder), resumed=resumed, vae=vae)
+        return _train(config, data, folder, fabric, stop_at, progress, resumed=finished is not None, vae=vae)
 
 
 def is_finished(run: Path | str) -> bool:
@@ -206,11 +201,14 @@ def _train(
     stop_at: StopRule | None = None,
     progress: Progress | None = None,
     *,
-    logger: Logger | None = None,
+    logged: bool = True,
     resumed: bool = False,
     vae: VAE | None = None,
 ) -> TrainedModel:
     training = config.training
+    # TensorBoard where the extra is installed; `metrics.csv` is written in any case.
+    logged = logged and fabric.is_global_zero and importlib.util.find_spec("tensorboard") is not None
+    logger = TensorBoardLogger(run.path, name="tensorboard", version="") if logged else None
     with deterministic():
         try:
             fabric.launch()
@@ -232,26 +230,13 @@ def _train(
         except BrokenPipeError:
             raise  # whoever read the progress has gone
         except OSError as error:
-            raise _unwritten(run, error) from None
+            name = run.path  # and not the file by its name, unless it lies elsewhere
+            if isinstance(error.filename, str | bytes | Path):
+                file = Path(os.fsdecode(error.filename))
+                name = name if file.absolute().is_relative_to(name.absolute()) else file
+            problem = f"{name}: cannot be read or written: {error.strerror or error}; what was saved before stays"
+            raise WriteError(problem, path=name) from None
         finally:
             if logger is not None:
                 logger.finalize("")
     return load(recorder.run.path, vae=None if vae is None else copy.deepcopy(vae).cpu())
-
-
-def _unwritten(run: RunFolder, error: OSError) -> WriteError:
-    """What to say of a failed write: a file by its name, unless it is the run folder's or the system tells none."""
-    name = run.path
-    if isinstance(error.filename, str | bytes | Path):
-        file = Path(os.fsdecode(error.filename))
-        if not file.absolute().is_relative_to(run.path.absolute()):
-            name = file
-    reason = error.strerror or error
-    return WriteError(f"{name}: cannot be read or written: {reason}; what was saved before stays", path=name)
-
-
-def _logger(run: RunFolder) -> Logger | None:
-    """TensorBoard where the extra is installed; `metrics.csv` is written in any case."""
-    if importlib.util.find_spec("tensorboard") is None:
-        return None
-    return TensorBoardLogger(run.path, name="tensorboard", version="")

@@ -31,7 +31,7 @@ class TrainingState:
         self.average = copy.deepcopy(self.vae).requires_grad_(False) if config.training.ema_decay else None
         self.loss = build_loss(config.objective, config.network.latent_dim)
         self.companion = self.loss.companion
-        self.optimizer = build_optimizer(self.vae, config.training)
+        self.optimizer = _optimizer(self.vae, config.training)
 
     @property
     def best_weights(self) -> VAE:
@@ -48,11 +48,6 @@ class TrainingState:
     def learning_rate(self) -> float:
         """That of the step to come."""
         return self.training.learning_rate * schedule(self.training, self.step, self.total_steps)
-
-    def set_learning_rate(self) -> None:
-        """Give it to the optimiser."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
 
     def advance(self, latents: Tensor, kl: Tensor) -> None:
         """Let the companion and the average follow a step of the optimiser, and count it."""
@@ -89,21 +84,16 @@ class TrainingState:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def build_optimizer(vae: VAE, training: TrainingConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW of the weights of a model."""
+def _optimizer(vae: VAE, training: TrainingConfig) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
     groups: list[dict[str, Any]] = [
         {"params": [p for p in vae.parameters() if p.ndim > 1]},
         # Decay pulls on matrices only: biases and norms have no scale to keep small.
         {"params": [p for p in vae.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return kind(
-        groups,
-        lr=training.learning_rate,
-        weight_decay=training.weight_decay,
-        # The fused step cannot clip gradients that a float16 scaler still has to unscale.
-        fused=training.precision != "16-mixed",
-    )
+    # The fused step cannot clip gradients that a float16 scaler still has to unscale.
+    fused = training.precision != "16-mixed"
+    return kind(groups, lr=training.learning_rate, weight_decay=training.weight_decay, fused=fused)
 
 
 def schedule(training: TrainingConfig, step: int, total_steps: int) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,17 +17,12 @@ from corolla.objectives.loss import Loss
 from corolla.trained import BATCH_SIZE
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Averages over a set of images. `scores` are single numbers, `latent_kl_nats` has one for each latent."""
-
-    scores: dict[str, float]
-    latent_kl_nats: tuple[float, ...]
-
-
-def evaluate(vae: VAE, loss: Loss, images: NDArray[np.uint8], rows: NDArray[np.int64], *, seed: int) -> Evaluation:
+def evaluate(
+    vae: VAE, loss: Loss, images: NDArray[np.uint8], rows: NDArray[np.int64], *, seed: int
+) -> tuple[dict[str, float], tuple[float, ...]]:
     """Loss, reconstruction and KL in nats per image, PSNR in dB, bits per dimension, and the number of active latents.
 
+    With these averages over the images, by name, comes the KL of each latent in nats.
     The loss is the objective's at the end of its schedules, so that one during a warm-up compares with later ones. The
     draws from q(z|x) are fixed by the seed, so that two models see the same noise. PSNR is that of the
     reconstruction from the posterior's mean, averaged over images. Bits per dimension are those of reconstruction and
@@ -60,4 +54,4 @@ def evaluate(vae: VAE, loss: Loss, images: NDArray[np.uint8], rows: NDArray[np.i
         scores["bits_per_dim"] = bits_per_dim(scores["reconstruction"] + scores["kl"], x[0].numel())
     kl = (latent_kl / len(rows)).tolist()
     scores["active_latents"] = float(active_latents(kl).sum())
-    return Evaluation(scores, tuple(kl))
+    return scores, tuple(kl)
