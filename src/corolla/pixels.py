@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-CHANNELS = 3
-"""Of the images in a cache and in what models read: red, green and blue."""
-
 
 @dataclass(frozen=True)
 class PixelFormat:
@@ -58,6 +55,20 @@ def to_levels(pixels: NDArray[Any], bits: int = 8) -> NDArray[Any]:
 def to_uint8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """The nearest of the levels 0 to 255; floats are clipped to [0, 1]."""
     return to_levels(pixels, 8)
+
+
+def shown(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Images ...×H×W×C of any format as people and RGB networks see them: 8 bits, three channels.
+
+    Grey becomes three equal channels; of other numbers of channels the first three are shown, and a missing one is 0.
+    """
+    images = to_uint8(images)
+    channels = images.shape[-1]
+    if channels == 1:
+        return np.repeat(images, RGB8.channels, axis=-1)
+    if channels < RGB8.channels:
+        return np.concatenate([images, np.zeros_like(images[..., :1])], axis=-1)
+    return images[..., : RGB8.channels]
 
 
 def to_float(pixels: NDArray[Any], dtype: DTypeLike = np.float64) -> NDArray[Any]:

@@ -120,7 +120,7 @@ HYPERSTACK = RNG.integers(0, 65536, (4, 2, 20, 30), np.uint16)
 def test_a_page_of_a_stack_is_taken_by_its_number(file: io.BytesIO, page: int, expected: NDArray[Any]) -> None:
     np.testing.assert_array_equal(open_picture(file, reading=Reading(page=page)), expected)
     file.seek(0)
-    with pytest.raises(DataError, match="has no page 9; there are [45], counted from 0"):
+    with pytest.raises(DataError, match=r"has no page 9; there are [45], counted from 0"):
         open_picture(file, reading=Reading(page=9))
 
 

@@ -20,6 +20,7 @@ from PIL import Image
 import corolla
 from corolla.data import open_cache, open_source, recipe_named
 from corolla.data.factors import FactorSource, _scrambled, is_full_grid, subset
+from corolla.data.preprocessing import Preprocessing
 from corolla.errors import DataError, UsageError
 
 FIT = recipe_named("fit")
@@ -58,12 +59,12 @@ def test_what_was_saved_is_what_is_read(tmp_path: Path, compressed: bool) -> Non
     assert source.fingerprint == hashlib.sha256((tmp_path / "set.npz").read_bytes()).hexdigest()
     assert np.array_equal(source.read_many(range(12), 9, 10), expected["images"])
     for index in (0, 11):
-        assert np.array_equal(source.read(index, FIT, 9, 10), expected["images"][index])
+        assert np.array_equal(source.read(index, Preprocessing(FIT, 9, 10)), expected["images"][index])
         picture = Image.fromarray(expected["images"][index])
-        assert np.array_equal(source.read(index, FIT, 16, 12), FIT.apply(picture, 16, 12))
+        assert np.array_equal(source.read(index, Preprocessing(FIT, 16, 12)), FIT.apply(picture, 16, 12))
         assert np.array_equal(source.read_many([index], 16, 12)[0], FIT.apply(picture, 16, 12))
     with pytest.raises(UsageError, match=r"index 12: factors:set\.npz holds images 0 to 11"):
-        source.read(12, FIT, 9, 10)
+        source.read(12, Preprocessing(FIT, 9, 10))
 
 
 @pytest.mark.parametrize(
@@ -124,13 +125,13 @@ def test_one_changed_pixel_is_another_fingerprint(tmp_path: Path) -> None:
 
 def test_a_file_that_has_changed_is_told(tmp_path: Path) -> None:
     source = opened(tmp_path)
-    source.read(0, FIT, 9, 10)
+    source.read(0, Preprocessing(FIT, 9, 10))
     np.savez(tmp_path / "set.npz", images=np.zeros((3, 9, 10), np.uint8))
     with pytest.raises(DataError, match="has changed since it was opened"):
-        source.read(0, FIT, 9, 10)
+        source.read(0, Preprocessing(FIT, 9, 10))
     (tmp_path / "set.npz").unlink()
     with pytest.raises(DataError, match=r"set\.npz: cannot be read: No such file"):
-        source.read(0, FIT, 9, 10)
+        source.read(0, Preprocessing(FIT, 9, 10))
 
 
 # ---- what is refused ----
@@ -191,7 +192,7 @@ def test_pickles_are_never_loaded(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=f"`{name}` holds Python objects, which are not read"):
         opened(tmp_path, **dict[str, Any]({name: trap}))
     source = opened(tmp_path, metadata=trap)  # what is not asked for is left alone
-    source.read(0, FIT, 9, 10)
+    source.read(0, Preprocessing(FIT, 9, 10))
     assert not mark.exists()
 
 
@@ -232,7 +233,7 @@ def test_a_file_that_was_cut_or_flipped_is_told(tmp_path: Path, compressed: bool
     if compressed:  # the sum of a compressed array is checked as it is read
         path.write_bytes(whole[:1000] + bytes([whole[1000] ^ 255]) + whole[1001:])
         with pytest.raises(DataError, match="damaged"):
-            open_source(f"factors:{path}").read(0, FIT, 9, 10)
+            open_source(f"factors:{path}").read(0, Preprocessing(FIT, 9, 10))
 
 
 def test_a_header_that_promises_more_than_there_is(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from scipy import stats
 
 from corolla.data import floret_painting
 from corolla.data.florets import FACTORS, Florets, render, sample_factors
+from corolla.data.preprocessing import Preprocessing
 from corolla.data.recipes import Recipe
 from corolla.errors import UsageError
 
@@ -317,7 +318,7 @@ def test_reading_one_or_many_gives_the_drawing() -> None:
     source = Florets(20)
     expected = render(source.factors[[3, 17]], 24, 32)
     np.testing.assert_array_equal(source.read_many([3, 17], 24, 32), expected)
-    np.testing.assert_array_equal(source.read(17, fit(), 24, 32), expected[1])
+    np.testing.assert_array_equal(source.read(17, Preprocessing(fit(), 24, 32)), expected[1])
     np.testing.assert_array_equal(source.read_many(np.array([], dtype=np.int64), 24, 32), expected[:0])
 
 

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from corolla.data.folder import open_folder, split_of
+from corolla.data.folder import open_folder
+from corolla.data.layout import split_of
 from corolla.data.listing import list_images
+from corolla.data.preprocessing import Preprocessing
 from corolla.data.recipes import recipe_named
 from corolla.errors import DataError, UsageError
 
@@ -40,7 +42,7 @@ def test_all_extensions_in_any_case_at_any_depth_sorted(tmp_path: Path) -> None:
 def test_reads_pixels(tmp_path: Path) -> None:
     Image.new("RGB", (30, 20), (200, 40, 90)).save(tmp_path / "a.png")
     source = open_folder(tmp_path)
-    pixels = source.read(0, recipe_named("fit"), 8, 12)
+    pixels = source.read(0, Preprocessing(recipe_named("fit"), 8, 12))
     assert pixels.shape == (8, 12, 3)
     assert (pixels == (200, 40, 90)).all()
     assert source.name == f"folder:{tmp_path.name}"
@@ -50,13 +52,13 @@ def test_reads_pixels(tmp_path: Path) -> None:
 def test_an_unusable_image_is_named(tmp_path: Path) -> None:
     source = open_folder(touch(tmp_path, "rose/bad.jpg"))
     with pytest.raises(DataError, match=r"bad\.jpg: not a JPEG"):
-        source.read(0, recipe_named("fit"), 8, 8)
+        source.read(0, Preprocessing(recipe_named("fit"), 8, 8))
 
 
 def test_a_recipe_that_cannot_use_an_image_is_named(tmp_path: Path) -> None:
     Image.new("RGB", (1, 40_000)).save(tmp_path / "thin.png")
     with pytest.raises(DataError, match=r"thin\.png: .*elongated"):
-        open_folder(tmp_path).read(0, recipe_named("crop"), 8, 8)
+        open_folder(tmp_path).read(0, Preprocessing(recipe_named("crop"), 8, 8))
 
 
 def test_survives_pickle_and_a_change_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +67,7 @@ def test_survives_pickle_and_a_change_of_the_working_folder(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     source = pickle.loads(pickle.dumps(open_folder("photos")))
     monkeypatch.chdir("/")
-    assert source.read(0, recipe_named("fit"), 8, 8)[0, 0].tolist() == [1, 2, 3]
+    assert source.read(0, Preprocessing(recipe_named("fit"), 8, 8))[0, 0].tolist() == [1, 2, 3]
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
 def test_a_link_to_nowhere_is_reported_when_read(tmp_path: Path) -> None:
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nothing")
     with pytest.raises(DataError, match=r"gone\.jpg: cannot be read"):
-        open_folder(tmp_path).read(0, recipe_named("fit"), 8, 8)
+        open_folder(tmp_path).read(0, Preprocessing(recipe_named("fit"), 8, 8))
 
 
 def test_pipes_are_no_images(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -92,7 +92,7 @@ class Pairs(Dataset[Any]):
 class Rows:
     """As Hugging Face's `datasets` give: rows with named columns."""
 
-    features = {"image": None, "label": type("ClassLabel", (), {"names": ["rose", "tulip"]})()}
+    features: ClassVar = {"image": None, "label": type("ClassLabel", (), {"names": ["rose", "tulip"]})()}
 
     def __len__(self) -> int:
         return len(COLOR)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageCms, ImageOps
+from PIL import Image, ImageChops, ImageOps
 
 from corolla.data.images import Reading, open_image, open_picture
 from corolla.errors import DataError
@@ -108,7 +108,7 @@ def test_floating_point_grey_spans_0_to_1() -> None:
     ],
 )
 def test_grey_without_a_known_white_is_refused(values: NDArray[Any]) -> None:
-    with pytest.raises(DataError, match="white is unknown|not finite"):
+    with pytest.raises(DataError, match=r"white is unknown|not finite"):
         open_image(stored(Image.fromarray(values), "TIFF"))
 
 

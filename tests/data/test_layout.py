@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corolla.data.layout import SPLITS, Layout, split_of, understood
+from corolla.data.layout import SPLITS, Layout, LayoutOptions, split_of, understood
 from corolla.errors import DataError, UsageError
 
 
@@ -65,12 +65,12 @@ def test_one_such_folder_alone_is_a_label() -> None:
 
 def test_folders_are_named_for_splits() -> None:
     keys = ["2022/a.jpg", "2023/a.jpg", "2024/a.jpg"]
-    layout = understood(keys, split_folders={"train": "2022", "test": "2024"})
+    layout = understood(keys, LayoutOptions(split_folders={"train": "2022", "test": "2024"}))
     assert keys_in(layout, keys) == {"train": keys[:1], "test": keys[2:]}
     with pytest.raises(UsageError, match=r"'2021': no images in a folder by that name .did you mean '202\d'"):
-        understood(keys, split_folders={"train": "2021"})
+        understood(keys, LayoutOptions(split_folders={"train": "2021"}))
     with pytest.raises(UsageError, match="'holdout': give folders for train, val, test"):
-        understood(keys, split_folders={"holdout": "2022"})
+        understood(keys, LayoutOptions(split_folders={"holdout": "2022"}))
 
 
 @given(st.lists(st.text("abcdef/", min_size=1, max_size=8), unique=True, min_size=3, max_size=60))
@@ -108,7 +108,7 @@ def test_labels_come_from_a_table(tmp_path: Path, name: str, content: str) -> No
     table = tmp_path / name
     table.write_text(content, encoding="utf-8")
     keys = ["deep/a.jpg", "deep/b.jpg", "deep/c.jpg"]
-    layout = understood(keys, table=table)
+    layout = understood(keys, LayoutOptions(table=table))
     assert layout.label_names == ("rose", "tulip")
     assert keys_in(layout, keys) == {"train": keys[:1], "test": keys[1:2]}
     assert layout.notes == (
@@ -120,7 +120,7 @@ def test_labels_come_from_a_table(tmp_path: Path, name: str, content: str) -> No
 def test_a_json_object_gives_labels(tmp_path: Path) -> None:
     table = tmp_path / "labels.json"
     table.write_text(json.dumps({"a.jpg": 1, "b.jpg": 0, "c.jpg": 0}))
-    layout = understood(["a.jpg", "b.jpg", "c.jpg"], table=table)
+    layout = understood(["a.jpg", "b.jpg", "c.jpg"], LayoutOptions(table=table))
     assert layout.labels is not None
     assert layout.labels.tolist() == [1, 0, 0]
     assert set(layout.splits) == set(SPLITS)
@@ -139,4 +139,13 @@ def test_a_table_that_says_nothing_is_refused(tmp_path: Path, content: str, mess
     table = tmp_path / "labels.csv"
     table.write_text(content)
     with pytest.raises(DataError, match=message):
-        understood(["a.jpg"], table=table)
+        understood(["a.jpg"], LayoutOptions(table=table))
+
+
+def test_patterns_are_left_out() -> None:
+    keys = ["a/thumbs/1.jpg", "a/1.jpg", "b/2.jpg", "b/2_mask.png"]
+    layout = understood(keys, LayoutOptions(ignore=("*/thumbs/*", "*_mask.png")))
+    assert [keys[row] for row in layout.rows] == ["a/1.jpg", "b/2.jpg"]
+    assert layout.notes == ("2 ignored by */thumbs/*, *_mask.png",)
+    with pytest.raises(UsageError, match=r"ignore \*: matches every image"):
+        understood(keys, LayoutOptions(ignore=("*",)))

@@ -1,9 +1,9 @@
 """The cache: every image decoded once, in parallel, into one memory-mapped array that later runs share.
 
-A cache is a folder with `images.npy` (N×H×W×C of uint8 or uint16, only the images that can be used) and `manifest.json`. Its name
-holds a digest of everything that decides the pixels, so that a changed source or recipe makes a new one. It is written
-under another name and renamed when it is whole: a build that is killed leaves nothing that looks complete, and what it
-leaves is removed by the next build.
+A cache is a folder with `images.npy` (N×H×W×C of uint8 or uint16; only the images that can be used) and
+`manifest.json`. Its name holds a digest of everything that decides the pixels, so that a changed source or recipe makes
+a new one. It is written under another name and renamed when it is whole: a build that is killed leaves nothing that
+looks complete, and what it leaves is removed by the next build.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from corolla.data.npz import writing_rows
 from corolla.config import DataConfig
 from corolla.data.images import Levels, MomentaryError, Reading, TruncatedError, in_format
+from corolla.data.npz import writing_rows
 from corolla.data.preprocessing import Preprocessing
 from corolla.data.recipes import Recipe, recipe_named
 from corolla.data.sources import FileSource, Source, corolla_home
@@ -66,6 +66,7 @@ class ImageCache:
         factors: True factors of each image, N×F, or None.
         factor_names: What the factors are called; empty without factors.
         categorical_factors: Names of the factors whose values have no order.
+        earlier_fingerprint: See `Source`.
     """
 
     folder: Path
@@ -78,6 +79,11 @@ class ImageCache:
     factors: NDArray[np.float32] | None = None
     factor_names: Sequence[str] = ()
     categorical_factors: Sequence[str] = ()
+    earlier_fingerprint: str | None = None
+
+    def is_of(self, fingerprint: object) -> bool:
+        """Whether these are the images that a run or model of that fingerprint was trained on."""
+        return fingerprint in (self.manifest["fingerprint"], self.earlier_fingerprint)
 
 
 def open_cache(
@@ -133,7 +139,7 @@ def open_cache(
 
 
 def cache_in_memory(images: Levels, splits: Mapping[str, NDArray[np.int64]]) -> ImageCache:
-    """Pixels that are at hand, N×H×W×C of uint8 or uint16, as a cache without a folder; images without name or label."""
+    """Pixels that are at hand, N×H×W×C, as a cache without a folder; images without name or label."""
     fingerprint = hashlib.sha256(f"{images.shape}".encode())
     fingerprint.update(np.ascontiguousarray(images).data)
     return ImageCache(
@@ -157,7 +163,11 @@ def _load(folder: Path, source: Source, how: Preprocessing, expected: Mapping[st
         path = folder / "images.npy"
         images = np.load(path, mmap_mode="r", allow_pickle=False)
         shape = (kept.size, *how.shape)
-        if images.shape != shape or images.dtype != how.pixels.dtype or path.stat().st_size != images.offset + images.nbytes:
+        if (
+            images.shape != shape
+            or images.dtype != how.pixels.dtype
+            or path.stat().st_size != images.offset + images.nbytes
+        ):
             raise ValueError(f"{path.name} is not {' x '.join(map(str, shape))} of {how.pixels.dtype}")
         if manifest["count"] != kept.size or len(manifest["skipped"]) != len(manifest["skipped_indices"]):
             raise ValueError("its manifest contradicts itself")
@@ -182,6 +192,7 @@ def _load(folder: Path, source: Source, how: Preprocessing, expected: Mapping[st
         factor_names=source.factor_names,
         manifest=manifest,
         categorical_factors=source.categorical_factors,
+        earlier_fingerprint=source.earlier_fingerprint,
     )
 
 
@@ -202,7 +213,9 @@ def _build(
     skipped: list[tuple[int, str, str]] = []
     done = 0
     with building(folder, size=size, remedy=remedy) as unfinished, closing(chunks):
-        with writing_rows(unfinished / "images.npy", how.shape, folder.parent, remedy, dtype=how.pixels.dtype) as append:
+        with writing_rows(
+            unfinished / "images.npy", how.shape, folder.parent, remedy, dtype=how.pixels.dtype
+        ) as append:
             for pixels, faults in chunks:
                 skipped += faults
                 if faults and on_error == "refuse":

@@ -23,8 +23,8 @@ _SUBSET_SALT = 2
 _LOADING = threading.Lock()
 
 
-class FactorSource(Source):
-    """A source whose images lie in one array, with the factors that made each.
+class StoredArray(Source):
+    """A source whose images lie in one array.
 
     Splits go by a hash of each image's number: about 80% train, 10% val, 10% test. The last digit would be a factor
     itself where the images form a grid. How many images there are decides nothing, so a longer array or a larger subset
@@ -37,8 +37,6 @@ class FactorSource(Source):
         size: Their height and width.
         facts: The other attributes of a `Source`, but for keys and splits.
     """
-
-    factors: NDArray[np.float32]
 
     def __init__(self, name: str, path: Path, indices: NDArray[np.int64], size: tuple[int, int], **facts: Any) -> None:
         self.path, self.indices, self.size = path, indices, size
@@ -74,6 +72,12 @@ class FactorSource(Source):
         if white != 1 or chosen.dtype == np.bool_:
             chosen = chosen.astype(np.uint8) * np.uint8(white)
         return np.ascontiguousarray(chosen[..., None] if chosen.ndim == 3 else chosen)
+
+
+class FactorSource(StoredArray):
+    """Such a source with the factors that made each image."""
+
+    factors: NDArray[np.float32]
 
 
 def is_full_grid(factors: NDArray[np.generic]) -> bool:

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -92,21 +92,33 @@ def array_levels(images: Any) -> Levels:
 
     Raises UsageError for another shape, type or range.
     """
-    tensor = _is_tensor(images)
-    array = _as_array(images)
+    return value_levels(batch_axes(images))
+
+
+def batch_axes(images: Any, channels: int | None = None) -> NDArray[Any]:
+    """An array or tensor with its axes in the order N×H×W×C; see the module for the rules. Raises UsageError.
+
+    With the channels of a model, three axes may also be one image, if it has as many channels, and two are a grey one.
+    """
+    first, array = _is_tensor(images), _as_array(images)
+    if channels is not None and array.ndim == 2:
+        array = array[None]
     if array.ndim == 3:
-        array = array[..., None]
-    elif array.ndim == 4:
-        if channel_axis(array.shape[1:], first=tensor) == 0:
-            array = np.moveaxis(array, 1, 3)
-    else:
+        axis = channel_axis(array.shape, first=first)
+        if channels is not None and array.shape[axis] in {channels, *_LIKELY_CHANNELS[:2]}:
+            array = array[None]
+        else:
+            array = array[..., None]
+    elif array.ndim != 4:
         raise UsageError(
             f"images of shape {tuple(array.shape)}: give N×H×W (grey), N×H×W×C or N×C×H×W; one image needs an axis in "
             "front, image[None]"
         )
     if 0 in array.shape:
         raise UsageError(f"images of shape {tuple(array.shape)}: there are none")
-    return value_levels(array)
+    if array.shape[3] != channels and channel_axis(array.shape[1:], first=first) == 0:
+        array = np.moveaxis(array, 1, 3)
+    return array
 
 
 def channel_axis(shape: Sequence[int], *, first: bool) -> int:
@@ -158,14 +170,10 @@ def picture(image: Any) -> Levels:
 
     Raises UsageError for another kind, DataError for a file that cannot be read.
     """
-    if isinstance(image, str | Path):
-        return open_picture(image)
-    if isinstance(image, bytes | bytearray | memoryview):
-        return open_picture(io.BytesIO(bytes(image)))
+    if is_file(image):
+        return open_picture(file_of(image))
     if isinstance(image, Image.Image):
         return picture_of(image)
-    if hasattr(image, "read") and hasattr(image, "seek"):
-        return open_picture(image)
     if _is_tensor(image) or isinstance(image, np.ndarray):
         array = _as_array(image)
         if array.ndim == 2:
@@ -180,31 +188,51 @@ def picture(image: Any) -> Levels:
     )
 
 
+def is_file(image: Any) -> bool:
+    """Whether something holds an image file: a path, bytes, or a binary file."""
+    return isinstance(image, str | Path | bytes | bytearray | memoryview) or (
+        hasattr(image, "read") and hasattr(image, "seek") and not isinstance(image, Image.Image)
+    )
+
+
+def file_of(image: Any) -> str | Path | BinaryIO:
+    """What `open_picture` takes of what `is_file` finds to be one."""
+    return io.BytesIO(bytes(image)) if isinstance(image, bytes | bytearray | memoryview) else image
+
+
+def item_parts(item: Any) -> tuple[Any, Any]:
+    """Image and label, None without one, of an item of a data set: an image, a pair of both, or a row with names."""
+    if isinstance(item, Mapping):
+        image = next((item[name] for name in _IMAGE_NAMES if name in item), None)
+        if image is None:
+            raise UsageError(f"a row with {', '.join(map(str, item))}, none of which is `image`")
+        if isinstance(image, Mapping) and "bytes" in image:  # as Parquet files of images have them
+            image = image["bytes"] or image.get("path")
+        return image, next((item[name] for name in _LABEL_NAMES if name in item), None)
+    if isinstance(item, tuple | list) and len(item) in (1, 2) and not np.isscalar(item[0]):
+        label = item[1] if len(item) == 2 else None
+        if label is None or np.ndim(label) == 0:
+            return item[0], label
+    return item, None
+
+
 def _collected(images: Any) -> tuple[Levels | list[Levels], list[Any] | None, tuple[str, ...]]:
     """Images of a data set or sequence in one format, with its labels and their names, if it has any."""
     names: tuple[str, ...] = ()
     features = getattr(images, "features", None)
     pictures: list[Levels] = []
     labels: list[Any] = []
-    for number, item in enumerate(_items(images)):
-        image, label = item, None
-        if isinstance(item, Mapping):
-            image_name = next((name for name in _IMAGE_NAMES if name in item), None)
-            if image_name is None:
-                raise UsageError(f"image {number}: a row with {', '.join(map(str, item))}, none of which is `image`")
-            label_name = next((name for name in _LABEL_NAMES if name in item), None)
-            image, label = item[image_name], None if label_name is None else item[label_name]
-            if isinstance(features, Mapping) and label_name in features and not names:
-                names = tuple(getattr(features[label_name], "names", None) or ())
-            if isinstance(image, Mapping) and "bytes" in image:  # as Parquet files of images have them
-                image = image["bytes"] or image.get("path")
-        elif isinstance(item, tuple | list) and item and not np.isscalar(item[0]):
-            image, label = item[0], item[1] if len(item) > 1 else None
+    for number, item in enumerate(items(images)):
         try:
+            image, label = item_parts(item)
             pictures.append(picture(image))
         except (UsageError, DataError) as error:
             raise type(error)(f"image {number}: {error}") from None
         labels.append(label)
+    if isinstance(features, Mapping):
+        names = next(
+            (tuple(getattr(features[name], "names", None) or ()) for name in _LABEL_NAMES if name in features), ()
+        )
     if not pictures:
         raise UsageError("no images given")
     formats = {format_of(one) for one in pictures}
@@ -220,7 +248,8 @@ def _collected(images: Any) -> tuple[Levels | list[Levels], list[Any] | None, tu
     return whole, None if all(label is None for label in labels) else labels, names
 
 
-def _items(images: Any) -> Iterator[Any]:
+def items(images: Any) -> Iterator[Any]:
+    """The items of a data set or sequence, one after another. Raises UsageError if it is none."""
     if isinstance(images, str | bytes | Path) or not (isinstance(images, Iterable) or hasattr(images, "__getitem__")):
         raise UsageError(
             f"{type(images).__name__}: no set of images; give an array, a tensor, a data set or a sequence of images"

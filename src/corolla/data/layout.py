@@ -7,6 +7,7 @@ silence.
 from __future__ import annotations
 
 import csv
+import fnmatch
 import hashlib
 import io
 import json
@@ -14,13 +15,14 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from corolla.config import DataConfig
 from corolla.errors import DataError, UsageError, suggestion
 
 SPLITS = ("train", "val", "test")
@@ -42,6 +44,26 @@ _LABEL_COLUMNS = ("label", "class", "category", "target", "species")
 _SPLIT_COLUMNS = ("split", "set", "subset", "fold")
 
 
+@dataclass(frozen=True)
+class LayoutOptions:
+    """What names mean where the user says so.
+
+    Attributes:
+        table: A CSV or JSON file with a label for each image, and maybe its split; see `read_table`.
+        split_folders: Which folder at the top is which split, such as {"train": "2023", "test": "2024"}.
+        ignore: Patterns of relative paths to leave out, as in a shell.
+    """
+
+    table: Path | None = None
+    split_folders: Mapping[str, str] | None = None
+    ignore: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, data: DataConfig) -> LayoutOptions:
+        """Those of a configuration."""
+        return cls(None if data.labels is None else Path(data.labels).expanduser(), data.split_folders, data.ignore)
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """What the names of images were understood to mean.
@@ -61,12 +83,7 @@ class Layout:
     notes: tuple[str, ...] = ()
 
 
-def understood(
-    keys: Sequence[str],
-    *,
-    split_folders: Mapping[str, str] | None = None,
-    table: Path | None = None,
-) -> Layout:
+def understood(keys: Sequence[str], options: LayoutOptions | None = None) -> Layout:
     """Splits and labels of images, from their relative paths with forward slashes.
 
     Folders at the top that are named train (or training, train_set, …), val (valid, dev, eval, …) and test are splits
@@ -74,19 +91,16 @@ def understood(
     path decides by itself (see `split_of`). The folders at the top, or below the splits, are labels if every image
     lies in one of at least two.
 
-    Args:
-        keys: The images.
-        split_folders: Which folder at the top is which split, such as {"train": "2023", "test": "2024"}.
-        table: A CSV or JSON file with a label for each image, and maybe its split; see `read_table`.
-
-    Raises:
-        UsageError: A folder that is named for a split is not there.
-        DataError: The table cannot be read, or names no image.
+    Raises UsageError if a folder that is named for a split is not there, or all images are ignored; DataError if the
+    table cannot be read, or names no image.
     """
-    if table is not None:
-        return _from_table(keys, table)
+    options = options or LayoutOptions()
+    if options.ignore:
+        return _without(keys, options)
+    if options.table is not None:
+        return _from_table(keys, options.table)
     tops = [key.partition("/")[0] if "/" in key else "" for key in keys]
-    names = _named_splits(set(tops), split_folders)
+    names = _named_splits(set(tops), options.split_folders)
     if names is None:
         splits = _by_hash(keys)
         labels, label_names = _labels(keys)
@@ -106,6 +120,18 @@ def understood(
     for top, count in sorted(beside.items()):
         notes.append(f"{top + '/' if top else 'beside these folders'}: {count} in no split, left out")
     return Layout(np.array(rows, dtype=np.int64), splits, labels, label_names, tuple(notes))
+
+
+def _without(keys: Sequence[str], options: LayoutOptions) -> Layout:
+    """The layout of the keys that no pattern matches."""
+    kept = [
+        row for row, key in enumerate(keys) if not any(fnmatch.fnmatchcase(key, pattern) for pattern in options.ignore)
+    ]
+    if not kept:
+        raise UsageError(f"ignore {', '.join(options.ignore)}: matches every image", setting="data.ignore")
+    inner = understood([keys[row] for row in kept], replace(options, ignore=()))
+    note = f"{len(keys) - len(kept)} ignored by {', '.join(options.ignore)}"
+    return replace(inner, rows=np.array(kept)[inner.rows], notes=(note, *inner.notes))
 
 
 def split_of(key: str) -> str:
@@ -175,7 +201,7 @@ def _named_splits(tops: set[str], split_folders: Mapping[str, str] | None) -> di
                     setting="data.split_folders",
                 )
         return {folder: split for split, folder in split_folders.items()}
-    names = {top: split for top in tops if (split := _SPLIT_OF.get(_plain(top)))}
+    names = {top: _SPLIT_OF[_plain(top)] for top in tops if _plain(top) in _SPLIT_OF}
     return names if "train" in names.values() and len(set(names.values())) > 1 else None
 
 

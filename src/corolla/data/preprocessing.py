@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from PIL import Image
@@ -30,7 +30,7 @@ class Preprocessing:
     height: int
     width: int
     pixels: PixelFormat = RGB8
-    reading: Reading = Reading()
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from corolla.data.images import Levels, Reading, open_picture
+from corolla.data.index import FileFacts, digest_of
+from corolla.data.layout import LayoutOptions, understood
 from corolla.data.source_kinds import open_named
 from corolla.errors import DataError, UsageError
 from corolla.pixels import RGB8, PixelFormat, format_of
@@ -103,6 +106,58 @@ class FileSource(Source):
             raise DataError(f"{path}: {error}", path=path) from None
 
 
+@dataclass(eq=False, kw_only=True)
+class FolderSource(FileSource):
+    """A user's own images below one folder.
+
+    Attributes:
+        files: What is known of each file, by its content.
+        all_keys: Of all images there, of which the layout may leave some out.
+        all_files: Likewise.
+        left_out: How many files that are no images were passed over, by kind.
+    """
+
+    files: Sequence[FileFacts]
+    all_keys: Sequence[str]
+    all_files: Sequence[FileFacts]
+    left_out: Mapping[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        root: Path,
+        keys: Sequence[str],
+        files: Sequence[FileFacts],
+        left_out: Mapping[str, int],
+        earlier_fingerprint: str | None = None,
+        options: LayoutOptions | None = None,
+    ) -> FolderSource:
+        """The source of all images below a folder whose names mean what the options say."""
+        layout = understood(keys, options)
+        chosen, facts = [keys[row] for row in layout.rows], [files[row] for row in layout.rows]
+        passed = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
+        return cls(
+            f"folder:{root.name}",
+            tuple(chosen),
+            layout.splits,
+            digest_of(chosen, facts),
+            layout.labels,
+            layout.label_names,
+            formats=dict(Counter(PixelFormat(file.channels, file.bits) for file in facts if file.channels)) or None,
+            notes=(*layout.notes, *([f"left out, as no images: {passed}"] if passed else [])),
+            earlier_fingerprint=earlier_fingerprint,
+            root=root,
+            files=facts,
+            all_keys=keys,
+            all_files=files,
+            left_out=left_out,
+        )
+
+    def arranged(self, options: LayoutOptions) -> FolderSource:
+        """The same images, understood as the options say."""
+        return self.of(self.root, self.all_keys, self.all_files, self.left_out, self.earlier_fingerprint, options)
+
+
 class ArraySource(Source):
     """A source of images that are in memory: of any size and of one format, H×W×C of uint8 or uint16 each.
 
@@ -142,19 +197,30 @@ def splits_by_last_digit(count: int) -> dict[str, NDArray[np.int64]]:
 
 
 def open_source(
-    spec: str, *, mirror: str | None = None, home: Path | None = None, progress: OnProgress | None = None
+    spec: str,
+    *,
+    mirror: str | None = None,
+    layout: LayoutOptions | None = None,
+    home: Path | None = None,
+    progress: OnProgress | None = None,
 ) -> Source:
     """Open a source by its name in the configuration, downloading it first if it has to be.
 
     Args:
         spec: Such as "flowers102", "folder:PATH" or "dsprites:10000".
         mirror: A folder or URL that holds the files of flowers102, or of a published set with known factors.
+        layout: What a folder's names mean; default: what they say by themselves.
         home: Where downloads are kept; see `corolla_home`.
         progress: Called while something is downloaded or unpacked; see `corolla.progress`.
 
     Raises UsageError if there is no such source, DataError if its images cannot be had or are not what they should be.
     """
-    return open_named(spec, mirror=mirror, home=corolla_home(home), progress=progress)
+    source = open_named(spec, mirror=mirror, home=corolla_home(home), progress=progress)
+    if layout is None or layout == LayoutOptions():
+        return source
+    if not isinstance(source, FolderSource):
+        raise UsageError(f"{spec}: labels, split_folders and ignore are for folders and archives; leave them out")
+    return source.arranged(layout)
 
 
 def corolla_home(home: Path | None = None) -> Path:

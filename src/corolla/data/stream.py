@@ -18,8 +18,8 @@ from typing import Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from corolla.data.listing import Entry, read_entry
 from corolla.data.images import Levels, TruncatedError
+from corolla.data.listing import Entry, read_entry
 from corolla.data.preprocessing import Preprocessing
 from corolla.errors import CorollaError, DataError, UsageError
 

@@ -87,7 +87,7 @@ def _chosen(tiff: tifffile.TiffFile, number: int) -> tuple[Any, list[int], list[
         rest = iter(index)
         at = [channel if separate and axis == "C" else int(next(rest)) for axis, _ in leading]
         planes.append(int(np.ravel_multi_index(at, sizes)) if at else 0)
-    return tiff.pages[0].aspage() if series.keyframe is None else series.keyframe, planes, list(series.pages)
+    return series.keyframe, planes, list(series.pages)
 
 
 def _samples_last(plane: int, tiff: tifffile.TiffFile, pages: list[Any]) -> NDArray[Any]:

@@ -185,9 +185,9 @@ class DiscretisedLogistic:
     """Each channel of each pixel is one of the levels 0, 1/255 ... 1: a logistic variable, rounded to the nearest.
 
     P(x) = F(x + h) - F(x - h), where h is half a level and F the distribution function of Logistic(location, sigma),
-    and the end cells reach to infinity (Salimans et al. 2017, arXiv 1701.05517, eq. 2, with one component). Sigma is the
-    logistic's scale on the [0, 1] pixel scale; before rounding the standard deviation is π/√3 = 1.81 times as large.
-    There are 256 levels, unless `levels` says otherwise.
+    and the end cells reach to infinity (Salimans et al. 2017, arXiv 1701.05517, eq. 2, with one component). Sigma is
+    the logistic's scale on the [0, 1] pixel scale; before rounding the standard deviation is π/√3 = 1.81 times as
+    large. There are 256 levels, unless `levels` says otherwise.
     """
 
     discrete: ClassVar[bool] = True

@@ -31,7 +31,6 @@ from corolla.apps.compression.grid import PER_OCTAVE, Grid, grid_of, reference_e
 from corolla.apps.compression.residual import decode_residual
 from corolla.data.folder import OUTPUT_MARK
 from corolla.data.listing import count_images, list_images
-from corolla.data.recipes import recipe_named
 from corolla.data.stream import OnError, leave_out, none_usable, read_images
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.files import check_new_folder, replacing, safe_name, write_file, writing
@@ -215,12 +214,11 @@ def _named_pixels(
     model: TrainedModel, images: Images | Iterable[Images], on_error: OnError, skipped: list[str], size: int
 ) -> Iterator[tuple[NDArray[np.uint8], str]]:
     """Each image with its name; paths that follow one another are read ahead together."""
-    recipe = recipe_named(model.config.data.recipe)
     each = [images] if isinstance(images, str | Path | Image.Image | np.ndarray | torch.Tensor) else images
     for are_paths, run in groupby(each, lambda image: isinstance(image, str | Path)):
         if are_paths:
             entries = list_images(image for image in run if isinstance(image, str | Path))
-            for batch in read_images(entries, recipe, model.height, model.width, on_error=on_error, length=size):
+            for batch in read_images(entries, model.preprocessing, on_error=on_error, length=size):
                 skipped += batch.faults
                 for entry, pixels in zip(batch.entries, batch.pixels, strict=True):
                     yield pixels, safe_name(PurePosixPath(entry.key).stem)

@@ -19,13 +19,13 @@ from corolla.apps.restoration.noise import Noise, corrupt, parse_noise
 from corolla.apps.restoration.residuals import residual_prior
 from corolla.data.folder import OUTPUT_MARK
 from corolla.data.listing import Entry, count_images, list_images, open_entry
-from corolla.data.recipes import recipe_named
 from corolla.data.stream import OnError, leave_out, none_usable, read_images
 from corolla.errors import DataError, UsageError
 from corolla.files import check_new_folder, write_file
 from corolla.metrics import psnr, ssim
 from corolla.metrics.images import SSIM_WINDOW_PX
 from corolla.pictures.files import save_npz, save_picture
+from corolla.pixels import shown
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import LARGEST_SEED, TrainedModel, seeded_generator
 
@@ -91,9 +91,9 @@ def denoise_files(
     worth: list[list[NDArray[np.float64]]] = []  # PSNR before and after, then SSIM likewise, of the images of a batch
     sigmas: list[NDArray[np.float64]] = []
     done = left_out = 0
-    entries, recipe = _once(list_images(paths)), recipe_named(model.config.data.recipe)
+    entries = _once(list_images(paths))
     on_error = "refuse" if total == 1 else on_error
-    batches = read_images(entries, recipe, model.height, model.width, on_error=on_error, length=BATCH_SIZE)
+    batches = read_images(entries, model.preprocessing, on_error=on_error, length=BATCH_SIZE)
     for number, batch in enumerate(batches):
         left_out += len(batch.faults)
         if not batch.entries:
@@ -158,7 +158,7 @@ def inpaint_files(
     for number, entry in enumerate(_once(list_images(paths))):
         own = (seed + number) % (LARGEST_SEED + 1)
         try:
-            picture = open_entry(entry)
+            picture = Image.fromarray(shown(open_entry(entry)))
             gap = fitted_mask(model, missing(picture))
             result = inpaint(model, picture, gap, completions=completions, prior=prior, seed=own)
         except (DataError, UsageError) as error:
