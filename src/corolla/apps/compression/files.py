@@ -34,7 +34,7 @@ from corolla.data.listing import count_images, list_images
 from corolla.data.stream import OnError, leave_out, none_usable, read_images
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.files import check_new_folder, replacing, safe_name, write_file, writing
-from corolla.pictures.files import save_picture
+from corolla.pictures.files import save_levels
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel
 from corolla.trained.model_folder import ModelCard
@@ -170,7 +170,7 @@ def decompress_files(model: TrainedModel, file: Path, folder: Path) -> int:
         write_file(folder / OUTPUT_MARK, b"")
         for name, image in zip(block.names or [""] * len(block.images), block.images, strict=True):
             number += 1
-            save_picture(folder / f"{number:06d}{'-' if name else ''}{name}.png", Image.fromarray(image))
+            save_levels(folder / f"{number:06d}{'-' if name else ''}{name}.png", image)
     return number
 
 

@@ -12,7 +12,7 @@ from corolla.apps.restoration.latents import decoded_means
 from corolla.apps.restoration.membrane import membrane
 from corolla.apps.restoration.noise import Noise, impulses, parse_noise, unclipped
 from corolla.apps.restoration.residuals import Array, ResidualPrior, residual_prior
-from corolla.pixels import to_uint8
+from corolla.pixels import to_float, to_levels
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
@@ -77,7 +77,12 @@ def denoise(
             parts.append(_without_noise(model, batch, noise.level, residuals, trust, generator))
         steps_of(progress, "denoising", len(observed))(start + len(batch))
     clean, sigma, stddev = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Denoised(observed, to_uint8(clean), 255 * sigma, (255 * stddev).astype(np.float32) if trust else None)
+    return Denoised(
+        observed,
+        to_levels(clean, model.preprocessing.pixels.bits),
+        255 * sigma,
+        (255 * stddev).astype(np.float32) if trust else None,
+    )
 
 
 _Part = tuple[Array, Array, Array]
@@ -92,7 +97,7 @@ def _without_noise(
     generator: torch.Generator,
 ) -> _Part:
     """Clean images, σ and standard deviations of a batch, on the [0, 1] pixel scale."""
-    y = observed / 255.0
+    y = to_float(observed)
     q = model.posterior(observed)
     decoded = decoded_means(model, q.mean)
     sigma = np.array([residuals.estimate_sigma(e) if level is None else level / 255 for e in y - decoded])
@@ -120,7 +125,7 @@ def _without_impulses(
     model: TrainedModel, observed: NDArray[np.uint8], trust: bool, generator: torch.Generator
 ) -> _Part:
     """As `_without_noise`, where pixels are either untouched or lost."""
-    y = observed / 255.0
+    y = to_float(observed)
     known = ~np.stack([impulses(image) for image in observed])
     filled = np.stack([membrane(image, mask) for image, mask in zip(y, known, strict=True)])
     decoded = decoded_means(model, model.posterior(filled.astype(np.float32)).mean)

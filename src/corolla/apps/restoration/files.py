@@ -24,7 +24,7 @@ from corolla.errors import DataError, UsageError
 from corolla.files import check_new_folder, write_file
 from corolla.metrics import psnr, ssim
 from corolla.metrics.images import SSIM_WINDOW_PX
-from corolla.pictures.files import save_npz, save_picture
+from corolla.pictures.files import save_levels, save_npz
 from corolla.pixels import shown
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import LARGEST_SEED, TrainedModel, seeded_generator
@@ -215,4 +215,4 @@ class _Results:
         mark = self._folder / OUTPUT_MARK
         if not mark.exists():
             write_file(mark, b"")
-        save_picture(self._folder / name, Image.fromarray(np.asarray(pixels)))
+        save_levels(self._folder / name, np.asarray(pixels))

@@ -57,13 +57,13 @@ def corrupt(images: NDArray[np.uint8], noise: Noise, *, seed: int = 0) -> NDArra
     if noise.level is None:
         meaning, low, high = _MEANINGS[noise.kind]
         raise UsageError(f"noise {noise.kind!r}: give {meaning} after a colon, from {low:g} to {high:g}")
-    rng = np.random.default_rng(seed)
+    rng, white = np.random.default_rng(seed), np.iinfo(images.dtype).max
     if noise.kind == "gaussian":
-        noisy = images + noise.level * rng.standard_normal(images.shape)
-        return np.rint(noisy).clip(0, 255).astype(np.uint8)
+        noisy = images + noise.level * (white / 255) * rng.standard_normal(images.shape)
+        return np.rint(noisy).clip(0, white).astype(images.dtype)
     hit = rng.random(images.shape[:3]) < noise.level
-    white = rng.random(images.shape[:3]) < 0.5
-    return np.where(hit[..., None], np.where(white, 255, 0).astype(np.uint8)[..., None], images)
+    bright = rng.random(images.shape[:3]) < 0.5
+    return np.where(hit[..., None], np.where(bright, white, 0).astype(images.dtype)[..., None], images)
 
 
 def unclipped(means: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:

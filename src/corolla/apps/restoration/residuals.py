@@ -23,6 +23,7 @@ from scipy.special import softmax
 
 from corolla.data import select_rows
 from corolla.errors import ModelError, StaleError
+from corolla.pixels import to_float
 from corolla.progress import OnProgress
 from corolla.trained import TrainedModel
 from corolla.trained.artefacts import Artefact
@@ -140,7 +141,7 @@ def residual_prior(
     rows = select_rows(cache.splits, model.config.data.train_split)
     chosen = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_IMAGES])
     images = np.asarray(cache.images[chosen])
-    prior = fit_residual_prior((images / 255.0) - model.reconstruct(images) / 255.0)
+    prior = fit_residual_prior(to_float(images) - to_float(model.reconstruct(images)))
     if file is not None:
         RESIDUALS.write(file, ResidualCard(model.card.weights_sha256), vars(prior))
     return prior, file
