@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +68,7 @@ class ImageCache:
         factor_names: What the factors are called; empty without factors.
         categorical_factors: Names of the factors whose values have no order.
         earlier_fingerprint: See `Source`.
+        notes: Likewise.
     """
 
     folder: Path
@@ -80,6 +82,17 @@ class ImageCache:
     factor_names: Sequence[str] = ()
     categorical_factors: Sequence[str] = ()
     earlier_fingerprint: str | None = None
+    notes: Sequence[str] = ()
+
+    @property
+    def summary(self) -> str:
+        """A line on what the images are."""
+        splits = ", ".join(f"{name} {len(rows):,}" for name, rows in self.splits.items())
+        labels = f"; {len(self.label_names)} labels" if self.labels is not None else ""
+        skipped = len(self.manifest["skipped"])
+        out = f"; {skipped} cannot be used" if skipped else ""
+        name = self.manifest.get("source", "images")
+        return f"{name}: {len(self.images):,} images, {format_of(self.images)}; {splits}{labels}{out}"
 
     def is_of(self, fingerprint: object) -> bool:
         """Whether these are the images that a run or model of that fingerprint was trained on."""
@@ -133,6 +146,8 @@ def open_cache(
         lambda: _load(folder, source, how, expected),
         lambda: _build(folder, source, how, expected, workers, on_error, progress),
     )
+    with suppress(OSError):  # a cache that cannot be written can be used; see `corolla.data.caches`
+        os.utime(folder / "manifest.json")
     if on_error == "refuse" and cache.manifest["skipped"]:
         raise _refusal([reason for _, reason in cache.manifest["skipped"]])
     return cache
@@ -193,6 +208,7 @@ def _load(folder: Path, source: Source, how: Preprocessing, expected: Mapping[st
         manifest=manifest,
         categorical_factors=source.categorical_factors,
         earlier_fingerprint=source.earlier_fingerprint,
+        notes=source.notes,
     )
 
 

@@ -210,8 +210,12 @@ def _latent_dim(vae: VAE, config: Config) -> int:
 
 def prepare(config: Config, progress: Progress | None = None) -> ImageCache:
     """The images of a configuration, decoded once. Raises DataError or UsageError where they cannot be used."""
-    with (progress or Progress()).pieces() as shown:
+    progress = progress or Progress()
+    with progress.pieces() as shown:
         cache = open_images(config.data, progress=shown)
+    progress.line(cache.summary)
+    for note in cache.notes:
+        progress.line(f"  {note}")
     for expression in (config.data.train_split, config.data.eval_split):
         select_rows(cache.splits, expression)
     return cache
