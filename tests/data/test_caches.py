@@ -43,7 +43,7 @@ def test_caches_are_removed_by_source_or_age(home: Path) -> None:
     assert prune_caches(source="florets:9", home=home) == []
     assert [cache.path for cache in prune_caches(source="florets:4", home=home)] == [small.path]
     assert list_caches(home) == []
-    with pytest.raises(UsageError, match="give the source or unused_days"):
+    with pytest.raises(UsageError, match="give the source, or unused_days"):
         prune_caches(home=home)
 
 

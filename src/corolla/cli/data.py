@@ -108,7 +108,7 @@ def info(
     """Show what a source holds and was understood as: splits, labels, formats, sizes, duplicates, what is left out.
 
     Args:
-        source: florets[:COUNT], flowers102, folder:PATH, array:FILE, factors:FILE.npz or a set such as dsprites[:COUNT].
+        source: florets[:COUNT], flowers102, folder:PATH, array:FILE, factors:FILE.npz or a set such as dsprites.
         mirror: Folder or URL that holds the files of a downloaded source.
         labels: CSV or JSON file with a label, and maybe a split, for each image of a folder.
         split_folders: Folders that are splits: --split-folders.train 2023 --split-folders.test 2024.
