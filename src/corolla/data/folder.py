@@ -120,7 +120,7 @@ def images_below(
         folders: list[tuple[Path, str]] = []
         while entries:
             entry = entries.pop()  # what has been given out need not be kept
-            if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FOLDERS:
+            if is_system_name(entry.name):
                 continue
             # A Path, other than a listing's entry, answers for a link that leads in a circle too.
             place = Path(entry.path) if entry.is_symlink() else entry
@@ -135,6 +135,11 @@ def images_below(
             elif entry.is_symlink():  # it leads nowhere: reading will say so
                 yield prefix + entry.name, 0, 0, ""
         waiting += reversed(folders)
+
+
+def is_system_name(name: str) -> bool:
+    """Whether a file or folder by that name is hidden, or kept by a system for itself."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS
 
 
 def is_own(folder: Path, names: Set[str], *, marked: bool = True) -> bool:

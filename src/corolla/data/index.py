@@ -11,11 +11,11 @@ import io
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from corolla.data.images import read_facts
 from corolla.errors import DataError, WriteError
@@ -51,8 +51,18 @@ class FileFacts:
     fault: str = ""
 
 
+Marked: TypeAlias = tuple[str, int, Callable[[], bytes]]
+"""What says that a file is still the same, when it changed (ns since 1970), and what reads it."""
+
+
 def index_files(
-    root: Path, keys: Iterable[str], store: Path, *, workers: int = 4, progress: OnProgress | None = None
+    root: Path,
+    keys: Iterable[str],
+    store: Path,
+    *,
+    look: Callable[[str], Marked] | None = None,
+    workers: int = 4,
+    progress: OnProgress | None = None,
 ) -> list[FileFacts]:
     """The facts of files below a folder, in the order of their keys, which are paths in it.
 
@@ -60,6 +70,7 @@ def index_files(
         root: The folder.
         keys: Relative paths, with forward slashes.
         store: The file in which they are remembered. One that cannot be written is said in the log, and costs time.
+        look: Finds a file by its key, where it is not below the folder.
         workers: Threads that read.
         progress: Called with the number of files looked at.
     """
@@ -68,24 +79,26 @@ def index_files(
     done = steps_of(progress, "looking at files", len(keys))
     facts: list[FileFacts] = []
 
-    def look(key: str) -> tuple[str, FileFacts]:
-        path = root / key
-        try:
-            status = path.stat()
-        except OSError as error:
-            return "", FileFacts("", fault=f"cannot be read: {error.strerror}")
+    def below(key: str) -> Marked:
+        status = (root / key).stat()
         mark = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
-        if mark in remembered:
-            return mark, FileFacts(**remembered[mark])
-        settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
+        return mark, max(status.st_mtime_ns, status.st_ctime_ns), (root / key).read_bytes
+
+    def facts_of(key: str) -> tuple[str, FileFacts]:
         try:
-            return mark if settled else "", _facts(path.read_bytes())
+            mark, changed_ns, read = (look or below)(key)
+            if mark in remembered:
+                return mark, FileFacts(**remembered[mark])
+            settled = time.time_ns() - changed_ns > _SETTLED_NS
+            return mark if settled else "", _facts(read())
         except OSError as error:
             return "", FileFacts("", fault=f"cannot be read: {error.strerror}")
+        except DataError as error:
+            return "", FileFacts("", fault=str(error))
 
     with ThreadPoolExecutor(workers, thread_name_prefix="corolla-index") as pool:
         for start in range(0, len(keys), _BATCH):
-            for mark, one in pool.map(look, keys[start : start + _BATCH]):
+            for mark, one in pool.map(facts_of, keys[start : start + _BATCH]):
                 facts.append(one)
                 if mark:
                     keep[mark] = one

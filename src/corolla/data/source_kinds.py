@@ -78,8 +78,11 @@ def _flowers102(argument: str, mirror: str | None, home: Path, progress: OnProgr
 
 
 def _folder(argument: str, _mirror: str | None, home: Path, progress: OnProgress | None) -> Source | None:
+    from corolla.data.archive_source import KINDS, open_archive
     from corolla.data.folder import open_folder
 
+    if argument.lower().endswith(KINDS) and Path(argument).expanduser().is_file():
+        return open_archive(argument, home=home, progress=progress)
     return open_folder(argument, home=home, progress=progress) if argument else None
 
 

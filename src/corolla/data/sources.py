@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,7 +131,7 @@ class FolderSource(FileSource):
         left_out: Mapping[str, int],
         earlier_fingerprint: str | None = None,
         options: LayoutOptions | None = None,
-    ) -> FolderSource:
+    ) -> Self:
         """The source of all images below a folder whose names mean what the options say."""
         layout = understood(keys, options)
         chosen, facts = [keys[row] for row in layout.rows], [files[row] for row in layout.rows]
@@ -153,7 +153,7 @@ class FolderSource(FileSource):
             left_out=left_out,
         )
 
-    def arranged(self, options: LayoutOptions) -> FolderSource:
+    def arranged(self, options: LayoutOptions) -> Self:
         """The same images, understood as the options say."""
         return self.of(self.root, self.all_keys, self.all_files, self.left_out, self.earlier_fingerprint, options)
 
