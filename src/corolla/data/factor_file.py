@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from corolla.data import npz
 from corolla.data.factors import FactorSource, StoredArray
 from corolla.data.given import Given, array_levels, channel_axis
+from corolla.data.layout import splits_of_names
 from corolla.errors import DataError, UsageError
 from corolla.files import replacing, writing
 from corolla.pixels import PixelFormat
@@ -31,8 +32,8 @@ def open_arrays(path: str | Path, *, home: Path) -> StoredArray:
     `images` are N×H×W (grey) or N×H×W×C, uint8, uint16 or bool; zeros and ones alone mean black and white. Floats in
     [0, 1], and N×C×H×W, are taken as `corolla.data.given` says, and kept as levels below `home`. Optional in an `.npz`
     file: `factors` (N×F finite numbers; a full grid, or not), `factor_names` (F strings), `categorical_factors` (the
-    names of those whose values have no order), `labels` (N integers from 0 on) and `label_names` (strings). Other
-    arrays are left alone, and nothing is unpickled.
+    names of those whose values have no order), `labels` (N integers from 0 on), `label_names` (strings) and
+    `splits` (N strings: train, val or test). Other arrays are left alone, and nothing is unpickled.
 
     Images that `numpy.save` or `numpy.savez` has written are mapped; those of `numpy.savez_compressed` are held in
     memory as a whole.
@@ -49,6 +50,8 @@ def store_given(images: Given, home: Path) -> str:
         arrays |= {"labels": images.labels, "label_names": np.array(images.label_names)}
     if images.factors is not None:
         arrays |= {"factors": images.factors, "factor_names": np.array(images.factor_names)}
+    if images.splits is not None:
+        arrays |= {"splits": np.array(images.splits)}
     digest = hashlib.sha256()
     for name, array in arrays.items():
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -93,7 +96,7 @@ def _open(file: Path, spec: str, home: Path | None) -> StoredArray:
             raise DataError(f"{file}: `categorical_factors` hold {name}; the factors are {', '.join(names)}")
     labels, label_names = _labels(file, shape[0], arrays)
     kind = StoredArray if factors is None else FactorSource
-    return kind(
+    source = kind(
         name=f"{spec.partition(':')[0]}:{file.name}",
         path=pixels_file,
         indices=np.arange(shape[0], dtype=np.int64),
@@ -106,6 +109,11 @@ def _open(file: Path, spec: str, home: Path | None) -> StoredArray:
         categorical_factors=categorical,
         formats={PixelFormat(1 if len(shape) == 3 else shape[3], 16 if dtype == np.uint16 else 8): shape[0]},
     )
+    if splits := _strings(file, "splits", arrays):
+        if len(splits) != shape[0]:
+            raise DataError(f"{file}: {len(splits)} `splits` for {shape[0]} images", path=file)
+        source.splits = splits_of_names(splits, f"{file}: `splits`")
+    return source
 
 
 def _npy_header(file: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -43,6 +43,7 @@ class Given:
         label_names: What each label is called.
         factors: N×F factors of variation, if they are known.
         factor_names: What each factor is called.
+        splits: The split of each image, train, val or test, if it is known.
     """
 
     images: Levels | list[Levels]
@@ -50,6 +51,7 @@ class Given:
     label_names: tuple[str, ...] = ()
     factors: NDArray[np.float32] | None = None
     factor_names: tuple[str, ...] = ()
+    splits: tuple[str, ...] | None = None
 
     @property
     def format(self) -> PixelFormat:
@@ -62,6 +64,7 @@ def given(
     *,
     labels: ArrayLike | None = None,
     factors: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    splits: Sequence[str] | None = None,
 ) -> Given:
     """Images as a training source can use them.
 
@@ -70,6 +73,7 @@ def given(
             set of Hugging Face's `datasets`, or any sequence of images as `picture` takes them.
         labels: One for each image, of any kind; those of a data set by default.
         factors: N×F numbers, or columns by name.
+        splits: train, val or test for each image; default: by its number.
 
     Raises:
         UsageError: The images are of no kind that is known, or labels or factors are not as many.
@@ -84,7 +88,9 @@ def given(
     count = len(levels)
     numbers, names = _labels(labels, names, count)
     columns, factor_names = _factors(factors, count)
-    return Given(levels, numbers, names, columns, factor_names)
+    if splits is not None and len(splits) != count:
+        raise UsageError(f"{len(splits)} splits: give one for each of the {count} images")
+    return Given(levels, numbers, names, columns, factor_names, None if splits is None else tuple(map(str, splits)))
 
 
 def array_levels(images: Any) -> Levels:

@@ -187,6 +187,15 @@ def read_table(file: Path) -> dict[str, tuple[str, str]]:
     }
 
 
+def splits_of_names(names: Sequence[str], where: str) -> dict[str, NDArray[np.int64]]:
+    """The rows of each split, from a name such as train or dev for every row. Raises DataError for another name."""
+    unknown = next((name for name in names if _plain(name) not in _SPLIT_OF), None)
+    if unknown is not None:
+        raise DataError(f"{where}: split {unknown!r}: write train, val or test")
+    column = np.array([_SPLIT_OF[_plain(name)] for name in names])
+    return {split: np.flatnonzero(column == split) for split in SPLITS if (column == split).any()}
+
+
 def _named_splits(tops: set[str], split_folders: Mapping[str, str] | None) -> dict[str, str] | None:
     """The split of each folder at the top that names one; None where folders name no splits."""
     if split_folders:
@@ -267,11 +276,7 @@ def _from_table(keys: Sequence[str], table: Path) -> Layout:
     )
     named = [split for _, _, split in listed]
     if any(named):
-        unknown = next((name for name in named if _plain(name) not in _SPLIT_OF), None)
-        if unknown is not None:
-            raise DataError(f"{table}: split {unknown!r}: write train, val or test", path=table)
-        column = np.array([_SPLIT_OF[_plain(name)] for name in named])
-        splits = {split: np.flatnonzero(column == split) for split in SPLITS if (column == split).any()}
+        splits = splits_of_names(named, str(table))
     else:
         splits = _by_hash([keys[row] for row in rows])
     notes = [f"labels from {table.name}: {len(listed)} of {len(keys)} images, {len(label_names)} labels"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +55,7 @@ def fit(
     images: Any = None,
     labels: ArrayLike | None = None,
     factors: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    splits: Sequence[str] | None = None,
     vae: VAE | None = None,
     objective: Objective | None = None,
 ) -> TrainedModel:
@@ -74,6 +75,7 @@ def fit(
         images: Images to train on, in place of `config.data.source`.
         labels: One for each of these images; those of a data set by default.
         factors: Their factors of variation, N×F numbers or columns by name.
+        splits: train, val or test for each of them; default: by its number.
         vae: Networks made by hand, in place of `config.network`; they are trained as they are. What is saved can be
             loaded with `corolla.load(run, vae=...)`.
         objective: In place of `config.objective`; it is registered, if it is not yet.
@@ -98,7 +100,9 @@ def fit(
     if run is not None and fabric.is_global_zero:
         check_run(Path(run), force=force)  # before anything is downloaded or decoded
     if images is not None:
-        config = config.updated({"data.source": _kept(config, given(images, labels=labels, factors=factors))})
+        config = config.updated(
+            {"data.source": _kept(config, given(images, labels=labels, factors=factors, splits=splits))}
+        )
     data = prepare(config, progress)
     config = _with_format(config, data)
     if vae is not None:
