@@ -34,8 +34,7 @@ from threadpoolctl import threadpool_limits
 
 import corolla
 from corolla.apps.anomalies import Calibration, anomaly_scores, calibrate
-from corolla.apps.anomalies.measures import measure
-from corolla.apps.anomalies.scoring import mahalanobis
+from corolla.apps.anomalies.scoring import mahalanobis, measure
 from corolla.data import ImageCache, render, sample_factors, select_rows
 from corolla.evaluation.codec import PrincipalComponents
 from corolla.metrics import complexity_nats, pixels

@@ -31,9 +31,8 @@ from threadpoolctl import threadpool_limits
 
 import corolla
 from corolla.apps.compression import compress, decompress
-from corolla.apps.compression.coder import encode_points
+from corolla.apps.compression.coder import PER_OCTAVE, encode_points, grid_of
 from corolla.apps.compression.container import Header, Writer
-from corolla.apps.compression.grid import PER_OCTAVE, grid_of
 from corolla.data import select_rows
 from corolla.errors import UsageError
 from corolla.evaluation.codec import PrincipalComponents

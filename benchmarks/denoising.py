@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 import corolla
 from corolla.apps.restoration import corrupt, denoise, fit_residual_prior, parse_noise, residual_prior
-from corolla.apps.restoration.noise import impulses, unclipped
+from corolla.apps.restoration.denoising import impulses, unclipped
 from corolla.data import select_rows
 from corolla.metrics import psnr, ssim
 from corolla.trained import TrainedModel

@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 
 import corolla
 from corolla.apps.restoration import inpaint
-from corolla.apps.restoration.membrane import membrane
+from corolla.apps.restoration.inpainting import membrane
 from corolla.data import select_rows
 from corolla.errors import UsageError
 from corolla.metrics import ssim

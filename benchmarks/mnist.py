@@ -96,7 +96,9 @@ def main() -> None:
         seconds = time.perf_counter() - start
         test = binarised[60_000 : 60_000 + options.images]
         values = estimate(model.vae, test[..., None].astype(np.uint8) * 255, importance_samples=options.samples, seed=0)
-        nats = [f"{score.mean:.2f} ± {score.standard_error:.2f}" for score in (values.elbo_nats, values.log_likelihood_nats)]
+        nats = [
+            f"{score.mean:.2f} ± {score.standard_error:.2f}" for score in (values.elbo_nats, values.log_likelihood_nats)
+        ]
         rows.append([str(seed), str(options.epochs), f"{seconds / 60:.0f}", *nats])
     print(markdown_table(["seed", "passes", "minutes", "lower bound, nats", "log-likelihood, nats"], rows))
     print(f"published, 3,280 passes: {PUBLISHED_NATS} nats")

@@ -15,7 +15,7 @@ from scipy import integrate, stats
 from torch import Tensor
 
 from corolla.distributions import DiagonalGaussian, kl_terms, log_importance_weights
-from corolla.distributions.aggregate import AggregateEstimator, log_aggregate, pairwise_log_density
+from corolla.distributions.posterior import AggregateEstimator, log_aggregate, pairwise_log_density
 from corolla.errors import UsageError
 
 Weights = Callable[[int, int], Tensor]

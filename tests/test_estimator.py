@@ -32,7 +32,7 @@ from corolla import BetaVAE, ModelError, UsageError
 from corolla.config import Config
 from corolla.estimator import _noise, _patch
 from corolla.training import fit_cache, prepare
-from corolla.training.validation import evaluate
+from corolla.training.recorder import evaluate
 
 RNG = np.random.default_rng(11)
 COLOUR: NDArray[np.uint8] = RNG.integers(0, 256, (14, 8, 10, 3), dtype=np.uint8)

@@ -10,7 +10,7 @@ import torch
 from corolla.config import Config, registered
 from corolla.distributions import DiagonalGaussian
 from corolla.models.vae import VAE, build_model
-from corolla.objectives.controller import Controller
+from corolla.objectives.companions import Controller
 from corolla.objectives.loss import Loss, LossTerms, build_loss
 from corolla.trained.model_folder import ModelCard, ModelFolder
 

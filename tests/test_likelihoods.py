@@ -16,7 +16,7 @@ from corolla.distributions.pixels import Gaussian, Laplace
 from corolla.errors import UsageError
 from corolla.models.vae import build_model
 from corolla.objectives.loss import build_loss
-from corolla.training.validation import evaluate
+from corolla.training.recorder import evaluate
 
 CALIBRATED: dict[str, tuple[Any, int]] = {"gaussian": (Gaussian, 2), "laplace": (Laplace, 1)}
 EVERY: list[tuple[str, Any]] = [
@@ -57,7 +57,7 @@ def test_each_gives_a_value_and_a_gradient_for_every_image(name: str, sigma: Any
     raw.requires_grad_()
     p = likelihood(raw, x)
     assert p.log_prob(x).shape == (4,)
-    assert p.mean.shape == p.sample().shape == x.shape
+    assert p.mean.shape == x.shape
     gradients = torch.autograd.grad(p.log_prob(x).sum(), [raw, *likelihood.parameters()])
     assert all(torch.isfinite(gradient).all() and gradient.any() for gradient in gradients)
     assert torch.allclose(likelihood(torch.zeros(2, 3, 4, 4)).mean, torch.full((2, 3, 4, 4), 0.5))

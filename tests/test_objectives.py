@@ -18,12 +18,12 @@ from corolla.distributions.likelihoods import LogitLikelihood
 from corolla.distributions.pixels import Bernoulli, Gaussian
 from corolla.errors import UsageError
 from corolla.models.vae import VAE
-from corolla.objectives import CapacityVAE, FreeBits
-from corolla.objectives.controller import Controller
+from corolla.objectives.capacity_vae import CapacityVAE
+from corolla.objectives.companions import Controller, Discriminator, permute_latents
 from corolla.objectives.dip_vae import moment_penalties
-from corolla.objectives.discriminator import Discriminator, permute_latents
+from corolla.objectives.free_bits import FreeBits
+from corolla.objectives.info_vae import KERNELS, gaussian, mmd2
 from corolla.objectives.loss import Loss, LossTerms, build_loss
-from corolla.objectives.mmd import KERNELS, gaussian, mmd2
 
 LATENT_DIM = 7
 OBJECTIVES = list(registered("objective"))

@@ -18,8 +18,7 @@ from corolla.config.choosing import make
 from corolla.config.registry import find
 from corolla.distributions import LatentDistribution
 from corolla.distributions.flow import FlowPrior
-from corolla.distributions.gaussians import RIDGE, GaussianPrior, MixturePrior
-from corolla.distributions.priors import StandardPrior
+from corolla.distributions.priors import RIDGE, GaussianPrior, MixturePrior, StandardPrior
 from corolla.errors import UsageError
 from corolla.models.priors import fitted_prior_names
 

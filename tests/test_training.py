@@ -24,9 +24,8 @@ from corolla.config import Config, registered
 from corolla.errors import ModelError, TrainingError, UsageError, WriteError
 from corolla.trained.model_folder import ModelFolder
 from corolla.trained.run_folder import RunFolder
-from corolla.training.loop import BatchLoss
+from corolla.training.loop import BatchLoss, TrainingState, schedule
 from corolla.training.recorder import Recorder
-from corolla.training.state import TrainingState, schedule
 
 
 @pytest.fixture(autouse=True)

@@ -33,9 +33,8 @@ from corolla.apps.anomalies import (
     save_calibration,
     write_anomalies,
 )
-from corolla.apps.anomalies.measures import measure, window_px
-from corolla.apps.anomalies.scoring import SCORES, check_rate, mahalanobis, p_values
-from corolla.apps.anomalies.write import heat
+from corolla.apps.anomalies.scoring import SCORES, check_rate, mahalanobis, measure, p_values, window_px
+from corolla.apps.anomalies.search import heat
 from corolla.config import Config
 from corolla.data import select_rows
 from corolla.errors import DataError, ModelError, UsageError
@@ -505,7 +504,7 @@ def test_wrong_numbers_are_refused_before_the_calibration(
     message: str,
 ) -> None:
     monkeypatch.setattr(
-        "corolla.apps.anomalies.write.own_calibration", lambda *_, **__: pytest.fail("calibrated first")
+        "corolla.apps.anomalies.search.own_calibration", lambda *_, **__: pytest.fail("calibrated first")
     )
     assert cli.run(["anomalies", str(model.path), str(photos), "-o", str(tmp_path / "odd"), *more]) == 2
     (line,) = capsys.readouterr().err.splitlines()

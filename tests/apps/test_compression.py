@@ -23,21 +23,22 @@ from scipy.stats import norm
 
 from corolla import cli
 from corolla.apps.compression import compress, decompress
-from corolla.apps.compression.coder import decode_points, encode_points
-from corolla.apps.compression.container import Header, Reader, Writer
-from corolla.apps.compression.files import exact_pictures, fingerprint, scale_of
-from corolla.apps.compression.grid import (
+from corolla.apps.compression.coder import (
     COARSEST,
     FINEST,
     LIMIT,
     Grid,
+    decode_points,
+    decode_residual,
+    encode_points,
     grid_of,
     largest_point,
     point_probabilities,
     reference_exponents,
     step_size,
 )
-from corolla.apps.compression.residual import decode_residual
+from corolla.apps.compression.container import Header, Reader, Writer
+from corolla.apps.compression.files import exact_pictures, fingerprint, scale_of
 from corolla.errors import CorollaError, DataError, ModelError, UsageError
 from corolla.trained import TrainedModel, load
 

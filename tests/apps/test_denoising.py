@@ -12,11 +12,10 @@ from PIL import Image
 
 from corolla import cli
 from corolla.apps.restoration import Noise, ResidualPrior, corrupt, denoise, fit_residual_prior, parse_noise
-from corolla.apps.restoration.latents import drawn_latents, log_posterior, map_latents, standard_log_prior
-from corolla.apps.restoration.membrane import membrane
-from corolla.apps.restoration.noise import clipped_mean, impulses, unclipped
+from corolla.apps.restoration.denoising import clipped_mean, impulses, unclipped
+from corolla.apps.restoration.inpainting import drawn_latents, log_posterior, map_latents, membrane, standard_log_prior
 from corolla.apps.restoration.residuals import PATCH_PX, SCALES, residual_prior
-from corolla.distributions.gaussians import GaussianPrior
+from corolla.distributions.priors import GaussianPrior
 from corolla.errors import ModelError, UsageError
 from corolla.metrics import psnr
 from corolla.trained import TrainedModel

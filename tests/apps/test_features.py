@@ -32,7 +32,7 @@ from corolla.errors import DataError, ModelError, UsageError, WriteError
 from corolla.trained import TrainedModel
 
 SUFFIXES = [".npz", ".parquet"]
-PARTS = "corolla.apps.features.write._PART_ENTRIES"
+PARTS = "corolla.trained.encoding.PART_ENTRIES"
 
 
 @pytest.fixture(autouse=True)
@@ -276,9 +276,9 @@ def test_a_killed_process_leaves_what_the_next_goes_on_with(
     program = f"""
 import sys, time
 from pathlib import Path
-from corolla.apps.features import write, write_features
-from corolla.trained import load
-write._PART_ENTRIES = 2
+from corolla.apps.features import write_features
+from corolla.trained import encoding, load
+encoding.PART_ENTRIES = 2
 paths = [Path(line) for line in sys.stdin.read().split("\\n")]
 write_features(load({str(tmp_path / "model")!r}), paths, {str(output)!r}, progress=lambda *_: time.sleep(0.2))
 """

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from corolla.config import Config
 from corolla.data import select_rows
-from corolla.distributions.gaussians import GaussianPrior
+from corolla.distributions.priors import GaussianPrior
 from corolla.errors import DataError, ModelError, UsageError, WriteError
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from corolla.data import ImageCache
-from corolla.distributions.gaussians import GaussianPrior, MixturePrior
+from corolla.distributions.priors import GaussianPrior, MixturePrior
 from corolla.errors import CorollaError, DataError, UsageError
 from corolla.gallery.commands import poster
 from corolla.gallery.loops import closed_path, loop

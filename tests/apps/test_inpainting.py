@@ -12,7 +12,7 @@ from PIL import Image
 from corolla import cli
 from corolla.apps.restoration import inpaint
 from corolla.apps.restoration.masks import box_mask, brush_mask, colour_mask, file_mask, fitted_mask
-from corolla.distributions.gaussians import GaussianPrior
+from corolla.distributions.priors import GaussianPrior
 from corolla.errors import DataError, UsageError
 from corolla.trained import TrainedModel
 
@@ -133,32 +133,29 @@ def test_impossible_boxes_are_refused(text: str, message: str) -> None:
         box_mask(text)(Image.new("RGB", (20, 12)))
 
 
-@pytest.mark.parametrize("text", ["petals", "3", '[{"radius": 3}]', '[{"radius": 3, "points": [[1]]}]'])
-def test_a_file_without_strokes_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "brush.json").write_text(text)
-    with pytest.raises(DataError, match=r"brush\.json: not a brush file"):
-        brush_mask(tmp_path / "brush.json")(Image.new("RGB", (20, 12)))
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[{"radius": -3, "points": [[1, 1]]}]', "a radius of -3"),
-        ('[{"radius": 0, "points": [[1, 1]]}]', "a radius of 0"),
-        ('[{"radius": NaN, "points": [[1, 1]]}]', "a radius of nan"),
-        ('[{"radius": 1e12, "points": [[1, 1]]}]', r"a radius of 1e\+12"),
-        ('[{"radius": 1e400, "points": [[1, 1]]}]', "a radius of inf"),
-        ('[{"radius": 3, "points": [[NaN, 1]]}]', "a point at nan"),
-        ('[{"radius": 3, "points": [[1, 1e30]]}]', r"a point at 1e\+30"),
-        ('[{"radius": 3, "points": []}]', "a stroke without points"),
-        ("[]", "holds no stroke"),
-        ("{}", "holds no stroke"),
-        ("[" * 100_000, "not a brush file"),
+        ('[{"radius": -3, "points": [[1, 1]]}]', "0: radius: .*greater than 0"),
+        ('[{"radius": 0, "points": [[1, 1]]}]', "0: radius: .*greater than 0"),
+        ('[{"radius": NaN, "points": [[1, 1]]}]', "0: radius: .*finite"),
+        ('[{"radius": 1e12, "points": [[1, 1]]}]', "0: radius: .*100000"),
+        ('[{"radius": 1e400, "points": [[1, 1]]}]', "0: radius: .*finite"),
+        ('[{"radius": 3, "points": [[NaN, 1]]}]', "0: points: 0: 0: .*finite"),
+        ('[{"radius": 3, "points": [[1, 1e30]]}]', "0: points: 0: 1: .*100000"),
+        ('[{"radius": 3, "points": [[1]]}]', "0: points: 0: 1"),
+        ('[{"radius": 3, "points": []}]', "0: points"),
+        ('[{"radius": 3}]', "0: points"),
+        ("[]", "at least 1 item"),
+        ("{}", "array"),
+        ("3", "array"),
+        ("petals", "JSON"),
+        ("[" * 100_000, "JSON"),
     ],
 )
 def test_strokes_that_cannot_be_drawn_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "brush.json").write_text(text)
-    with pytest.raises(DataError, match=rf"brush\.json: {message}"):
+    with pytest.raises(DataError, match=rf"brush\.json: not a brush file.*{message}"):
         brush_mask(tmp_path / "brush.json")(Image.new("RGB", (20, 12)))
 
 

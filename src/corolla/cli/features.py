@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from corolla.cli.inputs import Given, Strict, Workers, counted, given_images
+from corolla.cli.inputs import Given, Strict, UsedEngine, Workers, counted, given_images
 from corolla.cli.output import out
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
@@ -21,6 +21,7 @@ def embed(  # noqa: D417, the shared flags describe themselves
     variance: bool = False,
     strict: Strict = False,
     workers: Workers = None,
+    engine: UsedEngine = "threads",
 ) -> None:
     """Write the codes of images, the means of q(z|x), as a table. A command that was broken off goes on where it was.
 
@@ -41,6 +42,7 @@ def embed(  # noqa: D417, the shared flags describe themselves
             variance=variance,
             on_error="refuse" if strict else "skip",
             workers=workers,
+            engine=engine,
             progress=progress,
         )
     before = f", {written.found} of them done before" if written.found else ""

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
@@ -28,6 +28,10 @@ Strict = Annotated[
 OwnSource = Annotated[str | None, Parameter(help="Where the model's own images are now, if they have moved.")]
 OwnMirror = Annotated[str | None, Parameter(help="Folder or URL that holds the files of a downloaded source.")]
 Workers = Annotated[int | None, Parameter(help="Threads that read and encode images; by default one for each core.")]
+UsedEngine = Annotated[
+    Literal["threads", "ray"],
+    Parameter(help="threads of this machine, or ray: a cluster (extra `scale`), which gives the same."),
+]
 
 Value = TypeVar("Value", int, str)
 

@@ -41,15 +41,11 @@ class Config(Settings):
     def _fits_together(self) -> Config:
         objective, training = self.objective, self.training
         if training.batch_size < objective.least_batch:
-            raise ValueError(
-                f"{objective.name} compares the images of a batch; set training.batch_size to "
-                f"{objective.least_batch} or more"
-            )
+            remedy = f"set training.batch_size to {objective.least_batch} or more"
+            raise ValueError(f"{objective.name} compares the images of a batch; {remedy}")
         if training.patience is not None and not objective.stationary:
-            raise ValueError(
-                f"the losses of {objective.name} cannot be compared over time, as what it learns beside the model "
-                "changes; leave training.patience out (null)"
-            )
+            reason = "cannot be compared over time, as what it learns beside the model changes"
+            raise ValueError(f"the losses of {objective.name} {reason}; leave training.patience out (null)")
         return self
 
     @classmethod

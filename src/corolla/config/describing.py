@@ -41,21 +41,14 @@ class Group:
 def groups(about: str | None = None) -> list[Group]:
     """All settings; or those of a section (data), a kind (objective) or a choice (beta_vae). Raises UsageError."""
     tables = {kind: registered(kind) for kind in (*CHOICES, "prior")}
-    found = []
-    if about is None:
-        seed = _setting("seed", Config.model_fields["seed"])
-        found.append(Group("run", "What belongs to no section.", (seed,)))
-    for section, cls in SECTIONS.items():
-        if about in (None, section):
-            found.append(Group(section, _summary(cls), _settings(section, cls)))
-    for kind, table in tables.items():
-        for name, cls in table.items():
-            if about in (None, kind, name):
-                found.append(Group(f"{kind} {name}", _summary(cls), _settings(kind, cls)))
-    if not found:
+    classes = [(section, section, section, cls) for section, cls in SECTIONS.items()]
+    classes += [(kind, name, f"{kind} {name}", cls) for kind, table in tables.items() for name, cls in table.items()]
+    chosen = [(kind, title, cls) for kind, name, title, cls in classes if about in (None, kind, name)]
+    if not chosen:
         names = [*SECTIONS, *tables, *(name for table in tables.values() for name in table)]
         raise UsageError(f"{about}: no such settings{suggestion(str(about), names)}; there are {', '.join(names)}")
-    return found
+    seed = Group("run", "What belongs to no section.", (_setting("seed", Config.model_fields["seed"]),))
+    return [seed] * (about is None) + [Group(title, _summary(cls), _settings(kind, cls)) for kind, title, cls in chosen]
 
 
 def describe_setting(dotted: str) -> str:

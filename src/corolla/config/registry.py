@@ -54,10 +54,8 @@ def register(entry: Registered) -> Registered:
     file = caller.get("__file__") or module
     kind, name = getattr(entry, "kind", ""), name_of(entry)
     if kind not in _TABLES or not name:
-        raise UsageError(
-            f"{file}: {entry!r} cannot be registered; derive it from one of corolla's classes ({', '.join(_TABLES)}), "
-            "and give it a name"
-        )
+        remedy = f"derive it from one of corolla's classes ({', '.join(_TABLES)}), and give it a name"
+        raise UsageError(f"{file}: {entry!r} cannot be registered; {remedy}")
     before, _ = _ORIGINS.setdefault((kind, name), (file, caller.get("__corolla_plugin__", module)))
     if before != file:
         raise UsageError(f"{kind} {name!r} is registered twice: in {before} and in {file}; rename one")

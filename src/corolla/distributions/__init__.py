@@ -1,8 +1,7 @@
 """Posterior, priors and likelihoods: the only place where pixels meet probability."""
 
-from corolla.distributions.aggregate import kl_terms, log_importance_weights
 from corolla.distributions.pixels import PixelDistribution, bits_per_dim
-from corolla.distributions.posterior import DiagonalGaussian
+from corolla.distributions.posterior import DiagonalGaussian, kl_terms, log_importance_weights
 from corolla.distributions.priors import LatentDistribution
 
 __all__ = [

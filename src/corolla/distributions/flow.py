@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from corolla.distributions.gaussians import FitProgress, GaussianPrior, code_rows
+from corolla.distributions.priors import FitProgress, GaussianPrior, code_rows
 from corolla.errors import UsageError, missing_extra
 
 HIDDEN = (64, 64)

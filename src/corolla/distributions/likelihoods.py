@@ -13,11 +13,8 @@ from corolla.distributions.pixels import PixelDistribution
 from corolla.distributions.posterior import bounded
 
 MIN_SIGMA = 1e-3
-"""The smallest scale that is calibrated or learned.
-
-Rounding to 8 bits alone leaves a root mean square error of 1/(255·√12) = 1.1e-3 and a mean absolute one of 1e-3. A
-density with a smaller scale would be rewarded without limit for describing the rounding in place of the images.
-"""
+"""The smallest scale that is calibrated or learned: rounding to 8 bits alone leaves a root mean square error of 1.1e-3
+and a mean absolute one of 1e-3, and a smaller scale would be rewarded without limit for describing that."""
 
 _START_SIGMA = 0.1  # between untrained and trained models: its logarithm moves by about one learning rate in a step
 _SLOWEST = 0.02  # the moving average's smallest weight for the newest batch

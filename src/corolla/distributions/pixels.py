@@ -1,4 +1,4 @@
-"""Distributions p(x|z) over the pixels of an image: mean, draws and log-probability.
+"""Distributions p(x|z) over the pixels of an image: mean and log-probability.
 
 Every log-probability is in nats per image: summed over pixels and channels, one value per image. Pixels are floats in
 [0, 1]; the channels of all pixels are independent given z.
@@ -31,9 +31,6 @@ class PixelDistribution(Protocol):
     def mean(self) -> Tensor:
         """Expected pixels, N×C×H×W."""
 
-    def sample(self) -> Tensor:
-        """Drawn pixels, N×C×H×W."""
-
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-probability of the images x in nats per image, N."""
 
@@ -60,10 +57,6 @@ class Bernoulli:
         """Expected pixels, N×C×H×W."""
         return torch.sigmoid(self.logits)
 
-    def sample(self) -> Tensor:
-        """Drawn pixels, each 0 or 1, N×C×H×W."""
-        return torch.bernoulli(self.mean)
-
     def log_prob(self, x: Tensor) -> Tensor:
         """Negative cross-entropy in nats per image, N."""
         return -_per_image(F.binary_cross_entropy_with_logits(self.logits, x, reduction="none"))
@@ -86,13 +79,6 @@ class ContinuousBernoulli:
     def mean(self) -> Tensor:
         """Expected pixels, N×C×H×W: 1/(1 - exp(-η)) - 1/η."""
         return _tilted_mean(self.logits)
-
-    def sample(self) -> Tensor:
-        """Drawn pixels in [0, 1], N×C×H×W, by the inverse of the distribution function."""
-        # Drawn for -|η|, whose exponentials cannot overflow, and turned over where η is above 0.
-        steepness = self.logits.abs().clamp_min(_TINY)
-        x = -torch.log1p(torch.rand_like(steepness) * torch.expm1(-steepness)) / steepness
-        return torch.where(self.logits > 0, 1 - x, x).clamp(0, 1)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density in nats per image, N. Images x lie in [0, 1]; that is not checked."""
@@ -147,10 +133,6 @@ class Gaussian:
     mean: Tensor
     sigma: Tensor
 
-    def sample(self) -> Tensor:
-        """Drawn pixels, unbounded, N×C×H×W."""
-        return self.mean + self.sigma * torch.randn_like(self.mean)
-
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density in nats per image, N."""
         squares = _per_image((x - self.mean) ** 2)
@@ -168,11 +150,6 @@ class Laplace:
 
     mean: Tensor
     sigma: Tensor
-
-    def sample(self) -> Tensor:
-        """Drawn pixels, unbounded, N×C×H×W."""
-        first, second = torch.empty_like(self.mean).exponential_(), torch.empty_like(self.mean).exponential_()
-        return self.mean + self.sigma * (first - second)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density in nats per image, N."""
@@ -204,15 +181,8 @@ class DiscretisedLogistic:
         which it differs by at most half a level, and by less than 0.025 levels at sigma = 0.01.
         """
         # The integral is sigma·[softplus(location/sigma) - softplus((location - 1)/sigma)]; here without large terms.
-        below = F.softplus(-self.location / self.sigma)
-        above = F.softplus((self.location - 1) / self.sigma)
+        below, above = F.softplus(-self.location / self.sigma), F.softplus((self.location - 1) / self.sigma)
         return self.location + self.sigma * (below - above)
-
-    def sample(self) -> Tensor:
-        """Drawn pixels, each k/255 for a whole k from 0 to 255, N×C×H×W."""
-        noise = torch.logit(torch.rand_like(self.location))
-        levels = torch.round((self.location + self.sigma * noise) * (self.levels - 1))
-        return levels.clamp(0, self.levels - 1) / (self.levels - 1)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-probability in nats per image, N.

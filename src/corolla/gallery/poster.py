@@ -16,8 +16,7 @@ from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 
 from corolla.distributions import LatentDistribution
-from corolla.distributions.gaussians import GaussianPrior
-from corolla.distributions.priors import StandardPrior
+from corolla.distributions.priors import GaussianPrior, StandardPrior
 from corolla.errors import UsageError
 from corolla.files import replacing, writing
 from corolla.pictures.files import STILL_SUFFIXES, check_name, save_picture

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf
 
 from corolla.data import ImageCache, select_rows
-from corolla.distributions.gaussians import RIDGE, GaussianPrior
+from corolla.distributions.priors import RIDGE, GaussianPrior
 from corolla.errors import DataError, UsageError
 from corolla.trained import Images, TrainedModel
 

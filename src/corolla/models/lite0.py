@@ -172,15 +172,13 @@ def features(
 
 
 class PerceptualDistance(nn.Module):
-    """A distance between images in the features of EfficientNet-Lite0.
+    """A distance between images in the features of EfficientNet-Lite0; it has no unit, and is not in nats.
 
     d(x, y) = Σ_l 1/(H_l·W_l) Σ_hw ‖f_l(x)_hw − f_l(y)_hw‖² (Zhang et al. 2018, arXiv 1801.03924, eq. 1, with every
     weight 1), where f_l are the maps after some blocks, and the channels of each position are scaled to unit length.
-    Each depth adds between 0 and 4. It has no unit: it is not in nats.
-
-    As a score it compares three maps, at 1/4, 1/8 and 1/16 of the image's own size. Networks that are trained to lower
-    that draw fine grids over their images. So `for_training` there are two more maps, down to 1/32, and images with a
-    side below `FEATURES_PX` are enlarged, bilinearly, until their shorter side has as many.
+    As a score it compares three maps, at 1/4, 1/8 and 1/16 of the image's own size; each adds between 0 and 4. Networks
+    that are trained to lower that draw fine grids over their images. So `for_training` there are two more maps, down to
+    1/32, and images with a side below `FEATURES_PX` are enlarged, bilinearly, until their shorter side has as many.
 
     It has no parameters and an empty state dict; gradients flow to whichever image asks for them. Raises as `Lite0`.
     """
@@ -200,10 +198,9 @@ class PerceptualDistance(nn.Module):
         if x.shape == y.shape and x.ndim == 4 and x.shape[1] == 1:
             x, y = x.expand(-1, 3, -1, -1), y.expand(-1, 3, -1, -1)
         if x.shape != y.shape or x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < SMALLEST_PX:
-            raise UsageError(
-                f"images of shapes {tuple(x.shape)} and {tuple(y.shape)}: the perceptual distance compares two "
-                f"N×3×H×W of one shape, of at least {SMALLEST_PX}x{SMALLEST_PX} pixels"
-            )
+            needed = f"two N×3×H×W of one shape, of at least {SMALLEST_PX}x{SMALLEST_PX} pixels"
+            shapes = f"{tuple(x.shape)} and {tuple(y.shape)}"
+            raise UsageError(f"images of shapes {shapes}: the perceptual distance compares {needed}")
         shorter = min(x.shape[2:])
         if shorter < self.at_least_px:
             size = [round(side * self.at_least_px / shorter) for side in x.shape[2:]]

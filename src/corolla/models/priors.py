@@ -44,13 +44,13 @@ class Gaussian(Prior):
 
     def build(self, latent_dim: int) -> LatentDistribution:
         """N(0, I), to be fitted."""
-        from corolla.distributions.gaussians import GaussianPrior
+        from corolla.distributions.priors import GaussianPrior
 
         return GaussianPrior(latent_dim)
 
     def fit(self, codes: Tensor, **how: Any) -> LatentDistribution:
         """The Gaussian of largest likelihood."""
-        from corolla.distributions.gaussians import GaussianPrior
+        from corolla.distributions.priors import GaussianPrior
 
         return GaussianPrior.fit(codes, **how)
 
@@ -66,21 +66,19 @@ class Mixture(Prior):
 
     def build(self, latent_dim: int) -> LatentDistribution:
         """Equal components, to be fitted."""
-        from corolla.distributions.gaussians import MixturePrior
+        from corolla.distributions.priors import MixturePrior
 
         return MixturePrior(latent_dim, self.components, self.covariance)
 
     def check(self, codes: int) -> None:
         """Raise UsageError where there are fewer codes than components that were asked for."""
         if "components" in self.model_fields_set and self.components > codes:
-            raise UsageError(
-                f"{self.components} components for {codes} codes: a mixture needs at least one code for each; take "
-                "fewer components, or more draws or images"
-            )
+            problem = f"{self.components} components for {codes} codes: a mixture needs at least one code for each"
+            raise UsageError(f"{problem}; take fewer components, or more draws or images")
 
     def fit(self, codes: Tensor, **how: Any) -> LatentDistribution:
         """Expectation-maximisation."""
-        from corolla.distributions.gaussians import MixturePrior, code_rows
+        from corolla.distributions.priors import MixturePrior, code_rows
 
         rows = len(code_rows(codes))
         self.check(rows)

@@ -4,27 +4,14 @@ The terms are averages over the batch of sums over pixels, channels and latents,
 for every likelihood, size and batch.
 """
 
-from corolla.objectives.auto_encoder import AutoEncoder, DenoisingAutoEncoder
-from corolla.objectives.beta_tcvae import BetaTCVAE
-from corolla.objectives.beta_vae import VAE, BetaVAE
-from corolla.objectives.capacity_vae import CapacityVAE
-from corolla.objectives.control_vae import ControlVAE
-from corolla.objectives.dip_vae import DIPVAEI, DIPVAEII
-from corolla.objectives.factor_vae import FactorVAE
-from corolla.objectives.free_bits import FreeBits
-from corolla.objectives.info_vae import InfoVAE
-
-__all__ = [
-    "DIPVAEI",
-    "DIPVAEII",
-    "VAE",
-    "AutoEncoder",
-    "BetaTCVAE",
-    "BetaVAE",
-    "CapacityVAE",
-    "ControlVAE",
-    "DenoisingAutoEncoder",
-    "FactorVAE",
-    "FreeBits",
-    "InfoVAE",
-]
+from corolla.objectives import (  # noqa: F401, each registers its own
+    auto_encoder,
+    beta_tcvae,
+    beta_vae,
+    capacity_vae,
+    control_vae,
+    dip_vae,
+    factor_vae,
+    free_bits,
+    info_vae,
+)

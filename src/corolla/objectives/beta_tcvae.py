@@ -49,7 +49,5 @@ class BetaTCVAE(Objective):
 
     def describe(self, beta: float | None) -> str:
         """The three weights."""
-        return (
-            f"mutual information x {self.alpha:g}, total correlation x {self.beta:g} (its beta), "
-            f"dimension-wise KL x {self.gamma:g}"
-        )
+        others = f"mutual information x {self.alpha:g}, total correlation x {self.beta:g} (its beta)"
+        return f"{others}, dimension-wise KL x {self.gamma:g}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from corolla.distributions import DiagonalGaussian
-    from corolla.objectives.controller import Controller
+    from corolla.objectives.companions import Controller
 
 
 @register
@@ -32,7 +32,7 @@ class ControlVAE(Objective):
 
     def companion(self, latent_dim: int) -> Controller:
         """The controller."""
-        from corolla.objectives.controller import Controller
+        from corolla.objectives.companions import Controller
 
         return Controller(self.target_nats, self.control_proportional, self.control_integral, self.control_max_beta)
 
@@ -53,10 +53,8 @@ class ControlVAE(Objective):
         """Whether β is at a bound, and what to change."""
         above = rate > self.target_nats
         if beta is not None and (beta >= self.control_max_beta if above else beta <= 0):
-            remedy = (
-                f"Raise objective.control_max_beta, or ask for more than {self.target_nats:g} nats."
-                if above
-                else f"The images need no more than that, or longer training: ask for about {rate:.0f} nats."
-            )
+            remedy = f"The images need no more than that, or longer training: ask for about {rate:.0f} nats."
+            if above:
+                remedy = f"Raise objective.control_max_beta, or ask for more than {self.target_nats:g} nats."
             return "beta at its bound", f"Beta is at its bound, {beta:g}. {remedy}"
         return "off target", "Train longer, or let the controller act faster: a larger objective.control_integral."

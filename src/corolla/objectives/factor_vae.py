@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from corolla.distributions import DiagonalGaussian
-    from corolla.objectives.discriminator import Discriminator
+    from corolla.objectives.companions import Discriminator
 
 
 @register
@@ -33,11 +33,10 @@ class FactorVAE(Objective):
 
     def companion(self, latent_dim: int) -> Discriminator:
         """The discriminator."""
-        from corolla.objectives.discriminator import Discriminator
+        from corolla.objectives.companions import Discriminator
 
-        return Discriminator(
-            latent_dim, self.discriminator_width, self.discriminator_layers, self.discriminator_learning_rate
-        )
+        size = self.discriminator_width, self.discriminator_layers
+        return Discriminator(latent_dim, *size, self.discriminator_learning_rate)
 
     def terms(self, q: DiagonalGaussian, z: Tensor, *, companion: Discriminator, **_: Any) -> Mapping[str, Tensor]:
         """KL and the weighted total correlation in nats per image."""

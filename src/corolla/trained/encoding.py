@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -19,9 +20,17 @@ from threadpoolctl import threadpool_limits
 from corolla.data.listing import Entry, list_images, list_some
 from corolla.data.stream import Batch, MadeOfImages, OnError, accepted, made_ahead, read_all, read_batch
 from corolla.distributions import DiagonalGaussian
-from corolla.errors import ModelError
+from corolla.errors import ModelError, UsageError
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import BATCH_SIZE, TrainedModel
+from corolla.trained.cluster import check_ray, made_by_ray
+
+Engine: TypeAlias = Literal["threads", "ray"]
+"""What encodes: threads of this process, or a cluster through Ray Data (extra `scale`), which gives the same."""
+
+PART_ENTRIES = 4096
+"""Entries of which a file of features is made at a time; Ray's batches end there too, as a batch's length may tell in
+the last bits."""
 
 # Pixels of a batch at most, so that memory stays small where images are large: 256 images of 128×128.
 _BATCH_PIXELS = 1 << 22
@@ -60,7 +69,12 @@ def embed(
 
 
 def encoded(
-    model: TrainedModel, entries: Iterable[Entry], variance: bool, on_error: OnError, workers: int | None
+    model: TrainedModel,
+    entries: Iterable[Entry],
+    variance: bool,
+    on_error: OnError,
+    workers: int | None,
+    engine: Engine = "threads",
 ) -> Generator[Block]:
     """As `embed`, of entries of a listing; blocks are cut by entries, readable or not."""
 
@@ -72,26 +86,45 @@ def encoded(
             raise ModelError("the model's codes of these images are not finite; its weights are damaged")
         return Block(tuple(entry.key for entry in batch.entries), means, variances, batch.faults)
 
-    return in_threads(model, entries, encode, on_error, workers)
+    return made_of_batches(model, entries, encode, on_error, workers, engine)
 
 
-def in_threads(
+def made_of_batches(
     model: TrainedModel,
     entries: Iterable[Entry],
     use: Callable[[Batch], MadeOfImages],
     on_error: OnError,
     workers: int | None,
+    engine: Engine = "threads",
 ) -> Generator[MadeOfImages]:
     """What `use` makes of each batch of entries, in their order; a thread reads its batch and uses it, alone.
 
-    In a batch there may be no image at all.
+    In a batch there may be no image at all. Ray lists all entries first. Raises as `check_engine`.
     """
+    check_engine(engine, workers)
 
     def make(part: list[Entry], stop: threading.Event) -> MadeOfImages:
         batch = read_batch(part, model.preprocessing, stop)
         return use(Batch((), batch.pixels[:0]) if stop.is_set() else batch)
 
-    return accepted(made_ahead(entries, make, batch_length(model), workers, prepare=_encode_alone), on_error)
+    length = batch_length(model)
+    if engine == "threads":
+        return accepted(made_ahead(entries, make, length, workers, prepare=_encode_alone), on_error)
+    # The working folder of other machines is another one.
+    whole = [replace(entry, place=entry.place.absolute()) for entry in entries]
+    parts = [whole[start : start + PART_ENTRIES] for start in range(0, len(whole), PART_ENTRIES)]
+    batches = [part[start : start + length] for part in parts for start in range(0, len(part), length)]
+    return accepted(made_by_ray(batches, make), on_error)
+
+
+def check_engine(engine: str, workers: int | None = None) -> None:
+    """Raise UsageError if there is no such engine, its extra is missing, or workers are asked of Ray."""
+    if engine not in get_args(Engine):
+        raise UsageError(f"engine {engine!r}: give {' or '.join(get_args(Engine))}")
+    if engine == "ray":
+        if workers is not None:
+            raise UsageError(f"{workers} workers: these are threads, and Ray shares out its work; leave it out")
+        check_ray()
 
 
 def stored_batches(

@@ -21,8 +21,7 @@ The rate-distortion curve is convex with slope -β where training ends, so the c
 distortion. Where new images lose as much as that, what was learnt is the training images' own.
 """
 RISE_SHARE = 0.1
-"""Auto-encoders, whose rate means nothing: the rise of the evaluation's loss since its best that counts as
-overfitting, as a share of the fall of the training's in that time. Less is the jitter of the weights."""
+"""As OVERFIT_SHARE, of auto-encoders: the evaluation's rise since its best, as a share of the training's fall."""
 TARGET_SHARE = 0.1
 """How far the rate may be from the one that was asked for. The controller itself swings by some per cent."""
 EARLY_STEPS = 200
@@ -31,10 +30,7 @@ EARLY_STEPS = 200
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the numbers say: in two or three words, and what it is and what to change in a sentence or two.
-
-    Without `alarm`, nothing is wrong, but it is worth knowing.
-    """
+    """One thing that the numbers say: in a few words, and in a sentence or two; without `alarm`, nothing is wrong."""
 
     kind: str
     text: str
@@ -51,12 +47,8 @@ def advise(
 ) -> tuple[Finding, ...]:
     """What the numbers of a finished or running run say, and what to change; alarms first.
 
-    Args:
-        config: What was trained.
-        scores: Of the evaluation, by the names of `metrics.csv`; without `kl`, the code is not judged.
-        latent_kl_nats: KL of each latent, averaged over the evaluation split.
-        rows: Of `metrics.csv`, oldest first, for what only training can show.
-        step: Optimiser steps so far, where there are no rows.
+    The scores are of the evaluation, by the names of `metrics.csv`, whose rows, oldest first, say what only training
+    can show; without `kl`, the code is not judged. The step counts where there are no rows.
     """
     history = [{name: float(text) for name, text in row.items() if text not in ("", None)} for row in rows]
     done = history[-1].get("step") if history else step
@@ -73,11 +65,9 @@ def _warming_up(objective: Objective, done: float | None) -> Iterator[Finding]:
     for name in objective.warmup_settings:
         steps = getattr(objective, name)
         if done is not None and done < steps:
-            yield Finding(
-                "still warming up",
-                f"objective.{name} is {steps:,}, and these are {done:,.0f} steps: the code is not yet under its full "
-                f"pressure. Train longer, or set objective.{name} to at most a third of the steps.",
-            )
+            early = f"objective.{name} is {steps:,}, and these are {done:,.0f} steps"
+            remedy = f"Train longer, or set objective.{name} to at most a third of the steps."
+            yield Finding("still warming up", f"{early}: the code is not yet under its full pressure. {remedy}")
 
 
 def _code(
@@ -93,39 +83,29 @@ def _code(
             kind, remedy = objective.off_target(rate, history[-1].get("beta") if history else None)
             yield Finding(kind, f"The rate is {rate:.1f} nats, but objective.{name} asks for {target:g}. {remedy}")
     elif rate < BIT_NATS:
-        yield Finding(
-            "collapsed",
-            f"The posterior has collapsed: the code says only {rate:.2g} nats about an image, less than one bit, and "
-            f"the decoder ignores it. {_loosen(objective)}",
-        )
+        what = f"the code says only {rate:.2g} nats about an image, less than one bit, and the decoder ignores it"
+        yield Finding("collapsed", f"The posterior has collapsed: {what}. {_loosen(objective)}")
         return
     smallest, number = min(latent_kl_nats, default=0.0), config.network.latent_dim
     dead = int((~active_latents(latent_kl_nats)).sum())
     free = 2 * objective.free_nats_per_latent
     if 0 < dead < number:
-        yield Finding(
-            f"{dead} dead",
-            f"{dead} of {number} latents are dead. That is normal and harmless: network.latent_dim={number - dead} "
-            f"would do as well; {objective.loosen()} would put more of them to use.",
-            alarm=False,
-        )
+        harmless = f"That is normal and harmless: network.latent_dim={number - dead} would do as well"
+        remedy = f"{objective.loosen()} would put more of them to use."
+        yield Finding(f"{dead} dead", f"{dead} of {number} latents are dead. {harmless}; {remedy}", alarm=False)
     elif latent_kl_nats and smallest > max(BIT_NATS, free):
+        needed = f"Every latent is needed: even the least of the {number} says {smallest:.1f} nats."
         yield Finding(
-            "all latents needed",
-            f"Every latent is needed: even the least of the {number} says {smallest:.1f} nats. "
-            f"More may help: try network.latent_dim={2 * number}.",
-            alarm=False,
+            "all latents needed", f"{needed} More may help: try network.latent_dim={2 * number}.", alarm=False
         )
 
 
 def _loosen(objective: Objective) -> str:
     """What to do against a collapse, the likeliest remedy first."""
     target = "name a rate (objective.name=control_vae with objective.target_nats)"
-    slowly = (
-        f"a longer warm-up (objective.warmup_steps={3 * objective.warmup_steps})"
-        if objective.warmup_steps
-        else "a warm-up (objective.warmup_steps, about a third of the steps)"
-    )
+    slowly = "a warm-up (objective.warmup_steps, about a third of the steps)"
+    if objective.warmup_steps:
+        slowly = f"a longer warm-up (objective.warmup_steps={3 * objective.warmup_steps})"
     free = "" if objective.free_nats_per_latent else "free bits (objective.name=free_bits), or "
     return f"Try {objective.loosen()}, {slowly}, {free}{target}."
 
@@ -146,11 +126,8 @@ def _overfitting(config: Config, history: Sequence[Mapping[str, float]]) -> Iter
         far = last["train_kl"] > BIT_NATS and apart > OVERFIT_SHARE * beta * last["train_kl"]
     if far:
         kept = f" The model that was kept is of step {best['step']:.0f}." if best["step"] < last["step"] else ""
-        yield Finding(
-            "overfitting",
-            f"New images cost {apart:.0f} nats more than the training images, which are learnt by heart.{kept} More "
-            f"images help most; then {_more_pressure(config)}.",
-        )
+        cost = f"New images cost {apart:.0f} nats more than the training images, which are learnt by heart.{kept}"
+        yield Finding("overfitting", f"{cost} More images help most; then {_more_pressure(config)}.")
 
 
 def _more_pressure(config: Config) -> str:

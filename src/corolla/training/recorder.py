@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -13,21 +14,27 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.logger import Logger
+from numpy.typing import NDArray
 from torch import Tensor
 
 from corolla.config import Config
 from corolla.data import ImageCache, select_rows
+from corolla.data.batches import to_float
+from corolla.distributions import bits_per_dim
+from corolla.distributions.posterior import active_latents
 from corolla.errors import TrainingError, command
+from corolla.metrics.images import decibels
 from corolla.metrics.names import training_words
+from corolla.models.vae import VAE
+from corolla.objectives.loss import Loss
 from corolla.pictures.files import save_picture
 from corolla.pictures.grids import grid
 from corolla.progress import Progress
-from corolla.trained import TrainedModel
+from corolla.trained import BATCH_SIZE, TrainedModel
 from corolla.trained.checkpoints import read_checkpoint, write_checkpoint
 from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.run_folder import RunFolder, versions
-from corolla.training.state import TrainingState
-from corolla.training.validation import evaluate
+from corolla.training.loop import TrainingState
 
 StopRule: TypeAlias = Callable[[Mapping[str, Any]], bool]
 """Given a new row of `metrics.csv`, but for the last, whether to end the training there."""
@@ -49,10 +56,9 @@ class TrainingInterrupted(TrainingError):  # noqa: N818 - it is not a fault
 
 
 class Recorder:
-    """Writes the run folder. Nothing waits for the device but evaluations, checkpoints and progress.
+    """Writes the run folder, in the first process; only evaluations, checkpoints and progress wait for the device.
 
-    The first process writes in `run`, and tells the others. `data` holds the images to evaluate on and to show;
-    `logger` takes the rows of `metrics.csv`, too.
+    `data` holds the images to evaluate on and to show; `logger` takes the rows of `metrics.csv`, too.
     """
 
     def __init__(
@@ -152,12 +158,9 @@ class Recorder:
                     f"train loss {row['train_loss']:.1f}; {self.train_seconds:.0f} s"
                 )
         elif stop is not None:
-            raise TrainingInterrupted(
-                f"{signal.Signals(stop).name}: stopped at step {step} of {state.total_steps}, all saved",
-                128 + stop,
-                step=step,
-                remedy=f"go on with `{command('train', '--resume', self.run.path)}`",
-            )
+            problem = f"{signal.Signals(stop).name}: stopped at step {step} of {state.total_steps}, all saved"
+            remedy = f"go on with `{command('train', '--resume', self.run.path)}`"
+            raise TrainingInterrupted(problem, 128 + stop, step=step, remedy=remedy)
         self._tick = time.perf_counter()
         return last
 
@@ -165,9 +168,8 @@ class Recorder:
         if self.fabric.world_size == 1:
             return self._signal
         # Several processes must agree before one of them may stop; they ask each other at evaluations only.
-        if evaluation_due and self._of_all(torch.tensor(self._signal is not None), "max"):
-            return self._signal or signal.SIGTERM
-        return None
+        agreed = evaluation_due and self._of_all(torch.tensor(self._signal is not None), "max")
+        return (self._signal or signal.SIGTERM) if agreed else None
 
     def _of_all(self, value: Tensor, operation: str = "mean") -> Tensor:
         """A value of all processes together."""
@@ -281,3 +283,42 @@ class Recorder:
             }
             write_checkpoint(self.run.last_checkpoint, checkpoint)
         self._checkpointed_at = time.monotonic()
+
+
+def evaluate(
+    vae: VAE, loss: Loss, images: NDArray[np.uint8], rows: NDArray[np.int64], *, seed: int
+) -> tuple[dict[str, float], tuple[float, ...]]:
+    """Averages over images by name, in nats per image, PSNR in dB and bits per dimension; and the KL of each latent.
+
+    The loss is the objective's at the end of its schedules, so that one during a warm-up compares with later ones. The
+    draws from q(z|x) are fixed by the seed, so that two models see the same noise. PSNR is that of the
+    reconstruction from the posterior's mean. Bits per dimension are those of reconstruction and KL together, where
+    p(x|z) is a probability of 8-bit pixels: an upper bound on -log₂ p(x) per pixel and channel.
+    """
+    device, points = next(vae.parameters()).device, loss.objective.auto_encoder
+    vae.eval()
+    totals = latent_kl = torch.zeros((), dtype=torch.float64)
+    generator = torch.Generator(device=device).manual_seed(zlib.crc32(f"evaluation {seed}".encode()))
+    forked = [device] if device.type == "cuda" else []
+    with torch.inference_mode(), torch.random.fork_rng(devices=forked):
+        torch.manual_seed(seed)  # for objectives that draw from the prior
+        for start in range(0, len(rows), BATCH_SIZE):
+            batch = torch.from_numpy(images[rows[start : start + BATCH_SIZE]]).permute(0, 3, 1, 2)
+            x = to_float(batch.to(device))
+            q = vae.encode(x)
+            noise = torch.randn(q.mean.shape, generator=generator, device=device)
+            z = q.mean if points else q.mean + q.stddev * noise
+            p = vae.decode(z)
+            terms = loss(x, q, z, p, None, len(rows))
+            mean = p.mean if points else vae.decode(q.mean).mean
+            psnr = decibels(((mean - x) ** 2).flatten(1).mean(1), torch.log10)
+            values = torch.stack([terms.total, terms.reconstruction, terms.kl, psnr.mean()])
+            totals = totals + values.cpu().double() * len(x)
+            latent_kl = latent_kl + q.kl_per_latent().cpu().double().sum(0)
+    names = ("loss", "reconstruction", "kl", "psnr_db")
+    scores = {name: total / len(rows) for name, total in zip(names, totals.tolist(), strict=True)}
+    if p.discrete and not points:  # an auto-encoder's terms bound no probability
+        scores["bits_per_dim"] = bits_per_dim(scores["reconstruction"] + scores["kl"], x[0].numel())
+    kl = (latent_kl / len(rows)).tolist()
+    scores["active_latents"] = float(active_latents(kl).sum())
+    return scores, tuple(kl)

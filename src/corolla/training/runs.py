@@ -39,10 +39,9 @@ from corolla.progress import Progress
 from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import open_images
 from corolla.trained.run_folder import RunFolder, check_run, create_run, new_folder, versions
-from corolla.training.loop import train
+from corolla.training.loop import TrainingState, train
 from corolla.training.machine import connect, deterministic, multiplies_bfloat16
 from corolla.training.recorder import Recorder, StopRule
-from corolla.training.state import TrainingState
 
 
 def fit(
@@ -59,7 +58,7 @@ def fit(
     vae: VAE | None = None,
     objective: Objective | None = None,
 ) -> TrainedModel:
-    """Train a model and leave a run folder; returns the best model.
+    """Train a model and leave a run folder, by default a new one under `runs/`; returns the best model.
 
     `fit(config, images)` trains on images that are at hand: an array, a tensor, a data set of PyTorch or Hugging Face,
     or a sequence; see `corolla.data.given.given`. They are kept below `COROLLA_HOME` as a source of the kind `array`,
@@ -173,10 +172,8 @@ def resolve(config: Config) -> Config:
         build_loss(config.objective, config.network.latent_dim)  # says what is not installed
         height, width = config.data.size
         if min(height, width) < SMALLEST_PX:
-            raise UsageError(
-                f"size {height}x{width}: the perceptual distance needs at least {SMALLEST_PX} pixels to a side; "
-                "choose a larger size, or set objective.perceptual to 0"
-            )
+            problem = f"size {height}x{width}: the perceptual distance needs at least {SMALLEST_PX} pixels to a side"
+            raise UsageError(f"{problem}; choose a larger size, or set objective.perceptual to 0")
     return config
 
 
@@ -264,14 +261,8 @@ def _train(
             if training.threads:
                 torch.set_num_threads(training.threads)
             torch.manual_seed(config.seed)
-            batches = Batches(
-                data.images,
-                select_rows(data.splits, config.data.train_split),
-                training.batch_size,
-                seed=config.seed,
-                rank=fabric.global_rank,
-                world_size=fabric.world_size,
-            )
+            rows, rank, size = select_rows(data.splits, config.data.train_split), fabric.global_rank, fabric.world_size
+            batches = Batches(data.images, rows, training.batch_size, seed=config.seed, rank=rank, world_size=size)
             state = TrainingState(config, batches.steps_per_epoch, vae)
             with (progress if fabric.is_global_zero else None) or Progress() as shown:
                 recorder = Recorder(config, run, fabric, state, data, progress=shown, logger=logger, stop_at=stop_at)

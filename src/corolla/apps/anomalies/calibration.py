@@ -19,8 +19,16 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict
 from sklearn.covariance import LedoitWolf
 
-from corolla.apps.anomalies.measures import Measures, measure
-from corolla.apps.anomalies.scoring import SCORES, Reference, ScoreName, Scores, mahalanobis, surprise
+from corolla.apps.anomalies.scoring import (
+    SCORES,
+    Measures,
+    Reference,
+    ScoreName,
+    Scores,
+    mahalanobis,
+    measure,
+    surprise,
+)
 from corolla.data import select_rows
 from corolla.errors import ModelError, UsageError, WriteError
 from corolla.progress import OnProgress
@@ -92,25 +100,18 @@ def calibrate(
     length = batch_length(model)
     batches = stored_batches(cache.images, training[np.sort(order)], "encoding images", progress, length)
     covariance = LedoitWolf().fit(np.concatenate([model.encode(batch) for batch in batches]).astype(np.float64))
-    if images is None:
-        images, rows = cache.images, select_rows(cache.splits, data.eval_split)
-    else:
-        rows = np.arange(len(images))
+    rows = select_rows(cache.splits, data.eval_split) if images is None else np.arange(len(images))
+    images = cache.images if images is None else images
     if len(rows) < LEAST_IMAGES:
         raise UsageError(f"{len(rows)} images to calibrate with: at least {LEAST_IMAGES} are needed; keep more aside")
     rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
     count = min(MOST_REFERENCE, len(rows) // 3)
     reference = _reference(model, images, np.sort(rows[:count]), covariance, progress)
-    batches = stored_batches(images, np.sort(rows[count:]), "calibrating", progress, length)
-    parts = [reference.score(measure(model, batch)) for batch in batches]
+    rest = stored_batches(images, np.sort(rows[count:]), "calibrating", progress, length)
+    parts = [reference.score(measure(model, batch)) for batch in rest]
     normal = {name: np.sort(np.concatenate([part[name] for part in parts])) for name in SCORES if name in parts[0]}
-    card = CalibrationCard(
-        weights_sha256=model.card.weights_sha256,
-        scores=tuple(normal),
-        reference_images=count,
-        calibration_images=len(rows) - count,
-        source=source or data.source,
-    )
+    where = source or data.source
+    card = CalibrationCard(model.card.weights_sha256, tuple(normal), count, len(rows) - count, where)
     return Calibration(card, reference, normal)
 
 
@@ -145,15 +146,7 @@ def _reference(
     precision = LedoitWolf(assume_centered=True).fit((joined - centre) / scale).precision_ / np.outer(scale, scale)
     excess = -np.concatenate(elbos) - np.concatenate(coded)
     parts = [[part.mean(), max(part.std(), 1e-6)] for part in (mahalanobis(joined, centre, precision), excess)]
-    return Reference(
-        code_mean=codes.location_,
-        code_precision=codes.precision_,
-        log_error_mean=mean,
-        log_error_stddev=stddev,
-        joint_mean=centre,
-        joint_precision=precision,
-        parts=np.array(parts),
-    )
+    return Reference(codes.location_, codes.precision_, mean, stddev, centre, precision, np.array(parts))
 
 
 def own_calibration(
@@ -201,17 +194,10 @@ def load_calibration(model: TrainedModel) -> Calibration:
     card, arrays = model.folder.read(CALIBRATION, model.card.weights_sha256)
     for name in ("elbo_mean", *(f"normal.{score}" for score in _ENDED)):
         arrays.pop(name, None)
-    columns = 7 if "excess" in card.scores else 6
-    latents, size = model.latent_dim, (model.height, model.width)
-    shapes: dict[str, tuple[int, ...]] = {
-        "code_mean": (latents,),
-        "code_precision": (latents, latents),
-        "log_error_mean": size,
-        "log_error_stddev": size,
-        "joint_mean": (columns,),
-        "joint_precision": (columns, columns),
-        "parts": (2, 2),
-    } | {f"normal.{name}": (card.calibration_images,) for name in card.scores}
+    columns, latents, size = 7 if "excess" in card.scores else 6, model.latent_dim, (model.height, model.width)
+    each = ((latents,), (latents, latents), size, size, (columns,), (columns, columns), (2, 2))
+    shapes: dict[str, tuple[int, ...]] = dict(zip(Reference.__annotations__, each, strict=True))
+    shapes |= {f"normal.{name}": (card.calibration_images,) for name in card.scores}
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     expected = {name: torch.empty(shape, dtype=torch.float64, device="meta") for name, shape in shapes.items()}
     check_tensors(file, "calibration", tensors, expected, CALIBRATION.remedy(file))

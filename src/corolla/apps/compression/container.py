@@ -45,9 +45,7 @@ class Writer:
 
     def __init__(self, file: BinaryIO, header: Header) -> None:
         self._file = file
-        self._crc = 0
-        self.images = 0
-        self.bytes = 0
+        self._crc = self.images = self.bytes = 0
         flags = _LOSSLESS * header.lossless | _NAMED * header.named
         self._write(_HEADER.pack(MAGIC, VERSION, flags, header.scale, header.fingerprint))
 
@@ -73,10 +71,7 @@ class Reader:
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
-        self._file = file
-        self._crc = 0
-        self._name = name
-        self._place = "header"
+        self._file, self._name, self._place = file, name, "header"
         magic = file.read(len(MAGIC))
         if magic != MAGIC:
             raise DataError(f"{name}: not a .corolla file" if magic else f"{name}: empty; not a .corolla file")

@@ -25,10 +25,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.apps.compression.coder import decode_points, encode_points, stream_coders
+from corolla.apps.compression.coder import (
+    PER_OCTAVE,
+    Grid,
+    decode_points,
+    decode_residual,
+    encode_points,
+    grid_of,
+    reference_exponents,
+    stream_coders,
+)
 from corolla.apps.compression.container import FINGERPRINT_BYTES, LARGEST_BLOCK, Header, Reader, Writer
-from corolla.apps.compression.grid import PER_OCTAVE, Grid, grid_of, reference_exponents
-from corolla.apps.compression.residual import decode_residual
 from corolla.data.folder import OUTPUT_MARK
 from corolla.data.listing import count_images, list_images
 from corolla.data.stream import OnError, leave_out, none_usable, read_images
@@ -75,25 +82,18 @@ def compress(
 ) -> Compressed:
     """Write images to a `.corolla` file; block by block, so that memory does not grow with their number.
 
-    Args:
-        model: What to compress with; it is needed to decompress.
-        images: Paths as `corolla.data.listing.list_images` takes them, and images as `TrainedModel` does, one after
-            another; an iterator is read as the file grows.
-        output: The file, which is there whole or not at all, or an open binary file.
-        step: The grid's step in units of the posterior's standard deviation, rounded to a power of 2^(1/8): finer
-            costs more bytes, coarser loses detail.
-        names: Keep the files' names without their suffixes, cut to 200 bytes, with _ for what not every system can
-            have in a name; images that are not files get an empty one.
-        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
-        progress: Called with the number of images done after each block; paths in a list are counted first.
+    Images are paths as `list_images` takes them, and images as `TrainedModel` does, one after another; paths in a list
+    are counted before progress is called with the images that are done. The output is an open binary file, or one that
+    is there whole or not at all. The step is that of the grid in units of the posterior's standard deviation, rounded
+    to a power of 2^(1/8): finer costs more bytes, coarser loses detail. With `names`, files' names are kept as
+    `safe_name` has them, without suffixes.
 
     Raises UsageError if the step cannot be, or the extra is missing; ModelError as `fingerprint`; DataError if no image
     can be read; WriteError; also as `TrainedModel.pixels`.
     """
     stream_coders()  # refuses a missing extra before anything is read or written
-    total = None
-    if progress is not None and isinstance(images, list):
-        total = count_images(image for image in images if isinstance(image, str | Path))
+    listed = images if progress is not None and isinstance(images, list) else None
+    total = None if listed is None else count_images(image for image in listed if isinstance(image, str | Path))
     told = steps_of(progress, "compressing", total)
     header = Header(fingerprint(model.card), scale_of(step), named=names)
     grid = grid_of(reference_exponents(model.card.latent_kl_nats), header.scale)
@@ -140,14 +140,10 @@ def decompress(model: TrainedModel, source: Path | str | BinaryIO) -> Iterator[B
             raise DataError(f"{source}: cannot be read: {error.strerror}") from None
         return
     name = str(getattr(source, "name", "file"))
-    reader = Reader(source, name)
-    header = reader.header
-    own = fingerprint(model.card)
+    reader, own = Reader(source, name), fingerprint(model.card)
+    header, this = reader.header, f"{model.path or 'this one'} is {own.hex()}; give the model that it was made with"
     if header.fingerprint != own:
-        raise ModelError(
-            f"{name}: made with the model {header.fingerprint.hex()}, but {model.path or 'this one'} is "
-            f"{own.hex()}; give the model that it was made with"
-        )
+        raise ModelError(f"{name}: made with the model {header.fingerprint.hex()}, but {this}")
     grid = grid_of(reference_exponents(model.card.latent_kl_nats), header.scale)
     draw = exact_pictures(model) if header.lossless else model.decode
     for number, (count, sections) in enumerate(reader.blocks(), start=1):

@@ -29,7 +29,6 @@ from corolla.trained.encoding import Block
 _FINGERPRINT = b"corolla_fingerprint"
 _DIGITS = 3
 _BLOCK_ROWS = 4096
-_WRITE_BYTES = 16 << 20
 
 Parts = Callable[[], Iterator[Block]]
 
@@ -94,19 +93,18 @@ def read_fingerprint(path: Path | str) -> str:
 
 
 def _join_npz(path: Path, parts: Parts, fingerprint: str) -> None:
-    rows, width, latent_dim, variance = 0, 1, 0, False
+    rows, width = 0, 1
     for part in parts():
-        rows += len(part.paths)
-        width = max(width, *map(len, part.paths), 1)
-        latent_dim, variance = part.means.shape[1], part.variances is not None
+        rows, width = rows + len(part.paths), max(width, *map(len, part.paths), 1)
+        shape, variance = (rows, part.means.shape[1]), part.variances is not None
     with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
         # Names have one length in NumPy, most of which is nothing.
         names = (np.array(part.paths, f"<U{width}") for part in parts())
         _write_member(archive, "paths", (rows,), f"<U{width}", names, zipfile.ZIP_DEFLATED)
-        _write_member(archive, "means", (rows, latent_dim), "<f4", (part.means for part in parts()))
+        _write_member(archive, "means", shape, "<f4", (part.means for part in parts()))
         if variance:
             variances = (part.variances for part in parts() if part.variances is not None)
-            _write_member(archive, "variances", (rows, latent_dim), "<f4", variances)
+            _write_member(archive, "variances", shape, "<f4", variances)
         _write_member(archive, "fingerprint", (1,), f"<U{len(fingerprint)}", iter([np.array([fingerprint])]))
 
 
@@ -123,10 +121,7 @@ def _write_member(
     with archive.open(info, "w", force_zip64=True) as file:
         np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
         for piece in pieces:
-            rows = piece.astype(dtype, copy=False)
-            count = max(1, _WRITE_BYTES // max(1, rows.nbytes // max(1, len(rows))))
-            for start in range(0, len(rows), count):
-                file.write(rows[start : start + count].tobytes())
+            file.write(piece.astype(dtype, copy=False).tobytes())
 
 
 def _npz_blocks(path: Path) -> Iterator[Block]:

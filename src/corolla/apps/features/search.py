@@ -32,9 +32,8 @@ class Found:
 def nearest_images(model: TrainedModel, image: Images, features: Path | str, k: int = 8) -> list[Found]:
     """The k embedded images whose codes are nearest to an image's, the nearest first; fewer if there are fewer.
 
-    Distances are Euclidean between means of q(z|x), with all latents as they are. The file, which `corolla embed`
-    wrote, is read some rows at a time. Of equal distances the earlier row comes first. An image that is asked for by
-    its file, and was embedded from it, is not among those that are found.
+    Distances are Euclidean between means of q(z|x). The file, which `corolla embed` wrote, is read some rows at a time.
+    Of equal distances the earlier row comes first. An image that was embedded from the same file is not among them.
 
     Raises UsageError if k is below 1 or there is not one image, ModelError if the features were made with another
     model; also as `read_features` and `TrainedModel.encode`.

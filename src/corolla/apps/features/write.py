@@ -1,9 +1,9 @@
 """Images -> a file of features, by way of parts, so that what was done outlives a kill.
 
-Beside the file lies the folder `NAME.partial`. A part is the codes of up to 4,096 entries of the listing; its name has
-a digest of these entries (their names, sizes and times of change), of the model's weights and of what is kept of each
-image. So the same command finds the parts that it would make, whereas another model or list, or a file that was
-changed, makes new ones. At the end the parts are joined, and the folder is removed.
+Beside the file lies the folder `NAME.partial`. A part is the codes of up to 4,096 entries of the listing (with Ray,
+65,536); its name has a digest of these entries (their names, sizes and times of change), of the model's weights and of
+what is kept of each image. So the same command finds the parts that it would make, whereas another model or list, or a
+file that was changed, makes new ones. At the end the parts are joined, and the folder is removed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from corolla.data.stream import OnError, leave_out, none_usable
 from corolla.errors import DataError, ModelError
 from corolla.files import locked, replacing, writing
 from corolla.progress import OnProgress, steps_of
-from corolla.trained import TrainedModel
-from corolla.trained.encoding import Block, encoded
+from corolla.trained import TrainedModel, encoding
+from corolla.trained.encoding import Block, Engine, check_engine, encoded
 
 PARTIAL = ".partial"
-_PART_ENTRIES = 4096
+_RAY_PARTS = 16  # as many in one, so that a cluster has enough to do at a time
 _FORMAT = 1  # part of every digest: raise it when the layout of a part changes
 _READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -54,27 +54,22 @@ def write_features(
     variance: bool = False,
     on_error: OnError = "skip",
     workers: int | None = None,
+    engine: Engine = "threads",
     progress: OnProgress | None = None,
 ) -> Written:
     """Write the codes of images to a `.parquet` (extra `features`) or `.npz` file, in the order of the listing.
 
     A call that was broken off goes on where it was when it is made again. Memory does not grow with the number of
-    images; only the names in the largest folder are held at once.
+    images; only the names in the largest folder are held at once. The file is there whole or not at all. The engine may
+    be "ray", a cluster (extra `scale`), which gives the same rows in the same order; progress is called with the images
+    that are done, which are counted first. The rest is as for `embed`.
 
-    Args:
-        model: What to encode with.
-        paths: As `embed` takes them.
-        output: The file, which is there whole or not at all.
-        variance: Keep the variances of q(z|x) too.
-        on_error: What to do with an image that cannot be read: leave it out with a warning, or stop.
-        workers: Threads that read, decode and encode; default: one for each core.
-        progress: Called with the images that are done; they are counted first.
-
-    Raises as `embed`; UsageError for a name that cannot be, or a missing extra; DataError if no image can be read;
-    ModelError if the model was never saved; and WriteError.
+    Raises as `embed`; UsageError for a name or engine that cannot be, or a missing extra; DataError if no image can be
+    read; ModelError if the model was never saved; and WriteError.
     """
     output = Path(output)
     suffix = check_features_name(output)
+    check_engine(engine, workers)
     if not model.card.weights_sha256:
         raise ModelError("this model was never saved, so that the features could not say whose they are; save it first")
     partial = output.with_name(output.name + PARTIAL)
@@ -82,7 +77,7 @@ def write_features(
         with locked(partial / "parts"):
             paths = paths if progress is None else list(paths)
             told = steps_of(progress, "embedding", None if progress is None else count_images(paths))
-            work = _Work(model, partial, variance, on_error, workers, told)
+            work = _Work(model, partial, variance, on_error, workers, engine, told)
             names, written = work.make_parts(list_images(paths))
             if written.rows:
                 with writing(output.parent), replacing(output) as temporary:
@@ -106,13 +101,15 @@ class _Work:
     variance: bool
     on_error: OnError
     workers: int | None
+    engine: Engine
     told: Callable[[int], None]
 
     def make_parts(self, entries: Iterator[Entry]) -> tuple[list[str], Written]:
         """Make the parts that are not there yet, and return the names of all in their order."""
         names: list[str] = []
         rows = left_out = found = 0
-        while entries_of_part := list(islice(entries, _PART_ENTRIES)):
+        length = encoding.PART_ENTRIES * (_RAY_PARTS if self.engine == "ray" else 1)
+        while entries_of_part := list(islice(entries, length)):
             name = f"{len(names):06d}-{self._digest(entries_of_part)}.npz"
             part = self._read(name)
             if part is None or len(part.paths) + len(part.faults) != len(entries_of_part):
@@ -137,7 +134,7 @@ class _Work:
 
     def _make(self, name: str, entries: list[Entry], done: int) -> Block:
         blocks = []
-        for block in encoded(self.model, entries, self.variance, self.on_error, self.workers):
+        for block in encoded(self.model, entries, self.variance, self.on_error, self.workers, self.engine):
             blocks.append(block)
             done += len(block.paths) + len(block.faults)
             self.told(done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.apps.restoration.denoising import BATCH_SIZE, denoise
+from corolla.apps.restoration.denoising import BATCH_SIZE, Noise, corrupt, denoise, parse_noise
 from corolla.apps.restoration.inpainting import check_completions, inpaint
 from corolla.apps.restoration.masks import MaskOf, fitted_mask
-from corolla.apps.restoration.noise import Noise, corrupt, parse_noise
 from corolla.apps.restoration.residuals import residual_prior
 from corolla.data.folder import OUTPUT_MARK
 from corolla.data.listing import Entry, count_images, list_images, open_entry
@@ -85,13 +84,12 @@ def denoise_files(
     results = _Results(output, ("", "-trust") if trust else ("",))
     paths = list(paths)
     total = count_images(paths)
-    residuals, file = None, None
-    if kind.kind != "salt_pepper":  # which needs none
-        residuals, file = residual_prior(model, source=source, mirror=mirror, progress=progress)
+    needed = kind.kind != "salt_pepper"
+    residuals, file = residual_prior(model, source=source, mirror=mirror, progress=progress) if needed else (None, None)
     worth: list[list[NDArray[np.float64]]] = []  # PSNR before and after, then SSIM likewise, of the images of a batch
     sigmas: list[NDArray[np.float64]] = []
     done = left_out = 0
-    entries = _once(list_images(paths))
+    entries = _once(paths)
     on_error = "refuse" if total == 1 else on_error
     batches = read_images(entries, model.preprocessing, on_error=on_error, length=BATCH_SIZE)
     for number, batch in enumerate(batches):
@@ -101,8 +99,9 @@ def denoise_files(
         names = [results.name_of(entry) for entry in batch.entries]
         noisy = batch.pixels
         if damage is not None:
-            each = zip(batch.pixels, names, strict=True)
-            noisy = np.concatenate([corrupt(image[None], damage, seed=_seed_of(seed, name)) for image, name in each])
+            digests = (hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest() for name in names)
+            each = zip(batch.pixels, (int.from_bytes(digest[:8], "big") for digest in digests), strict=True)
+            noisy = np.concatenate([corrupt(image[None], damage, seed=own) for image, own in each])
         drawn = (seed + number) % (LARGEST_SEED + 1)
         result = denoise(model, noisy, kind, residuals=residuals, trust=trust, seed=drawn)
         for index, name in enumerate(names):
@@ -122,8 +121,7 @@ def denoise_files(
         steps_of(progress, "denoising", total)(done + left_out)
     if not done:
         raise none_usable(left_out)
-    all_sigmas = np.concatenate(sigmas)
-    sigma = float(all_sigmas.mean()) if len(all_sigmas) else float("nan")
+    sigma = float(np.concatenate(sigmas).mean()) if any(map(len, sigmas)) else float("nan")
     if not worth:
         return DenoisedFiles(done, left_out, sigma, residuals_file=file)
     psnr_0, psnr_1, ssim_0, ssim_1 = np.concatenate(worth, axis=1).mean(1).tolist()
@@ -155,7 +153,7 @@ def inpaint_files(
     paths = list(paths)
     total = count_images(paths)
     done = scaled = left_out = 0
-    for number, entry in enumerate(_once(list_images(paths))):
+    for number, entry in enumerate(_once(paths)):
         own = (seed + number) % (LARGEST_SEED + 1)
         try:
             picture = Image.fromarray(shown(open_entry(entry)))
@@ -179,19 +177,9 @@ def inpaint_files(
     return InpaintedFiles(done, scaled, left_out)
 
 
-def _seed_of(seed: int, name: str) -> int:
-    """Of one image's noise: the same whatever other images there are."""
-    digest = hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big")
-
-
-def _once(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Each image once, although it may be named more often."""
-    seen: set[tuple[Path, int | None]] = set()
-    for entry in entries:
-        if (entry.place, entry.offset) not in seen:
-            seen.add((entry.place, entry.offset))
-            yield entry
+def _once(paths: Iterable[Path | str]) -> Iterable[Entry]:
+    """Each image that paths name once, although it may be named more often."""
+    return {(entry.place, entry.offset): entry for entry in list_images(paths)}.values()
 
 
 class _Results:

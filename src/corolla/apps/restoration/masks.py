@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from scipy.ndimage import binary_dilation
 
+from corolla.config import Settings
 from corolla.data.images import open_image
 from corolla.data.recipes import recipe_named
 from corolla.errors import DataError, UsageError
@@ -27,6 +27,17 @@ _GEOMETRY = ("fit", "resize", "center_crop")
 _GROUND = 40
 _LARGEST_PX = 100_000
 """Brushes and the places they go through are no larger: beyond, Pillow's whole numbers would run over."""
+_Coordinate = Annotated[float, Field(ge=-_LARGEST_PX, le=_LARGEST_PX)]
+
+
+class _Stroke(Settings):
+    model_config = ConfigDict(extra="ignore")
+
+    radius: float = Field(gt=0, le=_LARGEST_PX)
+    points: list[tuple[_Coordinate, _Coordinate]] = Field(min_length=1)
+
+
+_STROKES = TypeAdapter(Annotated[list[_Stroke], Field(min_length=1)])
 
 
 def mask_of(
@@ -43,11 +54,12 @@ def mask_of(
     ways = ((file_mask, mask), (colour_mask, mask_colour), (box_mask, box), (brush_mask, brush))
     given = [(way, value) for way, value in ways if value is not None]
     if len(given) != 1:
-        raise UsageError(
-            f"what is missing is said in {len(given)} ways",
-            remedy="give one of {mask}, {mask_colour}, {box} and {brush}",
-            arguments=("mask", "mask_colour", "box", "brush"),
+        remedy, arguments = (
+            "give one of {mask}, {mask_colour}, {box} and {brush}",
+            ("mask", "mask_colour", "box", "brush"),
         )
+        problem = f"what is missing is said in {len(given)} ways"
+        raise UsageError(problem, remedy=remedy, arguments=arguments)
     way, value = given[0]
     return way(str(value))
 
@@ -58,10 +70,8 @@ def file_mask(file: Path | str) -> MaskOf:
 
     def mask(image: Image.Image) -> Mask:
         if picture.size != image.size:
-            raise DataError(
-                f"{file}: a mask of {picture.height}x{picture.width} pixels for an image of "
-                f"{image.height}x{image.width}; give one of the image's size"
-            )
+            (width, height), size = picture.size, f"{image.height}x{image.width}"
+            raise DataError(f"{file}: a mask of {height}x{width} pixels for an image of {size}; give one of that size")
         return np.asarray(picture.convert("L")) >= 128
 
     return mask
@@ -105,29 +115,19 @@ def brush_mask(file: Path | str) -> MaskOf:
     The file is JSON: a list of strokes, each with a `radius` in pixels and `points`, a list of [x, y] that the round
     brush goes through in straight lines. Raises DataError if it is not there, or holds something else.
     """
-    such_as = 'such as [{"radius": 4, "points": [[10, 10], [30, 12]]}]'
     try:
-        strokes = json.loads(Path(file).read_text(encoding="utf-8"))
-        lines = [(float(s["radius"]), [(float(x), float(y)) for x, y in s["points"]]) for s in strokes]
+        strokes = _STROKES.validate_json(Path(file).read_bytes())
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        raise DataError(f"{file}: not a brush file, {such_as}") from None
-    if not lines:
-        raise DataError(f"{file}: holds no stroke; give a list, {such_as}")
-    for radius, points in lines:
-        if not 0 < radius <= _LARGEST_PX:
-            raise DataError(f"{file}: a radius of {radius:g}; give pixels above 0, up to {_LARGEST_PX:,}")
-        if not points:
-            raise DataError(f"{file}: a stroke without points; give one or more, {such_as}")
-        for value in itertools.chain(*points):
-            if not abs(value) <= _LARGEST_PX:
-                raise DataError(f"{file}: a point at {value:g}; give pixels from -{_LARGEST_PX:,} to {_LARGEST_PX:,}")
+    except ValidationError as error:
+        such_as, fault = 'such as [{"radius": 4, "points": [[10, 10], [30, 12]]}]', error.errors()[0]
+        where = "".join(f"{part}: " for part in fault["loc"])
+        raise DataError(f"{file}: not a brush file, {such_as}: {where}{fault['msg']}") from None
 
     def mask(image: Image.Image) -> Mask:
         picture = Image.new("L", image.size)
         draw = ImageDraw.Draw(picture)
-        for radius, points in lines:
+        for radius, points in ((stroke.radius, stroke.points) for stroke in strokes):
             draw.line(points, 255, max(1, round(2 * radius)))
             for x, y in points:
                 draw.ellipse((x - radius, y - radius, x + radius, y + radius), 255)
@@ -151,8 +151,6 @@ def fitted_mask(model: TrainedModel, mask: Mask) -> Mask:
             picture = step(picture, model.height, model.width)
     fitted = np.asarray(binary_dilation(np.asarray(picture)[..., 0] != _GROUND, np.ones((3, 3))))
     if mask.any() and not fitted.any():
-        raise UsageError(
-            "what is missing is all outside of what the model sees, which the recipe "
-            f"`{model.config.data.recipe}` cuts out of the middle; there is nothing to fill in"
-        )
+        recipe = model.config.data.recipe
+        raise UsageError(f"what is missing is all outside of what the model sees; the recipe `{recipe}` cuts it off")
     return fitted

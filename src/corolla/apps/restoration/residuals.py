@@ -136,7 +136,13 @@ def residual_prior(
     file = None if model.folder is None else model.folder.file(RESIDUALS)
     if file is not None and file.is_file():
         with suppress(StaleError):  # as after more training
-            return _load(file, model.card.weights_sha256), None
+            _, arrays, _ = RESIDUALS.read(file, weights_sha256=model.card.weights_sha256)
+            size = 3 * PATCH_PX**2
+            shapes = {"directions": (size, size), "variances": (size,), "weights": SCALES.shape}
+            fits = {name: array.shape for name, array in arrays.items()} == shapes
+            if fits and arrays["variances"].min() > 0 and arrays["weights"].min() > 0:
+                return ResidualPrior(**arrays), None
+            raise ModelError(f"{file}: holds no residual prior", path=file, remedy=RESIDUALS.remedy(file))
     cache = own_images(model, source=source, mirror=mirror, progress=progress)
     rows = select_rows(cache.splits, model.config.data.train_split)
     chosen = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_IMAGES])
@@ -145,16 +151,6 @@ def residual_prior(
     if file is not None:
         RESIDUALS.write(file, ResidualCard(model.card.weights_sha256), vars(prior))
     return prior, file
-
-
-def _load(file: Path, weights_sha256: str) -> ResidualPrior:
-    _, arrays, _ = RESIDUALS.read(file, weights_sha256=weights_sha256)
-    size = 3 * PATCH_PX**2
-    shapes = {"directions": (size, size), "variances": (size,), "weights": SCALES.shape}
-    fits = {name: array.shape for name, array in arrays.items()} == shapes
-    if not (fits and arrays["variances"].min() > 0 and arrays["weights"].min() > 0):
-        raise ModelError(f"{file}: holds no residual prior", path=file, remedy=RESIDUALS.remedy(file))
-    return ResidualPrior(**arrays)
 
 
 def _patches(image: Array) -> Array:

@@ -31,9 +31,9 @@ class Burgess(Network):
         from corolla.models.blocks import GaussianHead
 
         if (shape.height, shape.width) != (64, 64):
+            remedy = "use size 64, or the resnet network"
             raise UsageError(
-                f"size {shape.height}x{shape.width}: the burgess network takes 64x64 images only; "
-                "use size 64, or the resnet network"
+                f"size {shape.height}x{shape.width}: the burgess network takes 64x64 images only; {remedy}"
             )
 
         def dense(*widths: int) -> list[nn.Module]:

@@ -39,9 +39,9 @@ class ResNet(Network):
 
         width, stages, blocks, patch, dropout = self.width, self.stages, self.blocks, self.patch, self.dropout
         if shape.height % patch or shape.width % patch:
+            remedy = f"choose multiples of {patch}, or another network.patch"
             raise UsageError(
-                f"size {shape.height}x{shape.width}: not divisible by the patch of {patch} pixels; "
-                f"choose multiples of {patch}, or another network.patch"
+                f"size {shape.height}x{shape.width}: not divisible by the patch of {patch} pixels; {remedy}"
             )
         # Half of the side before, rounded up.
         grids = [(-(-shape.height // side), -(-shape.width // side)) for side in (patch << i for i in range(stages))]
