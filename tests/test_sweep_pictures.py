@@ -1,20 +1,17 @@
-"""The pictures of a grid: every point is named, in its place, and no name hides another."""
+"""The pictures of a grid: every point is named, and shown beside the curve."""
 
 from __future__ import annotations
 
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.offsetbox import AnnotationBbox
+from matplotlib.axes import Axes
 
 from corolla.config import Config
 from corolla.sweeps import pictures
-from corolla.sweeps.grid import Point
+from corolla.sweeps.grid import Point, value_text
 from corolla.sweeps.results import Result
 
 
@@ -33,23 +30,23 @@ def _plain_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "examples", plain)
 
 
-@pytest.mark.parametrize("points", [2, 5, 8, 14])
-def test_no_name_stands_on_another_or_on_a_point_even_where_points_crowd(points: int) -> None:
-    betas = np.geomspace(0.25, 32, points)
-    groups = [[result(80 / (1 + beta) ** 2, 1800 + 8 * beta, objective__beta=float(beta))] for beta in betas]
-    figure = Figure(figsize=(10, 6.6), dpi=120)
-    canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
-    axes.plot(*zip(*[pictures._place(group) for group in groups], strict=True))
-    axes.margins(0.16)
-    pictures._annotate(axes, canvas, groups)
-    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
-    boxes = [artist for artist in axes.artists if isinstance(artist, AnnotationBbox)]
-    frames = [pictures._extent(box, renderer) for box in boxes]
-    assert len(frames) == points + (points <= pictures.MOST_POINTS_WITH_EXAMPLES)
-    assert not [pair for pair in combinations(frames, 2) if pair[0].overlaps(pair[1])]
-    places = axes.transData.transform([pictures._place(group) for group in groups])
-    assert not [place for place in places for frame in frames if frame.contains(*place)]
-    assert all(figure.bbox.contains(*corner) for frame in frames for corner in frame.corners())
+@pytest.mark.parametrize("points", [2, 8, 14, 60])
+def test_every_point_is_named_beside_the_curve_and_shown_where_there_are_few(
+    points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: dict[str, bool] = {}
+    beside = pictures._beside
+
+    def record(axes: Axes, name: str, images: Any) -> None:
+        named[name] = images is not None
+        beside(axes, name, images)
+
+    monkeypatch.setattr(pictures, "_beside", record)
+    betas = [0.25 * 1.25**number for number in range(points)]
+    pictures.curve([result(80 / (1 + beta) ** 2, 1800 + 8 * beta, objective__beta=beta) for beta in betas])
+    few = points <= pictures.MOST_POINTS_WITH_EXAMPLES
+    names = [f"{number}  beta {value_text(beta)}" for number, beta in enumerate(betas, start=1)]
+    assert named == dict.fromkeys(["original"] * few + names, few)
 
 
 def test_a_line_joins_what_differs_in_beta_only() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from corolla.pictures.grids import grid
 from corolla.progress import Progress
 from corolla.report import write_report
 from corolla.sweeps.record import elsewhere
-from corolla.trained import TrainedModel
 from corolla.trained.run_folder import RunFolder
 from corolla.training import fit, prepare, resolve
 
@@ -30,25 +28,13 @@ _OWN = ("seed", "training.max_steps")
 """Settings that differ between demos."""
 
 
-@dataclass(frozen=True)
-class Demo:
-    """What a demo wrote: its run folder, the page to open, and the pictures."""
-
-    run: Path
-    page: Path
-    pictures: tuple[Path, ...]
-
-
 def write_demo(
     output: Path | str = "demo", *, quick: bool = False, seed: int | None = None, progress: Progress | None = None
-) -> Demo:
-    """Train the preset `quick` on drawn flowers, score it, and show what it learnt; an earlier demo is replaced.
+) -> tuple[Path, Path]:
+    """Train the preset `quick` on drawn flowers, score it, and show what it learnt; returns the run and the page.
 
-    Args:
-        output: The folder for the run, the page and the pictures.
-        quick: Train for a few seconds only, and leave out the scores, to see that everything works.
-        seed: Another seed trains another model; by default the preset's.
-        progress: That of `training.fit`.
+    An earlier demo is replaced. With `quick` it is trained for a few seconds only and not scored, to see that it works;
+    another seed than the preset's trains another model. `progress` is that of `training.fit`.
 
     Raises UsageError if the folder holds something else than a demo; else as `training.fit`, `evaluate` and
     `write_report`.
@@ -59,12 +45,23 @@ def write_demo(
     _refuse_other_contents(folder, config)
     run, page, *pictures = folder / "run", *(folder / name for name in WRITTEN)
     model = fit(config, run, force=True, progress=progress)
-    _write_pictures(model, *pictures)
+    cache = prepare(model.config)
+    images = np.asarray(cache.images[select_rows(cache.splits, model.config.data.eval_split)[:SHOWN]])
+    walk = interpolation(model, model.sample_latents(6, seed=0), steps=13, loop=True)
+    stills = (
+        grid(images),
+        reconstruction_sheet(reconstruction(model, images)),
+        grid(model.sample(64, seed=0)),
+        traversal_sheet(traversal(model, latents=10)),
+    )
+    for path, still in zip(pictures, stills, strict=False):
+        save_picture(path, still)
+    save_animation(pictures[-1], interpolation_frames(walk))
     with progress.pieces() as pieces:
         if not quick:
             SCORES.write(run / FILE_NAME, evaluate(model, progress=pieces).scores)
         write_file(page, write_report(run, progress=pieces).read_bytes())
-    return Demo(run, page, tuple(pictures))
+    return run, page
 
 
 def _refuse_other_contents(folder: Path, config: Config) -> None:
@@ -78,16 +75,3 @@ def _refuse_other_contents(folder: Path, config: Config) -> None:
             raise elsewhere(f"{run.path}: is a run that is not the demo's")
     elif mine := [name for name in WRITTEN if (folder / name).exists()]:
         raise elsewhere(f"{folder}: holds {mine[0]}, but no demo")
-
-
-def _write_pictures(
-    model: TrainedModel, originals: Path, reconstructions: Path, samples: Path, latents: Path, walk: Path
-) -> None:
-    cache = prepare(model.config)
-    images = np.asarray(cache.images[select_rows(cache.splits, model.config.data.eval_split)[:SHOWN]])
-    save_picture(originals, grid(images))
-    save_picture(reconstructions, reconstruction_sheet(reconstruction(model, images)))
-    save_picture(samples, grid(model.sample(64, seed=0)))
-    save_picture(latents, traversal_sheet(traversal(model, latents=10)))
-    path = interpolation(model, model.sample_latents(6, seed=0), steps=13, loop=True)
-    save_animation(walk, interpolation_frames(path))

@@ -3,15 +3,16 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ElementTree
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from corolla.report import environment
-from corolla.report.sections.curves import Chart, line_chart, ticks
+from corolla.report.sections.curves import line_chart, ticks
 
 
-def drawn(chart: Chart) -> str:
+def drawn(chart: dict[str, Any]) -> str:
     return str(environment().get_template("chart.svg.j2").module.svg(chart))  # type: ignore[attr-defined]
 
 

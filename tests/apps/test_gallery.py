@@ -18,7 +18,7 @@ from corolla.data import ImageCache
 from corolla.distributions.priors import GaussianPrior, MixturePrior
 from corolla.errors import CorollaError, DataError, UsageError
 from corolla.gallery.commands import poster
-from corolla.gallery.loops import closed_path, loop
+from corolla.gallery.generation import closed_path, loop
 from corolla.gallery.options import Draws, Poster
 from corolla.gallery.poster import (
     Layout,

@@ -9,17 +9,13 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
-from corolla.cli.inputs import counted
+from corolla.cli.inputs import Output, OwnMirror, counted
 from corolla.cli.output import out
-from corolla.cli.use import Output
 
 if TYPE_CHECKING:
     from corolla.data.stream import OnError
 
-data = App(
-    name="data",
-    help="Look at the images to train on: list, get, preview, info.",
-)
+data = App(name="data", help="Look at the images to train on: list, get, preview, info.")
 
 _NAMED = 4  # of labels, duplicates and files that cannot be read
 
@@ -56,7 +52,7 @@ def get(source: str, /, *, mirror: str | None = None) -> None:
 
 
 @data.command
-def preview(
+def preview(  # noqa: D417, the shared flags describe themselves
     source: str,
     /,
     *,
@@ -65,7 +61,7 @@ def preview(
     count: int = 4,
     output: Output = Path("preview.png"),
     strict: bool = False,
-    mirror: str | None = None,
+    mirror: OwnMirror = None,
 ) -> None:
     """Show what each step of a recipe does to a few images.
 
@@ -76,12 +72,11 @@ def preview(
         count: How many images, spread over the source.
         output: The picture: .png, .jpg or .webp.
         strict: Stop at an image that cannot be read; otherwise it is left out with a warning.
-        mirror: Folder or URL that holds the files of a downloaded source.
     """
     from corolla.config import Config
     from corolla.data import preview_recipe, recipe_named
     from corolla.pictures.files import check_outputs, save_picture
-    from corolla.pictures.stages import stages_sheet
+    from corolla.pictures.grids import stages_sheet
 
     check_outputs(output)
     chosen, sides = recipe_named(recipe), Config().updated({"data.size": size}).data.size
@@ -96,11 +91,11 @@ def preview(
 
 
 @data.command
-def info(
+def info(  # noqa: D417, the shared flag describes itself
     source: str,
     /,
     *,
-    mirror: str | None = None,
+    mirror: OwnMirror = None,
     labels: Path | None = None,
     split_folders: dict[str, str] | None = None,
     ignore: tuple[str, ...] = (),
@@ -109,7 +104,6 @@ def info(
 
     Args:
         source: florets[:COUNT], flowers102, folder:PATH, array:FILE, factors:FILE.npz or a set such as dsprites.
-        mirror: Folder or URL that holds the files of a downloaded source.
         labels: CSV or JSON file with a label, and maybe a split, for each image of a folder.
         split_folders: Folders that are splits: --split-folders.train 2023 --split-folders.test 2024.
         ignore: Pattern of paths to leave out, such as "*/thumbs/*"; can be given several times.

@@ -1,20 +1,23 @@
-"""Commands that look: at a run or model folder, at the presets, and at the settings."""
+"""Commands that look: at a run or model folder, in text or on a page, at the presets, and at the settings."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from corolla.cli.inputs import MaybeOutput, OwnMirror, OwnSource
 from corolla.cli.output import out
-from corolla.errors import command
+from corolla.errors import CorollaError, UsageError, command
 
 if TYPE_CHECKING:
     from corolla.config.describing import Group
     from corolla.report.facts import LatentFact, RunFacts
 
+_LOG = logging.getLogger("corolla")
 _BAR = 24
 _SHOWN_LATENTS = 16
 
@@ -29,6 +32,50 @@ def info(path: Path, /) -> None:
 
     facts = describe(path)
     out.lines(_lines(facts), **asdict(facts))
+
+
+def report(  # noqa: D417, the shared flags describe themselves
+    run: Path,
+    /,
+    *,
+    output: MaybeOutput = None,
+    seed: int = 0,
+    source: OwnSource = None,
+    mirror: OwnMirror = None,
+) -> None:
+    """Write one HTML page about a run: what it learnt, in pictures, numbers and plain words.
+
+    Training writes it at its end. The page needs no network, and holds the scores if `corolla evaluate` has made them.
+
+    Args:
+        run: Run folder or model folder.
+        output: The file; by default report.html in the folder.
+        seed: Fixes the samples that are shown.
+    """
+    if output is not None and output.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{output}: the report is a page; end the name in .html")
+    if output is not None and output.is_dir():
+        raise UsageError(f"{output}: is a folder; give the name of a file")
+    from corolla.report import write_report
+
+    with out.progress() as progress:
+        file = write_report(run, output=output, source=source, mirror=mirror, seed=seed, progress=progress)
+    out.wrote(file)
+
+
+def write_or_warn(run: Path, *, source: str | None = None, mirror: str | None = None) -> list[Path]:
+    """Write the page about a run whose files are safe, so that a fault is a warning; the file, if it was written."""
+    from corolla.report import write_report
+
+    try:
+        with out.progress() as progress:
+            return [write_report(run, source=source, mirror=mirror, progress=progress)]
+    except (CorollaError, MemoryError, RuntimeError) as error:  # the last is also PyTorch's for a full memory
+        reason = error.message("--{}".format) if isinstance(error, CorollaError) else " ".join(str(error).split())
+        _LOG.warning(
+            "%s; no report was written, `%s` makes up for it", reason or type(error).__name__, command("report", run)
+        )
+        return []
 
 
 def presets() -> None:
@@ -81,11 +128,7 @@ def summary_lines(facts: RunFacts) -> list[str]:
     words = training_words(facts.scores)
     dim = f" of {facts.latent_dim}" if "active_latents" in facts.scores else ""
     lines = [f"{words}{dim} (nats per image)"] if words else []
-    return [
-        *lines,
-        f"{facts.objective}: {_pressure(facts)}",
-        *(finding.text for finding in facts.advice),
-    ]
+    return [*lines, f"{facts.objective}: {_pressure(facts)}", *(finding.text for finding in facts.advice)]
 
 
 def _pressure(facts: RunFacts) -> str:

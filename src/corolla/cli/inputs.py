@@ -8,11 +8,16 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
+from corolla.cli.output import out
 from corolla.errors import UsageError, plural
+
+if TYPE_CHECKING:
+    from corolla.progress import OnProgress
+    from corolla.trained import TrainedModel
 
 Given = Annotated[
     Path,
@@ -22,6 +27,11 @@ Given = Annotated[
     ),
 ]
 """Images on the command line, as `given_images` takes them."""
+Model = Annotated[Path, Parameter(help="Run folder or model folder.")]
+Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+MaybeOutput = Annotated[Path | None, Parameter(name=["--output", "-o"])]
+Preset = Annotated[str | None, Parameter(help="Start from a preset; `corolla presets` lists them.")]
+ConfigFile = Annotated[Path | None, Parameter(help="Start from a YAML file, such as the config.yaml of a run.")]
 Strict = Annotated[
     bool, Parameter(help="Stop at an image that cannot be used; otherwise it is left out with a warning.")
 ]
@@ -57,6 +67,15 @@ def given_images(images: Sequence[Path], *, needed: bool = True) -> Iterator[lis
         if paths or needed:
             check_paths(paths)
         yield paths
+
+
+@contextmanager
+def opened(model: Path, images: Sequence[Path]) -> Iterator[tuple[TrainedModel, list[Path], OnProgress | None]]:
+    """The model, the images as `given_images` names them, and what to give to the library as `progress=`."""
+    from corolla.trained import load
+
+    with given_images(images) as paths, out.progress() as progress:
+        yield load(model), paths, progress
 
 
 def listed(text: str, flag: str, kind: Callable[[str], Value]) -> list[Value]:

@@ -23,29 +23,29 @@ from corolla.errors import CorollaError, UsageError
 
 TRAIN, USE, LOOK = "Train", "Use a trained model", "Look"
 COMMANDS: Mapping[str, tuple[str, str, str]] = {
-    "demo": (TRAIN, "demo:demo", "Train a small model on drawn flowers, score it, and show what it learnt."),
+    "demo": (TRAIN, "train:demo", "Train a small model on drawn flowers, score it, and show what it learnt."),
     "train": (TRAIN, "train:train", "Train a model, and leave a run folder."),
     "sweep": (TRAIN, "sweep:sweep", "Train a grid of settings, and compare the runs."),
     "tune": (TRAIN, "sweep:tune", "Search for good settings; needs the extra `tune`."),
     "presets": (TRAIN, "info:presets", "List the presets that `corolla train --preset` takes."),
     "settings": (TRAIN, "info:settings", "List the settings of a run, with their defaults."),
     "sample": (USE, "use:sample", "Draw new images from a prior, or around a theme."),
-    "fit-prior": (USE, "priors:fit_prior", "Fit a prior to the codes of the training images."),
+    "fit-prior": (USE, "use:fit_prior", "Fit a prior to the codes of the training images."),
     "reconstruct": (USE, "use:reconstruct", "Pass images through the model and back."),
     "traverse": (USE, "use:traverse", "Move one latent at a time: what does each of them mean?"),
     "interpolate": (USE, "use:interpolate", "Walk through latent space from image to image."),
     "direction": (USE, "use:direction", "Find the direction that leads to a kind of image, and move along it."),
     "loop": (USE, "use:loop", "Walk on a closed, smooth path through latent space."),
     "poster": (USE, "use:poster", "Fill a poster of any size with new images."),
-    "compress": (USE, "compress:compress", "Keep images as codes: tens of bytes each; needs the extra `codec`."),
-    "decompress": (USE, "compress:decompress", "Get images back from a .corolla file."),
-    "embed": (USE, "features:embed", "Write the codes of images as a table."),
-    "search": (USE, "features:search", "Find the embedded images that are nearest to an image."),
-    "anomalies": (USE, "anomalies:anomalies", "Rank images by how unlike they are to the training images."),
-    "denoise": (USE, "restore:denoise", "Take noise off images."),
-    "inpaint": (USE, "restore:inpaint", "Fill gaps in images."),
+    "compress": (USE, "apps:compress", "Keep images as codes: tens of bytes each; needs the extra `codec`."),
+    "decompress": (USE, "apps:decompress", "Get images back from a .corolla file."),
+    "embed": (USE, "apps:embed", "Write the codes of images as a table."),
+    "search": (USE, "apps:search", "Find the embedded images that are nearest to an image."),
+    "anomalies": (USE, "apps:anomalies", "Rank images by how unlike they are to the training images."),
+    "denoise": (USE, "apps:denoise", "Take noise off images."),
+    "inpaint": (USE, "apps:inpaint", "Fill gaps in images."),
     "info": (LOOK, "info:info", "Show a run or model: configuration, size, data, scores, latents."),
-    "report": (LOOK, "report:report", "Write one HTML page about a run."),
+    "report": (LOOK, "info:report", "Write one HTML page about a run."),
     "evaluate": (LOOK, "scores:evaluate", "Score a model: reconstructions, samples, codes, disentanglement."),
     "compare": (LOOK, "scores:compare", "Put scored models side by side."),
     "estimate": (LOOK, "scores:estimate", "Estimate the likelihood of images, and what the latents hold."),
@@ -98,7 +98,10 @@ app["--help"].group = app["--version"].group = Group("Help", sort_key=4)
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's own) and return its exit code."""
-    _show_warnings_of_corolla()
+    _WARNINGS.said.clear()
+    log = logging.getLogger("corolla")
+    log.addHandler(_WARNINGS)
+    log.propagate = False
     # A lone hyphen would be taken for a flag that there is not.
     arguments = [STANDARD_INPUT if word == "-" else word for word in (sys.argv[1:] if arguments is None else arguments)]
     code = 0
@@ -180,13 +183,6 @@ def _take_global_options(arguments: list[str]) -> list[str]:
 def _leave_stdout() -> None:
     """Let what is still buffered go nowhere, or it would be tried again at the end of the process."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _show_warnings_of_corolla() -> None:
-    _WARNINGS.said.clear()
-    log = logging.getLogger("corolla")
-    log.addHandler(_WARNINGS)
-    log.propagate = False
 
 
 def _printable(error: UnicodeError) -> tuple[str | bytes, int]:

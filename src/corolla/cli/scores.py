@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from corolla.cli.inputs import listed
+from corolla.cli.info import write_or_warn
+from corolla.cli.inputs import MaybeOutput, Model, OwnMirror, OwnSource, listed
 from corolla.cli.output import out
-from corolla.cli.report import write_or_warn
 from corolla.cli.train import Flags, build_config
 from corolla.errors import UsageError
 
@@ -21,21 +21,26 @@ if TYPE_CHECKING:
 SAMPLES, IMAGES = 1024, 2048
 _LEAST = 16
 
+_GROUPS = "images, samples, latents, factors; by default all that the images suffice for"
+Only = Annotated[str | None, Parameter(help=f"The groups to score, joined by commas: {_GROUPS}.")]
+Samples = Annotated[int | None, Parameter(help="How many to draw from each prior.")]
+Images = Annotated[int | None, Parameter(help="At most so many images of the split.")]
 
-def evaluate(
-    model: Path,
+
+def evaluate(  # noqa: D417, the shared flags describe themselves
+    model: Model,
     /,
     *,
     split: str | None = None,
-    only: str | None = None,
+    only: Only = None,
     priors: str | None = None,
     features: str | None = None,
-    samples: int = SAMPLES,
-    images: int = IMAGES,
+    samples: Samples = SAMPLES,
+    images: Images = IMAGES,
     seed: int = 0,
-    source: str | None = None,
-    mirror: str | None = None,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    source: OwnSource = None,
+    mirror: OwnMirror = None,
+    output: MaybeOutput = None,
 ) -> None:
     """Score a model: reconstructions, samples, codes, and disentanglement where the factors are known.
 
@@ -43,17 +48,10 @@ def evaluate(
     image, and samples with the training images closest to them. The report of a run is written anew, with the scores.
 
     Args:
-        model: Run folder or model folder.
         split: Splits of the model's images that it was not trained on, joined by +; by default the evaluation split.
-        only: The groups to score, joined by commas: images, samples, latents, factors; by default all
-            that the images suffice for.
         priors: What to draw samples from, joined by commas; by default standard and the priors that are fitted.
         features: In what samples are compared with images: lite0 (extra perceptual), pixels, or pca and a number.
-        samples: How many to draw from each prior.
-        images: At most so many images of the split.
         seed: Fixes what is drawn.
-        source: Where the images are now, if they have moved.
-        mirror: Folder or URL that holds the files of the source.
         output: The folder to write into; by default that of the run or model.
     """
     groups = _groups(only)
@@ -107,14 +105,14 @@ def compare(  # noqa: D417, the flags describe themselves
     *runs: Path,
     force: bool = False,
     family: bool = False,
-    only: str | None = None,
-    samples: int | None = None,
-    images: int | None = None,
+    only: Only = None,
+    samples: Samples = None,
+    images: Images = None,
     seeds: str = "1",
     preset: str | None = None,
     config: Path | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    output: MaybeOutput = None,
     flags: Flags | None = None,
 ) -> None:
     """Put scored models side by side: the median over seeds and the spread, and what differs in their configurations.
@@ -127,10 +125,6 @@ def compare(  # noqa: D417, the flags describe themselves
     Args:
         runs: Run folders or model folders.
         force: Compare them although they were scored on different images.
-        only: The groups to score, joined by commas: images, samples, latents, factors; by default all
-            that the images suffice for.
-        samples: How many to draw from each prior.
-        images: At most so many images of the split.
         family: Train the auto-encoder, the VAE and the β-VAE, and compare these with the runs.
         seeds: With --family, a training of each for every seed, joined by commas.
         preset: With --family, start from a preset.
@@ -176,8 +170,8 @@ def compare(  # noqa: D417, the flags describe themselves
     out.wrote(*written)
 
 
-def estimate(
-    model: Path,
+def estimate(  # noqa: D417, the shared flags describe themselves
+    model: Model,
     /,
     *,
     split: str | None = None,
@@ -188,7 +182,6 @@ def estimate(
     """Estimate the likelihood of images, and what the latents know about them and about each other.
 
     Args:
-        model: Run folder or model folder.
         split: Splits of the model's images, joined by +; by default those it was evaluated on.
         importance_samples: Draws for each image: more give a tighter bound on the likelihood, and take longer.
         count: At most so many images, spread over the split.

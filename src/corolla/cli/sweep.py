@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from corolla.cli.inputs import split_pair
+from corolla.cli.inputs import ConfigFile, MaybeOutput, Preset, split_pair
 from corolla.cli.output import out
 from corolla.cli.train import SETTINGS, Flags, build_config, refuse_beside_resume
 from corolla.errors import TrainingError, UsageError, command
@@ -24,14 +24,13 @@ _PLAIN_WIDTH = 120
 """Of a table that goes to a file, in letters."""
 
 Several = Annotated[tuple[str, ...], Parameter(name="--set")]
-Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 
 
 def sweep(  # noqa: D417, the flags describe themselves
     *,
-    preset: str | None = None,
-    config: Path | None = None,
-    output: Output = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    output: MaybeOutput = None,
     resume: Path | None = None,
     dry_run: bool = False,
     set_: Several = (),
@@ -44,8 +43,6 @@ def sweep(  # noqa: D417, the flags describe themselves
     stopped. Values can be added to the axes of a grid that is there; finished runs are kept.
 
     Args:
-        preset: Start from a preset; `corolla presets` lists them.
-        config: Start from a YAML file, such as the config.yaml of a run.
         output: The folder for the runs and results; by default a new one in runs/.
         resume: Go on with the grid in this folder, which was stopped or killed.
         dry_run: List the runs, and which of them are finished; train nothing.
@@ -78,9 +75,9 @@ def tune(  # noqa: D417
     range_: Annotated[tuple[str, ...], Parameter(name="--range")] = (),
     choice: tuple[str, ...] = (),
     goal: Literal["elbo", "psnr_db", "loss"] | None = None,
-    preset: str | None = None,
-    config: Path | None = None,
-    output: Output = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    output: MaybeOutput = None,
     resume: Path | None = None,
     set_: Several = (),
     flags: Flags | None = None,
@@ -95,8 +92,6 @@ def tune(  # noqa: D417
         choice: A setting and its values: --choice network.latent_dim=16,32,64. Both can be given several times.
         goal: elbo (the default) makes distortion + rate small, which can be compared between different beta; psnr_db
             makes the PSNR large; loss makes the loss small.
-        preset: Start from a preset; `corolla presets` lists them.
-        config: Start from a YAML file, such as the config.yaml of a run.
         output: The folder for the runs and results; by default a new one in runs/.
         resume: Go on with the search in this folder, which was stopped or killed; with --trials, to so many.
         set_: Change any setting, e.g. --set training.ema_decay=0.99; can be given several times.

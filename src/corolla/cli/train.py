@@ -1,15 +1,16 @@
-"""The command that trains. Every setting of a configuration can be reached: the common ones by a flag, all by --set."""
+"""The commands that train. Every setting of a configuration can be reached: the common ones by a flag, all by --set."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, make_dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from corolla.cli.inputs import parse_value, split_setting
+from corolla.cli.inputs import ConfigFile, Output, Preset, parse_value, split_setting
 from corolla.cli.output import out
 from corolla.config.describing import describe_setting
 from corolla.errors import UsageError, command
@@ -17,69 +18,48 @@ from corolla.errors import UsageError, command
 if TYPE_CHECKING:
     from corolla.config import Config
 
-_IMAGES = Group("Images", sort_key=2)
-_MODEL = Group("Model", sort_key=3)
-_TRAINING = Group("Training", sort_key=4)
-_MACHINE = Group("Machine", sort_key=5)
-
-SETTINGS = {
-    **{name: f"data.{name}" for name in ("source", "mirror", "recipe", "size", "train_split", "eval_split")},
-    **{name: f"{name}.name" for name in ("network", "likelihood", "objective")},
-    **{"latent_dim": "network.latent_dim", "sigma": "likelihood.sigma"},
-    **{name: f"objective.{name}" for name in ("beta", "target_nats")},
-    **{name: f"training.{name}" for name in ("epochs", "max_steps", "batch_size", "learning_rate")},
-    "seed": "seed",
-    **{name: f"training.{name}" for name in ("checkpoint_every", "precision", "accelerator")},
-    **{name: f"training.{name}" for name in ("devices", "num_nodes", "threads")},
+_IN_GROUPS = {
+    "Images": [f"data.{name}" for name in ("source", "mirror", "recipe", "size", "train_split", "eval_split")],
+    "Model": ["network.name", "network.latent_dim", "likelihood.name", "likelihood.sigma"]
+    + [f"objective.{name}" for name in ("name", "beta", "target_nats")],
+    "Training": [f"training.{name}" for name in ("epochs", "max_steps", "batch_size", "learning_rate")]
+    + ["seed", "training.checkpoint_every"],
+    "Machine": [f"training.{name}" for name in ("precision", "accelerator", "devices", "num_nodes", "threads")],
 }
+SETTINGS = {name.removesuffix(".name").rpartition(".")[2]: name for names in _IN_GROUPS.values() for name in names}
 """The flags that settings have, and where each lives in the configuration."""
 
 
-def _flag(name: str, group: Group) -> Parameter:
-    text = describe_setting(SETTINGS[name])
-    return Parameter(group=group, help=f"{text[0].upper()}{text[1:]}.")
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Flags:
+class _Flags:
     """The settings that have a flag of their own, as text; None leaves the value of the preset or file."""
 
-    source: Annotated[str | None, _flag("source", _IMAGES)] = None
-    mirror: Annotated[str | None, _flag("mirror", _IMAGES)] = None
-    recipe: Annotated[str | None, _flag("recipe", _IMAGES)] = None
-    size: Annotated[str | None, _flag("size", _IMAGES)] = None
-    train_split: Annotated[str | None, _flag("train_split", _IMAGES)] = None
-    eval_split: Annotated[str | None, _flag("eval_split", _IMAGES)] = None
-    network: Annotated[str | None, _flag("network", _MODEL)] = None
-    latent_dim: Annotated[str | None, _flag("latent_dim", _MODEL)] = None
-    likelihood: Annotated[str | None, _flag("likelihood", _MODEL)] = None
-    sigma: Annotated[str | None, _flag("sigma", _MODEL)] = None
-    objective: Annotated[str | None, _flag("objective", _MODEL)] = None
-    beta: Annotated[str | None, _flag("beta", _MODEL)] = None
-    target_nats: Annotated[str | None, _flag("target_nats", _MODEL)] = None
-    epochs: Annotated[str | None, _flag("epochs", _TRAINING)] = None
-    max_steps: Annotated[str | None, _flag("max_steps", _TRAINING)] = None
-    batch_size: Annotated[str | None, _flag("batch_size", _TRAINING)] = None
-    learning_rate: Annotated[str | None, _flag("learning_rate", _TRAINING)] = None
-    seed: Annotated[str | None, _flag("seed", _TRAINING)] = None
-    checkpoint_every: Annotated[str | None, _flag("checkpoint_every", _TRAINING)] = None
-    precision: Annotated[str | None, _flag("precision", _MACHINE)] = None
-    accelerator: Annotated[str | None, _flag("accelerator", _MACHINE)] = None
-    devices: Annotated[str | None, _flag("devices", _MACHINE)] = None
-    num_nodes: Annotated[str | None, _flag("num_nodes", _MACHINE)] = None
-    threads: Annotated[str | None, _flag("threads", _MACHINE)] = None
+    def __init__(self, **values: str | None) -> None:
+        """The dataclass below has one of its own."""
 
     def given(self) -> dict[str, str]:
         """The flags that were used, by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def _field(flag: str, setting: str) -> tuple[str, Any, None]:
+    number, group = next((n, group) for n, (group, names) in enumerate(_IN_GROUPS.items(), 2) if setting in names)
+    text = describe_setting(setting)
+    help_ = f"{text[0].upper()}{text[1:]}."
+    return flag, Annotated[str | None, Parameter(group=Group(group, sort_key=number), help=help_)], None
+
+
+if TYPE_CHECKING:
+    Flags = _Flags
+else:
+    _home = {"__module__": __name__}
+    _fields = starmap(_field, SETTINGS.items())
+    Flags = Parameter(name="*")(make_dataclass("Flags", _fields, bases=(_Flags,), namespace=_home))
 
 
 def train(  # noqa: D417, the flags describe themselves
     *,
-    preset: str | None = None,
-    config: Path | None = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
     run: Path | None = None,
     force: bool = False,
     resume: Path | None = None,
@@ -93,8 +73,6 @@ def train(  # noqa: D417, the flags describe themselves
     A run starts from a preset, a YAML file or the defaults; flags change single settings.
 
     Args:
-        preset: Start from a preset; `corolla presets` lists them.
-        config: Start from a YAML file, such as the config.yaml of a run.
         run: The run folder; by default a new one in runs/.
         force: Replace the run folder if it exists.
         resume: Go on with this run, which was stopped or killed.
@@ -127,6 +105,24 @@ def train(  # noqa: D417, the flags describe themselves
     _finish(model.path, report)
 
 
+def demo(*, quick: bool = False, seed: int | None = None, output: Output = Path("demo")) -> None:
+    """Train a small model on drawn flowers, score it, and write a page that shows what it learnt.
+
+    Needs no download; takes a few minutes on two cores. Run again, it replaces what it wrote.
+
+    Args:
+        quick: Train for a few seconds only, to see that everything works.
+        seed: Another seed trains another model; by default the preset's.
+        output: The folder to write.
+    """
+    from corolla.demo import write_demo
+
+    run, page = write_demo(output, quick=quick, seed=seed, progress=out.training())
+    page = page.resolve()
+    lines = [f"the model is in {run}; `{command('info', run)}` describes it", f"open this page: {page}"]
+    out.done(lines, run=run, page=page)
+
+
 def build_config(preset_name: str | None, file: Path | None, flags: Flags, changes: tuple[str, ...]) -> Config:
     """The configuration of a command line: a preset, a file or the defaults, then the flags, then --set."""
     from corolla.config import Config, preset
@@ -157,8 +153,7 @@ def _finish(run: Path, report: bool) -> None:
     """Write the report, where it is wanted and not there yet, and say what can be done next."""
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return  # one of several processes speaks
-    from corolla.cli.info import summary_lines
-    from corolla.cli.report import write_or_warn
+    from corolla.cli.info import summary_lines, write_or_warn
     from corolla.report.facts import describe
     from corolla.trained.run_folder import RunFolder
 

@@ -275,10 +275,7 @@ def _from_table(keys: Sequence[str], table: Path) -> Layout:
         (None, ()) if any(not label for _, label, _ in listed) else _numbered([label for _, label, _ in listed])
     )
     named = [split for _, _, split in listed]
-    if any(named):
-        splits = splits_of_names(named, str(table))
-    else:
-        splits = _by_hash([keys[row] for row in rows])
+    splits = splits_of_names(named, str(table)) if any(named) else _by_hash([keys[row] for row in rows])
     notes = [f"labels from {table.name}: {len(listed)} of {len(keys)} images, {len(label_names)} labels"]
     if len(listed) < len(keys):
         notes.append(f"{len(keys) - len(listed)} images that it does not name are left out")

@@ -131,13 +131,11 @@ def loop(
     model: Model, images: Files, output: File, how: options.Loop, draws: Draws = DRAWS, *, progress: Progress = None
 ) -> Written:
     """Walk on a closed, smooth path past images, or without any past draws, in an animation or a sheet."""
-    from corolla.gallery import loops
-
     moves = check_outputs(output, how.npz, may_move=True)
     trained = _loaded(model)
     ends, fitted = _points(trained, images, how.count, draws, progress)
     steps = (MOVING_STEPS_BETWEEN if moves else STILL_STEPS - 1) if how.steps is None else how.steps
-    walk = loops.loop(trained, ends, steps=steps)
+    walk = generation.loop(trained, ends, steps=steps)
     number = len(walk.images)
     seconds = f", {number / how.fps:.1f} seconds" if moves else ""
     note = f"{number} images past {len(ends)} points{seconds}"

@@ -1,4 +1,4 @@
-"""A trained model -> images that show what it has learnt: traversals and interpolations, as arrays; see `sheets`."""
+"""A trained model -> images that show what it has learnt: traversals, walks and loops, as arrays; see `sheets`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from corolla.errors import UsageError, plural
 from corolla.trained import Images, TrainedModel
 
 _Point = NDArray[np.float32]
+
+FEWEST_WAYPOINTS = 3
+_FINE = 64  # points of the fine path of a loop for each one that is kept
+_TINY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,11 +162,63 @@ def _linear(start: _Point, stop: _Point, shares: NDArray[np.float64]) -> NDArray
 def _spherical(start: _Point, stop: _Point, shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Shoemake's slerp (1985) of the directions, times the evenly changing length."""
     lengths = np.linalg.norm(start), np.linalg.norm(stop)
-    if min(lengths) < 1e-6:
+    if min(lengths) < _TINY:
         return _linear(start, stop, shares)  # 0 has no direction
     first, last = start.astype(np.float64) / lengths[0], stop.astype(np.float64) / lengths[1]
     angle = np.arccos(np.clip(first @ last, -1, 1))
-    if np.sin(angle) < 1e-6:
+    if np.sin(angle) < _TINY:
         return _linear(start, stop, shares)  # the same direction, or opposite ones, which leave the plane open
     directions = (np.sin((1 - shares) * angle) * first + np.sin(shares * angle) * last) / np.sin(angle)
     return np.asarray(directions * (lengths[0] + shares * (lengths[1] - lengths[0])))
+
+
+def closed_path(waypoints: NDArray[np.floating], count: int) -> NDArray[np.float64]:
+    """Points equally far apart on a closed, smooth path, count×latent_dim, from the first waypoint of K×latent_dim on.
+
+    Draws from N(0, I) lie near the sphere of radius √latent_dim, and hardly ever inside. So the path turns: its
+    direction is a periodic cubic spline through the waypoints' directions, brought back to length 1, and its length the
+    exponential of one through the logarithms of theirs. Raises UsageError for fewer than three waypoints or points, two
+    neighbours in one direction, a waypoint at 0, or a path that would pass 0.
+    """
+    from scipy.interpolate import CubicSpline  # slow to import, and for loops alone
+
+    ends = np.asarray(waypoints, np.float64)
+    if ends.ndim != 2 or not np.isfinite(ends).all():
+        raise UsageError(f"points of shape {ends.shape}: a loop needs K×latent_dim, all of them finite")
+    if len(ends) < FEWEST_WAYPOINTS:
+        raise UsageError(
+            f"{plural(len(ends), 'point')}: a loop needs at least {FEWEST_WAYPOINTS}; give more, or interpolate"
+        )
+    if count < FEWEST_WAYPOINTS:
+        raise UsageError(f"{count} images: a loop needs at least {FEWEST_WAYPOINTS}")
+    lengths = np.linalg.norm(ends, axis=1)
+    if lengths.min() < _TINY:
+        raise UsageError(f"waypoint {lengths.argmin() + 1} is 0, which has no direction; take another")
+    closed = np.concatenate([ends / lengths[:, None], ends[:1] / lengths[0]])
+    angles = np.arccos(np.clip((closed[1:] * closed[:-1]).sum(1), -1, 1))
+    if angles.min() < _TINY:
+        first = int(angles.argmin())
+        raise UsageError(f"waypoints {first + 1} and {(first + 1) % len(ends) + 1} lie in one direction; take others")
+    knots = np.concatenate([[0.0], np.cumsum(angles)])
+    directions = CubicSpline(knots, closed, bc_type="periodic")
+    log_lengths = CubicSpline(knots, np.log(np.append(lengths, lengths[0])), bc_type="periodic")
+
+    def at(time: NDArray[np.float64]) -> NDArray[np.float64]:
+        turned = directions(time)
+        norms = np.linalg.norm(turned, axis=1, keepdims=True)
+        if norms.min() < _TINY:
+            raise UsageError("the loop would pass through 0; take other waypoints")
+        return np.asarray(turned / norms * np.exp(log_lengths(time))[:, None])
+
+    times = np.linspace(0, knots[-1], _FINE * max(count, len(ends)) + 1)
+    steps = np.linalg.norm(np.diff(at(times), axis=0), axis=1)
+    walked = np.concatenate([[0.0], np.cumsum(steps)])
+    return at(np.interp(np.linspace(0, walked[-1], count + 1)[:-1], walked, times))
+
+
+def loop(model: TrainedModel, waypoints: NDArray[np.floating], *, steps: int = 24) -> Interpolation:
+    """The images along a closed path through waypoints K×latent_dim: K·steps of them. Raises as `closed_path`."""
+    if steps < 1:
+        raise UsageError(f"{steps} steps: give at least 1 from one waypoint to the next")
+    latents = closed_path(waypoints, len(waypoints) * steps).astype(np.float32)
+    return Interpolation(latents, model.decode(latents), steps + 1, True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from corolla.errors import UsageError
 from corolla.pixels import shown
@@ -19,6 +19,7 @@ from corolla.pixels import shown
 INK, FAINT = (40, 44, 52), (150, 154, 160)
 SHOWN_PX = 96
 """Images whose longer side is below this are enlarged until it is not."""
+STAGE_PX = 160
 FONT_PX, PADDING_PX = 15, 4
 
 
@@ -95,3 +96,22 @@ def sheet(rows: Sequence[Row], *, header: Sequence[str] = ()) -> Image.Image:
                 draw.text(middle, row.captions[column], colour, font, anchor="mm")
         top += height
     return picture
+
+
+def stages_sheet(images: Sequence[Sequence[tuple[str, Image.Image]]]) -> Image.Image:
+    """What each step of a recipe makes of images: a row for each, of labels and pictures, framed to one size."""
+    rows = []
+    for stages in images:
+        captions = [f"{picture.height}x{picture.width}" for _, picture in stages]
+        rows.append(Row(np.stack([_framed(picture) for _, picture in stages]), captions=captions))
+    # A label over several lines: its name, then a line for each parameter.
+    header = [label.replace(" ", "\n", 1).replace(", ", "\n") for label, _ in images[0]]
+    return sheet(rows, header=header)
+
+
+def _framed(picture: Image.Image) -> NDArray[np.uint8]:
+    if max(picture.size) < STAGE_PX:
+        factor = STAGE_PX // max(picture.size)
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
+    square = (STAGE_PX, STAGE_PX)
+    return np.asarray(ImageOps.pad(ImageOps.contain(picture, square), square, color="white"))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from corolla.config import Config
 from corolla.distributions.posterior import active_latents
 from corolla.models.vae import parameter_count
 from corolla.trained.model_folder import CARD_NAME, WEIGHTS_NAME, ModelFolder
@@ -55,39 +53,37 @@ def describe(path: Path | str) -> RunFacts:
     """The facts about a run or model folder. Raises ModelError or UsageError if it is neither."""
     run = RunFolder(Path(path))
     if run.exists and not (run.model / CARD_NAME).is_file():
-        return RunFacts(path=str(path), model=None, **_of_config(run.config(), []))
-    folder = ModelFolder.find(Path(path))
-    card, rows, weights = folder.card, folder.rows, folder.path / WEIGHTS_NAME
-    active = active_latents(card.latent_kl_nats).tolist()
-    latents = [LatentFact(latent, kl, not active[latent]) for latent, kl in enumerate(card.latent_kl_nats)]
-    return RunFacts(
-        path=str(folder.home),
-        model=str(folder.path),
-        **_of_config(card.config, rows),
-        bytes=weights.stat().st_size if weights.is_file() else None,
-        step=card.step,
-        stopped=folder.stopped(card),
-        data=dict(card.data),
-        scores=dict(card.scores),
-        latents=tuple(sorted(latents, key=lambda fact: -fact.kl_nats)),
-        advice=advise(card.config, card.scores, card.latent_kl_nats, rows, step=card.step or None),
-        versions=dict(card.versions),
-    )
-
-
-def _of_config(config: Config, rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    height, width = config.data.size
+        config, rows, model = run.config(), list[dict[str, str]](), dict[str, Any](path=str(path), model=None)
+    else:
+        folder = ModelFolder.find(Path(path))
+        card, rows, weights = folder.card, folder.rows, folder.path / WEIGHTS_NAME
+        active = active_latents(card.latent_kl_nats).tolist()
+        latents = [LatentFact(latent, kl, not active[latent]) for latent, kl in enumerate(card.latent_kl_nats)]
+        config = card.config
+        model = {
+            "path": str(folder.home),
+            "model": str(folder.path),
+            "bytes": weights.stat().st_size if weights.is_file() else None,
+            "step": card.step,
+            "stopped": folder.stopped(card),
+            "data": dict(card.data),
+            "scores": dict(card.scores),
+            "latents": tuple(sorted(latents, key=lambda fact: -fact.kl_nats)),
+            "advice": advise(config, card.scores, card.latent_kl_nats, rows, step=card.step or None),
+            "versions": dict(card.versions),
+        }
     beta = config.objective.effective_beta(rows)
-    return {
-        "network": config.network.name,
-        "latent_dim": config.network.latent_dim,
-        "height": height,
-        "width": width,
-        "likelihood": config.likelihood.name,
-        "objective": config.objective.name,
-        "weights": config.objective.describe(beta),
-        "beta": beta,
-        "normalised_beta": config.normalised_beta(beta),
-        "settings": config.differences(),
-        "parameters": parameter_count(config),
-    }
+    return RunFacts(
+        network=config.network.name,
+        latent_dim=config.network.latent_dim,
+        height=config.data.size[0],
+        width=config.data.size[1],
+        likelihood=config.likelihood.name,
+        objective=config.objective.name,
+        weights=config.objective.describe(beta),
+        beta=beta,
+        normalised_beta=config.normalised_beta(beta),
+        settings=config.differences(),
+        parameters=parameter_count(config),
+        **model,
+    )

@@ -42,15 +42,10 @@ MEMBERS: Mapping[str, Mapping[str, str]] = {
 def train_family(
     base: Config, seeds: Sequence[int], folder: Path, *, progress: Progress | None = None
 ) -> dict[str, list[Path]]:
-    """Train the three with each seed, or go on with that; returns the runs by objective.
+    """Train the three with each seed in run folders of `folder`, or go on with that; returns the runs by objective.
 
-    Args:
-        base: All settings but the objective and the seed; if it is a beta_vae, its β is that of the third.
-        seeds: Of which each gives one run of all three.
-        folder: Where the run folders go.
-        progress: That of `training.fit`, for each run.
-
-    Raises as `training.fit`, and UsageError if a run in the folder has other settings.
+    `base` holds all settings but the objective and the seed; if it is a beta_vae, its β is that of the third. Raises as
+    `training.fit`, and UsageError if a run in the folder has other settings.
     """
     beta = base.flat()["objective.beta"] if base.objective.name == "beta_vae" else BETA
     runs = {name: [folder / f"{name}-{seed}" for seed in seeds] for name in MEMBERS}

@@ -55,19 +55,16 @@ def write_record(file: Path, base: Config, asked: Mapping[str, Any]) -> None:
     write_text(file, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
 
 
-def refuse_other_base(folder: Path, before: Config, now: Config, apart: Collection[str]) -> None:
-    """Raise UsageError if two bases differ in more than the settings of which each run has its own value."""
-    if changed := _changed(before, now, apart):
-        raise elsewhere(f"{folder}: was begun with {changed}")
+def refuse_other(folder: Path, problem: str, before: Config, now: Config, apart: Collection[str] = ()) -> None:
+    """Raise UsageError if two configurations differ in more than the settings of which each run has its own value."""
+    theirs, ours = before.flat(), now.flat()
+    names = [name for name in theirs | ours if name not in apart and theirs.get(name) != ours.get(name)]
+    if names:
+        changed = [f"{name} {value_text(theirs.get(name))} and not {value_text(ours.get(name))}" for name in names]
+        raise elsewhere(f"{folder}: was {problem} with {', '.join(changed)}")
 
 
 def refuse_other_run(run: Path, config: Config) -> None:
     """Raise UsageError if a run is there, and with other settings than these, which are resolved."""
-    if RunFolder(run).exists and (changed := _changed(RunFolder(run).config(), config)):
-        raise elsewhere(f"{run}: was trained with {changed}")
-
-
-def _changed(before: Config, now: Config, apart: Collection[str] = ()) -> str:
-    theirs, ours = before.flat(), now.flat()
-    names = [name for name in theirs | ours if name not in apart and theirs.get(name) != ours.get(name)]
-    return ", ".join(f"{name} {value_text(theirs.get(name))} and not {value_text(ours.get(name))}" for name in names)
+    if RunFolder(run).exists:
+        refuse_other(run, "trained", RunFolder(run).config(), config)

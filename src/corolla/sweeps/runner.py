@@ -14,7 +14,7 @@ from corolla.pictures.files import save_picture
 from corolla.progress import Progress
 from corolla.sweeps.grid import Point, axes_of, expand, value_text
 from corolla.sweeps.pictures import curve, reconstructions
-from corolla.sweeps.record import elsewhere, held, read_record, refuse_other_base, write_record
+from corolla.sweeps.record import elsewhere, held, read_record, refuse_other, write_record
 from corolla.sweeps.results import Result, read_result, table
 from corolla.trained.run_folder import RunFolder, new_folder
 from corolla.training import StopRule, TrainingInterrupted, fit, is_finished, resume
@@ -117,7 +117,7 @@ def _record(folder: Path, config: Config, points: Sequence[Point]) -> None:
     axes = axes_of(points)
     if (folder / RECORD).is_file():
         before, there = read_sweep(folder)
-        refuse_other_base(folder, before, config, axes)
+        refuse_other(folder, "begun", before, config, axes)
         if there.keys() != axes.keys():
             then, now = ", ".join(there), ", ".join(axes)
             raise elsewhere(f"{folder}: was begun with a grid over {then}, and this one is over {now}")

@@ -23,7 +23,7 @@ from corolla.files import write_file, write_text, writing
 from corolla.progress import Progress
 from corolla.sweeps import train_run
 from corolla.sweeps.grid import configured, value_text
-from corolla.sweeps.record import elsewhere, held, read_record, refuse_other_base, write_record
+from corolla.sweeps.record import elsewhere, held, read_record, refuse_other, write_record
 from corolla.trained.model_folder import ModelFolder
 from corolla.trained.run_folder import RunFolder, csv_text, new_folder
 from corolla.training import TrainingInterrupted
@@ -199,11 +199,10 @@ def _suggestion(config: Config, name: str, tried: Range | Sequence[Any]) -> Call
     whole = _is_whole(config, name)
     if whole and not (float(low).is_integer() and float(high).is_integer()):
         raise UsageError(f"{name} from {low:g} to {high:g}: its values are whole numbers")
+    number, suggest = (int, "suggest_int") if whole else (float, "suggest_float")
     for end in (low, high):
-        configured(config, {name: int(end) if whole else float(end)})
-    if whole:
-        return lambda trial: trial.suggest_int(name, int(low), int(high), log=log)
-    return lambda trial: trial.suggest_float(name, low, high, log=log)
+        configured(config, {name: number(end)})
+    return lambda trial: getattr(trial, suggest)(name, number(low), number(high), log=log)
 
 
 def _is_whole(config: Config, name: str) -> bool:
@@ -225,7 +224,7 @@ def _record(folder: Path, config: Config, space: Space, trials: int, goal: Goal)
     plain = {name: asdict(tried) if isinstance(tried, Range) else list(tried) for name, tried in space.items()}
     if (folder / RECORD).is_file():
         before, there, _, their_goal = read_tune(folder)
-        refuse_other_base(folder, before, config, plain)
+        refuse_other(folder, "begun", before, config, plain)
         if list(there.items()) != list(space.items()) or their_goal != goal:
             raise elsewhere(f"{folder}: was begun with another search")
     write_record(folder / RECORD, config, {"goal": goal, "trials": trials, "space": plain})

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from corolla.metrics.names import TRAINING_SCORES
 from corolla.report.subject import Section, Subject
@@ -15,6 +18,7 @@ Points = Sequence[tuple[float, float]]
 CURVES = ("loss", "reconstruction", "kl")
 """Columns of `metrics.csv`; those of the training images begin with `train_`."""
 ENOUGH_ROWS, EARLY_SHARE = 12, 0.05
+FRAME = {"width": 380, "height": 240, "left": 50, "right": 358, "top": 48, "bottom": 200}
 
 
 def curves(subject: Subject) -> Section | None:
@@ -41,47 +45,31 @@ def _points(rows: Sequence[Mapping[str, str]], column: str) -> Points:
     return [point for point in points if math.isfinite(point[1])]
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A chart of up to two lines, small enough for a phone to show at its own size, so that its text stays readable."""
+def line_chart(lines: Mapping[str, Points], *, title: str, x_label: str, y_label: str) -> dict[str, Any]:
+    """A chart of up to two named lines of (x, y), in pixels, for `chart.svg.j2`.
 
-    title: str
-    x_label: str
-    y_label: str
-    x_ticks: Sequence[tuple[float, str]]  # in pixels, and the text
-    y_ticks: Sequence[tuple[float, str]]
-    # Of each line its name, its class in the style sheet, where its name ends, and its points, all in pixels.
-    lines: Sequence[tuple[str, str, int, Points]]
-    width: ClassVar[int] = 380
-    height: ClassVar[int] = 240
-    left: ClassVar[int] = 50
-    right: ClassVar[int] = 358
-    top: ClassVar[int] = 48
-    bottom: ClassVar[int] = 200
-
-
-def line_chart(lines: Mapping[str, Points], *, title: str, x_label: str, y_label: str) -> Chart:
-    """A chart of up to two named lines of (x, y)."""
-    x_low, x_high = _limits([x for points in lines.values() for x, _ in points], 0)
-    y_low, y_high = _limits([y for points in lines.values() for _, y in points], 0.04)
+    Small enough for a phone to show at its own size, so that its text stays readable.
+    """
+    every = np.array(list(chain(*lines.values())), np.float64)
+    x_limits, y_limits = _limits(every[:, 0], 0), _limits(every[:, 1], 0.04)
 
     def x_px(x: float) -> float:
-        return Chart.left + (x - x_low) / (x_high - x_low) * (Chart.right - Chart.left)
+        return float(np.interp(x, x_limits, (FRAME["left"], FRAME["right"])))
 
     def y_px(y: float) -> float:
-        return Chart.bottom - (y - y_low) / (y_high - y_low) * (Chart.bottom - Chart.top)
+        return float(np.interp(y, y_limits, (FRAME["bottom"], FRAME["top"])))
 
-    return Chart(
-        title,
-        x_label,
-        y_label,
-        [(x_px(x), f"{x:,.6g}") for x in ticks(x_low, x_high, 4)],
-        [(y_px(y), f"{y:,.6g}") for y in ticks(y_low, y_high)],
-        [
-            (name, kind, Chart.right - 84 * (len(lines) - 1 - index), [(x_px(x), y_px(y)) for x, y in points])
+    return {
+        **FRAME,
+        **{"title": title, "x_label": x_label, "y_label": y_label},
+        "x_ticks": [(x_px(x), f"{x:,.6g}") for x in ticks(*x_limits, 4)],
+        "y_ticks": [(y_px(y), f"{y:,.6g}") for y in ticks(*y_limits)],
+        # Of each line its name, its class in the style sheet, where its name ends, and its points.
+        "lines": [
+            (name, kind, FRAME["right"] - 84 * (len(lines) - 1 - index), [(x_px(x), y_px(y)) for x, y in points])
             for index, (kind, (name, points)) in enumerate(zip(("first", "second"), lines.items(), strict=False))
         ],
-    )
+    }
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -94,7 +82,6 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [step * number for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
-def _limits(values: Sequence[float], share: float) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    margin = share * (high - low) if high > low else 1.0
-    return low - margin, high + margin
+def _limits(values: NDArray[np.float64], share: float) -> tuple[float, float]:
+    margin = share * np.ptp(values) if np.ptp(values) else 1.0
+    return float(values.min() - margin), float(values.max() + margin)

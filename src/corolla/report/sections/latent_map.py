@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.decomposition import PCA
 
 from corolla.pixels import shown
 from corolla.report.embedding import still
@@ -26,24 +27,19 @@ def latent_map(subject: Subject) -> Section | None:
     """A fine map, a coarse one for narrow screens, and a legend; None if there are fewer than three codes."""
     if len(subject.codes) < 3:
         return None
-    projection = project(subject.codes, seed=subject.seed)
+    points, text = project(subject.codes, seed=subject.seed)
     images = subject.returned.originals
     colours, legend, unmarked = _colours(subject)
     height, width = images.shape[1:3]
-    drawn = []
+    drawn: list[Any] = []
     for most in (COLUMNS, COLUMNS_ON_PHONES):
         # Fewer cells than images, or the map would be mostly holes; a little wider than high.
         columns = min(most, max(2, math.ceil(math.sqrt(2 * len(images)))))
         rows = max(2, round(0.7 * columns * width / height))
-        picture = draw(settle(projection.points, columns, rows), images, colours)
+        picture = draw(settle(points, columns, rows), images, colours)
         drawn.append(still(picture, "A map of codes: images with similar codes are close to each other"))
-    values = {
-        "fine": drawn[0],
-        "coarse": drawn[1],
-        "projection": projection.text,
-        "legend": legend,
-        "unmarked_labels": unmarked,
-    }
+    values = dict(zip(("fine", "coarse"), drawn, strict=True))
+    values |= {"projection": text, "legend": legend, "unmarked_labels": unmarked}
     return Section("map", "A map of the codes", "map.html.j2", values)
 
 
@@ -63,39 +59,28 @@ def _colours(subject: Subject) -> tuple[list[str | None], list[tuple[str, str]],
     return [by_label.get(int(label)) for label in labels], legend, len(present) - len(frequent)
 
 
-class Projection(NamedTuple):
-    """Codes on a plane, N×2, and how they came there, in words."""
+def project(codes: NDArray[np.float32], *, seed: int = 0) -> tuple[NDArray[np.float64], str]:
+    """Codes on a plane, N×2, and in words how they came there.
 
-    points: NDArray[np.float64]
-    text: str
-
-
-def project(codes: NDArray[np.float32], *, seed: int = 0) -> Projection:
-    """By t-SNE where the extra `maps` is installed and there are codes enough; else by principal components."""
-    if find_spec("openTSNE") is not None and len(codes) > 3 * NEIGHBOURHOOD and codes.shape[1] > 2:
-        return _embedded(codes, seed)
-    return principal_plane(codes)
-
-
-def principal_plane(codes: NDArray[np.float32]) -> Projection:
-    """The two directions in which the codes vary most; each points to where its largest weight is positive."""
-    centred = codes.astype(np.float64) - codes.mean(0, dtype=np.float64)
-    _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
-    axes = directions[:2]
-    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
-    points = np.zeros((len(codes), 2))
-    points[:, : len(axes)] = centred @ axes.T
-    total = float((lengths**2).sum())
-    share = float((lengths[:2] ** 2).sum()) / total if total > 0 else 1.0
-    return Projection(points, f"The two directions of most variance span it; they hold {share:.0%} of all.")
-
-
-def _embedded(codes: NDArray[np.float32], seed: int) -> Projection:
+    By t-SNE where the extra `maps` is installed and there are codes enough; else by principal components.
+    """
+    if find_spec("openTSNE") is None or len(codes) <= 3 * NEIGHBOURHOOD or codes.shape[1] <= 2:
+        return principal_plane(codes)
     from openTSNE import TSNE
 
     embedding = TSNE(perplexity=NEIGHBOURHOOD, initialization="pca", random_state=seed, n_jobs=1).fit(codes)
     text = "t-SNE made it: neighbours stay neighbours, while far distances and directions mean nothing."
-    return Projection(np.asarray(embedding, np.float64), text)
+    return np.asarray(embedding, np.float64), text
+
+
+def principal_plane(codes: NDArray[np.float32]) -> tuple[NDArray[np.float64], str]:
+    """The two directions in which the codes vary most; each points to where its largest weight is positive."""
+    points = np.zeros((len(codes), 2))
+    pca = PCA(min(2, codes.shape[1]), svd_solver="full")
+    with np.errstate(invalid="ignore"):  # codes that are all the same
+        points[:, : pca.n_components] = pca.fit_transform(codes.astype(np.float64))
+    share = np.nan_to_num(pca.explained_variance_ratio_.sum(), nan=1.0)
+    return points, f"The two directions of most variance span it; they hold {share:.0%} of all."
 
 
 def settle(points: NDArray[np.float64], columns: int, rows: int) -> NDArray[np.int64]:

@@ -34,12 +34,17 @@ stills S×H×W×3 and frames M×H×W×3."""
 def traversals(subject: Subject) -> Section:
     """The latents that matter as a strip and an animation each, with the factor that each follows, if known."""
     moved = _moved_points(subject) if subject.has_points else _moved(subject)
-    factors = followed_factors(subject)
+    names, by_latent = factor_details(subject) or ([], [])
+    follows = {
+        latent: f"follows {names[row.argmax()]} ({row.max():.0%})"
+        for latent, row in enumerate(by_latent)
+        if row.max() >= FOLLOWS
+    }
     latents = [
         {
             "number": latent,
             "share": share,
-            "effect": " · ".join(filter(None, [effect, factors.get(latent)])),
+            "effect": " · ".join(filter(None, [effect, follows.get(latent)])),
             "moving": animation(frames, f"latent {latent} moving"),
             "still": strip(stills, f"latent {latent} from low to high"),
         }
@@ -120,13 +125,3 @@ def factor_details(subject: Subject) -> tuple[list[str], NDArray[np.float64]] | 
         file = subject.path / FILE_NAME
         raise ModelError(f"{file}: damaged: its factors; write it again with `corolla evaluate`") from None
     return names, np.clip(information / np.maximum(entropy, 1e-12), 0, 1)
-
-
-def followed_factors(subject: Subject) -> dict[int, str]:
-    """In words, the factor that each latent follows most, where that is worth saying."""
-    names, shares = factor_details(subject) or ([], [])
-    return {
-        latent: f"follows {names[row.argmax()]} ({row.max():.0%})"
-        for latent, row in enumerate(shares)
-        if row.max() >= FOLLOWS
-    }

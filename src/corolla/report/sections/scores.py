@@ -52,18 +52,13 @@ def _rows(measured: Scores, group: str) -> list[Row]:
         name, score = parse_key(key), measured.scores[key]
         if name is not None and name.kind.group == group:
             row = rows.setdefault(name.label, _row(name.kind, name.label, name.kind.text))
-            row["entries"].append(
-                _entry(formatted(key, score.value), name.kind.unit, name.variant, interval(key, score))
-            )
+            entry = {"text": formatted(key, score.value), "unit": name.kind.unit}
+            row["entries"].append(entry | {"variant": name.variant, "interval": interval(key, score)})
     return list(rows.values())
 
 
 def _row(kind: ScoreKind, label: str, meaning: str, *entries: dict[str, str]) -> Row:
     return {"label": label, "better": kind.better, "meaning": meaning, "entries": list(entries)}
-
-
-def _entry(text: str, unit: str, variant: str = "", interval: str = "") -> dict[str, str]:
-    return {"text": text, "unit": unit, "variant": variant, "interval": interval}
 
 
 def _rows_of_training(subject: Subject) -> list[Row]:
@@ -79,5 +74,6 @@ def _rows_of_training(subject: Subject) -> list[Row]:
         if key == "reconstruction" and subject.model.config.likelihood.name == "bernoulli":
             meaning += " Grey pixels keep it well above zero."
         unit = f"of {subject.model.latent_dim}" if key == "active_latents" else kind.unit
-        rows.append(_row(kind, kind.label, meaning, _entry(f"{value:,.{kind.digits}f}", unit)))
+        entry = {"text": f"{value:,.{kind.digits}f}", "unit": unit, "variant": "", "interval": ""}
+        rows.append(_row(kind, kind.label, meaning, entry))
     return rows
