@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -11,6 +14,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from corolla.data.images import Facts, Reading, in_format, open_picture, read_facts
 from corolla.errors import DataError
@@ -189,3 +193,35 @@ def test_a_profile_that_does_not_fit_changes_nothing(profile: bytes) -> None:
 def test_a_page_too_large_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(DataError, match=r"30x20 are more than 500 pixels.*data\.max_pixels"):
         open_picture(tiff(GREY), reading=Reading(max_pixels=500))
+
+
+def test_grey_with_associated_alpha_lies_over_white() -> None:
+    grey, alpha = RNG.integers(0, 100, (20, 30), np.uint8), RNG.integers(100, 256, (20, 30), np.uint8)
+    file = tiff(
+        np.stack([grey, alpha], 2), photometric="minisblack", extrasamples=["assocalpha"], planarconfig="contig"
+    )
+    assert np.abs(open_picture(file)[..., 0].astype(int) - (grey.astype(int) + 255 - alpha)).max() <= 1
+
+
+def test_a_png_may_hold_more_than_a_megabyte_of_text() -> None:
+    text = PngInfo()
+    text.add_itxt("notes", "flower " * 300_000, zip=True)
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), (1, 2, 3)).save(file, "PNG", pnginfo=text)
+    assert open_picture(file)[0, 0].tolist() == [1, 2, 3]
+
+
+def test_150_megapixels_of_16_bits_take_less_than_a_gigabyte(tmp_path: Path) -> None:
+    file = tmp_path / "large.tif"
+    tifffile.imwrite(file, np.full((10_000, 15_000), 40_000, np.uint16), compression="zlib")
+    script = (
+        "import resource, sys; from corolla.data.images import open_picture; "
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
+        "picture = open_picture(sys.argv[1], at_least_px=128); "
+        "print(picture.shape, int(picture.min()), int(picture.max()), "
+        "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, check=True)
+    shape, low, high, grown_kb = done.stdout.replace("(1250, 1875, 1)", "reduced").split()
+    assert (shape, low, high) == ("reduced", "40000", "40000")
+    assert int(grown_kb) * 1024 < 1e9

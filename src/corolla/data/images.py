@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError, features
+from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError, features
 
 from corolla.errors import DataError, missing_extra
 from corolla.pixels import RGB8, PixelFormat, format_of, to_levels
@@ -73,6 +73,10 @@ DECODER_ERRORS = (
     struct.error,
     zlib.error,
 )
+
+# Pillow takes more than 1 MB of text or of an ICC profile in a PNG for an attack, whatever the file's size. Profiles of
+# printers are larger.
+PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 64 << 20)
 
 _JPEG_START = b"\xff\xd8\xff"
 _METADATA = (b"Exif\0\0", b"ICC_PROFILE\0")
@@ -388,7 +392,7 @@ def _deep_grey(image: Image.Image, reading: Reading) -> NDArray[np.uint16]:
     scaled = deep_levels(values, reading, 1.0 if image.mode == "F" else 65535.0)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        scaled[values == transparent] = 65535
+        return np.where(values == transparent, np.uint16(65535), scaled)
     return scaled
 
 
@@ -399,7 +403,7 @@ def deep_levels(values: NDArray[Any], reading: Reading, white: float) -> NDArray
     """
     low, high = reading.white or (0.0, white)
     if values.dtype == np.uint16 and (low, high) == (0.0, 65535.0):
-        return values.copy()
+        return values
     levels = np.empty(values.shape, np.uint16)
     rows = max(1, _STRIP_VALUES // max(1, values[:1].size))
     for start in range(0, len(values), rows):

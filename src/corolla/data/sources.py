@@ -242,7 +242,10 @@ def select_rows(splits: Mapping[str, NDArray[np.int64]], expression: str) -> NDA
     known = ", ".join(splits)
     for name in names:
         if name not in splits:
-            raise UsageError(f"{expression!r}: no such split as {name!r}; there are {known}, and all")
+            raise UsageError(
+                f"{expression!r}: no such split as {name!r}; there are {known}, and all",
+                remedy="name splits by data.train_split and data.eval_split, or folders by data.split_folders",
+            )
     if len(set(names)) < len(names):
         raise UsageError(f"{expression!r}: names a split twice; each of {known} can be given once")
     rows = np.sort(np.concatenate([splits[name] for name in names])) if names else np.empty(0, np.int64)

@@ -43,7 +43,8 @@ def read(file: BinaryIO, reading: Reading) -> Levels | None:
         if _is_pillows(page, len(planes)) and not reading.page and not (reading.white and page.bitspersample > 8):
             return None
         check_size(page.imagewidth, page.imagelength, reading)
-        values = np.concatenate([_samples_last(plane, tiff, pages) for plane in planes], axis=2)
+        samples = [_samples_last(plane, tiff, pages) for plane in planes]
+        values = samples[0] if len(samples) == 1 else np.concatenate(samples, axis=2)
         levels = _levels(values, page, reading)
         tag = page.tags.get(_ORIENTATION)
         return np.ascontiguousarray(upright(levels, 1 if tag is None else int(tag.value)))
@@ -187,4 +188,6 @@ def _is_pillows(page: Any, planes: int) -> bool:
         return bool(np.asarray(page.colormap).max(initial=0) > 255)
     if page.planarconfig == 2 and page.samplesperpixel > 1:
         return False
+    if page.photometric == PHOTOMETRIC.MINISBLACK and page.samplesperpixel > 1:
+        return False  # Pillow knows no associated alpha of grey
     return _channels(page) <= 3 and page.samplesperpixel <= 4

@@ -178,9 +178,14 @@ def resolve(config: Config) -> Config:
 
 
 def _with_format(config: Config, data: ImageCache) -> Config:
-    """The configuration with the channels and bits that the images turned out to have."""
-    pixels = format_of(data.images)
-    return config.updated({"data.channels": pixels.channels, "data.bits": pixels.bits})
+    """The configuration with the channels and bits that the images turned out to have.
+
+    Where there is no split val, which is the default to evaluate on, but a split test, that takes its place.
+    """
+    pixels, split = format_of(data.images), config.data.eval_split
+    if split == "val" and "val" not in data.splits and "test" in data.splits:
+        split = "test"
+    return config.updated({"data.channels": pixels.channels, "data.bits": pixels.bits, "data.eval_split": split})
 
 
 def _kept(config: Config, images: Given) -> str:
@@ -211,12 +216,15 @@ def _latent_dim(vae: VAE, config: Config) -> int:
 
 def prepare(config: Config, progress: Progress | None = None) -> ImageCache:
     """The images of a configuration, decoded once. Raises DataError or UsageError where they cannot be used."""
-    progress = progress or Progress()
+    data, progress = config.data, progress or Progress()
     with progress.pieces() as shown:
-        cache = open_images(config.data, progress=shown)
+        cache = open_images(data, progress=shown)
     progress.line(cache.summary)
     for note in cache.notes:
         progress.line(f"  {note}")
+    config = _with_format(config, cache)
+    if config.data.eval_split != data.eval_split:
+        progress.line(f"  no split val: evaluated on {config.data.eval_split}; data.eval_split names another")
     for expression in (config.data.train_split, config.data.eval_split):
         select_rows(cache.splits, expression)
     return cache

@@ -156,9 +156,12 @@ def inpaint_files(
     for number, entry in enumerate(_once(paths)):
         own = (seed + number) % (LARGEST_SEED + 1)
         try:
-            picture = Image.fromarray(shown(open_entry(entry)))
+            levels = open_entry(entry, reading=model.preprocessing.reading)
+            picture = Image.fromarray(shown(levels))
             gap = fitted_mask(model, missing(picture))
-            result = inpaint(model, picture, gap, completions=completions, prior=prior, seed=own)
+            result = inpaint(
+                model, model.preprocessing.apply(levels), gap, completions=completions, prior=prior, seed=own
+            )
         except (DataError, UsageError) as error:
             fault = str(error) if error.path is not None else f"{entry.name}: {error}"
             if total == 1:  # what is wrong with all images alike is wrong with the only one, too
