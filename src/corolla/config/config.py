@@ -117,7 +117,7 @@ class Config(Settings):
         """The settings that are not at their defaults, by their dotted names."""
         alike = Config().model_copy(update={kind: type(getattr(self, kind))() for kind in CHOICES})
         defaults = alike.flat() | {f"{kind}.name": DEFAULTS[kind] for kind in CHOICES}
-        return {name: value for name, value in self.flat().items() if value != defaults[name]}
+        return {name: value for name, value in self.flat().items() if value != defaults.get(name)}
 
     def normalised_beta(self, beta: float | None) -> float | None:
         """β·latent_dim / (pixel values), so that sizes can be compared (Higgins et al. 2017, sec. 4.2)."""

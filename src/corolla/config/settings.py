@@ -64,7 +64,7 @@ class DataConfig(Settings):
     page: int = Field(0, ge=0, description="picture of a TIFF that holds several, counted from 0")
     max_pixels: int = Field(178_956_970, ge=1, description="larger pictures are refused, as decompression bombs")
     labels: str | None = Field(None, description="CSV or JSON file with a label, and maybe a split, for each image")
-    split_folders: dict[str, str] | None = Field(
+    split_folders: dict[str, Annotated[str, BeforeValidator(str)]] | None = Field(
         None, description="folders that are splits, such as {train: 2023, test: 2024}; default: by their names"
     )
     ignore: tuple[str, ...] = Field((), description="patterns of paths to leave out, such as */thumbs/*")
