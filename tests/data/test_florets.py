@@ -325,7 +325,7 @@ def test_reading_one_or_many_gives_the_drawing() -> None:
 def test_other_recipes_see_a_picture_of_512_pixels() -> None:
     source = Florets(20)
     picture = Image.fromarray(render(source.factors[[4]], 512, 512)[0])
-    read = source.read(4, cast("Recipe", Halve()), 256, 128)
+    read = source.read(4, Preprocessing(cast("Recipe", Halve()), 256, 128))
     np.testing.assert_array_equal(read, np.asarray(picture.resize((128, 256))))
 
 

@@ -159,7 +159,8 @@ def value_levels(array: NDArray[Any], bits: int | None = None) -> Levels:
     elif array.dtype != np.uint16:
         if array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 65535:
             raise UsageError(f"images of type {array.dtype}: give uint8, uint16, bool, or floats in [0, 1]")
-        array = array.astype(np.uint8 if array.max() <= 255 else np.uint16)
+        deep = array.dtype.str[1:] == "u2" or array.max() > 255  # u2: of the other order of bytes
+        array = array.astype(np.uint16 if deep else np.uint8)
     return np.ascontiguousarray(to_levels(array, bits or 8 * array.dtype.itemsize))
 
 
