@@ -281,10 +281,9 @@ class Halve:
     def decode_at_least_px(self, height: int, width: int) -> None:
         """No matter: florets are drawn."""
 
-    def apply(self, image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
-        assert image.mode == "RGB"
-        assert image.size == (512, 512)
-        return np.asarray(image.resize((width, height)))
+    def apply(self, picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+        assert picture.shape == (512, 512, 3)
+        return np.asarray(Image.fromarray(picture).resize((width, height)))
 
 
 def fit() -> Recipe:
