@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from corolla.pixels import RGB8, PixelFormat
+if TYPE_CHECKING:
+    from corolla.pixels import PixelFormat
 
 
 class Settings(BaseModel):
@@ -72,6 +73,8 @@ class DataConfig(Settings):
     @property
     def pixel_format(self) -> PixelFormat:
         """Channels and bits of the model's images; RGB of 8 bits as long as they are left open."""
+        from corolla.pixels import RGB8, PixelFormat  # brings NumPy, which a command's help can do without
+
         channels = RGB8.channels if self.channels == "auto" else self.channels
         return PixelFormat(channels, RGB8.bits if self.bits == "auto" else self.bits)
 
