@@ -35,6 +35,18 @@ Side = Annotated[int, Field(ge=8, le=4096)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(_parse_size)]
 
 
+def _texts(value: Any) -> Any:
+    """One text as a tuple of it."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _names(value: Any) -> Any:
+    """A mapping whose values are names, also where YAML reads one as a number, such as 2023."""
+    if not isinstance(value, dict):
+        return value
+    return {key: str(name) if type(name) is int else name for key, name in value.items()}
+
+
 class DataConfig(Settings):
     """Which images, and how they become pixels."""
 
@@ -65,10 +77,12 @@ class DataConfig(Settings):
     page: int = Field(0, ge=0, description="picture of a TIFF that holds several, counted from 0")
     max_pixels: int = Field(178_956_970, ge=1, description="larger pictures are refused, as decompression bombs")
     labels: str | None = Field(None, description="CSV or JSON file with a label, and maybe a split, for each image")
-    split_folders: dict[str, str] | None = Field(
+    split_folders: Annotated[dict[str, str] | None, BeforeValidator(_names)] = Field(
         None, description="folders that are splits, such as {train: 2023, test: 2024}; default: by their names"
     )
-    ignore: tuple[str, ...] = Field((), description="patterns of paths to leave out, such as */thumbs/*")
+    ignore: Annotated[tuple[str, ...], BeforeValidator(_texts)] = Field(
+        (), description="patterns of paths to leave out, such as */thumbs/*"
+    )
 
     @property
     def pixel_format(self) -> PixelFormat:

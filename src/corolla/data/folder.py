@@ -81,7 +81,9 @@ def open_folder(path: str | Path, *, home: Path | None = None, progress: OnProgr
             _LOG.warning("%s: %s; left out", root / key, file.fault)
     readable = [(key, file) for key, file in zip(keys, facts, strict=True) if file.digest]
     if not readable:
-        raise DataError(f"{root}: none of its {len(keys)} images can be read now; {keys[0]} {facts[0].fault}", path=root)
+        raise DataError(
+            f"{root}: none of its {len(keys)} images can be read now; {keys[0]} {facts[0].fault}", path=root
+        )
     return FolderSource.of(
         root, [key for key, _ in readable], [file for _, file in readable], others, earlier.hexdigest()
     )
