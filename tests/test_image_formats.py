@@ -174,8 +174,7 @@ def test_a_mixed_folder_is_converted_by_the_stated_rule(mixed: Path) -> None:
 def test_a_mixed_folder_is_said(mixed: Path, cli: Cli) -> None:
     code, text, _ = cli("data", "info", f"folder:{mixed}")
     assert code == 0
-    assert "30 grey, 8 bits" in text
-    assert "1 RGB, 8 bits" in text
+    assert "  format      grey, 8 bits 30, grey, 16 bits 1, RGB, 8 bits 1\n" in text
 
 
 def test_a_mixed_folder_is_refused_on_request(mixed: Path, cli: Cli) -> None:

@@ -82,7 +82,8 @@ def test_the_command_prints_the_same_facts(photos: Path, capsys: pytest.CaptureF
         "labels      2: aster 5, rose 8",
         "sizes       heights 30 to 70, widths 20 to 40 pixels",
         "aster/copy.png = rose/1.png",
-        "left out    folders that Corolla wrote 1, other files 1",
+        "format      RGB, 8 bits 10",
+        "understood  left out, as no images: 1 other files, 1 folders that Corolla wrote",
         "decoded     not yet; the first run does it",
     ):
         assert line in text
