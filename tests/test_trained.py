@@ -191,8 +191,8 @@ def test_axes_and_integers_that_leave_no_doubt_are_taken(model: TrainedModel, pi
     ):
         assert np.array_equal(model.encode(images), expected)
     grey = pixels[..., 0]
-    for images in (grey, torch.from_numpy(grey), list(grey), grey[..., None], np.repeat(grey[..., None], 3, axis=3)):
-        assert np.array_equal(model.pixels(images), np.repeat(grey[..., None], 3, axis=3))
+    for same in (grey, torch.from_numpy(grey), list(grey), grey[..., None], np.repeat(grey[..., None], 3, axis=3)):
+        assert np.array_equal(model.pixels(same), np.repeat(grey[..., None], 3, axis=3))
     assert np.array_equal(model.pixels(grey[0]), model.pixels(grey)[:1])
     rounded = np.nextafter(np.ones((1, 12, 16, 3), np.float32), np.float32(2))
     assert np.array_equal(model.pixels(rounded), np.ones_like(rounded))

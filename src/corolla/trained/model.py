@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+from torch.utils.data import Dataset
 
 from corolla.config.registry import find
 from corolla.data.batches import to_batch
@@ -26,8 +27,9 @@ from corolla.pixels import to_float, to_levels
 from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.prior_file import PRIOR, load_prior
 
-Picture: TypeAlias = Image.Image | Path | str
-Images: TypeAlias = Picture | NDArray[Any] | torch.Tensor | Sequence[Picture | NDArray[Any] | torch.Tensor]
+Picture: TypeAlias = Image.Image | Path | str | bytes | bytearray | memoryview | BinaryIO
+Pixels: TypeAlias = Picture | NDArray[Any] | torch.Tensor
+Images: TypeAlias = Pixels | Dataset[Any] | Sequence[Pixels | Mapping[str, Any] | tuple[Any, ...]]
 
 BATCH_SIZE = 256
 LARGEST_SEED = 2**64 - 1
