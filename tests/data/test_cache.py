@@ -247,7 +247,7 @@ from corolla.data import recipe_named, Florets, open_cache
 
 class Slow(Florets):
     read_many = None
-    def read(self, index, recipe, height, width):
+    def read(self, index, how):
         if index == 70:
             print("half way", flush=True)
             time.sleep(600)

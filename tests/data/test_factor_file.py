@@ -22,6 +22,7 @@ from corolla.data import open_cache, open_source, recipe_named
 from corolla.data.factors import FactorSource, _scrambled, is_full_grid, subset
 from corolla.data.preprocessing import Preprocessing
 from corolla.errors import DataError, UsageError
+from corolla.pixels import PixelFormat
 
 FIT = recipe_named("fit")
 RNG = np.random.default_rng(7)
@@ -82,16 +83,26 @@ def test_zeros_and_ones_are_black_and_white(
 ) -> None:
     bits: NDArray[Any] = RNG.integers(0, 2, shape).astype(dtype)
     pixels = opened(tmp_path, compressed=compressed, images=bits).read_many(range(12), 8, 8)
-    assert pixels.shape == (12, 8, 8, 3)
-    assert pixels.dtype == np.uint8
-    expected = bits.reshape(12, 8, 8, -1).astype(int) * white
-    assert np.array_equal(pixels, np.broadcast_to(expected, pixels.shape))
+    expected = bits.reshape(12, 8, 8, -1).astype(np.uint8) * np.uint8(white)
+    np.testing.assert_array_equal(pixels, expected, strict=True)
 
 
-def test_grey_becomes_rgb_unchanged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_channels_and_depth_stay_as_they_are(tmp_path: Path, dtype: type, channels: int) -> None:
+    shape = (12, 8, 8) if channels == 1 else (12, 8, 8, channels)
+    images: NDArray[Any] = RNG.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+    source = opened(tmp_path, images=images)
+    assert source.formats == {PixelFormat(channels, 8 * images.itemsize): 12}
+    np.testing.assert_array_equal(
+        source.read_many([5, 2], 8, 8), images.reshape(12, 8, 8, channels)[[5, 2]], strict=True
+    )
+
+
+def test_grey_becomes_rgb_where_it_is_asked_for(tmp_path: Path) -> None:
     grey = RNG.integers(0, 256, (12, 8, 8), dtype=np.uint8)
-    pixels = opened(tmp_path, images=grey).read_many([5, 2], 8, 8)
-    assert np.array_equal(pixels, np.repeat(grey[[5, 2], ..., None], 3, axis=3))
+    pixels = opened(tmp_path, images=grey).read(5, Preprocessing(FIT, 8, 8))
+    np.testing.assert_array_equal(pixels, np.repeat(grey[5, ..., None], 3, axis=2), strict=True)
 
 
 def test_names_and_labels(tmp_path: Path) -> None:
@@ -146,9 +157,9 @@ NAN[7, 1] = np.nan
         ({"images": None}, "holds no array `images`; it holds factors, factor_names"),
         ({"factors": None, "x": np.zeros(3)}, "holds no array `factors`; it holds images, factor_names, x"),
         ({"images": np.zeros((12, 9), np.uint8)}, r"`images` have shape \(12, 9\); give N×H×W"),
-        ({"images": np.zeros((12, 9, 9, 4), np.uint8)}, r"`images` have shape \(12, 9, 9, 4\)"),
+        ({"images": np.zeros((12, 9, 9, 4, 2), np.uint8)}, r"`images` have shape \(12, 9, 9, 4, 2\)"),
         ({"images": np.zeros((0, 9, 9), np.uint8)}, r"`images` have shape \(0, 9, 9\)"),
-        ({"images": np.zeros((12, 9, 9))}, "`images` are float64; give uint8 from 0 to 255, or bool"),
+        ({"images": np.zeros((12, 9, 9))}, "`images` are float64; give uint8, uint16 or bool"),
         ({"images": np.zeros((11, 9, 9), np.uint8)}, r"`factors` have shape \(12, 2\); give 11×F"),
         ({"factors": np.zeros(12)}, r"`factors` have shape \(12,\)"),
         ({"factors": np.zeros((12, 0))}, r"`factors` have shape \(12, 0\)"),
@@ -199,7 +210,7 @@ def test_pickles_are_never_loaded(tmp_path: Path, name: str) -> None:
 def test_files_that_are_no_npz(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"factors:nowhere\.npz: no such file"):
         open_source("factors:nowhere.npz")
-    with pytest.raises(UsageError, match=r"a folder, not an \.npz file"):
+    with pytest.raises(UsageError, match=r"a folder, not an? \.npz file"):
         open_source(f"factors:{tmp_path}")
     path = tmp_path / "set.npz"
     for contents in (b"", b"PNG", pickle.dumps({"images": 1})):
@@ -216,7 +227,7 @@ def test_files_that_are_no_npz(tmp_path: Path) -> None:
             archive.writestr("factors.npy", text)
         with pytest.raises(DataError, match=r"set\.npz"):
             open_source(f"factors:{path}")
-    with pytest.raises(UsageError, match=r"did you mean factors:.*set\.npz"):
+    with pytest.raises(UsageError, match=r"did you mean array:.*set\.npz"):
         open_source(str(path))
     with pytest.raises(UsageError, match="only what is downloaded has mirrors"):
         open_source(f"factors:{path}", mirror="https://example.org")

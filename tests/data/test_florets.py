@@ -281,10 +281,9 @@ class Halve:
     def decode_at_least_px(self, height: int, width: int) -> None:
         """No matter: florets are drawn."""
 
-    def apply(self, image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
-        assert image.mode == "RGB"
-        assert image.size == (512, 512)
-        return np.asarray(image.resize((width, height)))
+    def apply(self, picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+        assert picture.shape == (512, 512, 3)
+        return np.asarray(Image.fromarray(picture).resize((width, height)))
 
 
 def fit() -> Recipe:
@@ -325,7 +324,7 @@ def test_reading_one_or_many_gives_the_drawing() -> None:
 def test_other_recipes_see_a_picture_of_512_pixels() -> None:
     source = Florets(20)
     picture = Image.fromarray(render(source.factors[[4]], 512, 512)[0])
-    read = source.read(4, cast("Recipe", Halve()), 256, 128)
+    read = source.read(4, Preprocessing(cast("Recipe", Halve()), 256, 128))
     np.testing.assert_array_equal(read, np.asarray(picture.resize((128, 256))))
 
 

@@ -99,7 +99,7 @@ class Config(Settings):
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its dotted name, as YAML would have its value; `updated` takes these names."""
-        return _flat(self.model_dump(mode="json"))
+        return _flat(self, self.model_dump(mode="json"))
 
     @property
     def _names(self) -> dict[str, str]:
@@ -156,10 +156,12 @@ class Config(Settings):
         return Config._checked(tree, "configuration")
 
 
-def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def _flat(settings: Settings, values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """The values of a section and of those in it by their dotted names; a setting that is a mapping stays one."""
     flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    for name, value in values.items():
+        section = getattr(settings, name)
+        flat |= _flat(section, value, f"{above}{name}.") if isinstance(section, Settings) else {f"{above}{name}": value}
     return flat
 
 

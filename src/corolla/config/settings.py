@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from corolla.pixels import RGB8, PixelFormat
+if TYPE_CHECKING:
+    from corolla.pixels import PixelFormat
 
 
 class Settings(BaseModel):
@@ -32,6 +33,18 @@ def _parse_size(value: Any) -> Any:
 
 Side = Annotated[int, Field(ge=8, le=4096)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(_parse_size)]
+
+
+def _texts(value: Any) -> Any:
+    """One text as a tuple of it."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _names(value: Any) -> Any:
+    """A mapping whose values are names, also where YAML reads one as a number, such as 2023."""
+    if not isinstance(value, dict):
+        return value
+    return {key: str(name) if type(name) is int else name for key, name in value.items()}
 
 
 class DataConfig(Settings):
@@ -64,14 +77,18 @@ class DataConfig(Settings):
     page: int = Field(0, ge=0, description="picture of a TIFF that holds several, counted from 0")
     max_pixels: int = Field(178_956_970, ge=1, description="larger pictures are refused, as decompression bombs")
     labels: str | None = Field(None, description="CSV or JSON file with a label, and maybe a split, for each image")
-    split_folders: dict[str, Annotated[str, BeforeValidator(str)]] | None = Field(
+    split_folders: Annotated[dict[str, str] | None, BeforeValidator(_names)] = Field(
         None, description="folders that are splits, such as {train: 2023, test: 2024}; default: by their names"
     )
-    ignore: tuple[str, ...] = Field((), description="patterns of paths to leave out, such as */thumbs/*")
+    ignore: Annotated[tuple[str, ...], BeforeValidator(_texts)] = Field(
+        (), description="patterns of paths to leave out, such as */thumbs/*"
+    )
 
     @property
     def pixel_format(self) -> PixelFormat:
         """Channels and bits of the model's images; RGB of 8 bits as long as they are left open."""
+        from corolla.pixels import RGB8, PixelFormat  # brings NumPy, which a command's help can do without
+
         channels = RGB8.channels if self.channels == "auto" else self.channels
         return PixelFormat(channels, RGB8.bits if self.bits == "auto" else self.bits)
 

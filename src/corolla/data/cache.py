@@ -170,6 +170,8 @@ def _load(folder: Path, source: Source, how: Preprocessing, expected: Mapping[st
     """The cache in a folder; None, said in the log, if it is damaged, and None if there is none."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict):
+            raise ValueError("its manifest is no table")
         # A cache of before there were other formats says nothing of them.
         same = {name: manifest.get(name, expected[name]) for name in expected if name not in ("source", "recipe")}
         if json.loads(json.dumps(same)) != json.loads(json.dumps({name: expected[name] for name in same})):

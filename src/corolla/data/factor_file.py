@@ -69,7 +69,8 @@ def _open(file: Path, spec: str, home: Path | None) -> StoredArray:
     """A file of arrays; without `home`, one of factors."""
     kinds = (".npz",) if home is None else (".npy", ".npz")
     if not file.is_file() or file.suffix.lower() not in kinds:
-        what = "no such file" if not file.exists() else f"not a {' or '.join(kinds)} file"
+        what = f"{'a folder, ' if file.is_dir() else ''}not a {' or '.join(kinds)} file"
+        what = what if file.exists() else "no such file"
         raise UsageError(f"{spec}: {what}")
     plain = file.suffix.lower() == ".npy"
     arrays = [] if plain else npz.members(file)

@@ -20,6 +20,8 @@ from corolla.errors import DataError, UsageError
 _SPLIT_SALT = 1
 _SUBSET_SALT = 2
 
+_BLOCK_IMAGES = 1024
+
 _LOADING = threading.Lock()
 
 
@@ -110,9 +112,24 @@ def _scrambled(indices: NDArray[np.int64], salt: int) -> NDArray[np.uint64]:
 @lru_cache(maxsize=2)
 def _open_pixels(path: Path, _changed_ns: int) -> tuple[NDArray[Any], int]:
     """The images, and what white is to be multiplied by: 255 where they are of zeros and ones."""
-    if path.suffix == ".npy":
-        return np.load(path, mmap_mode="r", allow_pickle=False), 1
-    pixels = npz.mapped(path, "images")
+    if path.suffix.lower() == ".npy":
+        pixels: NDArray[Any] | None = np.load(path, mmap_mode="r", allow_pickle=False)
+    else:
+        pixels = npz.mapped(path, "images")
     if pixels is None:
         pixels = npz.load(path, "images")
-    return pixels, 255 if pixels.dtype != np.uint16 and pixels.max() == 1 else 1
+    return pixels, 255 if _black_and_white(pixels) else 1
+
+
+def _black_and_white(pixels: NDArray[Any]) -> bool:
+    """Whether images hold zeros and ones alone; of others, as a rule, the first few say that they do not."""
+    if pixels.dtype == np.uint16:
+        return False
+    if pixels.dtype == np.bool_:
+        return True
+    largest = 0
+    for start in range(0, len(pixels), _BLOCK_IMAGES):
+        largest = max(largest, int(pixels[start : start + _BLOCK_IMAGES].max()))
+        if largest > 1:
+            return False
+    return largest == 1

@@ -65,6 +65,8 @@ def open_folder(path: str | Path, *, home: Path | None = None, progress: OnProgr
         else:
             images.append((key, size, mtime_ns))
     say_own(own)
+    if own:
+        others["folders that Corolla wrote"] = len(own)
     if not images:
         raise DataError(f"{root}: {no_images(own)}", path=root)
     images.sort()
@@ -76,10 +78,12 @@ def open_folder(path: str | Path, *, home: Path | None = None, progress: OnProgr
     facts = index_files(root, keys, store, progress=progress)
     for key, file in zip(keys, facts, strict=True):
         if not file.digest:
-            _LOG.warning("%s: %s now; left out", root / key, file.fault)
+            _LOG.warning("%s: %s; left out", root / key, file.fault)
     readable = [(key, file) for key, file in zip(keys, facts, strict=True) if file.digest]
     if not readable:
-        raise DataError(f"{root}: none of its {len(keys)} images can be read now: {facts[0].fault}", path=root)
+        raise DataError(
+            f"{root}: none of its {len(keys)} images can be read now; {keys[0]} {facts[0].fault}", path=root
+        )
     return FolderSource.of(
         root, [key for key, _ in readable], [file for _, file in readable], others, earlier.hexdigest()
     )

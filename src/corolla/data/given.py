@@ -101,17 +101,20 @@ def array_levels(images: Any) -> Levels:
     return value_levels(batch_axes(images))
 
 
-def batch_axes(images: Any, channels: int | None = None) -> NDArray[Any]:
+def batch_axes(images: Any, model: tuple[int, int, int] | None = None, *, one: bool = False) -> NDArray[Any]:
     """An array or tensor with its axes in the order N×H×W×C; see the module for the rules. Raises UsageError.
 
-    With the channels of a model, three axes may also be one image, if it has as many channels, and two are a grey one.
+    With the height, width and channels of a model's images, two axes are one grey image, and three are one image too if
+    it has as many channels, 1 or 3, unless they are grey images of just that height and width, and not surely `one`.
     """
     first, array = _is_tensor(images), _as_array(images)
-    if channels is not None and array.ndim == 2:
+    channels = None if model is None else model[2]
+    if model is not None and array.ndim == 2:
         array = array[None]
     if array.ndim == 3:
         axis = channel_axis(array.shape, first=first)
-        if channels is not None and array.shape[axis] in {channels, *_LIKELY_CHANNELS[:2]}:
+        grey = not one and model is not None and (*array.shape[1:], 1) == model
+        if model is not None and not grey and array.shape[axis] in {channels, *_LIKELY_CHANNELS[:2]}:
             array = array[None]
         else:
             array = array[..., None]
@@ -159,7 +162,8 @@ def value_levels(array: NDArray[Any], bits: int | None = None) -> Levels:
     elif array.dtype != np.uint16:
         if array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 65535:
             raise UsageError(f"images of type {array.dtype}: give uint8, uint16, bool, or floats in [0, 1]")
-        array = array.astype(np.uint8 if array.max() <= 255 else np.uint16)
+        deep = array.dtype.str[1:] == "u2" or array.max() > 255  # u2: of the other order of bytes
+        array = array.astype(np.uint16 if deep else np.uint8)
     return np.ascontiguousarray(to_levels(array, bits or 8 * array.dtype.itemsize))
 
 

@@ -43,7 +43,9 @@ def build_model(config: Config) -> VAE:
     pixels = config.data.pixel_format
     shape = Shape(height, width, config.network.latent_dim, pixels.channels, pixels.channels)
     encoder, decoder = config.network.build(shape)
-    vae = VAE(encoder, decoder, config.likelihood.build(pixels.largest + 1))
+    # A plugin's class that knows of no levels serves 8 bits.
+    likelihood = config.likelihood.build() if pixels.bits == 8 else config.likelihood.build(pixels.largest + 1)
+    vae = VAE(encoder, decoder, likelihood)
     # The layout decides which kernel computes a convolution, and so its last bits: it is the same wherever a model is.
     vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return vae

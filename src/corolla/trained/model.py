@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+from torch.utils.data import Dataset
 
 from corolla.config.registry import find
 from corolla.data.batches import to_batch
 from corolla.data.given import batch_axes, checked_floats, file_of, is_file, item_parts, items, value_levels
 from corolla.data.images import Levels, open_picture
-from corolla.data.preprocessing import preprocessing
+from corolla.data.preprocessing import Preprocessing, preprocessing
 from corolla.distributions import DiagonalGaussian, LatentDistribution
 from corolla.errors import ModelError, UsageError
 from corolla.models.vae import VAE, parameter_count
@@ -25,8 +27,9 @@ from corolla.pixels import to_float, to_levels
 from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.prior_file import PRIOR, load_prior
 
-Picture: TypeAlias = Image.Image | Path | str
-Images: TypeAlias = Picture | NDArray[Any] | torch.Tensor | Sequence[Picture | NDArray[Any] | torch.Tensor]
+Picture: TypeAlias = Image.Image | Path | str | bytes | bytearray | memoryview | BinaryIO
+Pixels: TypeAlias = Picture | NDArray[Any] | torch.Tensor
+Images: TypeAlias = Pixels | Dataset[Any] | Sequence[Pixels | Mapping[str, Any] | tuple[Any, ...]]
 
 BATCH_SIZE = 256
 LARGEST_SEED = 2**64 - 1
@@ -83,14 +86,19 @@ class TrainedModel:
         self.fitted_priors: dict[str, LatentDistribution] = {}
         """Those that were fitted or loaded so far, by name; see `prior`."""
         self.config = card.config
-        self.preprocessing = preprocessing(card.config.data)
-        """How images become the model's."""
         self.height, self.width = card.config.data.size
+        self.pixel_format = card.config.data.pixel_format
+        """Channels and bits of its images."""
         self.latent_dim = card.config.network.latent_dim
 
     def __repr__(self) -> str:
         network = self.config.network.name
         return f"TrainedModel({network}, {self.latent_dim} latents, {self.height}x{self.width} pixels)"
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """How images become the model's. Raises UsageError where its recipe is a plugin's that is not loaded."""
+        return preprocessing(self.config.data)
 
     @property
     def path(self) -> Path | None:
@@ -119,8 +127,8 @@ class TrainedModel:
 
     def decode(self, latents: ArrayLike | torch.Tensor) -> Levels:
         """The mean of p(x|z) for latents N×latent_dim (or one vector), as images."""
-        pixels = self.preprocessing.pixels
-        parts = [np.zeros((0, *self.preprocessing.shape), pixels.dtype)]
+        pixels = self.pixel_format
+        parts = [np.zeros((0, self.height, self.width, pixels.channels), pixels.dtype)]
         for mean in self.means(latents):
             levels = (mean * pixels.largest).round().clamp(0, pixels.largest).permute(0, 2, 3, 1).cpu().numpy()
             parts.append(levels.astype(pixels.dtype))
@@ -212,7 +220,7 @@ class TrainedModel:
             return self._array(images)
         if is_file(images) or isinstance(images, Image.Image):
             return self._picture(images)[None]
-        parts = [self.pixels(item_parts(item)[0]) for item in items(images)]
+        parts = [self._item(item_parts(item)[0]) for item in items(images)]
         if not parts:
             raise UsageError("no images given")
         if len({part.dtype for part in parts}) > 1:
@@ -221,7 +229,7 @@ class TrainedModel:
 
     def levels(self, images: Images) -> Levels:
         """As `pixels`, rounded to the model's levels where floats came in."""
-        return to_levels(self.pixels(images), self.preprocessing.pixels.bits)
+        return to_levels(self.pixels(images), self.pixel_format.bits)
 
     def _picture(self, picture: Any) -> Levels:
         how = self.preprocessing
@@ -229,12 +237,15 @@ class TrainedModel:
             return how.apply(picture)
         return how.apply(open_picture(file_of(picture), at_least_px=how.at_least_px, reading=how.reading))
 
-    def _array(self, images: NDArray[Any] | torch.Tensor) -> Levels | NDArray[np.float32]:
-        how = self.preprocessing
-        array = batch_axes(images, how.pixels.channels)
-        if array.shape[1:] == how.shape:
+    def _item(self, image: Any) -> Levels | NDArray[np.float32]:
+        return self._array(image, one=True) if isinstance(image, torch.Tensor | np.ndarray) else self.pixels(image)
+
+    def _array(self, images: NDArray[Any] | torch.Tensor, *, one: bool = False) -> Levels | NDArray[np.float32]:
+        shape = self.height, self.width, self.pixel_format.channels
+        array = batch_axes(images, shape, one=one)
+        if array.shape[1:] == shape:
             if array.dtype.kind == "f":
                 return checked_floats(array).astype(np.float32)
-            return value_levels(array, how.pixels.bits)
+            return value_levels(array, self.pixel_format.bits)
         # The recipes work on levels, as the model's training images were.
-        return np.stack([how.apply(image) for image in value_levels(array, how.pixels.bits)])
+        return np.stack([self.preprocessing.apply(image) for image in value_levels(array, self.pixel_format.bits)])

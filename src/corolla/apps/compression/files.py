@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from corolla.apps.compression.coder import (
 )
 from corolla.apps.compression.container import FINGERPRINT_BYTES, LARGEST_BLOCK, Header, Reader, Writer
 from corolla.data.folder import OUTPUT_MARK
+from corolla.data.given import is_file, items
 from corolla.data.listing import count_images, list_images
 from corolla.data.stream import OnError, leave_out, none_usable, read_images
 from corolla.errors import DataError, ModelError, UsageError
@@ -210,7 +211,8 @@ def _named_pixels(
     model: TrainedModel, images: Images | Iterable[Images], on_error: OnError, skipped: list[str], size: int
 ) -> Iterator[tuple[NDArray[np.uint8], str]]:
     """Each image with its name; paths that follow one another are read ahead together."""
-    each = [images] if isinstance(images, str | Path | Image.Image | np.ndarray | torch.Tensor) else images
+    one = is_file(images) or isinstance(images, Image.Image | np.ndarray | torch.Tensor)
+    each: Iterable[Any] = [images] if one else items(images)
     for are_paths, run in groupby(each, lambda image: isinstance(image, str | Path)):
         if are_paths:
             entries = list_images(image for image in run if isinstance(image, str | Path))
