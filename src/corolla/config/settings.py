@@ -58,7 +58,7 @@ class DataConfig(Settings):
     recipe: str = Field("fit", description="named list of steps from image to pixels: fit, crop, enhance or your own")
     size: Size = Field((64, 64), description="height and width of the model's images, in pixels")
     train_split: str = Field("train", description="splits to train on, joined by +")
-    eval_split: str = Field("val", description="splits to evaluate on, joined by +")
+    eval_split: str = Field("auto", description="splits to evaluate on, joined by +; auto: val, or test without one")
     flip: bool = Field(True, description="mirror half of the training images left to right")
     shift_px: int = Field(4, ge=0, le=64, description="largest random shift of a training image, in pixels")
     on_error: Literal["skip", "refuse"] = Field("skip", description="what to do with an unreadable image")

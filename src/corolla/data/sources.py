@@ -232,13 +232,17 @@ def corolla_home(home: Path | None = None) -> Path:
 
 
 def select_rows(splits: Mapping[str, NDArray[np.int64]], expression: str) -> NDArray[np.int64]:
-    """The sorted rows of one split or of several joined by +, e.g. "train+test"; "all" means every split.
+    """The sorted rows of one split or of several joined by +, e.g. "train+test".
+
+    "all" means every split, and "auto" val, or test where there is no val.
 
     Raises UsageError if there is no such split or one is named twice, DataError if the selection is empty.
     """
     names = [name.strip() for name in expression.split("+")]
     if names == ["all"]:
         names = list(splits)
+    elif names == ["auto"]:
+        names = ["test" if "test" in splits and "val" not in splits else "val"]
     known = ", ".join(splits)
     for name in names:
         if name not in splits:

@@ -178,13 +178,10 @@ def resolve(config: Config) -> Config:
 
 
 def _with_format(config: Config, data: ImageCache) -> Config:
-    """The configuration with the channels and bits that the images turned out to have.
-
-    Where there is no split val, which is the default to evaluate on, but a split test, that takes its place.
-    """
+    """The configuration with what the images decide: channels and bits, and the split to evaluate on."""
     pixels, split = format_of(data.images), config.data.eval_split
-    if split == "val" and "val" not in data.splits and "test" in data.splits:
-        split = "test"
+    if split == "auto":
+        split = "test" if "test" in data.splits and "val" not in data.splits else "val"
     return config.updated({"data.channels": pixels.channels, "data.bits": pixels.bits, "data.eval_split": split})
 
 
@@ -192,6 +189,9 @@ def _kept(config: Config, images: Given) -> str:
     """The source that images at hand become; those of several sizes are made the model's."""
     if isinstance(images.images, list):
         how = preprocessing(config.data, images.format)
+        if how.recipe.name != "fit":
+            problem = f"images of several sizes with the recipe `{how.recipe.name}`"
+            raise UsageError(f"{problem}: save them as files and give the folder, or choose the recipe fit")
         images = replace(images, images=np.stack([how.apply(image) for image in images.images]))
     return store_given(images, corolla_home())
 
@@ -223,8 +223,8 @@ def prepare(config: Config, progress: Progress | None = None) -> ImageCache:
     for note in cache.notes:
         progress.line(f"  {note}")
     config = _with_format(config, cache)
-    if config.data.eval_split != data.eval_split:
-        progress.line(f"  no split val: evaluated on {config.data.eval_split}; data.eval_split names another")
+    if (data.eval_split, config.data.eval_split) == ("auto", "test"):
+        progress.line("  no split val: evaluated on test; data.eval_split names another")
     for expression in (config.data.train_split, config.data.eval_split):
         select_rows(cache.splits, expression)
     return cache
