@@ -148,5 +148,5 @@ def _baseline_db(subject: Subject) -> float:
     """The median PSNR of the mean of the training images in the place of each; of many, of some evenly spread."""
     seen = np.asarray(subject.cache.images[spread_rows(subject.training, MOST_IMAGES)])
     originals = subject.returned.originals
-    mean = np.broadcast_to(seen.mean(axis=0, dtype=np.float32) / 255, originals.shape)
+    mean = np.broadcast_to(seen.mean(axis=0, dtype=np.float32) / np.iinfo(seen.dtype).max, originals.shape)
     return float(np.median(np.minimum(psnr(originals, mean), ROUNDING_DB)))

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from corolla.data.listing import Entry, list_images, list_some
-from corolla.data.recipes import recipe_named
 from corolla.data.stream import Batch, MadeOfImages, OnError, accepted, made_ahead, read_all, read_batch
 from corolla.distributions import DiagonalGaussian
 from corolla.errors import ModelError, UsageError
@@ -103,10 +102,9 @@ def made_of_batches(
     In a batch there may be no image at all. Ray lists all entries first. Raises as `check_engine`.
     """
     check_engine(engine, workers)
-    recipe = recipe_named(model.config.data.recipe)
 
     def make(part: list[Entry], stop: threading.Event) -> MadeOfImages:
-        batch = read_batch(part, recipe, model.height, model.width, stop)
+        batch = read_batch(part, model.preprocessing, stop)
         return use(Batch((), batch.pixels[:0]) if stop.is_set() else batch)
 
     length = batch_length(model)
@@ -155,13 +153,13 @@ def read_pixels(
     of_each: int | None = None,
     on_error: OnError = "skip",
 ) -> NDArray[np.uint8]:
-    """Images as the model sees them, uint8 N×H×W×3, in memory: at most `count`, evenly spread over all.
+    """Images as the model sees them, N×H×W×C, in memory: at most `count`, evenly spread over all.
 
     `paths` and `on_error` are those of `embed`; of what one path names at most `of_each` are taken, spread likewise.
     Raises DataError if no image can be read, or if one cannot and on_error is "refuse".
     """
     entries = list_some(paths, count, of_each=of_each)
-    return read_all(entries, recipe_named(model.config.data.recipe), model.height, model.width, on_error=on_error)
+    return read_all(entries, model.preprocessing, on_error=on_error)
 
 
 def _encode_alone() -> None:
