@@ -20,6 +20,9 @@ import numpy as np
 from PIL import Image
 
 from corolla.data import ImageCache, open_cache, open_image, open_source, recipe_named
+from corolla.data.images import open_picture
+from corolla.data.index import index_files
+from corolla.data.stream import usable_workers
 from environment import describe, markdown_table
 
 _SIDE = 64
@@ -48,6 +51,7 @@ def main() -> None:
         measure_batches(small)
         folder = options.files or Path(scratch) / "photographs"
         make_photographs(small, folder, options.count)
+        measure_index(folder)
         measure_build(folder, home)
         measure_reduced_scale(folder)
         measure_memory(folder, options.count)
@@ -100,6 +104,24 @@ def make_photographs(cache: ImageCache, folder: Path, count: int) -> None:
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(make, range(count)))
+
+
+def measure_index(folder: Path) -> None:
+    """Print what it costs to know files by their contents, at first and again, beside decoding them at full scale."""
+    keys = sorted(path.name for path in folder.iterdir())
+    with tempfile.TemporaryDirectory() as scratch:
+        store = Path(scratch) / "index.json"
+        seconds = []
+        for _ in range(2):
+            start = time.perf_counter()
+            index_files(folder, keys, store, workers=usable_workers(None))
+            seconds.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    with ThreadPoolExecutor(usable_workers(None)) as pool:
+        for _ in pool.map(lambda key: open_picture(folder / key).shape, keys):
+            pass
+    row = [f"{len(keys):,}", *(f"{value:.2f}" for value in (*seconds, time.perf_counter() - start))]
+    print(markdown_table(["files", "by content, s", "again, s", "decoding, s"], [row]), "\n")
 
 
 def measure_build(folder: Path, home: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
+import torch.utils.data
 from PIL import Image
 
 import corolla
@@ -160,10 +163,14 @@ def test_codes_do_not_depend_on_the_batch(model: TrainedModel, monkeypatch: pyte
     ("images", "words"),
     [
         ([], "no images"),
-        (np.zeros((2, 3, 12, 16), np.uint8), "N×H×W×3"),
-        (torch.zeros(2, 12, 16, 3), "N×3×H×W"),
-        (np.zeros((12, 16), np.uint8), "N×H×W×3"),
-        (np.zeros((1, 12, 16, 3), np.int64), "int64"),
+        (np.zeros((1, 2, 3, 12, 16), np.uint8), "N×H×W×C or N×C×H×W"),
+        (torch.zeros(12), "N×H×W×C or N×C×H×W"),
+        (np.zeros((0, 12, 16, 3), np.uint8), "there are none"),
+        (np.full((1, 12, 16, 3), -1), "int64: give uint8, uint16, bool, or floats"),
+        (np.full((1, 12, 16, 3), 1 << 16), "int64: give uint8, uint16, bool, or floats"),
+        (np.full((1, 12, 16, 3), "a"), "<U1: give uint8"),
+        ({"image": 1}, "dict: give its column of images"),
+        (3, "int: no set of images"),
         (np.full((1, 12, 16, 3), 200.0), "0, 1"),
         (np.full((1, 12, 16, 3), np.nan), "0, 1"),
     ],
@@ -171,6 +178,88 @@ def test_codes_do_not_depend_on_the_batch(model: TrainedModel, monkeypatch: pyte
 def test_what_is_no_image_is_refused(model: TrainedModel, images: object, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         model.encode(images)  # type: ignore[arg-type]
+
+
+def test_axes_and_integers_that_leave_no_doubt_are_taken(model: TrainedModel, pixels: np.ndarray) -> None:
+    expected = model.encode(pixels)
+    for images in (
+        pixels.transpose(0, 3, 1, 2),
+        torch.from_numpy(pixels),
+        pixels.astype(np.int64),
+        pixels.astype(np.uint16) * np.uint16(257),
+        pixels.astype(">u2") * np.uint16(257),
+    ):
+        assert np.array_equal(model.encode(images), expected)
+    grey = pixels[..., 0]
+    for same in (grey, torch.from_numpy(grey), list(grey), grey[..., None], np.repeat(grey[..., None], 3, axis=3)):
+        assert np.array_equal(model.pixels(same), np.repeat(grey[..., None], 3, axis=3))
+    assert np.array_equal(model.pixels(grey[0]), model.pixels(grey)[:1])
+    rounded = np.nextafter(np.ones((1, 12, 16, 3), np.float32), np.float32(2))
+    assert np.array_equal(model.pixels(rounded), np.ones_like(rounded))
+
+
+def test_files_in_memory_are_taken(model: TrainedModel, pixels: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels[0]).save(path)
+    content = path.read_bytes()
+    with path.open("rb") as file:
+        for image in (content, bytearray(content), memoryview(content), io.BytesIO(content), file, [content]):
+            assert np.array_equal(model.pixels(image), pixels[:1])
+    with pytest.raises(DataError, match="image: empty"):
+        model.pixels(b"")
+
+
+def test_data_sets_are_encoded_without_their_labels(model: TrainedModel, pixels: np.ndarray) -> None:
+    tensors = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    data = torch.utils.data.TensorDataset(tensors, torch.arange(4))
+    assert np.allclose(model.encode(data), model.encode(pixels), atol=1e-6)
+    rows = [{"image": Image.fromarray(image), "label": 0} for image in pixels]
+    assert np.array_equal(model.encode(rows), model.encode(pixels))
+
+
+def test_channels_that_cannot_be_converted_are_refused(model: TrainedModel) -> None:
+    with pytest.raises(DataError, match="has 4 channels, not 3; convert it"):
+        model.encode(np.zeros((2, 12, 16, 4), np.uint8))
+
+
+@pytest.fixture(scope="module", params=[8, 16])
+def grey_model(request: pytest.FixtureRequest) -> TrainedModel:
+    torch.manual_seed(0)
+    config = CONFIG.updated({"data.channels": 1, "data.bits": request.param})
+    return TrainedModel(build_model(config), ModelCard(config))
+
+
+def test_a_grey_model_takes_grey_and_makes_grey_of_color(grey_model: TrainedModel, pixels: np.ndarray) -> None:
+    bits = grey_model.pixel_format.bits
+    grey = np.random.default_rng(5).integers(0, 2**bits, (3, 12, 16)).astype(f"u{bits // 8}")
+    for images in (grey, torch.from_numpy(grey), list(grey), grey[..., None], grey[:, None], list(grey[:, None])):
+        np.testing.assert_array_equal(grey_model.pixels(images), grey[..., None], strict=True)  # three, not one of RGB
+    np.testing.assert_array_equal(grey_model.pixels(grey[0]), grey[:1, ..., None], strict=True)
+    out = grey_model.decode(np.zeros((2, 5)))
+    assert (out.shape, out.dtype) == ((2, 12, 16, 1), grey.dtype)
+    assert grey_model.sample(2, seed=0).shape == grey_model.reconstruct(grey[:2]).shape == (2, 12, 16, 1)
+    red, green, blue = np.moveaxis(pixels.astype(np.float64), 3, 0)
+    luma = (0.299 * red + 0.587 * green + 0.114 * blue) / 255
+    for images in (pixels, pixels.transpose(0, 3, 1, 2), list(pixels), list(pixels.transpose(0, 3, 1, 2))):
+        levels = grey_model.pixels(images)
+        assert levels.shape == (4, 12, 16, 1)
+        np.testing.assert_allclose(levels[..., 0] / grey_model.pixel_format.largest, luma, atol=1 / 255)
+
+
+def test_16_bits_go_in_and_out_to_1_of_65535(grey_model: TrainedModel, tmp_path: Path) -> None:
+    deep = np.random.default_rng(6).integers(0, 65536, (12, 16)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "deep.tif", deep)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    expected = deep if grey_model.pixel_format.bits == 16 else np.rint(deep / 257).astype(np.uint8)
+    for image in (deep, tmp_path / "deep.tif", tmp_path / "deep.png", Image.open(tmp_path / "deep.png")):
+        np.testing.assert_array_equal(grey_model.pixels(image), expected[None, ..., None], strict=True)
+    floats = deep / 65535
+    np.testing.assert_array_equal(grey_model.levels(floats), expected[None, ..., None], strict=True)
+    z = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
+    with torch.no_grad():
+        mean = grey_model.vae.decode(torch.from_numpy(z)).mean.double().numpy()
+    largest = grey_model.pixel_format.largest
+    np.testing.assert_array_equal(grey_model.decode(z), np.rint(mean * largest).transpose(0, 2, 3, 1))
 
 
 def test_wrong_requests_are_refused(model: TrainedModel, tmp_path: Path) -> None:

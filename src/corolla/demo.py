@@ -71,7 +71,8 @@ def _refuse_other_contents(folder: Path, config: Config) -> None:
     run = RunFolder(folder / "run")
     if run.exists:
         before, ours = run.config().flat(), resolve(config).flat()
-        if any(before.get(name) != value for name, value in ours.items() if name not in _OWN):
+        # What is left open, as the channels are, the run has filled in.
+        if any(value not in ("auto", before.get(name)) for name, value in ours.items() if name not in _OWN):
             raise elsewhere(f"{run.path}: is a run that is not the demo's")
     elif mine := [name for name in WRITTEN if (folder / name).exists()]:
         raise elsewhere(f"{folder}: holds {mine[0]}, but no demo")

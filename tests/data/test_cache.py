@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from corolla.data import Florets, Recipe, Source, open_cache, open_source, recipe_named
+from corolla.data.preprocessing import Preprocessing
 from corolla.errors import DataError, UsageError, WriteError
 
 
@@ -246,7 +247,7 @@ from corolla.data import recipe_named, Florets, open_cache
 
 class Slow(Florets):
     read_many = None
-    def read(self, index, recipe, height, width):
+    def read(self, index, how):
         if index == 70:
             print("half way", flush=True)
             time.sleep(600)
@@ -358,7 +359,7 @@ def test_florets_are_drawn_by_the_chunk_and_keep_their_factors(tmp_path: Path) -
     assert cache.factors is not None
     assert np.array_equal(cache.factors, source.factors)
     cropped = open_cache(source, recipe_named("crop"), 16, 24, home=tmp_path)
-    assert np.array_equal(cropped.images[69], source.read(69, recipe_named("crop"), 16, 24))
+    assert np.array_equal(cropped.images[69], source.read(69, Preprocessing(recipe_named("crop"), 16, 24)))
 
 
 def test_a_folder_of_all_kinds_of_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

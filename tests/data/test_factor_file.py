@@ -20,7 +20,9 @@ from PIL import Image
 import corolla
 from corolla.data import open_cache, open_source, recipe_named
 from corolla.data.factors import FactorSource, _scrambled, is_full_grid, subset
+from corolla.data.preprocessing import Preprocessing
 from corolla.errors import DataError, UsageError
+from corolla.pixels import PixelFormat
 
 FIT = recipe_named("fit")
 RNG = np.random.default_rng(7)
@@ -58,12 +60,12 @@ def test_what_was_saved_is_what_is_read(tmp_path: Path, compressed: bool) -> Non
     assert source.fingerprint == hashlib.sha256((tmp_path / "set.npz").read_bytes()).hexdigest()
     assert np.array_equal(source.read_many(range(12), 9, 10), expected["images"])
     for index in (0, 11):
-        assert np.array_equal(source.read(index, FIT, 9, 10), expected["images"][index])
+        assert np.array_equal(source.read(index, Preprocessing(FIT, 9, 10)), expected["images"][index])
         picture = Image.fromarray(expected["images"][index])
-        assert np.array_equal(source.read(index, FIT, 16, 12), FIT.apply(picture, 16, 12))
+        assert np.array_equal(source.read(index, Preprocessing(FIT, 16, 12)), FIT.apply(picture, 16, 12))
         assert np.array_equal(source.read_many([index], 16, 12)[0], FIT.apply(picture, 16, 12))
     with pytest.raises(UsageError, match=r"index 12: factors:set\.npz holds images 0 to 11"):
-        source.read(12, FIT, 9, 10)
+        source.read(12, Preprocessing(FIT, 9, 10))
 
 
 @pytest.mark.parametrize(
@@ -81,16 +83,26 @@ def test_zeros_and_ones_are_black_and_white(
 ) -> None:
     bits: NDArray[Any] = RNG.integers(0, 2, shape).astype(dtype)
     pixels = opened(tmp_path, compressed=compressed, images=bits).read_many(range(12), 8, 8)
-    assert pixels.shape == (12, 8, 8, 3)
-    assert pixels.dtype == np.uint8
-    expected = bits.reshape(12, 8, 8, -1).astype(int) * white
-    assert np.array_equal(pixels, np.broadcast_to(expected, pixels.shape))
+    expected = bits.reshape(12, 8, 8, -1).astype(np.uint8) * np.uint8(white)
+    np.testing.assert_array_equal(pixels, expected, strict=True)
 
 
-def test_grey_becomes_rgb_unchanged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_channels_and_depth_stay_as_they_are(tmp_path: Path, dtype: type, channels: int) -> None:
+    shape = (12, 8, 8) if channels == 1 else (12, 8, 8, channels)
+    images: NDArray[Any] = RNG.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+    source = opened(tmp_path, images=images)
+    assert source.formats == {PixelFormat(channels, 8 * images.itemsize): 12}
+    np.testing.assert_array_equal(
+        source.read_many([5, 2], 8, 8), images.reshape(12, 8, 8, channels)[[5, 2]], strict=True
+    )
+
+
+def test_grey_becomes_rgb_where_it_is_asked_for(tmp_path: Path) -> None:
     grey = RNG.integers(0, 256, (12, 8, 8), dtype=np.uint8)
-    pixels = opened(tmp_path, images=grey).read_many([5, 2], 8, 8)
-    assert np.array_equal(pixels, np.repeat(grey[[5, 2], ..., None], 3, axis=3))
+    pixels = opened(tmp_path, images=grey).read(5, Preprocessing(FIT, 8, 8))
+    np.testing.assert_array_equal(pixels, np.repeat(grey[5, ..., None], 3, axis=2), strict=True)
 
 
 def test_names_and_labels(tmp_path: Path) -> None:
@@ -124,13 +136,13 @@ def test_one_changed_pixel_is_another_fingerprint(tmp_path: Path) -> None:
 
 def test_a_file_that_has_changed_is_told(tmp_path: Path) -> None:
     source = opened(tmp_path)
-    source.read(0, FIT, 9, 10)
+    source.read(0, Preprocessing(FIT, 9, 10))
     np.savez(tmp_path / "set.npz", images=np.zeros((3, 9, 10), np.uint8))
     with pytest.raises(DataError, match="has changed since it was opened"):
-        source.read(0, FIT, 9, 10)
+        source.read(0, Preprocessing(FIT, 9, 10))
     (tmp_path / "set.npz").unlink()
     with pytest.raises(DataError, match=r"set\.npz: cannot be read: No such file"):
-        source.read(0, FIT, 9, 10)
+        source.read(0, Preprocessing(FIT, 9, 10))
 
 
 # ---- what is refused ----
@@ -145,9 +157,9 @@ NAN[7, 1] = np.nan
         ({"images": None}, "holds no array `images`; it holds factors, factor_names"),
         ({"factors": None, "x": np.zeros(3)}, "holds no array `factors`; it holds images, factor_names, x"),
         ({"images": np.zeros((12, 9), np.uint8)}, r"`images` have shape \(12, 9\); give N×H×W"),
-        ({"images": np.zeros((12, 9, 9, 4), np.uint8)}, r"`images` have shape \(12, 9, 9, 4\)"),
+        ({"images": np.zeros((12, 9, 9, 4, 2), np.uint8)}, r"`images` have shape \(12, 9, 9, 4, 2\)"),
         ({"images": np.zeros((0, 9, 9), np.uint8)}, r"`images` have shape \(0, 9, 9\)"),
-        ({"images": np.zeros((12, 9, 9))}, "`images` are float64; give uint8 from 0 to 255, or bool"),
+        ({"images": np.zeros((12, 9, 9))}, "`images` are float64; give uint8, uint16 or bool"),
         ({"images": np.zeros((11, 9, 9), np.uint8)}, r"`factors` have shape \(12, 2\); give 11×F"),
         ({"factors": np.zeros(12)}, r"`factors` have shape \(12,\)"),
         ({"factors": np.zeros((12, 0))}, r"`factors` have shape \(12, 0\)"),
@@ -191,14 +203,14 @@ def test_pickles_are_never_loaded(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=f"`{name}` holds Python objects, which are not read"):
         opened(tmp_path, **dict[str, Any]({name: trap}))
     source = opened(tmp_path, metadata=trap)  # what is not asked for is left alone
-    source.read(0, FIT, 9, 10)
+    source.read(0, Preprocessing(FIT, 9, 10))
     assert not mark.exists()
 
 
 def test_files_that_are_no_npz(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"factors:nowhere\.npz: no such file"):
         open_source("factors:nowhere.npz")
-    with pytest.raises(UsageError, match=r"a folder, not an \.npz file"):
+    with pytest.raises(UsageError, match=r"a folder, not an? \.npz file"):
         open_source(f"factors:{tmp_path}")
     path = tmp_path / "set.npz"
     for contents in (b"", b"PNG", pickle.dumps({"images": 1})):
@@ -215,7 +227,7 @@ def test_files_that_are_no_npz(tmp_path: Path) -> None:
             archive.writestr("factors.npy", text)
         with pytest.raises(DataError, match=r"set\.npz"):
             open_source(f"factors:{path}")
-    with pytest.raises(UsageError, match=r"did you mean factors:.*set\.npz"):
+    with pytest.raises(UsageError, match=r"did you mean array:.*set\.npz"):
         open_source(str(path))
     with pytest.raises(UsageError, match="only what is downloaded has mirrors"):
         open_source(f"factors:{path}", mirror="https://example.org")
@@ -232,7 +244,7 @@ def test_a_file_that_was_cut_or_flipped_is_told(tmp_path: Path, compressed: bool
     if compressed:  # the sum of a compressed array is checked as it is read
         path.write_bytes(whole[:1000] + bytes([whole[1000] ^ 255]) + whole[1001:])
         with pytest.raises(DataError, match="damaged"):
-            open_source(f"factors:{path}").read(0, FIT, 9, 10)
+            open_source(f"factors:{path}").read(0, Preprocessing(FIT, 9, 10))
 
 
 def test_a_header_that_promises_more_than_there_is(tmp_path: Path) -> None:

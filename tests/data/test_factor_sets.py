@@ -28,7 +28,9 @@ from corolla.data import factor_sets, list_sources, open_cache, open_source, rec
 from corolla.data.factor_sets import SETS, FactorSet, parse_factor_set
 from corolla.data.factors import FactorSource, is_full_grid, subset
 from corolla.data.fetch import OfficialFile
+from corolla.data.preprocessing import Preprocessing
 from corolla.errors import DataError, UsageError, WriteError
+from corolla.pixels import PixelFormat
 
 h5py = pytest.importorskip("h5py")
 
@@ -202,10 +204,12 @@ def test_the_images_and_factors_of_each_set(
     assert np.array_equal(source.factors, factors)
     assert source.categorical_factors == tuple(factor for factor in known.factors if factor in UNORDERED)
     assert is_full_grid(source.factors)
-    rgb = images if images.ndim == 4 else np.repeat(images[..., None], 3, axis=3)
+    expected = images if images.ndim == 4 else images[..., None]  # grey is one channel
+    pixels = PixelFormat(expected.shape[3])
+    assert source.formats == {pixels: len(images)}
     height, width = known.shape[:2]
-    assert np.array_equal(source.read_many(range(len(images)), height, width), rgb)
-    assert np.array_equal(source.read(3, FIT, height, width), rgb[3])
+    assert np.array_equal(source.read_many(range(len(images)), height, width), expected)
+    assert np.array_equal(source.read(3, Preprocessing(FIT, height, width, pixels)), expected[3])
     assert source.labels is not None
     assert source.labels.tolist() == factors[:, list(known.factors).index(known.label)].tolist()
     assert len(source.label_names) == known.factors[known.label] or known.label_names

@@ -17,6 +17,7 @@ from scipy import stats
 
 from corolla.data import floret_painting
 from corolla.data.florets import FACTORS, Florets, render, sample_factors
+from corolla.data.preprocessing import Preprocessing
 from corolla.data.recipes import Recipe
 from corolla.errors import UsageError
 
@@ -280,10 +281,9 @@ class Halve:
     def decode_at_least_px(self, height: int, width: int) -> None:
         """No matter: florets are drawn."""
 
-    def apply(self, image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
-        assert image.mode == "RGB"
-        assert image.size == (512, 512)
-        return np.asarray(image.resize((width, height)))
+    def apply(self, picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+        assert picture.shape == (512, 512, 3)
+        return np.asarray(Image.fromarray(picture).resize((width, height)))
 
 
 def fit() -> Recipe:
@@ -317,14 +317,14 @@ def test_reading_one_or_many_gives_the_drawing() -> None:
     source = Florets(20)
     expected = render(source.factors[[3, 17]], 24, 32)
     np.testing.assert_array_equal(source.read_many([3, 17], 24, 32), expected)
-    np.testing.assert_array_equal(source.read(17, fit(), 24, 32), expected[1])
+    np.testing.assert_array_equal(source.read(17, Preprocessing(fit(), 24, 32)), expected[1])
     np.testing.assert_array_equal(source.read_many(np.array([], dtype=np.int64), 24, 32), expected[:0])
 
 
 def test_other_recipes_see_a_picture_of_512_pixels() -> None:
     source = Florets(20)
     picture = Image.fromarray(render(source.factors[[4]], 512, 512)[0])
-    read = source.read(4, cast("Recipe", Halve()), 256, 128)
+    read = source.read(4, Preprocessing(cast("Recipe", Halve()), 256, 128))
     np.testing.assert_array_equal(read, np.asarray(picture.resize((128, 256))))
 
 

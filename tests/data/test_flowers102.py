@@ -21,6 +21,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from corolla.data import flowers102
+from corolla.data.preprocessing import Preprocessing
 from corolla.data.recipes import recipe_named
 from corolla.data.sources import FileSource, open_source
 from corolla.errors import DataError, UsageError, WriteError
@@ -109,7 +110,7 @@ def test_official_splits_labels_and_pixels(mirror: Path, tmp_path: Path) -> None
     assert source.labels is not None
     assert source.labels.tolist() == [n % 4 for n in range(COUNT)]
     assert source.labels.dtype == source.splits["train"].dtype == np.int64
-    assert source.read(6, recipe_named("fit"), 8, 8)[0, 0].tolist() == [70, 0, 0]
+    assert source.read(6, Preprocessing(recipe_named("fit"), 8, 8))[0, 0].tolist() == [70, 0, 0]
 
 
 def test_the_names_of_the_flowers(mirror: Path, tmp_path: Path) -> None:
@@ -207,7 +208,7 @@ def test_a_damaged_store_is_unpacked_again(
     with caplog.at_level(logging.WARNING, logger="corolla"):
         again = open_flowers(mirror, home)
     assert "damaged" in caplog.text
-    assert again.read(5, recipe_named("fit"), 8, 8)[0, 0].tolist() == [60, 0, 0]
+    assert again.read(5, Preprocessing(recipe_named("fit"), 8, 8))[0, 0].tolist() == [60, 0, 0]
     assert again.fingerprint == source.fingerprint
 
 
@@ -218,7 +219,7 @@ def test_what_a_killed_attempt_left_is_not_taken_for_whole(mirror: Path, tmp_pat
     (store / "complete.json").unlink()
     (store / "images" / "jpg" / "image_00002.jpg").unlink()
     source = open_flowers(mirror, home)
-    assert source.read(1, recipe_named("fit"), 8, 8)[0, 0].tolist() == [20, 0, 0]
+    assert source.read(1, Preprocessing(recipe_named("fit"), 8, 8))[0, 0].tolist() == [20, 0, 0]
 
 
 def test_many_at_once_unpack_once(site: tuple[str, list[str]], tmp_path: Path) -> None:
@@ -322,4 +323,4 @@ def test_the_real_flowers(tmp_path: Path) -> None:
     assert {name: len(rows) for name, rows in source.splits.items()} == {"train": 1020, "val": 1020, "test": 6149}
     assert source.labels is not None
     assert np.bincount(source.labels[source.splits["train"]]).tolist() == [10] * 102
-    assert source.read(8188, recipe_named("fit"), 64, 64).std() > 5
+    assert source.read(8188, Preprocessing(recipe_named("fit"), 64, 64)).std() > 5

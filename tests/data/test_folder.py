@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from corolla.data.folder import open_folder, split_of
+from corolla.data.cache import open_cache
+from corolla.data.folder import open_folder
+from corolla.data.layout import split_of
 from corolla.data.listing import list_images
+from corolla.data.preprocessing import Preprocessing
 from corolla.data.recipes import recipe_named
 from corolla.errors import DataError, UsageError
 
@@ -40,7 +44,7 @@ def test_all_extensions_in_any_case_at_any_depth_sorted(tmp_path: Path) -> None:
 def test_reads_pixels(tmp_path: Path) -> None:
     Image.new("RGB", (30, 20), (200, 40, 90)).save(tmp_path / "a.png")
     source = open_folder(tmp_path)
-    pixels = source.read(0, recipe_named("fit"), 8, 12)
+    pixels = source.read(0, Preprocessing(recipe_named("fit"), 8, 12))
     assert pixels.shape == (8, 12, 3)
     assert (pixels == (200, 40, 90)).all()
     assert source.name == f"folder:{tmp_path.name}"
@@ -50,13 +54,13 @@ def test_reads_pixels(tmp_path: Path) -> None:
 def test_an_unusable_image_is_named(tmp_path: Path) -> None:
     source = open_folder(touch(tmp_path, "rose/bad.jpg"))
     with pytest.raises(DataError, match=r"bad\.jpg: not a JPEG"):
-        source.read(0, recipe_named("fit"), 8, 8)
+        source.read(0, Preprocessing(recipe_named("fit"), 8, 8))
 
 
 def test_a_recipe_that_cannot_use_an_image_is_named(tmp_path: Path) -> None:
     Image.new("RGB", (1, 40_000)).save(tmp_path / "thin.png")
     with pytest.raises(DataError, match=r"thin\.png: .*elongated"):
-        open_folder(tmp_path).read(0, recipe_named("crop"), 8, 8)
+        open_folder(tmp_path).read(0, Preprocessing(recipe_named("crop"), 8, 8))
 
 
 def test_survives_pickle_and_a_change_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +69,7 @@ def test_survives_pickle_and_a_change_of_the_working_folder(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     source = pickle.loads(pickle.dumps(open_folder("photos")))
     monkeypatch.chdir("/")
-    assert source.read(0, recipe_named("fit"), 8, 8)[0, 0].tolist() == [1, 2, 3]
+    assert source.read(0, Preprocessing(recipe_named("fit"), 8, 8))[0, 0].tolist() == [1, 2, 3]
 
 
 @pytest.fixture
@@ -88,14 +92,24 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     (other / "back").symlink_to(root)
     (root / "one.jpg").symlink_to(other / "c.jpg")
     (root / "self.jpg").symlink_to(root / "self.jpg")
-    assert open_folder(root).keys == ("one.jpg", "out/c.jpg", "real/a.jpg", "real/deep/b.jpg", "self.jpg")
+    assert open_folder(root).keys == ("one.jpg", "out/c.jpg", "real/a.jpg", "real/deep/b.jpg")
 
 
 @pytest.mark.usefixtures("_links")
-def test_a_link_to_nowhere_is_reported_when_read(tmp_path: Path) -> None:
-    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nothing")
-    with pytest.raises(DataError, match=r"gone\.jpg: cannot be read"):
-        open_folder(tmp_path).read(0, recipe_named("fit"), 8, 8)
+def test_a_link_to_nowhere_is_said_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "later")
+    reason = "cannot be read: No such file or directory"
+    with pytest.raises(DataError, match=f"none of its 1 images can be read now; gone.jpg {reason}"):
+        open_folder(tmp_path)
+    touch(tmp_path, "here.jpg")
+    caplog.clear()
+    first = open_folder(tmp_path)
+    assert first.keys == ("here.jpg",)
+    assert caplog.messages == [f"{tmp_path / 'gone.jpg'}: {reason}; left out"]
+    (tmp_path / "later").write_bytes(b"y")  # what was a fault of the moment is none for ever
+    second = open_folder(tmp_path)
+    assert second.keys == ("gone.jpg", "here.jpg")
+    assert second.fingerprint != first.fingerprint
 
 
 def test_pipes_are_no_images(tmp_path: Path) -> None:
@@ -193,21 +207,52 @@ def test_splits_cover_every_image_once(tmp_path: Path) -> None:
     assert all(rows.dtype == np.int64 for rows in source.splits.values())
 
 
-def test_fingerprint_follows_names_sizes_and_times(tmp_path: Path) -> None:
+def test_fingerprint_follows_names_and_contents(tmp_path: Path) -> None:
     root = touch(tmp_path / "a", "1.jpg", "2.jpg")
-    os.utime(root / "1.jpg", ns=(10, 10))
     first = open_folder(root).fingerprint
-    assert len(first) == 64
-    assert open_folder(root).fingerprint == first
-    root = root.rename(tmp_path / "b")
-    assert open_folder(root).fingerprint == first
+    content = hashlib.sha256(b"x").hexdigest()
+    assert first == hashlib.sha256(f"1.jpg\0{content}\n2.jpg\0{content}\n".encode()).hexdigest()
     os.utime(root / "1.jpg", ns=(10, 11))
-    seen = {first, open_folder(root).fingerprint}
-    (root / "2.jpg").write_bytes(b"longer")
+    assert open_folder(root).fingerprint == first
+    shutil.copytree(root, tmp_path / "copy")
+    root = root.rename(tmp_path / "b")
+    assert open_folder(root).fingerprint == open_folder(tmp_path / "copy").fingerprint == first
+    seen = {first}
+    (root / "2.jpg").write_bytes(b"y")
+    seen.add(open_folder(root).fingerprint)
+    (root / "2.jpg").rename(root / "4.jpg")
     seen.add(open_folder(root).fingerprint)
     touch(root, "3.jpg")
     seen.add(open_folder(root).fingerprint)
     assert len(seen) == 4
+
+
+def test_equal_names_sizes_and_times_share_no_cache(tmp_path: Path) -> None:
+    """Two folders that a listing cannot tell apart hold different pictures."""
+    shades = (10, 200)
+    for shade in shades:
+        root = tmp_path / str(shade) / "photos"
+        root.mkdir(parents=True)
+        Image.new("L", (8, 8), shade).save(root / "a.bmp")
+        os.utime(root / "a.bmp", ns=(10**18, 10**18))
+    sources = [open_folder(tmp_path / str(shade) / "photos", home=tmp_path / "home") for shade in shades]
+    assert len({source.earlier_fingerprint for source in sources}) == 1
+    assert len({source.fingerprint for source in sources}) == 2
+    caches = [open_cache(source, recipe_named("fit"), 8, 8, home=tmp_path / "home") for source in sources]
+    assert [int(cache.images[0, 0, 0, 0]) for cache in caches] == list(shades)
+    assert not caches[0].is_of(sources[1].fingerprint)
+
+
+def test_a_file_that_is_put_in_the_place_of_another_is_read_again(tmp_path: Path) -> None:
+    """Of the same size and time, as `cp -p` or a restored backup leaves it: its inode or time of change differs."""
+    (tmp_path / "photos").mkdir()
+    file, other = tmp_path / "photos" / "a.bmp", tmp_path / "b.bmp"
+    for path, shade in ((file, 10), (other, 200)):
+        Image.new("L", (8, 8), shade).save(path)
+        os.utime(path, ns=(10**18, 10**18))
+    first = open_folder(file.parent, home=tmp_path / "home").fingerprint
+    other.replace(file)
+    assert open_folder(file.parent, home=tmp_path / "home").fingerprint != first
 
 
 def test_no_folder_a_file_no_images(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from corolla.data.archives import members
 from corolla.data.folder import open_folder
 from corolla.data.listing import is_pattern, list_images, read_entry
+from corolla.data.preprocessing import Preprocessing
 from corolla.data.recipes import recipe_named
 from corolla.errors import DataError
 
@@ -80,7 +81,9 @@ def test_members_of_a_tar_are_read_from_where_they_lie(tmp_path: Path) -> None:
     assert [entry.key for entry in entries] == ["x/000.png", "y/001.png", "deep/" * 40 + "long.png"]
     for seed, entry in enumerate(entries):
         with Image.open(io.BytesIO(_picture(seed))) as image:
-            np.testing.assert_array_equal(read_entry(entry, recipe_named("fit"), 8, 8), np.asarray(image))
+            np.testing.assert_array_equal(
+                read_entry(entry, Preprocessing(recipe_named("fit"), 8, 8)), np.asarray(image)
+            )
 
 
 def test_links_and_folders_in_a_tar_are_passed_over(tmp_path: Path) -> None:
@@ -103,7 +106,7 @@ def test_a_damaged_tar_gives_what_comes_before_the_damage(tmp_path: Path) -> Non
     first, second, third_entry, *rest = list_images([path])
     assert [first.fault, second.fault] == ["", ""]
     with pytest.raises(DataError, match=r"x\.tar"):
-        read_entry(third_entry, recipe_named("fit"), 8, 8)
+        read_entry(third_entry, Preprocessing(recipe_named("fit"), 8, 8))
     assert all("damaged" in entry.fault for entry in rest)
     path.write_bytes(whole[:100])
     (fault,) = list_images([path])
@@ -130,7 +133,7 @@ def test_what_is_not_there_is_a_fault_of_its_own(tmp_path: Path, folder: Path) -
     assert "holds no images" in empty.fault
     assert not image.fault
     with pytest.raises(DataError, match="no such file"):
-        read_entry(missing, recipe_named("fit"), 8, 8)
+        read_entry(missing, Preprocessing(recipe_named("fit"), 8, 8))
 
 
 def test_a_changed_file_is_another_entry(folder: Path) -> None:

@@ -84,11 +84,12 @@ def test_sources_open_by_name(tmp_path: Path) -> None:
         "florets:many",
         "florets:-1",
         "factors:",
+        "array:",
     ],
 )
 def test_unknown_sources_list_the_known(spec: str) -> None:
     kind, colon, _ = spec.partition(":")
-    known = r"there are florets\[:COUNT\], flowers102, folder:PATH, factors:FILE\.npz, dsprites"
+    known = r"there are florets\[:COUNT\], flowers102, folder:PATH, array:FILE\.npy\|npz, factors:FILE\.npz, dsprites"
     expected = rf"no such source; write {kind}" if colon or kind == "folder" else rf"no such source.*{known}"
     with pytest.raises(UsageError, match=expected):
         open_source(spec)

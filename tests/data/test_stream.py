@@ -12,6 +12,7 @@ from PIL import Image
 
 from corolla.data.images import open_image
 from corolla.data.listing import check_paths, count_images, list_images, list_some
+from corolla.data.preprocessing import Preprocessing
 from corolla.data.recipes import recipe_named
 from corolla.data.sources import spread_rows
 from corolla.data.stream import Batch, accepted, made_ahead, none_usable, read_all, read_images
@@ -41,7 +42,7 @@ def _colours(batches: Iterator[Batch]) -> list[int]:
 def test_what_can_be_read_comes_in_order_and_what_cannot_is_said(
     photos: Path, workers: int, length: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    batches = list(read_images(list_images([photos]), FIT, 4, 6, workers=workers, length=length))
+    batches = list(read_images(list_images([photos]), Preprocessing(FIT, 4, 6), workers=workers, length=length))
     assert _colours(iter(batches)) == [0, 1, 2, 4, 5, 6, 8, 9]
     assert [entry.place.stem for batch in batches for entry in batch.entries] == list("01245689")
     assert all(batch.pixels.shape == (len(batch.entries), 4, 6, 3) for batch in batches)
@@ -52,15 +53,15 @@ def test_what_can_be_read_comes_in_order_and_what_cannot_is_said(
 
 def test_a_fault_is_refused_by_choice(photos: Path) -> None:
     with pytest.raises(DataError, match=r"3\.png: empty; repair or remove it"):
-        list(read_images(list_images([photos]), FIT, 4, 4, on_error="refuse"))
-    assert len(read_all(list_some([photos], 2), FIT, 4, 4, on_error="refuse")) == 2  # 0 and 9 alone
+        list(read_images(list_images([photos]), Preprocessing(FIT, 4, 4), on_error="refuse"))
+    assert len(read_all(list_some([photos], 2), Preprocessing(FIT, 4, 4), on_error="refuse")) == 2  # 0 and 9 alone
 
 
 def test_one_image_that_cannot_be_read_is_never_skipped(photos: Path) -> None:
     with pytest.raises(DataError, match=r"3\.png: empty$"):
-        read_all(list_some([photos / "3.png"]), FIT, 4, 4)
+        read_all(list_some([photos / "3.png"]), Preprocessing(FIT, 4, 4))
     with pytest.raises(DataError, match="none of the 2 images can be used"):
-        read_all(list_some([photos / "3.png", photos / "7.png"]), FIT, 4, 4)
+        read_all(list_some([photos / "3.png", photos / "7.png"]), Preprocessing(FIT, 4, 4))
     assert isinstance(none_usable(0), UsageError)
 
 
@@ -153,7 +154,7 @@ def test_a_pipe_is_refused_and_never_waited_for(photos: Path) -> None:
         (fault,) = list_images([path])
         assert "pipe.png: " in fault.fault or "matches no images" in fault.fault
     with pytest.raises(DataError, match="not a regular file"):
-        read_all(list_some([pipe]), FIT, 4, 4)
+        read_all(list_some([pipe]), Preprocessing(FIT, 4, 4))
     with pytest.raises(DataError, match="not a regular file"):
         open_image(pipe)
 
@@ -167,5 +168,5 @@ def test_a_name_that_is_not_utf8_comes_through(photos: Path) -> None:
         pytest.skip("no such names on this file system")
     (photos / "list.txt").write_bytes(os.fsencode(photos) + b"/ros\xe9.png\n")
     for path in (photos / name, f"@{photos}/list.txt", f"{photos}/ros*"):
-        (batch,) = read_images(list_images([path]), FIT, 4, 4)
+        (batch,) = read_images(list_images([path]), Preprocessing(FIT, 4, 4))
         assert [os.fsencode(entry.key).rpartition(b"/")[2] for entry in batch.entries] == [b"ros\xe9.png"]

@@ -91,17 +91,32 @@ def preview(  # noqa: D417, the shared flags describe themselves
 
 
 @data.command
-def info(source: str, /, *, mirror: OwnMirror = None) -> None:  # noqa: D417, the shared flag describes itself
-    """Show what a source holds: splits, labels, sizes, duplicates, what is left out, and what is decoded already.
+def info(  # noqa: D417, the shared flag describes itself
+    source: str,
+    /,
+    *,
+    mirror: OwnMirror = None,
+    labels: Path | None = None,
+    split_folders: dict[str, str] | None = None,
+    ignore: tuple[str, ...] = (),
+) -> None:
+    """Show what a source holds and was understood as: splits, labels, formats, sizes, duplicates, what is left out.
 
     Args:
-        source: florets[:COUNT], flowers102, folder:PATH, factors:FILE.npz or a set such as dsprites[:COUNT].
+        source: florets[:COUNT], flowers102, folder:PATH, array:FILE, factors:FILE.npz or a set such as dsprites.
+        labels: CSV or JSON file with a label, and maybe a split, for each image of a folder.
+        split_folders: Folders that are splits: --split-folders.train 2023 --split-folders.test 2024.
+        ignore: Pattern of paths to leave out, such as "*/thumbs/*"; can be given several times.
     """
-    from corolla.data import describe_source
+    from corolla.data import describe_source, open_source
+    from corolla.data.layout import LayoutOptions
 
     with out.progress() as progress:
-        facts = describe_source(source, mirror=mirror, progress=progress)
+        layout = LayoutOptions(labels, split_folders, ignore)
+        facts = describe_source(open_source(source, mirror=mirror, layout=layout, progress=progress), progress=progress)
     lines = [f"{facts.source}: {facts.images:,} images", f"  splits      {_numbers(facts.splits)}"]
+    lines.append(f"  format      {_numbers(facts.formats)}")
+    lines += [f"  understood  {note}" for note in facts.notes]
     if facts.labels:
         lines.append(f"  labels      {len(facts.labels)}: {_numbers(facts.labels)}")
         lines += [f"    {split:9} {_numbers(labels)}" for split, labels in facts.labels_by_split.items()]
@@ -119,8 +134,6 @@ def info(source: str, /, *, mirror: OwnMirror = None) -> None:  # noqa: D417, th
     if facts.unreadable:
         lines.append(f"  unreadable  {len(facts.unreadable):,}")
         lines += [f"    {fault}" for fault in facts.unreadable[:_NAMED]]
-    if facts.left_out:
-        lines.append(f"  left out    {_numbers(facts.left_out, most=None)}")
     if facts.factors:
         each = _numbers(facts.factors, most=None)
         lines.append(f"  factors     {len(facts.factors)}, with the number of values of each: {each}")
@@ -130,6 +143,40 @@ def info(source: str, /, *, mirror: OwnMirror = None) -> None:  # noqa: D417, th
     lines.append(f"  fingerprint {facts.fingerprint}")
     lines += [f"  decoded     {line}" for line in facts.decoded or ["not yet; the first run does it"]]
     out.lines(lines, **asdict(facts))
+
+
+cache = App(name="cache", help="List and remove caches of decoded images.")
+data.command(cache)
+
+
+@cache.command(name="list")
+def list_caches() -> None:
+    """List the caches of decoded images, the largest first."""
+    from corolla.data.caches import list_caches
+
+    caches = list_caches()
+    lines = [f"{sum(cache.nbytes for cache in caches) / 1e6:,.1f} MB in {len(caches)} caches"]
+    for one in caches:
+        what = f"{one.source}, {one.images:,} images, `{one.recipe}`, {one.height}x{one.width}"
+        lines.append(f"  {one.nbytes / 1e6:8,.1f} MB  {what}, not used for {one.unused_days:.0f} days: {one.path}")
+    out.lines(lines, caches=[asdict(one) for one in caches])
+
+
+@cache.command
+def prune(*, source: str | None = None, unused_days: float | None = None) -> None:
+    """Remove caches; what is asked for again is decoded again.
+
+    Args:
+        source: Those of this source, as the list names it.
+        unused_days: Those not used for so many days; 0 removes all.
+    """
+    from corolla.data.caches import prune_caches
+
+    removed = prune_caches(source=source, unused_days=unused_days)
+    size = sum(one.nbytes for one in removed)
+    out.done(
+        [f"removed {len(removed)} caches, {size / 1e6:,.1f} MB"], removed=[one.path for one in removed], bytes=size
+    )
 
 
 def _numbers(counts: Mapping[str, int], most: int | None = _NAMED) -> str:

@@ -104,9 +104,11 @@ def split_pair(flag: str, text: str, example: str) -> tuple[str, str]:
 
 
 def parse_value(text: str, where: str = "") -> Any:
-    """A value as YAML has it. Raises UsageError if it is not YAML."""
+    """A value as YAML has it, and a pattern such as */thumbs/* as it stands. Raises UsageError if it is not YAML."""
     import yaml
 
+    if text.lstrip().startswith("*"):  # a pattern of paths; to YAML, a reference to what is not there
+        return text.strip()
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from corolla.config import Config
 
 _IN_GROUPS = {
-    "Images": [f"data.{name}" for name in ("source", "mirror", "recipe", "size", "train_split", "eval_split")],
+    "Images": [f"data.{name}" for name in ("source", "mirror", "labels", "channels", "recipe", "size")]
+    + ["data.train_split", "data.eval_split"],
     "Model": ["network.name", "network.latent_dim", "likelihood.name", "likelihood.sigma"]
     + [f"objective.{name}" for name in ("name", "beta", "target_nats")],
     "Training": [f"training.{name}" for name in ("epochs", "max_steps", "batch_size", "learning_rate")]

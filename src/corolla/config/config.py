@@ -99,7 +99,7 @@ class Config(Settings):
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its dotted name, as YAML would have its value; `updated` takes these names."""
-        return _flat(self.model_dump(mode="json"))
+        return _flat(self, self.model_dump(mode="json"))
 
     @property
     def _names(self) -> dict[str, str]:
@@ -117,7 +117,7 @@ class Config(Settings):
         """The settings that are not at their defaults, by their dotted names."""
         alike = Config().model_copy(update={kind: type(getattr(self, kind))() for kind in CHOICES})
         defaults = alike.flat() | {f"{kind}.name": DEFAULTS[kind] for kind in CHOICES}
-        return {name: value for name, value in self.flat().items() if value != defaults[name]}
+        return {name: value for name, value in self.flat().items() if value != defaults.get(name)}
 
     def in_steps(self, total_steps: int) -> Config:
         """The configuration of a run of so many steps, with each setting that is a share of them as a number of steps.
@@ -135,7 +135,11 @@ class Config(Settings):
     def normalised_beta(self, beta: float | None) -> float | None:
         """β·latent_dim / (pixel values), so that sizes can be compared (Higgins et al. 2017, sec. 4.2)."""
         height, width = self.data.size
-        return None if beta is None else beta * self.network.latent_dim / (3 * height * width)
+        return (
+            None
+            if beta is None
+            else beta * self.network.latent_dim / (self.data.pixel_format.channels * height * width)
+        )
 
     def to_yaml(self) -> str:
         """The whole tree, defaults included."""
@@ -165,10 +169,12 @@ class Config(Settings):
         return Config._checked(tree, "configuration")
 
 
-def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def _flat(settings: Settings, values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """The values of a section and of those in it by their dotted names; a setting that is a mapping stays one."""
     flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    for name, value in values.items():
+        section = getattr(settings, name)
+        flat |= _flat(section, value, f"{above}{name}.") if isinstance(section, Settings) else {f"{above}{name}": value}
     return flat
 
 

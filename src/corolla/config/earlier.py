@@ -20,6 +20,9 @@ _OBJECTIVE = """
     discriminator_learning_rate lambda_offdiagonal lambda_diagonal lambda_mmd kernel noise mask mask_patch_px
     perceptual
 """
+_DATA = frozenset(["source", "mirror", "recipe", "size", "train_split", "eval_split", "flip", "shift_px", "on_error"])
+_READ_BEFORE = {"channels": 3, "bits": 8, "icc": False, "truncated": "keep"}
+"""How images were read before there were such settings, of a whole configuration that lacks them."""
 _SHARED: Mapping[str, frozenset[str]] = {
     "objective": frozenset(_OBJECTIVE.split()),
     "network": frozenset(("name", "latent_dim", "width", "stages", "blocks", "patch", "dropout")),
@@ -36,6 +39,9 @@ def upgraded(values: Any) -> Any:
         section, _, setting = name.partition(".")
         if isinstance(tree.get(section), dict):
             tree[section].pop(setting, None)
+    data = tree.get("data")
+    if isinstance(data, dict) and _DATA - {"mirror", "on_error"} <= data.keys() <= _DATA:
+        data.update(_READ_BEFORE)
     for kind, shared in _SHARED.items():
         branch = tree.get(kind)
         if isinstance(branch, dict) and shared <= branch.keys():

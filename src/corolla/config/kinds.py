@@ -75,8 +75,11 @@ class Likelihood(Choice, ABC):
     kind: ClassVar[str] = "likelihood"
 
     @abstractmethod
-    def build(self) -> nn.Module:
-        """A module `(raw, x=None) -> PixelDistribution`; x are the images, in training, for what is calibrated."""
+    def build(self, levels: int = 256) -> nn.Module:
+        """A module `(raw, x=None) -> PixelDistribution`; x are the images, in training, for what is calibrated.
+
+        `levels` is how many values a channel of a pixel can have: 256, or 65,536.
+        """
 
 
 class Prior(Choice, ABC):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+if TYPE_CHECKING:
+    from corolla.pixels import PixelFormat
 
 
 class Settings(BaseModel):
@@ -53,6 +56,18 @@ Side = Annotated[int, Field(ge=8, le=4096)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(_parse_size)]
 
 
+def _texts(value: Any) -> Any:
+    """One text as a tuple of it."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _names(value: Any) -> Any:
+    """A mapping whose values are names, also where YAML reads one as a number, such as 2023."""
+    if not isinstance(value, dict):
+        return value
+    return {key: str(name) if type(name) is int else name for key, name in value.items()}
+
+
 class DataConfig(Settings):
     """Which images, and how they become pixels."""
 
@@ -64,10 +79,39 @@ class DataConfig(Settings):
     recipe: str = Field("fit", description="named list of steps from image to pixels: fit, crop, enhance or your own")
     size: Size = Field((64, 64), description="height and width of the model's images, in pixels")
     train_split: str = Field("train", description="splits to train on, joined by +")
-    eval_split: str = Field("val", description="splits to evaluate on, joined by +")
+    eval_split: str = Field("auto", description="splits to evaluate on, joined by +; auto: val, or test without one")
     flip: bool = Field(True, description="mirror half of the training images left to right")
     shift_px: int = Field(4, ge=0, le=64, description="largest random shift of a training image, in pixels")
     on_error: Literal["skip", "refuse"] = Field("skip", description="what to do with an unreadable image")
+    channels: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
+        "auto", description="of the model's images: 1 is grey, 3 RGB; auto: as the source has"
+    )
+    bits: Literal["auto", 8, 16] = Field("auto", description="of a channel of a pixel; auto: as the source has")
+    mixed: Literal["convert", "refuse"] = Field(
+        "convert", description="images of several formats under auto: make all RGB where one is, and 8 bits, or stop"
+    )
+    white: tuple[float, float] | None = Field(
+        None, description="black and white of deeper values than 8 bits; default: 0 and what the file states"
+    )
+    icc: bool = Field(True, description="convert the colours of embedded ICC profiles to sRGB")
+    truncated: Literal["keep", "skip", "refuse"] = Field("skip", description="what to do with a damaged JPEG")
+    page: int = Field(0, ge=0, description="picture of a TIFF that holds several, counted from 0")
+    max_pixels: int = Field(178_956_970, ge=1, description="larger pictures are refused, as decompression bombs")
+    labels: str | None = Field(None, description="CSV or JSON file with a label, and maybe a split, for each image")
+    split_folders: Annotated[dict[str, str] | None, BeforeValidator(_names)] = Field(
+        None, description="folders that are splits, such as {train: 2023, test: 2024}; default: by their names"
+    )
+    ignore: Annotated[tuple[str, ...], BeforeValidator(_texts)] = Field(
+        (), description="patterns of paths to leave out, such as */thumbs/*"
+    )
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """Channels and bits of the model's images; RGB of 8 bits as long as they are left open."""
+        from corolla.pixels import RGB8, PixelFormat  # brings NumPy, which a command's help can do without
+
+        channels = RGB8.channels if self.channels == "auto" else self.channels
+        return PixelFormat(channels, RGB8.bits if self.bits == "auto" else self.bits)
 
 
 class TrainingConfig(Settings):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corolla.errors import UsageError
-from corolla.pixels import CHANNELS
+from corolla.pixels import RGB8
 
 SMALLEST_PX = 8
 """Models take no smaller images."""
@@ -40,14 +40,13 @@ class ArrayLayout:
         return self.image_shape[0], self.image_shape[1]
 
     def to_pixels(self, array: NDArray[Any]) -> NDArray[np.uint8]:
-        """N items as uint8 N×H×W×3. Grey becomes three equal channels; numbers are rounded to 8 bits."""
+        """N items as uint8 N×H×W×C, one channel where they are grey; numbers are rounded to 8 bits."""
         rows = array.reshape(len(array), -1)
         values = np.zeros((len(rows), math.prod(self.image_shape)), np.uint8)  # a table may leave pixels over
         for start in range(0, len(rows), _IMAGES):
             some = slice(start, start + _IMAGES)
             values[some, : rows.shape[1]] = self._eight_bit(rows[some])
-        images = values.reshape(len(rows), *self.size, -1)
-        return images if images.shape[3] == CHANNELS else np.repeat(images, CHANNELS, axis=3)
+        return values.reshape(len(rows), *self.size, -1)
 
     def _eight_bit(self, rows: NDArray[Any]) -> NDArray[np.uint8]:
         low, high = self.limits or default_limits(rows.dtype)
@@ -62,8 +61,11 @@ class ArrayLayout:
         return np.asarray(np.rint(scaled.clip(0, 1) * 255).astype(np.uint8))
 
     def from_means(self, means: NDArray[np.float32]) -> NDArray[Any]:
-        """Expected pixels in [0, 1], N×H×W×3, as items like those that came in. Grey is the mean of the channels."""
-        if self.image_shape[2:] != (CHANNELS,):
+        """Expected pixels in [0, 1], N×H×W×C, as items like those that came in.
+
+        Of a model that saw grey as three equal channels, as earlier versions made them, the mean is taken.
+        """
+        if math.prod(self.image_shape) < means[0].size:
             means = means.mean(axis=3)
         low, high = self.limits or default_limits(self.dtype)
         values = low + means.reshape(len(means), -1)[:, : math.prod(self.shape)] * (high - low)
@@ -121,7 +123,7 @@ def layout_of(
             )
         if len(shape) > 1 and shape != image_shape:
             raise UsageError(f"images of shape {shape}: image_shape says {image_shape}; leave it out (None)")
-    if len(image_shape) not in (2, 3) or image_shape[2:] not in ((), (1,), (CHANNELS,)):
+    if len(image_shape) not in (2, 3) or image_shape[2:] not in ((), (1,), (RGB8.channels,)):
         raise UsageError(
             f"images of shape {image_shape}: they need height × width, or height × width × 1 or 3 channels"
         )

@@ -1,4 +1,4 @@
-"""Batches: cut from an array of uint8 images without a Python loop over images.
+"""Batches: cut from an array of images without a Python loop over images.
 
 The batch of a step is a pure function of (seed, step): nothing has to be saved or replayed to go on from any step.
 Batches stay uint8 until they are on the device where they are used; `augment` and `to_float` work there.
@@ -41,7 +41,7 @@ class Batches:
     an epoch may be smaller.
 
     Args:
-        images: N×H×W×C uint8, contiguous; a memory map will do. A tensor on a device is cut there.
+        images: N×H×W×C uint8 or uint16, contiguous; a memory map will do. A tensor on a device is cut there.
         rows: Which images, in order.
         batch_size: Images per step on each rank.
         seed: Fixes the order, together with the epoch.
@@ -63,8 +63,10 @@ class Batches:
 
     def __post_init__(self) -> None:
         images, rows = self.images, np.asarray(self.rows, dtype=np.int64)
-        if images.ndim != 4 or images.dtype not in (np.dtype(np.uint8), torch.uint8):
-            raise UsageError(f"images should be uint8, NxHxWxC, but are {images.dtype} of shape {tuple(images.shape)}")
+        if images.ndim != 4 or str(images.dtype).removeprefix("torch.") not in ("uint8", "uint16", "int16"):
+            raise UsageError(
+                f"images should be uint8 or uint16, NxHxWxC, but are {images.dtype} of shape {tuple(images.shape)}"
+            )
         if self.batch_size < 1:
             raise UsageError(f"a batch of {self.batch_size} images cannot be made; the batch size is at least 1")
         if not 0 <= self.rank < self.world_size:
@@ -83,7 +85,7 @@ class Batches:
     @property
     def nbytes(self) -> int:
         """Bytes that the images of the rows take."""
-        return int(self.rows.size * np.prod(self.images.shape[1:]))
+        return int(self.rows.size * np.prod(self.images.shape[1:]) * self.images.dtype.itemsize)
 
     def rows_at(self, step: int) -> NDArray[np.int64]:
         """The rows of the batch at a step, counted from 0 over all epochs."""
@@ -118,10 +120,15 @@ class Batches:
         """The same batches, with the images of the rows held on a device."""
         if torch.device(device) == torch.device("cpu"):
             return self
-        held = torch.empty((self.rows.size, *self.images.shape[1:]), dtype=torch.uint8, device=device)
+        # Devices have few kernels for uint16; its bits travel as int16, which `to_float` knows.
+        deep = self.images.dtype == np.uint16
+        held = torch.empty(
+            (self.rows.size, *self.images.shape[1:]), dtype=torch.int16 if deep else torch.uint8, device=device
+        )
         for start in range(0, self.rows.size, _UPLOAD_ROWS):
             chunk = slice(start, min(start + _UPLOAD_ROWS, self.rows.size))
-            held[chunk] = torch.as_tensor(self.images[self.rows[chunk]], device=device)
+            some = self.images[self.rows[chunk]]
+            held[chunk] = torch.as_tensor(np.asarray(some).view(np.int16) if deep else some, device=device)
         return replace(self, images=held, rows=np.arange(self.rows.size))
 
     def _share(self, step: int) -> tuple[int, slice]:
@@ -149,18 +156,25 @@ class Batches:
 
 
 def to_float(batch: Tensor) -> Tensor:
-    """Pixels as numbers: uint8 B×C×H×W to float32 in [0, 1], channels-last, on the same device."""
+    """Pixels as numbers: uint8 or uint16 B×C×H×W to float32 in [0, 1], channels-last, on the same device."""
     if batch.device.type == "cpu":
         # One pass in NumPy takes less than waking PyTorch's threads for so little work.
         pixels = batch.permute(0, 2, 3, 1).numpy()
-        return torch.from_numpy(np.divide(pixels, np.float32(255), dtype=np.float32, order="C")).permute(0, 3, 1, 2)
+        pixels = pixels.view(np.uint16) if pixels.dtype == np.int16 else pixels
+        largest = np.float32(np.iinfo(pixels.dtype).max)
+        return torch.from_numpy(np.divide(pixels, largest, dtype=np.float32, order="C")).permute(0, 3, 1, 2)
+    if batch.dtype == torch.int16:
+        levels = batch.to(torch.int32).bitwise_and_(0xFFFF)
+        return levels.to(torch.float32, memory_format=torch.channels_last).div_(65535)
     return batch.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
 def to_batch(images: NDArray[np.uint8] | NDArray[np.float32], device: torch.device | str = "cpu") -> Tensor:
-    """Images N×H×W×C, uint8 or float32, as networks take them: float32 N×C×H×W in [0, 1], on a device."""
-    batch = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2)
-    return to_float(batch) if batch.dtype == torch.uint8 else batch
+    """Images N×H×W×C, levels or float32, as networks take them: float32 N×C×H×W in [0, 1], on a device."""
+    levels = images.dtype.kind == "u"
+    held = np.array(images.view(np.int16) if images.dtype == np.uint16 else images)
+    batch = torch.from_numpy(held).to(device).permute(0, 3, 1, 2)
+    return to_float(batch) if levels else batch
 
 
 def corrupt(x: Tensor, noise: float, mask: float, mask_patch_px: int) -> Tensor:

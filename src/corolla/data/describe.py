@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pooch  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image
 
 from corolla.config.registry import registered
-from corolla.data.factors import FactorSource, is_full_grid
-from corolla.data.folder import images_below
-from corolla.data.images import image_size
+from corolla.data.factors import StoredArray, is_full_grid
+from corolla.data.images import in_format, read_facts
 from corolla.data.recipes import Recipe
 from corolla.data.source_kinds import SourceKind
-from corolla.data.sources import ArraySource, FileSource, Source, corolla_home, open_source, spread_rows
+from corolla.data.sources import ArraySource, FileSource, FolderSource, Source, corolla_home, open_source, spread_rows
 from corolla.data.stream import OnError, none_usable, refuse, warn
 from corolla.errors import DataError, UsageError
+from corolla.pixels import RGB8
 from corolla.progress import OnProgress, steps_of
 
 
@@ -37,9 +34,11 @@ class SourceDescription:
         labels_by_split: The same for each split.
         heights_px: The smallest and the largest height; None where images are drawn at any size.
         widths_px: The same for widths.
+        formats: Images of each format, such as "grey, 16 bits".
         duplicates: Groups of images whose files are equal, byte for byte; looked for among files alone.
         unreadable: A line about each file whose header cannot be read.
-        left_out: How many files and folders were passed over, by kind.
+        left_out: How many files that are no images were passed over, by kind.
+        notes: Sentences on what was understood of a folder.
         factors: The number of values of each known factor.
         categorical_factors: The factors whose values have no order.
         grid: Whether every combination of the factors' values is there once.
@@ -54,9 +53,11 @@ class SourceDescription:
     labels_by_split: Mapping[str, Mapping[str, int]]
     heights_px: tuple[int, int] | None
     widths_px: tuple[int, int] | None
+    formats: Mapping[str, int]
     duplicates: Sequence[Sequence[str]]
     unreadable: Sequence[str]
     left_out: Mapping[str, int]
+    notes: Sequence[str]
     factors: Mapping[str, int]
     categorical_factors: Sequence[str]
     grid: bool
@@ -71,7 +72,7 @@ def describe_source(
     if isinstance(source, str):
         source = open_source(source, mirror=mirror, progress=progress)
     sizes, unreadable = _sizes(source, progress)
-    duplicates, left_out = _compared(source) if isinstance(source, FileSource) else ([], {})
+    own = source if isinstance(source, FolderSource) else None
     heights_px, widths_px = [(min(sides), max(sides)) for sides in zip(*sizes, strict=True)] if sizes else (None, None)
     splits, columns = source.splits, () if source.factors is None else source.factors.T
     return SourceDescription(
@@ -82,9 +83,11 @@ def describe_source(
         labels_by_split={} if source.labels is None else {name: _counts(source, rows) for name, rows in splits.items()},
         heights_px=heights_px,
         widths_px=widths_px,
-        duplicates=duplicates,
+        formats={str(pixels): count for pixels, count in (source.formats or {RGB8: len(source.keys)}).items()},
+        duplicates=[] if own is None else _duplicates(own),
         unreadable=unreadable,
-        left_out=left_out,
+        left_out={} if own is None else dict(sorted(own.left_out.items())),
+        notes=source.notes,
         factors=dict(zip(source.factor_names, [len(np.unique(column)) for column in columns], strict=True)),
         categorical_factors=list(source.categorical_factors),
         grid=source.factors is not None and is_full_grid(source.factors),
@@ -102,39 +105,36 @@ def _counts(source: Source, rows: NDArray[np.int64] | slice = slice(None)) -> di
 
 def _sizes(source: Source, progress: OnProgress | None) -> tuple[list[tuple[int, int]], list[str]]:
     """Height and width of each image, of a file by its header, and a line about each file that has none."""
-    if isinstance(source, FactorSource):
+    if isinstance(source, StoredArray):
         return [source.size], []
     if isinstance(source, ArraySource):
         return [image.shape[:2] for image in source.images], []
+    if isinstance(source, FolderSource):
+        unreadable = [
+            f"{source.root / key}: {file.fault}"
+            for key, file in zip(source.keys, source.files, strict=True)
+            if file.fault
+        ]
+        return [(file.height, file.width) for file in source.files if file.height], unreadable
     sizes: list[tuple[int, int]] = []
-    unreadable: list[str] = []
+    faults: list[str] = []
     paths = (source.root / key for key in source.keys) if isinstance(source, FileSource) else ()
     for done, path in enumerate(paths, start=1):
         try:
-            sizes.append(image_size(path))
+            facts = read_facts(path)
+            sizes.append((facts.height, facts.width))
         except DataError as error:
-            unreadable.append(str(error))
+            faults.append(str(error))
         steps_of(progress, f"measuring {source.name}", len(source.keys))(done)
-    return sizes, unreadable
+    return sizes, faults
 
 
-def _compared(source: FileSource) -> tuple[list[list[str]], dict[str, int]]:
-    """Groups of equal files, and how many others lie among them; only files of one size are read."""
-    own: list[Path] = []
-    others: Counter[str] = Counter()
-    by_size: dict[int, list[str]] = {}
-    for key, size, _, fault in images_below(source.root, own, others):
-        if fault:
-            others["folders that cannot be listed"] += 1
-        elif size:
-            by_size.setdefault(size, []).append(key)
-    if own:
-        others["folders that Corolla wrote"] = len(own)
+def _duplicates(source: FolderSource) -> list[list[str]]:
+    """Groups of images whose files are equal."""
     by_content: dict[str, list[str]] = {}
-    for keys in by_size.values():
-        for key in keys if len(keys) > 1 else ():
-            by_content.setdefault(str(pooch.file_hash(str(source.root / key))), []).append(key)
-    return sorted(sorted(keys) for keys in by_content.values() if len(keys) > 1), dict(sorted(others.items()))
+    for key, file in zip(source.keys, source.files, strict=True):
+        by_content.setdefault(file.digest, []).append(key)
+    return sorted(sorted(keys) for keys in by_content.values() if len(keys) > 1)
 
 
 def _caches(source: Source) -> list[str]:
@@ -187,7 +187,10 @@ def preview_recipe(
     faults: list[str] = []
     for index in spread_rows(np.arange(len(source.keys)), count).tolist():
         try:
-            images.append(recipe.stages(source.picture(index), height, width))
+            picture = source.picture(index)
+            if not isinstance(picture, Image.Image):
+                picture = Image.fromarray(in_format(picture, RGB8))
+            images.append(recipe.stages(picture, height, width))
         except DataError as error:
             faults.append(str(error) if error.path is not None else f"{source.keys[index]}: {error}")
             refuse(faults, on_error)

@@ -27,7 +27,9 @@ from corolla.errors import DataError, UsageError, missing_extra
 from corolla.files import building, made_once, write_text, writing
 
 if TYPE_CHECKING:
-    from corolla.progress import OnProgress
+    from corolla.pixels import PixelFormat
+from corolla.pixels import PixelFormat
+from corolla.progress import OnProgress
 
 _FORMAT = 1  # raise it when any pixel or factor of a prepared array changes
 _COMPLETE = "complete.json"  # written last: without it, the folder is not whole
@@ -198,6 +200,7 @@ def open_factor_set(
         label_names=spec.label_names or tuple(f"{spec.label} {value}" for value in range(spec.factors[spec.label])),
         fingerprint=hashlib.sha256(json.dumps([name, count, expected]).encode()).hexdigest(),
         categorical_factors=spec.categorical,
+        formats={PixelFormat(3 if len(spec.shape) == 3 else 1): len(rows)},
     )
 
 

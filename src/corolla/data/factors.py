@@ -9,23 +9,24 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from corolla.data import npz
+from corolla.data.images import Levels
 from corolla.data.recipes import recipe_named
 from corolla.data.sources import Source
 from corolla.errors import DataError, UsageError
-from corolla.pixels import CHANNELS
 
 # What the hashes below begin with. They decide splits and subsets, so they never change.
 _SPLIT_SALT = 1
 _SUBSET_SALT = 2
 
+_BLOCK_IMAGES = 1024
+
 _LOADING = threading.Lock()
 
 
-class FactorSource(Source):
-    """A source whose images lie in one array, with the factors that made each.
+class StoredArray(Source):
+    """A source whose images lie in one array.
 
     Splits go by a hash of each image's number: about 80% train, 10% val, 10% test. The last digit would be a factor
     itself where the images form a grid. How many images there are decides nothing, so a longer array or a larger subset
@@ -33,13 +34,11 @@ class FactorSource(Source):
 
     Args:
         name: What it is called in reports.
-        path: An `.npy` file, or an `.npz` file with the array `images`: N×H×W, N×H×W×1 or N×H×W×3, uint8 or bool.
+        path: An `.npy` file, or an `.npz` file with the array `images`: N×H×W or N×H×W×C of uint8, uint16 or bool.
         indices: The images' numbers in the whole set, ascending.
         size: Their height and width.
         facts: The other attributes of a `Source`, but for keys and splits.
     """
-
-    factors: NDArray[np.float32]
 
     def __init__(self, name: str, path: Path, indices: NDArray[np.int64], size: tuple[int, int], **facts: Any) -> None:
         self.path, self.indices, self.size = path, indices, size
@@ -48,21 +47,18 @@ class FactorSource(Source):
         splits = {split: np.flatnonzero(rows).astype(np.int64) for split, rows in chosen.items()}
         super().__init__(name, tuple(f"image-{index:07d}" for index in indices.tolist()), splits, **facts)
 
-    def picture(self, index: int, at_least_px: int | None = None) -> Image.Image:  # noqa: ARG002
+    def picture(self, index: int, at_least_px: int | None = None) -> Levels:  # noqa: ARG002
         """See `Source`; by `fit` at the images' own size, it is the very pixels."""
-        return Image.fromarray(self._rgb([index])[0])
+        return np.asarray(self._chosen([index])[0])
 
-    def read_many(self, indices: ArrayLike, height: int, width: int) -> NDArray[np.uint8]:
-        """Many images as `fit` gives them, N×height×width×3. Raises as `read`."""
-        pictures = self._rgb(indices)
+    def read_many(self, indices: ArrayLike, height: int, width: int) -> Levels:
+        """Many images as `fit` gives them, N×height×width×C. Raises as `read`."""
+        pictures = self._chosen(indices)
         if (height, width) == self.size:
             return pictures
-        fitted = np.empty((len(pictures), height, width, CHANNELS), dtype=np.uint8)
-        for row, picture in enumerate(pictures):
-            fitted[row] = recipe_named("fit").apply(Image.fromarray(picture), height, width)
-        return fitted
+        return np.stack([recipe_named("fit").apply(picture, height, width) for picture in pictures])
 
-    def _rgb(self, indices: ArrayLike) -> NDArray[np.uint8]:
+    def _chosen(self, indices: ArrayLike) -> Levels:
         rows = np.asarray(indices, dtype=np.int64).reshape(-1)
         outside = (rows < 0) | (rows >= len(self.indices))
         if outside.any():
@@ -74,10 +70,16 @@ class FactorSource(Source):
             raise DataError(f"{self.path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
         if pixels.shape[:3] != (len(self.indices), *self.size):
             raise DataError(f"{self.path}: has changed since it was opened; open it again")
-        chosen = pixels[rows].astype(np.uint8) * np.uint8(white)
-        if chosen.ndim == 3:
-            chosen = chosen[..., None]
-        return np.ascontiguousarray(np.broadcast_to(chosen, (*chosen.shape[:3], CHANNELS)))
+        chosen = pixels[rows]
+        if white != 1 or chosen.dtype == np.bool_:
+            chosen = chosen.astype(np.uint8) * np.uint8(white)
+        return np.ascontiguousarray(chosen[..., None] if chosen.ndim == 3 else chosen)
+
+
+class FactorSource(StoredArray):
+    """Such a source with the factors that made each image."""
+
+    factors: NDArray[np.float32]
 
 
 def is_full_grid(factors: NDArray[np.generic]) -> bool:
@@ -108,11 +110,26 @@ def _scrambled(indices: NDArray[np.int64], salt: int) -> NDArray[np.uint64]:
 
 
 @lru_cache(maxsize=2)
-def _open_pixels(path: Path, _changed_ns: int) -> tuple[NDArray[np.uint8], int]:
+def _open_pixels(path: Path, _changed_ns: int) -> tuple[NDArray[Any], int]:
     """The images, and what white is to be multiplied by: 255 where they are of zeros and ones."""
-    if path.suffix == ".npy":
-        return np.load(path, mmap_mode="r", allow_pickle=False), 1
-    pixels = npz.mapped(path, "images")
+    if path.suffix.lower() == ".npy":
+        pixels: NDArray[Any] | None = np.load(path, mmap_mode="r", allow_pickle=False)
+    else:
+        pixels = npz.mapped(path, "images")
     if pixels is None:
         pixels = npz.load(path, "images")
-    return pixels, 255 if pixels.max() == 1 else 1
+    return pixels, 255 if _black_and_white(pixels) else 1
+
+
+def _black_and_white(pixels: NDArray[Any]) -> bool:
+    """Whether images hold zeros and ones alone; of others, as a rule, the first few say that they do not."""
+    if pixels.dtype == np.uint16:
+        return False
+    if pixels.dtype == np.bool_:
+        return True
+    largest = 0
+    for start in range(0, len(pixels), _BLOCK_IMAGES):
+        largest = max(largest, int(pixels[start : start + _BLOCK_IMAGES].max()))
+        if largest > 1:
+            return False
+    return largest == 1

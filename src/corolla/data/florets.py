@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from corolla.data.floret_painting import Bloom, paint
+from corolla.data.images import Levels, in_format
 from corolla.data.sources import Source, splits_by_last_digit
 from corolla.errors import UsageError
 
 if TYPE_CHECKING:
-    from corolla.data.recipes import Recipe
+    from corolla.data.preprocessing import Preprocessing
 
 FORMAT_VERSION = 1  # raise it when any pixel or factor changes, so that caches are built again
 _MOST = 1_000_000
@@ -139,15 +139,15 @@ class Florets(Source):
             factor_names=tuple(factor.name for factor in FACTORS),
         )
 
-    def picture(self, index: int, at_least_px: int | None = None) -> Image.Image:  # noqa: ARG002
+    def picture(self, index: int, at_least_px: int | None = None) -> Levels:  # noqa: ARG002
         """A square picture of 512 pixels a side, for recipes other than `fit`."""
-        return Image.fromarray(self.read_many([index], _RECIPE_PX, _RECIPE_PX)[0])
+        return np.asarray(self.read_many([index], _RECIPE_PX, _RECIPE_PX)[0])
 
-    def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
-        """One image, height×width×3; `fit` draws it at this very size."""
-        if recipe.name == "fit":
-            return np.asarray(self.read_many([index], height, width)[0])
-        return super().read(index, recipe, height, width)
+    def read(self, index: int, how: Preprocessing) -> Levels:
+        """One image, height×width×C; `fit` draws it at this very size."""
+        if how.recipe.name == "fit":
+            return in_format(self.read_many([index], how.height, how.width)[0], how.pixels)
+        return super().read(index, how)
 
     def read_many(self, indices: ArrayLike, height: int, width: int) -> NDArray[np.uint8]:
         """Many images as `fit` gives them, N×height×width×3."""

@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from corolla.data.sources import FileSource
+from corolla.data.images import EXTENSIONS
+from corolla.data.index import index_files
+from corolla.data.sources import FolderSource, corolla_home
 from corolla.errors import DataError, UsageError
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+from corolla.progress import OnProgress
 
 OUTPUT_MARK = ".corolla"
 """A file by this name marks a folder of pictures that Corolla made of others, such as restored ones."""
@@ -41,19 +38,18 @@ _READ_BYTES = 1 << 16
 
 _LOG = logging.getLogger("corolla")
 
-# Names that make first-level folders splits instead of labels.
-_SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
-
-def open_folder(path: str | Path) -> FileSource:
+def open_folder(path: str | Path, *, home: Path | None = None, progress: OnProgress | None = None) -> FolderSource:
     """Open a folder of images. Symbolic links are followed, but not in circles.
 
     Hidden files, folders of the system, and what Corolla wrote (runs, models, sweeps, restored images) are left out;
-    so is a folder that cannot be listed, with a warning.
+    so are a folder that cannot be listed and a file that the system does not let be read now, with a warning. What the
+    names mean is read by `corolla.data.layout.understood`. The fingerprint is that of names and contents.
 
-    If the folder holds `train` and `val` (or `valid`, `validation`) or `test`, and nothing else, these are the splits.
-    Otherwise each image's own path decides (see `split_of`), so that adding a file moves no other file. The
-    first-level folders (below the splits, if these are folders) are labels if every image lies in one of at least two.
+    Args:
+        path: The folder.
+        home: Where facts about files are remembered; see `corolla_home`.
+        progress: Called with the number of files looked at.
 
     Raises UsageError if there is no such folder, DataError if it cannot be listed, is Corolla's, or has no images.
     """
@@ -62,22 +58,35 @@ def open_folder(path: str | Path) -> FileSource:
         raise UsageError(f"folder:{path}: {'a file, not a folder' if root.exists() else 'no such folder'}")
     images: list[tuple[str, int, int]] = []
     own: list[Path] = []
-    for key, size, mtime_ns, fault in images_below(root, own):
+    others: Counter[str] = Counter()
+    for key, size, mtime_ns, fault in images_below(root, own, others):
         if fault:
             _LOG.warning("%s: %s; left out", root / key, fault)
         else:
             images.append((key, size, mtime_ns))
     say_own(own)
+    if own:
+        others["folders that Corolla wrote"] = len(own)
     if not images:
         raise DataError(f"{root}: {no_images(own)}", path=root)
     images.sort()
-    keys = tuple(key for key, _, _ in images)
-    digest = hashlib.sha256()
+    earlier = hashlib.sha256()
     for key, size, mtime_ns in images:
-        digest.update(f"{key}\0{size}\0{mtime_ns}\n".encode(errors="surrogateescape"))
-    splits, below = _splits(keys)
-    labels, label_names = _labels(below)
-    return FileSource(f"folder:{root.name}", keys, splits, digest.hexdigest(), labels, label_names, root=root)
+        earlier.update(f"{key}\0{size}\0{mtime_ns}\n".encode(errors="surrogateescape"))
+    keys = [key for key, _, _ in images]
+    store = corolla_home(home) / "index" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:32]}.json"
+    facts = index_files(root, keys, store, progress=progress)
+    for key, file in zip(keys, facts, strict=True):
+        if not file.digest:
+            _LOG.warning("%s: %s; left out", root / key, file.fault)
+    readable = [(key, file) for key, file in zip(keys, facts, strict=True) if file.digest]
+    if not readable:
+        raise DataError(
+            f"{root}: none of its {len(keys)} images can be read now; {keys[0]} {facts[0].fault}", path=root
+        )
+    return FolderSource.of(
+        root, [key for key, _ in readable], [file for _, file in readable], others, earlier.hexdigest()
+    )
 
 
 def images_below(
@@ -115,7 +124,7 @@ def images_below(
         folders: list[tuple[Path, str]] = []
         while entries:
             entry = entries.pop()  # what has been given out need not be kept
-            if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FOLDERS:
+            if is_system_name(entry.name):
                 continue
             # A Path, other than a listing's entry, answers for a link that leads in a circle too.
             place = Path(entry.path) if entry.is_symlink() else entry
@@ -130,6 +139,11 @@ def images_below(
             elif entry.is_symlink():  # it leads nowhere: reading will say so
                 yield prefix + entry.name, 0, 0, ""
         waiting += reversed(folders)
+
+
+def is_system_name(name: str) -> bool:
+    """Whether a file or folder by that name is hidden, or kept by a system for itself."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS
 
 
 def is_own(folder: Path, names: Set[str], *, marked: bool = True) -> bool:
@@ -164,38 +178,3 @@ def no_images(own: Sequence[Path] = ()) -> str:
     """Why a folder gave none."""
     besides = f", but for {len(own)} that Corolla wrote," if own else ""
     return f"holds no images; looked in all its folders{besides} for {' '.join(EXTENSIONS)}"
-
-
-def split_of(key: str) -> str:
-    """The split that an image's relative path puts it in: about 80% train, 10% val, 10% test.
-
-    It depends on nothing but the path, in the same way on every system: letters with accents, which file systems
-    store in two ways, count as one.
-    """
-    text = "corolla:" + unicodedata.normalize("NFC", key)
-    tenth = int.from_bytes(hashlib.sha256(text.encode(errors="surrogateescape")).digest()[:8], "big") % 10
-    return "train" if tenth < 8 else "val" if tenth == 8 else "test"
-
-
-def _splits(keys: Sequence[str]) -> tuple[Mapping[str, NDArray[np.int64]], Sequence[str]]:
-    """The splits, and the keys below what names the splits."""
-    tops = {key.partition("/")[0].lower() if "/" in key else "" for key in keys}
-    named = {_SPLIT_NAMES.get(top, "") for top in tops}
-    if "" not in named and "train" in named and len(named) > 1:
-        names = [_SPLIT_NAMES[key.partition("/")[0].lower()] for key in keys]
-        order = [name for name in ("train", "val", "test") if name in named]
-        below = [key.partition("/")[2] for key in keys]
-    else:
-        names, order, below = [split_of(key) for key in keys], ["train", "val", "test"], list(keys)
-    column = np.array(names)
-    return {name: np.flatnonzero(column == name).astype(np.int64) for name in order}, below
-
-
-def _labels(keys: Sequence[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    """The first-level folders as labels, where every image lies in one of at least two."""
-    tops = [key.partition("/")[0] if "/" in key else None for key in keys]
-    names = sorted({top for top in tops if top is not None})
-    if len(names) < 2 or None in tops:
-        return None, ()
-    numbers = {name: number for number, name in enumerate(names)}
-    return np.array([numbers[top] for top in tops if top is not None], dtype=np.int64), tuple(names)

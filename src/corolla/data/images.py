@@ -1,48 +1,92 @@
-"""Opening image files: whatever the format, the depth and the orientation, an upright 8-bit RGB picture comes out."""
+"""Opening image files: whatever the kind, an upright picture comes out, as deep and with as many channels as stored.
+
+A picture is an array, height × width × channels, of uint8 or uint16: grey has one channel and colour (sRGB) three; what
+is transparent shows white; white is the largest level. `open_picture` gives a file's own format, and `in_format` any
+other.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError, features
+
+from corolla.errors import DataError, missing_extra
+from corolla.pixels import RGB8, PixelFormat, format_of, to_levels
 
 try:
-    import simplejpeg
-except ImportError:  # it is in the extra `features`; without it, images are the same, and read more slowly
-    simplejpeg = None
+    from pillow_heif import register_heif_opener
+except ImportError:  # it is in the extra `formats`
+    _HEIF = False
+else:
+    register_heif_opener()
+    _HEIF = True
 
-from corolla.errors import DataError
+ImageFile: TypeAlias = str | Path | BinaryIO
+Levels: TypeAlias = NDArray[Any]
+"""Of uint8 or uint16; one image H×W×C, or many N×H×W×C."""
 
 # The decoders for what people's photos come in. Pillow's others are left out on purpose: EPS, for one, runs a program.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+_FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF"]
+_FORMATS += ["AVIF"] if features.check("avif") else []
+_FORMATS += ["HEIF"] if _HEIF else []
+_KINDS = "JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC"
+
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif"),
+    *(".tif", ".tiff", ".avif", ".heic", ".heif"),
+)
+"""The endings, in lower case, of files that are taken for images."""
 
 # Pillow refuses pictures above twice its limit and warns above it; a 100-megapixel camera is no attack, so only the
 # refusal is kept. The number is stated here for callers who have switched Pillow's own check off.
-_LARGEST_PIXELS = 2 * 1024**3 // 4 // 3
+LARGEST_PIXELS = 2 * 1024**3 // 4 // 3
+_REDUCED_PIXELS = 1 << 24
+"""Deep pictures of more pixels are reduced while they are still integers, so that memory stays bounded."""
+_STRIP_VALUES = 1 << 22
 
-# What Pillow's decoders raise on damaged files: nearly anything.
-_DECODER_ERRORS: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, TypeError, AttributeError, EOFError)
-_DECODER_ERRORS += (AssertionError, RuntimeError, ArithmeticError, LookupError, struct.error, zlib.error)
+# What Pillow's and tifffile's decoders raise on damaged files: nearly anything.
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    ArithmeticError,
+    LookupError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 
-# Where Pillow spends more on the file than on its pixels: JPEG files of fewer bytes.
-_SMALL_BYTES = 1 << 16
+# Pillow takes more than 1 MB of text or of an ICC profile in a PNG for an attack, whatever the file's size. Profiles of
+# printers are larger.
+PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 64 << 20)
+
 _JPEG_START = b"\xff\xd8\xff"
-_EXIF_MARKER = b"\xff\xe1"
+_METADATA = (b"Exif\0\0", b"ICC_PROFILE\0")
+_SCALES = (8, 4, 2)
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _PLAIN_SUBSAMPLINGS = ("444", "422", "420")
 
 _ORIENTATION_TAG = 0x0112
-_PHOTOMETRIC_TAG = 262
-_BITS_TAG = 258
 
 # EXIF orientation -> what makes the picture upright. 1 is upright; other values mean nothing and change nothing.
 _UPRIGHT = {
@@ -54,7 +98,47 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_FIRST_TURNED = 5  # this and higher ones exchange height and width
+
+# Of red, green and blue, in grey: ITU-R BT.601, as Pillow's conversion of 8-bit pictures has it.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read where they leave a choice.
+
+    Attributes:
+        white: Black and white of values that are deeper than 8 bits; None: 0 and what the file states or its type
+            holds. Values beyond are clipped.
+        icc: Colours of an embedded ICC profile are converted to sRGB.
+        truncated: What to do with a JPEG that is damaged or cut short: keep what can be decoded, or take it for one
+            that cannot be read; "refuse" also stops whoever would skip it.
+        page: Which picture of a TIFF of several.
+        max_pixels: A larger picture is refused before it is decoded.
+    """
+
+    white: tuple[float, float] | None = None
+    icc: bool = True
+    truncated: Literal["keep", "skip", "refuse"] = "skip"
+    page: int = 0
+    max_pixels: int = LARGEST_PIXELS
+
+
+class TruncatedError(DataError):
+    """A picture of which only a part can be decoded."""
+
+
+class MomentaryError(DataError):
+    """A file that the system would not let be read now: no fact about it."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the header of a file says: height and width in pixels, upright, and its format."""
+
+    height: int
+    width: int
+    format: PixelFormat
 
 
 class _PillowQuiet:
@@ -87,103 +171,326 @@ class _PillowQuiet:
 _PILLOW_QUIET = _PillowQuiet()
 
 
-def open_image(path_or_file: str | Path | BinaryIO, *, at_least_px: int | None = None) -> Image.Image:
-    """Open a JPEG, PNG, WebP, BMP, GIF or TIFF file as an upright RGB picture, fully decoded.
+def open_image(file: ImageFile, *, at_least_px: int | None = None, reading: Reading | None = None) -> Image.Image:
+    """As `open_picture`, but 8-bit RGB whatever the file holds, as a PIL image."""
+    return Image.fromarray(in_format(open_picture(file, at_least_px=at_least_px, reading=reading), RGB8))
 
-    Grey, palette, 16-bit and CMYK pictures become 8-bit RGB; what is transparent shows white; of several frames the
-    first is taken; the EXIF orientation is applied. Colour profiles are not.
+
+def open_picture(file: ImageFile, *, at_least_px: int | None = None, reading: Reading | None = None) -> Levels:
+    """Open an image file as an upright picture, H×W×C of uint8 or uint16, fully decoded.
+
+    JPEG, PNG, WebP, BMP, GIF, TIFF and AVIF, and HEIC with the extra `formats`. Of an animation the first frame is
+    taken. The EXIF orientation is applied.
 
     Args:
-        path_or_file: A path, or a binary file that can seek.
+        file: A path, or a binary file that can seek.
         at_least_px: Decode a JPEG at the smallest of the scales 1, 1/2, 1/4 and 1/8 that leaves its short side at
-            least this long, which is several times as fast. None decodes at full scale.
+            least this long, which is several times as fast; deep pictures of more than 16 million pixels are averaged
+            likewise. None decodes at full scale.
+        reading: What to do where the file leaves a choice.
 
-    Raises DataError that names the file: it is missing, empty, damaged, cut short, of another kind, or expands to far
-    more pixels than a photo has.
+    Raises:
+        DataError: The file is missing, empty, damaged, cut short, of another kind, or has more pixels than allowed. The
+            message names the file.
     """
-    if isinstance(path_or_file, str | Path) and _waits(path_or_file):
-        raise DataError(f"{path_or_file}: not a regular file", path=path_or_file)
-    small = None if simplejpeg is None else _small_jpeg(path_or_file, at_least_px)
-    if small is not None:
-        return small
-    with _opened(path_or_file) as image:
-        if image.format in ("JPEG", "MPO") and at_least_px is not None:
-            image.draft(None, (max(at_least_px, 1), max(at_least_px, 1)))
-        return _upright_rgb(image)
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of the picture that `open_image` gives, by the header of its file. Raises DataError."""
-    if _waits(path):
-        raise DataError(f"{path}: not a regular file", path=path)
-    with _opened(path) as image:
-        turned = _orientation(image) >= _FIRST_TURNED
-        return image.size if turned else (image.height, image.width)
-
-
-@contextmanager
-def _opened(path_or_file: str | Path | BinaryIO) -> Iterator[Image.Image]:
-    """The picture in a file, not decoded yet; whatever goes wrong with it becomes a DataError that names the file."""
-    name = str(path_or_file if isinstance(path_or_file, str | Path) else getattr(path_or_file, "name", "image"))
+    reading = reading or Reading()
+    name = str(file if isinstance(file, str | Path) else getattr(file, "name", "image"))
+    if isinstance(file, str | Path) and _waits(file):
+        raise DataError(f"{name}: not a regular file", path=name)
     try:
-        with _PILLOW_QUIET, Image.open(path_or_file, formats=_FORMATS) as image:
-            if image.width * image.height > _LARGEST_PIXELS:
-                raise Image.DecompressionBombError
-            yield image
-    except Image.DecompressionBombError:
-        raise DataError(
-            f"{name}: more than {_LARGEST_PIXELS:,} pixels, as decompression bombs have", path=name
-        ) from None
+        if isinstance(file, str | Path):
+            with open(file, "rb") as opened:  # noqa: PTH123 - Path.open takes as long as decoding a small file
+                return _decoded(opened, at_least_px, reading)
+        return _decoded(file, at_least_px, reading)
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name}: {error}", path=name) from None
     except UnidentifiedImageError:
-        if isinstance(path_or_file, str | Path):
-            size = Path(path_or_file).stat().st_size
-        else:
-            size = path_or_file.seek(0, os.SEEK_END)
-        kind = "not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged" if size else "empty"
-        raise DataError(f"{name}: {kind}", path=name) from None
-    except _DECODER_ERRORS as error:
+        raise DataError(f"{name}: {_unidentified(file)}", path=name) from None
+    except MemoryError:
+        raise DataError(f"{name}: too large for this machine's memory", path=name) from None
+    except TruncatedError as error:
+        raise TruncatedError(f"{name}: {error}", path=name) from None
+    except DECODER_ERRORS as error:
+        momentary = isinstance(error, OSError) and error.errno is not None
+        kind = MomentaryError if momentary else DataError
+        raise kind(f"{name}: cannot be read: {_reason(error)}", path=name) from None
+
+
+def read_facts(file: ImageFile) -> Facts:
+    """The size and the format of an image file, from its header. Raises DataError as `open_picture`."""
+    name = str(file if isinstance(file, str | Path) else getattr(file, "name", "image"))
+    try:
+        if isinstance(file, str | Path):
+            with open(file, "rb") as opened:  # noqa: PTH123
+                return _facts(opened)
+        return _facts(file)
+    except UnidentifiedImageError:
+        raise DataError(f"{name}: {_unidentified(file)}", path=name) from None
+    except (Image.DecompressionBombError, *DECODER_ERRORS) as error:
         raise DataError(f"{name}: cannot be read: {_reason(error)}", path=name) from None
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """A picture that is open already, as `open_image` gives it: 8-bit RGB over white, turned as its EXIF data say."""
+def picture_of(image: Image.Image, *, icc: bool = True) -> Levels:
+    """A PIL image as `open_picture` gives a file of it. Raises DataError if its decoder fails."""
     try:
         with _PILLOW_QUIET:
-            return _upright_rgb(image)
-    except _DECODER_ERRORS as error:
+            image.load()
+            return _natural(image, Reading(icc=icc))
+    except DECODER_ERRORS as error:
         raise DataError(f"{getattr(image, 'filename', '') or 'picture'}: cannot be read: {_reason(error)}") from None
 
 
-def _small_jpeg(path_or_file: str | Path | BinaryIO, at_least_px: int | None) -> Image.Image | None:
-    """A small and plain JPEG file by libjpeg-turbo alone, to the bit as Pillow, which wraps the same, gives it.
+def in_format(picture: Levels, pixels: PixelFormat) -> Levels:
+    """A picture with other channels or of another depth.
 
-    None for whatever is not plain: what may have to be turned, reduced or refused is left to Pillow, and so is every
-    fault, which it names.
+    Grey becomes equal channels, and colour becomes the luma of ITU-R BT.601. Levels are scaled so that white stays
+    white, and rounded to the nearest. Raises DataError where other numbers of channels differ.
+    """
+    channels = picture.shape[2]
+    if channels != pixels.channels:
+        if (channels, pixels.channels) == (3, 1):
+            picture = _luma(picture)
+        elif channels == 1 and pixels.channels == 3:
+            picture = np.repeat(to_levels(picture, pixels.bits), 3, axis=2)
+        else:
+            raise DataError(f"has {channels} channels, not {pixels.channels}; convert it, or set data.channels")
+    return to_levels(picture, pixels.bits)
+
+
+def shows_color(pixels: NDArray[Any]) -> bool:
+    """Whether three channels differ anywhere."""
+    return pixels.shape[-1] == 3 and bool((pixels[..., :1] != pixels[..., 1:]).any())
+
+
+def _decoded(file: BinaryIO, at_least_px: int | None, reading: Reading) -> Levels:
+    file.seek(0)
+    start = file.read(32)
+    file.seek(0)
+    if start.startswith(_TIFF_STARTS):
+        from corolla.data import tiff  # slow to import, and most files are none
+
+        picture = tiff.read(file, reading)
+        if picture is not None:
+            return _reduced(picture, at_least_px)
+        file.seek(0)
+    elif _is_deep_color_png(start):
+        return _reduced(_deep_png(file, reading), at_least_px)
+    elif start.startswith(_JPEG_START):
+        return _jpeg(file.read(), at_least_px, reading)
+    with _PILLOW_QUIET, Image.open(file, formats=_FORMATS) as image:
+        check_size(*image.size, reading)
+        image.load()
+        return _reduced(_natural(image, reading), at_least_px)
+
+
+def check_size(width: int, height: int, reading: Reading) -> None:
+    """Raise DecompressionBombError if a picture has more pixels than allowed."""
+    if width * height > reading.max_pixels:
+        problem = f"{width}x{height} are more than {reading.max_pixels:,} pixels, as decompression bombs have"
+        raise Image.DecompressionBombError(f"{problem}; if it is right, set data.max_pixels")
+
+
+def _jpeg(content: bytes, at_least_px: int | None, reading: Reading) -> Levels:
+    """A JPEG by libjpeg-turbo, whose strict mode reports damage that Pillow, which wraps the same, passes over.
+
+    The pixels are Pillow's to the bit, also at reduced scale. Pillow is asked where it knows more: of metadata, which
+    takes it as long as to decode a small file, and of colour spaces that only it converts.
     """
     try:
-        if isinstance(path_or_file, str | Path):
-            with open(path_or_file, "rb", buffering=0) as file:  # noqa: PTH123 - Path.open takes as long as decoding
-                content = file.read(_SMALL_BYTES)
-        else:
-            content = path_or_file.read(_SMALL_BYTES)
-            path_or_file.seek(0)
-        if len(content) == _SMALL_BYTES or not content.startswith(_JPEG_START) or _EXIF_MARKER in content:
-            return None
         height, width, colours, subsampling = simplejpeg.decode_jpeg_header(content)
-        reduced = at_least_px is not None and min(height, width) >= 2 * max(at_least_px, 1)
-        plain = colours == "YCbCr" and subsampling in _PLAIN_SUBSAMPLINGS
-        if reduced or not plain or height * width > _LARGEST_PIXELS:
-            return None
-        return Image.fromarray(simplejpeg.decode_jpeg(content))
-    except (OSError, ValueError):
-        return None
+    except ValueError as error:
+        raise OSError(f"not a whole JPEG: {error}") from None
+    check_size(width, height, reading)
+    scale = 1
+    if at_least_px is not None:
+        scale = next((side for side in _SCALES if min(height, width) >= side * max(at_least_px, 1)), 1)
+    at_least = {"min_height": -(-height // scale), "min_width": -(-width // scale)} if scale > 1 else {}
+    plain = colours == "Gray" or (colours == "YCbCr" and subsampling in _PLAIN_SUBSAMPLINGS)
+    space = "GRAY" if colours == "Gray" else "RGB" if colours in ("YCbCr", "RGB") else "CMYK"
+    try:
+        pixels = simplejpeg.decode_jpeg(content, space, **at_least)
+    except ValueError as error:
+        if reading.truncated != "keep":
+            raise TruncatedError(f"damaged or cut short: {_reason(error)}") from None
+        pixels = simplejpeg.decode_jpeg(content, space, strict=False, **at_least)
+    if plain and not any(mark in content for mark in _METADATA):
+        return np.asarray(pixels)
+    with _PILLOW_QUIET, Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+        if not plain:
+            if scale > 1:
+                image.draft(None, (-(-width // scale), -(-height // scale)))
+            image.load()
+            return _natural(image, reading)
+        whole = Image.fromarray(pixels[..., 0] if space == "GRAY" else pixels)
+        whole.info = image.info
+        return _natural(whole, reading, _orientation(image))
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
-    image.load()
-    orientation = _orientation(image)
-    rgb = _to_rgb(image)
-    return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+def _natural(image: Image.Image, reading: Reading, orientation: int | None = None) -> Levels:
+    """A decoded PIL image as a picture of its own format."""
+    turn = _UPRIGHT.get(_orientation(image) if orientation is None else orientation)
+    if image.mode.startswith(("I", "F")):
+        pixels = _deep_grey(image, reading)
+        upright = pixels if turn is None else np.stack([_turned(pixels[..., 0], turn)], axis=2)
+        return np.ascontiguousarray(upright)
+    flat = _flat(image, reading.icc)
+    if turn is not None:
+        flat = flat.transpose(turn)
+    pixels = np.asarray(flat)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _turned(plane: NDArray[Any], turn: Image.Transpose) -> NDArray[Any]:
+    return np.asarray(Image.fromarray(plane).transpose(turn))
+
+
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """H×W×C turned and mirrored as the EXIF orientation says."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+
+
+def _flat(image: Image.Image, icc: bool) -> Image.Image:
+    """8-bit grey or RGB; over white where it is transparent."""
+    grey = image.mode in ("1", "L", "LA", "La")
+    profile = image.info.get("icc_profile") if icc else None
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        rgb = _in_srgb(image.convert("RGB"), profile)
+        rgb.putalpha(alpha)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgb).convert("RGB")
+    else:
+        image = _in_srgb(image, profile)
+    if grey:
+        return image.convert("L") if image.mode != "RGB" else image.getchannel(0)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Colours by an ICC profile in sRGB; as they are where there is none, or one that does not fit the picture."""
+    if not profile:
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return image
+        target = ImageCms.createProfile("sRGB")
+        mode = image.mode if image.mode in ("L", "CMYK", "RGB") else "RGB"
+        converted = ImageCms.profileToProfile(image.convert(mode), source, target, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image
+    return image if converted is None else converted
+
+
+def _deep_grey(image: Image.Image, reading: Reading) -> NDArray[np.uint16]:
+    """Grey of more than 8 bits, of PNG files and PIL images: integers span 16 bits, floats 0 to 1."""
+    values = np.asarray(image)[..., None]
+    scaled = deep_levels(values, reading, 1.0 if image.mode == "F" else 65535.0)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        return np.where(values == transparent, np.uint16(65535), scaled)
+    return scaled
+
+
+def deep_levels(values: NDArray[Any], reading: Reading, white: float) -> NDArray[np.uint16]:
+    """Values H×W×C of any type as 16-bit levels, black being 0 and white as stated, or as the settings say.
+
+    Raises ValueError where values lie outside of black and white, and nobody has said what these are.
+    """
+    low, high = reading.white or (0.0, white)
+    if values.dtype == np.uint16 and (low, high) == (0.0, 65535.0):
+        return values
+    levels = np.empty(values.shape, np.uint16)
+    rows = max(1, _STRIP_VALUES // max(1, values[:1].size))
+    for start in range(0, len(values), rows):
+        some = values[start : start + rows].astype(np.float64)
+        if not np.isfinite(some).all():
+            raise ValueError("has values that are not finite")
+        if reading.white is None and some.size and (some.min() < low or some.max() > high):
+            raise ValueError(
+                f"has {values.dtype} values from {values.min():g} to {values.max():g}, and which is black and which is "
+                "white is unknown; set data.white"
+            )
+        levels[start : start + rows] = np.rint(((some - low) * (65535 / (high - low))).clip(0, 65535))
+    return levels
+
+
+def over_white(pixels: NDArray[np.uint16], *, associated: bool) -> NDArray[np.uint16]:
+    """16-bit levels whose last channel is alpha, without it, over white."""
+    color, alpha = pixels[..., :-1].astype(np.float64), pixels[..., -1:] / 65535
+    shown = (color if associated else color * alpha) + (1 - alpha) * 65535
+    return np.asarray(np.rint(shown).clip(0, 65535).astype(np.uint16))
+
+
+def _is_deep_color_png(start: bytes) -> bool:
+    return start.startswith(_PNG_START) and start[12:16] == b"IHDR" and start[24] == 16 and start[25] != 0
+
+
+def _deep_png(file: BinaryIO, reading: Reading) -> Levels:
+    """A PNG of 16 bits a channel with colour or alpha, of which Pillow keeps 8."""
+    import imagecodecs
+
+    with _PILLOW_QUIET, Image.open(file, formats=("PNG",)) as image:  # the metadata
+        check_size(*image.size, reading)
+        orientation = _orientation(image)
+        kinds = image.getbands()
+    file.seek(0)
+    values = imagecodecs.png_decode(file.read())
+    values = values[..., None] if values.ndim == 2 else values
+    levels = deep_levels(values, reading, 65535.0)
+    if len(kinds) in (2, 4) or values.shape[2] in (2, 4):
+        levels = over_white(levels, associated=False)
+    return np.ascontiguousarray(upright(levels, orientation))
+
+
+def _reduced(picture: Levels, at_least_px: int | None) -> Levels:
+    """A large picture of 16 bits or other channels averaged over squares, as reduced decoding does with a JPEG."""
+    height, width, channels = picture.shape
+    if at_least_px is None or height * width <= _REDUCED_PIXELS or format_of(picture) in (RGB8, PixelFormat(1, 8)):
+        return picture
+    side = next((side for side in _SCALES if min(height, width) >= side * max(at_least_px, 1)), 1)
+    if side == 1:
+        return picture
+    rows, columns = height // side, width // side
+    reduced = np.empty((rows, columns, channels), picture.dtype)
+    strip = max(1, _STRIP_VALUES // (side * width * channels))
+    for start in range(0, rows, strip):
+        some = picture[start * side : min(start + strip, rows) * side, : columns * side]
+        squares = some.reshape(-1, side, columns, side, channels)
+        reduced[start : start + strip] = np.rint(squares.mean(axis=(1, 3), dtype=np.float64))
+    return reduced
+
+
+def _luma(picture: Levels) -> Levels:
+    if picture.dtype == np.uint8:
+        return np.asarray(Image.fromarray(picture).convert("L"))[..., None]
+    weighted = sum(picture[..., index].astype(np.float32) * np.float32(share) for index, share in enumerate(_LUMA))
+    return np.asarray(np.rint(weighted).astype(np.uint16))[..., None]
+
+
+def _facts(file: BinaryIO) -> Facts:
+    start = file.read(32)
+    file.seek(0)
+    if start.startswith(_TIFF_STARTS):
+        from corolla.data import tiff
+
+        facts = tiff.facts(file)
+        if facts is not None:
+            return facts
+        file.seek(0)
+    with _PILLOW_QUIET, Image.open(file, formats=_FORMATS) as image:
+        width, height = image.size
+        grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith(("I", "F"))
+        deep = image.mode.startswith(("I", "F")) or _is_deep_color_png(start)
+        if _is_deep_color_png(start):
+            grey = start[25] in (0, 4)
+        if _orientation(image) in (5, 6, 7, 8):
+            width, height = height, width
+        return Facts(height, width, PixelFormat(1 if grey else 3, 16 if deep else 8))
 
 
 def _waits(path: str | Path) -> bool:
@@ -199,45 +506,35 @@ def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
+def _unidentified(file: ImageFile) -> str:
+    """Why a file is no image that can be read."""
+    if isinstance(file, str | Path):
+        with Path(file).open("rb") as opened:
+            start = opened.read(32)
+    else:
+        file.seek(0)
+        start = file.read(32)
+    if not start:
+        return "empty"
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS and not _HEIF:
+        return f"a HEIC image: {missing_extra('formats', 'reading it')}"
+    if start[4:12] == b"ftypavif" and not features.check("avif"):
+        return "an AVIF image, which this build of Pillow cannot read"
+    return f"not a {_KINDS} image, or damaged"
+
+
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation. A damaged EXIF block spoils no pixels, so it counts as upright.
+    """The EXIF orientation. A damaged EXIF block spoils no pixels, so it counts as upright; XMP is not asked.
 
     Pillow's `exif_transpose` is not used, as it fails on pictures whose other tags cannot be written again.
     """
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except _DECODER_ERRORS:
+        if image.format == "HEIF":  # turned by its decoder
+            return 1
+        if image.format == "TIFF":
+            return int(image.getexif().get(_ORIENTATION_TAG, 1))
+        exif = Image.Exif()
+        exif.load(image.info.get("exif", b""))
+        return int(exif.get(_ORIENTATION_TAG, 1))
+    except DECODER_ERRORS:
         return 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image.copy()
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _deep_grey_to_rgb(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _deep_grey_to_rgb(image: Image.Image) -> Image.Image:
-    """Scale grey of more than 8 bits; Pillow's own conversion would clip it.
-
-    Integers span the depth that the file states, up to 16 bits; floating point spans 0 to 1.
-    """
-    tags = getattr(image, "tag_v2", {})
-    bits = tags.get(_BITS_TAG, (16,))[0]
-    white = 1.0 if image.mode == "F" else 2.0**bits - 1.0
-    values = np.asarray(image, dtype=np.float64)
-    if white > 65535.0 or not (np.isfinite(values).all() and values.min() >= 0.0 and values.max() <= white):
-        raise ValueError(
-            f"which of its grey values is white is unknown (mode {image.mode}, {bits} bits, "
-            f"{values.min():g} to {values.max():g}); save it with 8 or 16 bits"
-        )
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        values[values == transparent] = white
-    if tags.get(_PHOTOMETRIC_TAG) == 0:  # white is zero; Pillow takes care of it for 8 bits only
-        values = white - values
-    return Image.fromarray(np.rint(values * (255.0 / white)).astype(np.uint8)).convert("RGB")

@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from corolla.data.archives import members
-from corolla.data.folder import EXTENSIONS, images_below, is_own, no_images, say_own
-from corolla.data.images import open_image
-from corolla.data.recipes import Recipe
+from corolla.data.folder import images_below, is_own, no_images, say_own
+from corolla.data.images import EXTENSIONS, Levels, Reading, open_picture
+from corolla.data.preprocessing import Preprocessing
 from corolla.data.sources import spread_rows
 from corolla.errors import DataError, UsageError
 
@@ -99,18 +97,19 @@ def is_pattern(path: Path | str) -> bool:
     return glob.has_magic(str(path)) and not os.path.lexists(path)
 
 
-def open_entry(entry: Entry, *, at_least_px: int | None = None) -> Image.Image:
-    """One image, as `open_image` gives it. Raises DataError with one line that names the image."""
+def open_entry(entry: Entry, *, at_least_px: int | None = None, reading: Reading | None = None) -> Levels:
+    """One image, as `open_picture` gives it. Raises DataError with one line that names the image."""
     if entry.fault:
         raise DataError(entry.fault, path=entry.name)
-    return open_image(entry.place if entry.offset is None else _Bytes(entry), at_least_px=at_least_px)
+    file = entry.place if entry.offset is None else _Bytes(entry)
+    return open_picture(file, at_least_px=at_least_px, reading=reading)
 
 
-def read_entry(entry: Entry, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
-    """One image's pixels, H×W×3 uint8. Raises DataError with one line that names the image."""
-    image = open_entry(entry, at_least_px=recipe.decode_at_least_px(height, width))
+def read_entry(entry: Entry, how: Preprocessing) -> Levels:
+    """One image's pixels, H×W×C. Raises DataError with one line that names the image."""
+    picture = open_entry(entry, at_least_px=how.at_least_px, reading=how.reading)
     try:
-        return recipe.apply(image, height, width)
+        return how.apply(picture)
     except DataError as error:
         raise DataError(f"{entry.name}: {error}", path=entry.name) from None
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from corolla.errors import DataError
 from corolla.files import writing
@@ -76,9 +76,9 @@ def mapped(path: Path, name: str) -> NDArray[Any] | None:
 
 @contextmanager
 def writing_rows(
-    path: Path, shape: tuple[int, ...], root: Path, remedy: str
-) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
-    """What appends rows of a shape, uint8, to a new `.npy` file, which is whole and on the disk at the end.
+    path: Path, shape: tuple[int, ...], root: Path, remedy: str, *, dtype: DTypeLike = np.uint8
+) -> Iterator[Callable[[NDArray[Any]], None]]:
+    """What appends rows of a shape to a new `.npy` file, which is whole and on the disk at the end.
 
     Raises WriteError that names `root`.
     """
@@ -86,13 +86,14 @@ def writing_rows(
 
     def write_header() -> None:  # NumPy leaves room for the number of rows to grow
         file.seek(0)
-        head = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+        descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+        head = {"descr": descr, "fortran_order": False, "shape": (count, *shape)}
         np.lib.format.write_array_header_1_0(file, head)
 
-    def append(rows: NDArray[np.uint8]) -> None:
+    def append(rows: NDArray[Any]) -> None:
         nonlocal count
         with writing(root, remedy):
-            file.write(np.ascontiguousarray(rows).data)
+            file.write(np.ascontiguousarray(rows, dtype).data)
         count += len(rows)
 
     with writing(root, remedy):

@@ -1,4 +1,4 @@
-"""Recipes: named lists of steps that turn an upright RGB picture of any size into height×width pixels.
+"""Recipes: named lists of steps that turn an upright picture of any size into height×width pixels.
 
 A recipe is a value: it can be compared, hashed, pickled, digested and previewed stage by stage. `fit` keeps as much of
 the picture as the wanted shape allows. `crop` and `enhance` are the two recipes of the study notebook, and their steps
@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -19,8 +20,9 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from corolla.config import register
 from corolla.config.registry import find
+from corolla.data.images import Levels
 from corolla.errors import DataError, UsageError, suggestion
-from corolla.pixels import CHANNELS
+from corolla.pixels import format_of
 
 # Part of every digest. Raise it whenever an operation below changes the pixels that it makes.
 _OPERATIONS_VERSION = 1
@@ -28,16 +30,20 @@ _OPERATIONS_VERSION = 1
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 _OPERATIONS: dict[str, Callable[..., Image.Image]] = {}
+_ANY_PIXELS: set[str] = set()  # those that work on one channel of floats as they do on a picture
 
 Operation = TypeVar("Operation", bound=Callable[..., Image.Image])
 
 
-def operation(function: Operation) -> Operation:
+def operation(function: Operation, *, any_pixels: bool = False) -> Operation:
     """Make a function a step of recipes, under its own name; use as a decorator.
 
     Args:
-        function: From an RGB picture, the (height, width) of the recipe's result, and parameters as keywords, to an RGB
-            picture. Where its result changes, give it another name: a cache of pixels knows it by that alone.
+        function: From an 8-bit picture, RGB or grey, the (height, width) of the recipe's result, and parameters as
+            keywords, to a picture of the same mode. Where its result changes, give it another name: a cache of pixels
+            knows it by that alone.
+        any_pixels: It can be applied to one channel after another, as a PIL image of mode F; then 16-bit pictures and
+            those of other channels than 1 and 3 can have this step.
 
     Raises UsageError if there is one by that name.
     """
@@ -45,6 +51,8 @@ def operation(function: Operation) -> Operation:
     if name in _OPERATIONS and _OPERATIONS[name].__code__.co_filename != function.__code__.co_filename:
         raise UsageError(f"the step {name!r} is there already; give the function another name")
     _OPERATIONS[name] = function
+    if any_pixels:
+        _ANY_PIXELS.add(name)
     return function
 
 
@@ -125,19 +133,46 @@ class Recipe:
             pictures.append((str(step), image))
         return pictures
 
-    def apply(self, image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
-        """Turn an upright picture into uint8 RGB pixels, H×W×3.
+    def apply(self, picture: Levels | Image.Image, height: int, width: int) -> Levels:
+        """Turn an upright picture, H×W×C of uint8 or uint16, into pixels of the same format, height×width×C.
 
-        Pictures smaller than the result are enlarged, as the notebook does. Raises UsageError if the recipe cannot make
-        this size, DataError if the picture is too elongated, or smaller than a crop.
+        A PIL image is taken as 8-bit RGB.
+
+        Pictures smaller than the result are enlarged, as the notebook does.
+
+        Raises:
+            UsageError: The recipe cannot make pictures of this size.
+            DataError: The picture is too elongated, or smaller than a crop, or a step is for 8-bit grey and RGB alone.
         """
-        pixels = np.asarray(self.stages(image, height, width)[-1][1])
-        if pixels.shape != (height, width, CHANNELS):
+        self.check_size(height, width)
+        if isinstance(picture, Image.Image):
+            picture = np.asarray(picture.convert("RGB"))
+        if picture.dtype == np.uint8 and picture.shape[2] in (1, 3):
+            pixels = self._planes(Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture), height, width)
+        else:
+            unfit = next((step.operation for step in self.steps if step.operation not in _ANY_PIXELS), None)
+            if unfit is not None:
+                raise DataError(
+                    f"the step {unfit!r} of the recipe `{self.name}` needs 8-bit grey or RGB, not "
+                    f"{format_of(picture)}; choose the recipe `fit`, or set data.bits to 8"
+                )
+            channels = [
+                self._planes(Image.fromarray(channel.astype(np.float32)), height, width)
+                for channel in np.moveaxis(picture, 2, 0)
+            ]
+            largest = np.iinfo(picture.dtype).max
+            pixels = np.rint(np.stack(channels, axis=2)).clip(0, largest).astype(picture.dtype)
+        if pixels.shape[:2] != (height, width):
             raise UsageError(f"the recipe `{self.name}` made {pixels.shape[0]}x{pixels.shape[1]}, not {height}x{width}")
-        return pixels
+        return pixels[..., None] if pixels.ndim == 2 else pixels
+
+    def _planes(self, image: Image.Image, height: int, width: int) -> NDArray[Any]:
+        for step in self.steps:
+            image = step(image, height, width)
+        return np.asarray(image)
 
 
-@operation
+@partial(operation, any_pixels=True)
 def fit(image: Image.Image, size: tuple[int, int], *, method: str) -> Image.Image:
     """Cut the largest centred rectangle of the wanted shape, to a fraction of a pixel, and scale it to size.
 
@@ -148,7 +183,7 @@ def fit(image: Image.Image, size: tuple[int, int], *, method: str) -> Image.Imag
     return ImageOps.fit(image, (width, height), _FILTERS[method])
 
 
-@operation
+@partial(operation, any_pixels=True)
 def resize(image: Image.Image, _size: tuple[int, int], *, short_px: int, method: str) -> Image.Image:
     """Bring the short side to short_px; the long side keeps the aspect, rounded down (torchvision's Resize)."""
     short, long = sorted(image.size)
@@ -158,7 +193,7 @@ def resize(image: Image.Image, _size: tuple[int, int], *, short_px: int, method:
     return image.resize((short_px, scaled) if image.width <= image.height else (scaled, short_px), _FILTERS[method])
 
 
-@operation
+@partial(operation, any_pixels=True)
 def center_crop(image: Image.Image, size: tuple[int, int], *, side_px: int | None = None) -> Image.Image:
     """Cut a rectangle from the middle: side_px×side_px, or the size of the result (torchvision's CenterCrop)."""
     height, width = size if side_px is None else (side_px, side_px)
@@ -186,7 +221,7 @@ def blur(image: Image.Image, _size: tuple[int, int], *, kernel_px: int, sigma_px
 def gamma(image: Image.Image, _size: tuple[int, int], *, gamma: float, gain: float) -> Image.Image:
     """255 · gain · (x/255)^gamma, clamped (torchvision's adjust_gamma: its table rounds down from 255.999)."""
     table = [min(255, int(255.999 * gain * (value / 255) ** gamma)) for value in range(256)]
-    return image.point(table * CHANNELS)
+    return image.point(table * len(image.getbands()))
 
 
 @operation

@@ -51,7 +51,7 @@ def open_named(spec: str, *, mirror: str | None, home: Path, progress: OnProgres
         kinds = registered("source")
         hint = suggestion(name, kinds)
         if Path(spec).expanduser().exists():
-            hint = f" (did you mean {'factors' if spec.lower().endswith('.npz') else 'folder'}:{spec}?)"
+            hint = f" (did you mean {'array' if spec.lower().endswith(('.npy', '.npz')) else 'folder'}:{spec}?)"
         raise UsageError(
             f"{spec!r}: no such source{hint}; there are {', '.join(kind.usage for kind in kinds.values())}"
         ) from None
@@ -77,16 +77,25 @@ def _flowers102(argument: str, mirror: str | None, home: Path, progress: OnProgr
     return None if argument else open_flowers102(mirror, home=home, progress=progress)
 
 
-def _folder(argument: str, *_: object) -> Source | None:
+def _folder(argument: str, _mirror: str | None, home: Path, progress: OnProgress | None) -> Source | None:
+    from corolla.data.archive_source import KINDS, open_archive
     from corolla.data.folder import open_folder
 
-    return open_folder(argument) if argument else None
+    if argument.lower().endswith(KINDS) and Path(argument).expanduser().is_file():
+        return open_archive(argument, home=home, progress=progress)
+    return open_folder(argument, home=home, progress=progress) if argument else None
 
 
 def _factors(argument: str, *_: object) -> Source | None:
     from corolla.data.factor_file import open_factors
 
     return open_factors(argument) if argument else None
+
+
+def _arrays(argument: str, _mirror: str | None, home: Path, *_: object) -> Source | None:
+    from corolla.data.factor_file import open_arrays
+
+    return open_arrays(argument, home=home) if argument else None
 
 
 def _published(name: str, variants: str, about: str) -> SourceKind:
@@ -100,12 +109,14 @@ def _published(name: str, variants: str, about: str) -> SourceKind:
 
 
 _FLOWERS = "8,189 photos of 102 kinds of flowers, 345 MB"
-_ARRAYS = "your own images with known factors, as the arrays `images` and `factors`"
+_FACTORS = "your own images with known factors, as the arrays `images` and `factors`"
+_ARRAY = "your own images as an array, with `labels` and `factors` beside it if you have them"
 for _kind in (
     SourceKind("florets", "florets[:COUNT]", _florets, about="drawn flowers with seven known factors"),
     SourceKind("flowers102", "flowers102", _flowers102, True, _FLOWERS, "flowers102/*"),
     SourceKind("folder", "folder:PATH", _folder, about="your own images, in any tree of folders"),
-    SourceKind("factors", "factors:FILE.npz", _factors, about=_ARRAYS),
+    SourceKind("array", "array:FILE.npy|npz", _arrays, about=_ARRAY),
+    SourceKind("factors", "factors:FILE.npz", _factors, about=_FACTORS),
     _published("dsprites", "", "737,280 images with 5 known factors"),
     _published("shapes3d", "", "480,000 images with 6 known factors"),
     _published("cars3d", "", "17,568 images with 3 known factors"),

@@ -5,22 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.data.images import open_image
+from corolla.data.images import Levels, Reading, open_picture
+from corolla.data.index import FileFacts, digest_of
+from corolla.data.layout import LayoutOptions, understood
 from corolla.data.source_kinds import open_named
 from corolla.errors import DataError, UsageError
+from corolla.pixels import RGB8, PixelFormat, format_of
 from corolla.progress import OnProgress
 
 if TYPE_CHECKING:
-    from corolla.data.recipes import Recipe
+    from corolla.config import DataConfig
+    from corolla.data.preprocessing import Preprocessing
 
 
 @dataclass(eq=False)
@@ -37,6 +42,9 @@ class Source(ABC):
         factors: N×F factors of variation, if they are known.
         factor_names: What each of the F factors is called.
         categorical_factors: The names of the factors whose values have no order, such as a shape.
+        formats: How many images there are of each format; None where all are 8-bit RGB.
+        notes: Sentences on what was understood of a folder, and what was left out.
+        earlier_fingerprint: What `fingerprint` was by the rule of earlier versions, where that was another.
     """
 
     name: str
@@ -48,14 +56,34 @@ class Source(ABC):
     factors: NDArray[np.float32] | None = None
     factor_names: Sequence[str] = ()
     categorical_factors: Sequence[str] = ()
+    formats: Mapping[PixelFormat, int] | None = None
+    notes: Sequence[str] = ()
+    earlier_fingerprint: str | None = None
 
     @abstractmethod
-    def picture(self, index: int, at_least_px: int | None = None) -> Image.Image:
+    def picture(self, index: int, at_least_px: int | None = None) -> Levels | Image.Image:
         """One image as a recipe gets it; its short side may be reduced to at_least_px. Raises DataError."""
 
-    def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
-        """One image's pixels, H×W×3. Raises DataError with one line's reason for an unusable image."""
-        return recipe.apply(self.picture(index, recipe.decode_at_least_px(height, width)), height, width)
+    def read(self, index: int, how: Preprocessing) -> Levels:
+        """One image's pixels, H×W×C. Raises DataError with one line's reason for an unusable image."""
+        return how.apply(self.picture(index, how.at_least_px))
+
+    def format(self, data: DataConfig) -> PixelFormat:
+        """The format that images of a configuration get: as it says, and as the source has where it says auto.
+
+        Images of several formats become colour where one is, and 8 bits where one has these. Raises DataError where
+        their channels are others than 1 and 3, or the configuration refuses to mix.
+        """
+        formats = self.formats or {RGB8: len(self.keys)}
+        channels, bits = {pixels.channels for pixels in formats}, {pixels.bits for pixels in formats}
+        mixed = (data.channels == "auto" and len(channels) > 1) or (data.bits == "auto" and len(bits) > 1)
+        kinds = ", ".join(f"{count} {pixels}" for pixels, count in sorted(formats.items(), key=lambda item: -item[1]))
+        if mixed and (data.mixed == "refuse" or (data.channels == "auto" and not channels <= {1, 3})):
+            raise DataError(f"{self.name}: mixes formats ({kinds}); set data.channels and data.bits")
+        return PixelFormat(
+            max(channels) if data.channels == "auto" else data.channels,
+            min(bits) if data.bits == "auto" else data.bits,
+        )
 
 
 @dataclass(eq=False, kw_only=True)
@@ -64,21 +92,74 @@ class FileSource(Source):
 
     root: Path
 
-    def picture(self, index: int, at_least_px: int | None = None) -> Image.Image:
+    def picture(self, index: int, at_least_px: int | None = None, reading: Reading | None = None) -> Levels:
         """See `Source`."""
-        return open_image(self.root / self.keys[index], at_least_px=at_least_px)
+        return open_picture(self.root / self.keys[index], at_least_px=at_least_px, reading=reading)
 
-    def read(self, index: int, recipe: Recipe, height: int, width: int) -> NDArray[np.uint8]:
+    def read(self, index: int, how: Preprocessing) -> Levels:
         """See `Source`; errors name the file."""
+        picture = self.picture(index, how.at_least_px, how.reading)
         try:
-            return super().read(index, recipe, height, width)
+            return how.apply(picture)
         except DataError as error:
             path = self.root / self.keys[index]
-            raise (error if error.path else DataError(f"{path}: {error}", path=path)) from None
+            raise DataError(f"{path}: {error}", path=path) from None
+
+
+@dataclass(eq=False, kw_only=True)
+class FolderSource(FileSource):
+    """A user's own images below one folder.
+
+    Attributes:
+        files: What is known of each file, by its content.
+        all_keys: Of all images there, of which the layout may leave some out.
+        all_files: Likewise.
+        left_out: How many files that are no images were passed over, by kind.
+    """
+
+    files: Sequence[FileFacts]
+    all_keys: Sequence[str]
+    all_files: Sequence[FileFacts]
+    left_out: Mapping[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        root: Path,
+        keys: Sequence[str],
+        files: Sequence[FileFacts],
+        left_out: Mapping[str, int],
+        earlier_fingerprint: str | None = None,
+        options: LayoutOptions | None = None,
+    ) -> Self:
+        """The source of all images below a folder whose names mean what the options say."""
+        layout = understood(keys, options)
+        chosen, facts = [keys[row] for row in layout.rows], [files[row] for row in layout.rows]
+        passed = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
+        return cls(
+            f"folder:{root.name}",
+            tuple(chosen),
+            layout.splits,
+            digest_of(chosen, facts),
+            layout.labels,
+            layout.label_names,
+            formats=dict(Counter(PixelFormat(file.channels, file.bits) for file in facts if file.channels)) or None,
+            notes=(*layout.notes, *([f"left out, as no images: {passed}"] if passed else [])),
+            earlier_fingerprint=earlier_fingerprint,
+            root=root,
+            files=facts,
+            all_keys=keys,
+            all_files=files,
+            left_out=left_out,
+        )
+
+    def arranged(self, options: LayoutOptions) -> Self:
+        """The same images, understood as the options say."""
+        return self.of(self.root, self.all_keys, self.all_files, self.left_out, self.earlier_fingerprint, options)
 
 
 class ArraySource(Source):
-    """A source of images that are in memory: pictures of any size, H×W×3 uint8 each.
+    """A source of images that are in memory: of any size and of one format, H×W×C of uint8 or uint16 each.
 
     Of ten images in a row, eight are for training, the ninth for val and the tenth for test.
 
@@ -92,7 +173,7 @@ class ArraySource(Source):
     def __init__(
         self,
         name: str,
-        images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+        images: Sequence[Levels] | Levels,
         labels: NDArray[np.int64] | None = None,
         label_names: Sequence[str] = (),
     ) -> None:
@@ -102,10 +183,11 @@ class ArraySource(Source):
             digest.update(str(image.shape).encode() + np.ascontiguousarray(image).tobytes())
         keys = [f"{number:06d}" for number in range(len(images))]
         super().__init__(name, keys, splits_by_last_digit(len(images)), digest.hexdigest(), labels, label_names)
+        self.formats = {format_of(images[0]): len(images)} if len(images) else None
 
-    def picture(self, index: int, at_least_px: int | None = None) -> Image.Image:  # noqa: ARG002
+    def picture(self, index: int, at_least_px: int | None = None) -> Levels:  # noqa: ARG002
         """See `Source`."""
-        return Image.fromarray(np.asarray(self.images[index], np.uint8))
+        return np.asarray(self.images[index])
 
 
 def splits_by_last_digit(count: int) -> dict[str, NDArray[np.int64]]:
@@ -115,19 +197,30 @@ def splits_by_last_digit(count: int) -> dict[str, NDArray[np.int64]]:
 
 
 def open_source(
-    spec: str, *, mirror: str | None = None, home: Path | None = None, progress: OnProgress | None = None
+    spec: str,
+    *,
+    mirror: str | None = None,
+    layout: LayoutOptions | None = None,
+    home: Path | None = None,
+    progress: OnProgress | None = None,
 ) -> Source:
     """Open a source by its name in the configuration, downloading it first if it has to be.
 
     Args:
         spec: Such as "flowers102", "folder:PATH" or "dsprites:10000".
         mirror: A folder or URL that holds the files of flowers102, or of a published set with known factors.
+        layout: What a folder's names mean; default: what they say by themselves.
         home: Where downloads are kept; see `corolla_home`.
         progress: Called while something is downloaded or unpacked; see `corolla.progress`.
 
     Raises UsageError if there is no such source, DataError if its images cannot be had or are not what they should be.
     """
-    return open_named(spec, mirror=mirror, home=corolla_home(home), progress=progress)
+    source = open_named(spec, mirror=mirror, home=corolla_home(home), progress=progress)
+    if layout is None or layout == LayoutOptions():
+        return source
+    if not isinstance(source, FolderSource):
+        raise UsageError(f"{spec}: labels, split_folders and ignore are for folders and archives; leave them out")
+    return source.arranged(layout)
 
 
 def corolla_home(home: Path | None = None) -> Path:
@@ -139,17 +232,24 @@ def corolla_home(home: Path | None = None) -> Path:
 
 
 def select_rows(splits: Mapping[str, NDArray[np.int64]], expression: str) -> NDArray[np.int64]:
-    """The sorted rows of one split or of several joined by +, e.g. "train+test"; "all" means every split.
+    """The sorted rows of one split or of several joined by +, e.g. "train+test".
+
+    "all" means every split, and "auto" val, or test where there is no val.
 
     Raises UsageError if there is no such split or one is named twice, DataError if the selection is empty.
     """
     names = [name.strip() for name in expression.split("+")]
     if names == ["all"]:
         names = list(splits)
+    elif names == ["auto"]:
+        names = ["test" if "test" in splits and "val" not in splits else "val"]
     known = ", ".join(splits)
     for name in names:
         if name not in splits:
-            raise UsageError(f"{expression!r}: no such split as {name!r}; there are {known}, and all")
+            raise UsageError(
+                f"{expression!r}: no such split as {name!r}; there are {known}, and all",
+                remedy="name splits by data.train_split and data.eval_split, or folders by data.split_folders",
+            )
     if len(set(names)) < len(names):
         raise UsageError(f"{expression!r}: names a split twice; each of {known} can be given once")
     rows = np.sort(np.concatenate([splits[name] for name in names])) if names else np.empty(0, np.int64)

@@ -17,10 +17,10 @@ from itertools import islice
 from typing import Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from corolla.data.images import Levels, TruncatedError
 from corolla.data.listing import Entry, read_entry
-from corolla.data.recipes import Recipe
+from corolla.data.preprocessing import Preprocessing
 from corolla.errors import CorollaError, DataError, UsageError
 
 OnError: TypeAlias = Literal["skip", "refuse"]
@@ -46,18 +46,16 @@ MadeOfImages = TypeVar("MadeOfImages", bound=Faulty)
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Those of some images that can be read, in their order, their pixels N×H×W×3, and a line about each other one."""
+    """Those of some images that can be read, in their order, their pixels N×H×W×C, and a line about each other one."""
 
     entries: tuple[Entry, ...]
-    pixels: NDArray[np.uint8]
+    pixels: Levels
     faults: tuple[str, ...] = ()
 
 
 def read_images(
     entries: Iterable[Entry],
-    recipe: Recipe,
-    height: int,
-    width: int,
+    how: Preprocessing,
     *,
     on_error: OnError = "skip",
     workers: int | None = None,
@@ -66,35 +64,35 @@ def read_images(
     """The pixels of many images, in their order."""
 
     def read(batch: list[Entry], stop: threading.Event) -> Batch:
-        return read_batch(batch, recipe, height, width, stop)
+        return read_batch(batch, how, stop)
 
     return accepted(made_ahead(entries, read, length, workers), on_error)
 
 
-def read_all(
-    entries: Sequence[Entry], recipe: Recipe, height: int, width: int, *, on_error: OnError = "skip"
-) -> NDArray[np.uint8]:
-    """The pixels of images that fit into memory, N×H×W×3. Raises DataError as `read_images`, or if there are none."""
+def read_all(entries: Sequence[Entry], how: Preprocessing, *, on_error: OnError = "skip") -> Levels:
+    """The pixels of images that fit into memory, N×H×W×C. Raises DataError as `read_images`, or if there are none."""
     if len(entries) == 1:
-        return read_entry(entries[0], recipe, height, width)[None]
-    batches = list(read_images(entries, recipe, height, width, on_error=on_error))
+        return read_entry(entries[0], how)[None]
+    batches = list(read_images(entries, how, on_error=on_error))
     if not any(batch.entries for batch in batches):
         raise none_usable(len(entries))
     return np.concatenate([batch.pixels for batch in batches])
 
 
-def read_batch(entries: Sequence[Entry], recipe: Recipe, height: int, width: int, stop: threading.Event) -> Batch:
+def read_batch(entries: Sequence[Entry], how: Preprocessing, stop: threading.Event) -> Batch:
     """One batch, by the calling thread; of what it has read once `stop` is set."""
-    pixels = np.empty((len(entries), height, width, 3), np.uint8)
+    pixels = np.empty((len(entries), *how.shape), how.pixels.dtype)
     kept: list[Entry] = []
     faults: list[str] = []
     for entry in entries:
         if stop.is_set():
             break
         try:
-            pixels[len(kept)] = read_entry(entry, recipe, height, width)
+            pixels[len(kept)] = read_entry(entry, how)
             kept.append(entry)
         except DataError as error:
+            if isinstance(error, TruncatedError) and how.reading.truncated == "refuse":
+                raise
             faults.append(str(error))
     return Batch(tuple(kept), pixels[: len(kept)], tuple(faults))
 

@@ -161,15 +161,17 @@ class Laplace:
 class DiscretisedLogistic:
     """Each channel of each pixel is one of the levels 0, 1/255 ... 1: a logistic variable, rounded to the nearest.
 
-    P(x) = F(x + 1/510) - F(x - 1/510), where F is the distribution function of Logistic(location, sigma), and the end
-    cells reach to infinity (Salimans et al. 2017, arXiv 1701.05517, eq. 2, with one component). Sigma is the logistic's
-    scale on the [0, 1] pixel scale; before rounding the standard deviation is π/√3 = 1.81 times as large.
+    P(x) = F(x + h) - F(x - h), where h is half a level and F the distribution function of Logistic(location, sigma),
+    and the end cells reach to infinity (Salimans et al. 2017, arXiv 1701.05517, eq. 2, with one component). Sigma is
+    the logistic's scale on the [0, 1] pixel scale; before rounding the standard deviation is π/√3 = 1.81 times as
+    large. There are 256 levels, unless `levels` says otherwise.
     """
 
     discrete: ClassVar[bool] = True
 
     location: Tensor
     sigma: Tensor
+    levels: int = LEVELS
 
     @property
     def mean(self) -> Tensor:
@@ -190,7 +192,7 @@ class DiscretisedLogistic:
         """
         # With u = (x - location)/sigma and the half cell h, F(u + h) - F(u - h) is F(u + h)·(1 - F(u - h))·(1 - e^-2h):
         # a product, so its logarithm neither cancels nor meets log(0), however far the tail or narrow the cell.
-        half = 0.5 / (LEVELS - 1)
+        half = 0.5 / (self.levels - 1)
         distance = (x - self.location) / self.sigma
         half_cell = half / self.sigma
         not_lowest, not_highest = _positive(x - half), _positive(1 - half - x)

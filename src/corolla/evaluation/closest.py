@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corolla.metrics import nearest
+from corolla.pixels import to_uint8
 
 _COMPARED_PX = 16
 _CHUNK = 1024
@@ -32,11 +33,12 @@ def closest_training(
 
 
 def _block_means(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The means of blocks of each image, in [0, 1], N×(rows·columns·3)."""
-    count, height, width, _ = images.shape
+    """The means of blocks of each image, in [0, 1], N×(rows·columns·C)."""
+    images = to_uint8(images)
+    count, height, width, channels = images.shape
     block = max(1, min(height, width) // _COMPARED_PX)
     rows, columns = height // block, width // block
     # One side after the other, so that the inner loop of the first runs over a whole line.
     lines = images[:, : rows * block, : columns * block].reshape(count, rows, block, -1).sum(axis=2, dtype=np.uint16)
-    sums = lines.reshape(count, rows, columns, block, 3).sum(axis=3, dtype=np.float32)
+    sums = lines.reshape(count, rows, columns, block, channels).sum(axis=3, dtype=np.float32)
     return np.asarray(sums.reshape(count, -1) / np.float32(255 * block**2))

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from corolla.errors import UsageError
 from corolla.metrics import pixels
 from corolla.metrics.features import fit_pca
-from corolla.pixels import to_uint8
+from corolla.pixels import format_of, to_levels
 from corolla.trained import seeded_generator
 
 
 class Codec(Protocol):
-    """Images to codes and back, and new images; images are uint8, N×H×W×3."""
+    """Images to codes and back, and new images; images are levels, N×H×W×C."""
 
     @property
     def latent_dim(self) -> int:
@@ -41,7 +41,7 @@ class PrincipalComponents:
     def __init__(self, images: NDArray[np.uint8], latent_dim: int) -> None:
         """Fit the components to images N×H×W×3. Raises UsageError if there are too few images for so many."""
         self.latent_dim = latent_dim
-        self._shape = images.shape[1:]
+        self._shape, self._bits = images.shape[1:], format_of(images).bits
         self._pca = fit_pca(pixels(images), latent_dim)
         self.stddevs: NDArray[np.float64] = np.sqrt(self._pca.explained_variance_)
         """Standard deviation of each component, in pixel space, latent_dim."""
@@ -53,7 +53,7 @@ class PrincipalComponents:
     def decode(self, latents: NDArray[np.float32], /) -> NDArray[np.uint8]:
         """Images of codes, N×H×W×3."""
         restored = self._pca.inverse_transform(np.asarray(latents, np.float32) * self.stddevs)
-        return to_uint8(restored).reshape(-1, *self._shape)
+        return to_levels(restored, self._bits).reshape(-1, *self._shape)
 
     def sample(self, count: int, *, seed: int, prior: str = "standard") -> NDArray[np.uint8]:
         """New images, from the standard normal. Raises UsageError for another prior."""

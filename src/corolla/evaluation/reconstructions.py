@@ -13,7 +13,7 @@ from corolla.evaluation.codec import Codec
 from corolla.metrics import psnr, ssim
 from corolla.metrics.images import ROUNDING_DB, SSIM_WINDOW_PX
 from corolla.models.lite0 import SMALLEST_PX, PerceptualDistance
-from corolla.pixels import to_uint8
+from corolla.pixels import shown
 from corolla.trained import Images, TrainedModel
 
 BATCH_SIZE = 64
@@ -23,7 +23,7 @@ SHOWN = 8
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """Images as the model sees them, and as it gives them back; both uint8 N×H×W×3, with the PSNR of each pair."""
+    """Images as the model sees them, and as it gives them back; both N×H×W×C, with the PSNR of each pair."""
 
     originals: NDArray[np.uint8]
     images: NDArray[np.uint8]
@@ -33,7 +33,7 @@ class Reconstruction:
 def reconstruction(model: TrainedModel, images: Images, *, seed: int | None = None) -> Reconstruction:
     """Images through the model and back: from the mean of q(z|x), or with a seed from a draw."""
     pixels = model.pixels(images)
-    originals, returned = to_uint8(pixels), model.reconstruct(pixels, seed=seed)
+    originals, returned = model.levels(pixels), model.reconstruct(pixels, seed=seed)
     return Reconstruction(originals, returned, psnr(originals, returned))
 
 
@@ -59,7 +59,7 @@ def perceptual_distances(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[
     parts = []
     with torch.inference_mode():
         for start in range(0, len(a), BATCH_SIZE):
-            x, y = (to_batch(images[start : start + BATCH_SIZE]) for images in (a, b))
+            x, y = (to_batch(shown(images[start : start + BATCH_SIZE])) for images in (a, b))
             parts.append(distance(x, y).double().numpy())
     return np.concatenate(parts)
 

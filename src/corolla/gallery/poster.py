@@ -20,6 +20,7 @@ from corolla.distributions.priors import GaussianPrior, StandardPrior
 from corolla.errors import UsageError
 from corolla.files import replacing, writing
 from corolla.pictures.files import STILL_SUFFIXES, check_name, save_picture
+from corolla.pixels import shown
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import TrainedModel
 
@@ -124,7 +125,7 @@ def strips(
         strip = np.empty((height, layout.width, 3), np.uint8)
         for column, image in enumerate(decode(points)):
             left, right = int(across[column]), int(across[column + 1])
-            tile = Image.fromarray(image)
+            tile = Image.fromarray(shown(image))
             if tile.size != (right - left, height):
                 tile = ImageOps.fit(tile, (right - left, height), Image.Resampling.LANCZOS)
             strip[:, left:right] = np.asarray(tile)

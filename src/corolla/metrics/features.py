@@ -21,8 +21,8 @@ FeatureFunction = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
 def pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The pixels themselves in [0, 1], N×(H·W·C)."""
-    if images.ndim != 4 or images.dtype != np.uint8:
-        raise UsageError(f"images are {images.dtype} of shape {images.shape}: features need uint8, N×H×W×C")
+    if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
+        raise UsageError(f"images are {images.dtype} of shape {images.shape}: features need levels, N×H×W×C")
     return to_float(images.reshape(len(images), -1), np.float32)
 
 

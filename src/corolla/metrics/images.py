@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from corolla.errors import UsageError
-from corolla.pixels import to_float
+from corolla.pixels import shown, to_float
 
 Errors = TypeVar("Errors")
 
@@ -86,10 +86,10 @@ def _checked(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.generic], NDArray[n
     if shapes[0] != shapes[1] or len(shapes[0]) != 4 or min(shapes[0]) == 0:
         raise UsageError(f"images of shapes {shapes[0]} and {shapes[1]}: give two N×H×W×C of one shape")
     for one in images:
-        if one.dtype == np.uint8:
+        if one.dtype in (np.uint8, np.uint16):
             continue
         if not np.issubdtype(one.dtype, np.floating):
-            raise UsageError(f"images are {one.dtype}: give uint8, or float in [0, 1]")
+            raise UsageError(f"images are {one.dtype}: give uint8 or uint16, or float in [0, 1]")
         if not (one.min() >= 0 and one.max() <= 1):  # said so that NaN is caught, too
             raise UsageError(f"images hold values from {one.min():.4g} to {one.max():.4g}: give float in [0, 1]")
     return images
@@ -134,11 +134,12 @@ def complexity_nats(images: NDArray[np.uint8], *, differences: bool = True) -> N
     Each value is predicted from its neighbours at the left, above, and above left by the median of left, above and
     left + above - above left (the predictor of LOCO-I, Weinberger et al. 2000); the entropy of the errors modulo 256
     is that of their histogram in the image and channel, as if that were known. With `differences`,
-    green, red − green and blue − green are coded, so that a grey image costs one channel.
+    green, red − green and blue − green are coded, so that a grey image costs one channel. Images of other formats are
+    measured as 8-bit RGB (see `corolla.pixels.shown`).
     """
-    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-        raise UsageError(f"images are {images.dtype} of shape {images.shape}: complexity needs uint8, N×H×W×3")
-    values = images.astype(np.int16)
+    if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
+        raise UsageError(f"images are {images.dtype} of shape {images.shape}: complexity needs levels, N×H×W×C")
+    values = shown(images).astype(np.int16)
     red, green, blue = np.moveaxis(values, 3, 0)
     channels = (green, red - green, blue - green) if differences else (red, green, blue)
     total = np.zeros(len(images))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
@@ -41,7 +42,7 @@ class BernoulliLikelihood(Likelihood):
     title: ClassVar[str] = "Bernoulli"
     name: Literal["bernoulli"] = "bernoulli"
 
-    def build(self) -> nn.Module:
+    def build(self, levels: int = 256) -> nn.Module:  # noqa: ARG002
         """Raw output as logits."""
         from corolla.distributions import likelihoods, pixels
 
@@ -55,7 +56,7 @@ class ContinuousBernoulliLikelihood(Likelihood):
     title: ClassVar[str] = "continuous Bernoulli"
     name: Literal["continuous_bernoulli"] = "continuous_bernoulli"
 
-    def build(self) -> nn.Module:
+    def build(self, levels: int = 256) -> nn.Module:  # noqa: ARG002
         """Raw output as logits."""
         from corolla.distributions import likelihoods, pixels
 
@@ -70,7 +71,7 @@ class GaussianLikelihood(Likelihood):
     name: Literal["gaussian"] = "gaussian"
     sigma: Sigma = Field("calibrated", description=_SIGMA)
 
-    def build(self) -> nn.Module:
+    def build(self, levels: int = 256) -> nn.Module:  # noqa: ARG002
         """Raw output as the logit of the mean."""
         from corolla.distributions import likelihoods, pixels
 
@@ -85,7 +86,7 @@ class LaplaceLikelihood(Likelihood):
     name: Literal["laplace"] = "laplace"
     sigma: Sigma = Field("calibrated", description=_SIGMA)
 
-    def build(self) -> nn.Module:
+    def build(self, levels: int = 256) -> nn.Module:  # noqa: ARG002
         """Raw output as the logit of the median."""
         from corolla.distributions import likelihoods, pixels
 
@@ -94,7 +95,7 @@ class LaplaceLikelihood(Likelihood):
 
 @register
 class DiscretisedLogisticLikelihood(Likelihood):
-    """The probability of 8-bit values under a logistic distribution, for bits per dimension."""
+    """The probability of the levels of pixels under a logistic distribution, for bits per dimension."""
 
     title: ClassVar[str] = "discretised logistic"
     name: Literal["discretised_logistic"] = "discretised_logistic"
@@ -102,8 +103,8 @@ class DiscretisedLogisticLikelihood(Likelihood):
         "learned", description="scale on the [0, 1] pixel scale: a number, or learned with the weights"
     )
 
-    def build(self) -> nn.Module:
+    def build(self, levels: int = 256) -> nn.Module:
         """Raw output as the logit of the location."""
         from corolla.distributions import likelihoods, pixels
 
-        return likelihoods.ScaledLikelihood(pixels.DiscretisedLogistic, self.sigma)
+        return likelihoods.ScaledLikelihood(partial(pixels.DiscretisedLogistic, levels=levels), self.sigma)

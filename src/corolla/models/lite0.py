@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from corolla.data.batches import to_batch
 from corolla.errors import ModelError, UsageError, missing_extra
+from corolla.pixels import shown
 
 FEATURES_PX = 128
 """Side to which `features` scales images: distances between features depend on it."""
@@ -152,17 +153,18 @@ def features(
 ) -> NDArray[np.float32]:
     """The pooled features of images, N×1280: averages over positions, each in [0, 6].
 
-    Images, uint8 N×H×W×3, are scaled to px×px, bilinearly, with anti-aliasing where that makes them smaller. Features
-    of different px cannot be compared. Raises UsageError on other arrays; else as `Lite0`.
+    Images, levels N×H×W×C, are seen as 8-bit RGB (see `corolla.pixels.shown`) and scaled to px×px, bilinearly, with
+    anti-aliasing where that makes them smaller. Features of different px cannot be compared. Raises UsageError on other
+    arrays; else as `Lite0`.
     """
-    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-        raise UsageError(f"images are {images.dtype} of shape {images.shape}: features need uint8, N×H×W×3")
+    if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
+        raise UsageError(f"images are {images.dtype} of shape {images.shape}: features need levels, N×H×W×C")
     device = torch.device(device)
     network = _network(device)
     parts = [np.zeros((0, 1280), np.float32)]
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
-            x = to_batch(images[start : start + batch_size], device)
+            x = to_batch(shown(images[start : start + batch_size]), device)
             if x.shape[2:] != (px, px):
                 x = F.interpolate(x, size=(px, px), mode="bilinear", antialias=True, align_corners=False)
             parts.append(network(x).cpu().numpy())
@@ -191,8 +193,10 @@ class PerceptualDistance(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The distances N of two batches of float images in [0, 1], N×3×H×W, of at least 16×16 pixels.
 
-        Raises UsageError where the shapes differ or are not such.
+        Grey images count as three equal channels. Raises UsageError where the shapes differ or are not such.
         """
+        if x.shape == y.shape and x.ndim == 4 and x.shape[1] == 1:
+            x, y = x.expand(-1, 3, -1, -1), y.expand(-1, 3, -1, -1)
         if x.shape != y.shape or x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < SMALLEST_PX:
             needed = f"two N×3×H×W of one shape, of at least {SMALLEST_PX}x{SMALLEST_PX} pixels"
             shapes = f"{tuple(x.shape)} and {tuple(y.shape)}"

@@ -40,8 +40,12 @@ class VAE(nn.Module):
 def build_model(config: Config) -> VAE:
     """A fresh model; its weights are drawn from torch's global generator. Raises UsageError on an impossible size."""
     height, width = config.data.size
-    encoder, decoder = config.network.build(Shape(height, width, config.network.latent_dim))
-    vae = VAE(encoder, decoder, config.likelihood.build())
+    pixels = config.data.pixel_format
+    shape = Shape(height, width, config.network.latent_dim, pixels.channels, pixels.channels)
+    encoder, decoder = config.network.build(shape)
+    # A plugin's class that knows of no levels serves 8 bits.
+    likelihood = config.likelihood.build() if pixels.bits == 8 else config.likelihood.build(pixels.largest + 1)
+    vae = VAE(encoder, decoder, likelihood)
     # The layout decides which kernel computes a convolution, and so its last bits: it is the same wherever a model is.
     vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return vae

@@ -130,6 +130,25 @@ def save_picture(path: Path | str, picture: Image.Image) -> None:
     write_file(path, encode_picture(picture, STILL_SUFFIXES[check_name(path, list(STILL_SUFFIXES))]))
 
 
+def save_levels(path: Path, pixels: NDArray[Any]) -> Path:
+    """Write an image H×W×C as it is, uint8 or uint16: a PNG if it is grey or RGB, else a TIFF of the same stem.
+
+    Returns where. Raises WriteError.
+    """
+    if pixels.shape[2] not in (1, 3):
+        import tifffile  # slow to import, and most models are of photos
+
+        path, content = path.with_suffix(".tif"), io.BytesIO()
+        tifffile.imwrite(content, pixels, photometric="minisblack", planarconfig="contig")
+        return write_file(path, content.getvalue())
+    plane = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    if pixels.dtype == np.uint16 and pixels.shape[2] == 3:
+        import imagecodecs
+
+        return write_file(path, bytes(imagecodecs.png_encode(plane)))
+    return write_file(path, encode_picture(Image.fromarray(np.ascontiguousarray(plane)), "PNG"))
+
+
 def save_animation(path: Path | str, frames: Sequence[Image.Image], *, fps: float = 12.0) -> None:
     """Write frames as an animated GIF or WebP, or as MP4 (extra `video`); the suffix decides. As `save_picture`."""
     write_file(path, encode_animation(frames, MOVING_SUFFIXES[check_name(path, list(MOVING_SUFFIXES))], fps=fps))

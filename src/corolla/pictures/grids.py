@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from corolla.errors import UsageError
+from corolla.pixels import shown
 
 INK, FAINT = (40, 44, 52), (150, 154, 160)
 SHOWN_PX = 96
@@ -33,7 +34,8 @@ class Row:
 
 
 def enlarged(images: NDArray[np.uint8], shown_px: int = SHOWN_PX) -> NDArray[np.uint8]:
-    """Images enlarged by the smallest whole factor that brings their longer side to `shown_px` or more."""
+    """Images in 8-bit RGB, by the smallest whole factor that brings their longer side to `shown_px` or more."""
+    images = shown(images)
     _, height, width, _ = images.shape
     factor = -(-shown_px // max(height, width))
     if factor <= 1:
@@ -46,9 +48,9 @@ def enlarged(images: NDArray[np.uint8], shown_px: int = SHOWN_PX) -> NDArray[np.
 def grid(
     images: NDArray[np.uint8], columns: int | None = None, *, padding: int = PADDING_PX, shown_px: int = SHOWN_PX
 ) -> Image.Image:
-    """Images N×H×W×3 side by side, row after row; without `columns` in a grid that is about square."""
-    if images.ndim != 4 or images.shape[3] != 3 or len(images) == 0:
-        raise UsageError(f"images of shape {images.shape}: a grid needs N×H×W×3, with at least one image")
+    """Images N×H×W×C side by side, row after row; without `columns` in a grid that is about square."""
+    if images.ndim != 4 or len(images) == 0:
+        raise UsageError(f"images of shape {images.shape}: a grid needs N×H×W×C, with at least one image")
     columns = math.ceil(math.sqrt(len(images))) if columns is None else min(columns, len(images))
     if columns < 1:
         raise UsageError(f"{columns} columns: give at least 1")

@@ -16,6 +16,7 @@ from corolla.config import DataConfig
 from corolla.data import select_rows
 from corolla.metrics.names import TRAINING_SCORES
 from corolla.pictures.grids import Row, sheet
+from corolla.pixels import shown
 from corolla.sweeps.grid import SEED, short_names
 from corolla.sweeps.results import BETA, Result, grouped, middle
 from corolla.trained import load
@@ -58,7 +59,9 @@ def _name(result: Result) -> str:
 
 
 def _resized(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    return np.stack([np.asarray(Image.fromarray(i).resize(size[::-1], Image.Resampling.BICUBIC)) for i in images])
+    return np.stack(
+        [np.asarray(Image.fromarray(shown(i)).resize(size[::-1], Image.Resampling.BICUBIC)) for i in images]
+    )
 
 
 def curve(results: Sequence[Result]) -> Image.Image:

@@ -58,7 +58,8 @@ def write_record(file: Path, base: Config, asked: Mapping[str, Any]) -> None:
 def refuse_other(folder: Path, problem: str, before: Config, now: Config, apart: Collection[str] = ()) -> None:
     """Raise UsageError if two configurations differ in more than the settings of which each run has its own value."""
     theirs, ours = before.flat(), now.flat()
-    names = [name for name in theirs | ours if name not in apart and theirs.get(name) != ours.get(name)]
+    # What is left open now, such as the channels, a run has filled in.
+    names = [name for name in theirs | ours if name not in apart and ours.get(name) not in ("auto", theirs.get(name))]
     if names:
         changed = [f"{name} {value_text(theirs.get(name))} and not {value_text(ours.get(name))}" for name in names]
         raise elsewhere(f"{folder}: was {problem} with {', '.join(changed)}")

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from corolla.data.listing import Entry, list_images, list_some
-from corolla.data.recipes import recipe_named
 from corolla.data.stream import Batch, MadeOfImages, OnError, accepted, made_ahead, read_all, read_batch
 from corolla.distributions import DiagonalGaussian
 from corolla.errors import ModelError, UsageError
@@ -105,7 +104,6 @@ def made_of_batches(
     model's own. Raises as `check_engine`.
     """
     check_engine(engine, workers)
-    recipe = recipe_named(model.config.data.recipe)
 
     first: list[Entry] = []
 
@@ -115,7 +113,7 @@ def made_of_batches(
             yield entry
 
     def make(part: list[Entry], stop: threading.Event) -> MadeOfImages:
-        batch = read_batch(part, recipe, model.height, model.width, stop)
+        batch = read_batch(part, model.preprocessing, stop)
         if first and part[0] is first[0] and not stop.is_set():  # what Ray makes has none
             warn_if_unlike(model, batch.pixels)
         return use(Batch((), batch.pixels[:0]) if stop.is_set() else batch)
@@ -125,7 +123,7 @@ def made_of_batches(
         return accepted(made_ahead(marked(), make, length, workers, prepare=_encode_alone), on_error)
     # The working folder of other machines is another one.
     whole = [replace(entry, place=entry.place.absolute()) for entry in entries]
-    warn_if_unlike(model, read_batch(whole[:LOOKED_AT], recipe, model.height, model.width, threading.Event()).pixels)
+    warn_if_unlike(model, read_batch(whole[:LOOKED_AT], model.preprocessing, threading.Event()).pixels)
     parts = [whole[start : start + PART_ENTRIES] for start in range(0, len(whole), PART_ENTRIES)]
     batches = [part[start : start + length] for part in parts for start in range(0, len(part), length)]
     return accepted(made_by_ray(batches, make), on_error)
@@ -167,13 +165,13 @@ def read_pixels(
     of_each: int | None = None,
     on_error: OnError = "skip",
 ) -> NDArray[np.uint8]:
-    """Images as the model sees them, uint8 N×H×W×3, in memory: at most `count`, evenly spread over all.
+    """Images as the model sees them, N×H×W×C, in memory: at most `count`, evenly spread over all.
 
     `paths` and `on_error` are those of `embed`; of what one path names at most `of_each` are taken, spread likewise.
     Raises DataError if no image can be read, or if one cannot and on_error is "refuse".
     """
-    entries, recipe = list_some(paths, count, of_each=of_each), recipe_named(model.config.data.recipe)
-    pixels = read_all(entries, recipe, model.height, model.width, on_error=on_error)
+    entries = list_some(paths, count, of_each=of_each)
+    pixels = read_all(entries, model.preprocessing, on_error=on_error)
     warn_if_unlike(model, pixels)
     return pixels
 

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+from torch.utils.data import Dataset
 
 from corolla.config.registry import find
 from corolla.data.batches import to_batch
-from corolla.data.images import open_image, upright_rgb
-from corolla.data.recipes import recipe_named
+from corolla.data.given import batch_axes, checked_floats, file_of, is_file, item_parts, items, value_levels
+from corolla.data.images import Levels, open_picture
+from corolla.data.preprocessing import Preprocessing, preprocessing
 from corolla.distributions import DiagonalGaussian, LatentDistribution
 from corolla.errors import ModelError, UsageError
 from corolla.models.vae import VAE, parameter_count
-from corolla.pixels import to_float, to_uint8
+from corolla.pixels import to_float, to_levels
 from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.prior_file import PRIOR, load_prior
 
-Picture: TypeAlias = Image.Image | Path | str
-Images: TypeAlias = Picture | NDArray[Any] | torch.Tensor | Sequence[Picture | NDArray[Any] | torch.Tensor]
+Picture: TypeAlias = Image.Image | Path | str | bytes | bytearray | memoryview | BinaryIO
+Pixels: TypeAlias = Picture | NDArray[Any] | torch.Tensor
+Images: TypeAlias = Pixels | Dataset[Any] | Sequence[Pixels | Mapping[str, Any] | tuple[Any, ...]]
 
 BATCH_SIZE = 256
 LARGEST_SEED = 2**64 - 1
@@ -63,9 +67,10 @@ def load(path: Path | str, *, device: str | torch.device = "cpu", vae: VAE | Non
 class TrainedModel:
     """A model with its configuration.
 
-    Wherever images go in, they may be a path, a PIL image, an array (H×W×3 or N×H×W×3) or a tensor (3×H×W or N×3×H×W),
-    or a sequence of these; uint8, or floats in [0, 1]. Pictures of another size than the model's go through the recipe
-    that the model was trained with. Images come out as uint8, N×height×width×3.
+    Wherever images go in, they may be a path, bytes, a binary file, a PIL image, an array or a tensor (see
+    `corolla.data.given` for axes and values), or a sequence or data set of these. Pictures of another size or format
+    than the model's go through the recipe that it was trained with. Images come out as
+    N×height×width×C, uint8 or uint16.
     """
 
     def __init__(
@@ -82,11 +87,18 @@ class TrainedModel:
         """Those that were fitted or loaded so far, by name; see `prior`."""
         self.config = card.config
         self.height, self.width = card.config.data.size
+        self.pixel_format = card.config.data.pixel_format
+        """Channels and bits of its images."""
         self.latent_dim = card.config.network.latent_dim
 
     def __repr__(self) -> str:
         network = self.config.network.name
         return f"TrainedModel({network}, {self.latent_dim} latents, {self.height}x{self.width} pixels)"
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """How images become the model's. Raises UsageError where its recipe is a plugin's that is not loaded."""
+        return preprocessing(self.config.data)
 
     @property
     def path(self) -> Path | None:
@@ -113,15 +125,17 @@ class TrainedModel:
         """The mean of q(z|x) of each image, N×latent_dim."""
         return self.posterior(images).mean.numpy()
 
-    def decode(self, latents: ArrayLike | torch.Tensor) -> NDArray[np.uint8]:
+    def decode(self, latents: ArrayLike | torch.Tensor) -> Levels:
         """The mean of p(x|z) for latents N×latent_dim (or one vector), as images."""
-        parts = [np.zeros((0, self.height, self.width, 3), np.uint8)]
+        pixels = self.pixel_format
+        parts = [np.zeros((0, self.height, self.width, pixels.channels), pixels.dtype)]
         for mean in self.means(latents):
-            parts.append((mean * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+            levels = (mean * pixels.largest).round().clamp(0, pixels.largest).permute(0, 2, 3, 1).cpu().numpy()
+            parts.append(levels.astype(pixels.dtype))
         return np.concatenate(parts)
 
     def means(self, latents: ArrayLike | torch.Tensor) -> Iterator[torch.Tensor]:
-        """As `decode`, batch by batch, N×3×height×width in [0, 1], not rounded."""
+        """As `decode`, batch by batch, N×C×height×width in [0, 1], not rounded."""
         plain = latents if isinstance(latents, torch.Tensor) else torch.as_tensor(np.asarray(latents, np.float32))
         z = plain.detach().to("cpu", torch.float32)
         z = z[None] if z.ndim == 1 else z
@@ -136,7 +150,7 @@ class TrainedModel:
                 mean = self.vae.decode(batch.to(self.device)).mean
             yield mean
 
-    def reconstruct(self, images: Images, *, seed: int | None = None) -> NDArray[np.uint8]:
+    def reconstruct(self, images: Images, *, seed: int | None = None) -> Levels:
         """Images through the model and back: of the posterior's mean, or with a seed of a draw from it."""
         q = self.posterior(images)
         if seed is None:
@@ -151,7 +165,7 @@ class TrainedModel:
         seed: int | None = None,
         temperature: float = 1.0,
         prior: str | LatentDistribution = "standard",
-    ) -> NDArray[np.uint8]:
+    ) -> Levels:
         """New images, decoded from draws from a prior; see `sample_latents`."""
         return self.decode(self.sample_latents(count, seed=seed, temperature=temperature, prior=prior))
 
@@ -197,57 +211,41 @@ class TrainedModel:
             return True
         return self.folder is not None and self.folder.file(PRIOR, name).is_file()
 
-    def pixels(self, images: Images) -> NDArray[np.uint8] | NDArray[np.float32]:
-        """Images as the model sees them: N×height×width×3, uint8, or float32 in [0, 1] where floats came in.
+    def pixels(self, images: Images) -> Levels | NDArray[np.float32]:
+        """Images as the model sees them, N×height×width×C: levels, or float32 in [0, 1] where floats came in.
 
         Raises UsageError if an array's shape, type or range is not that of images, DataError of an unreadable file.
         """
-        if isinstance(images, str | Path | Image.Image):
-            return self._picture(images)[None]
-        if isinstance(images, torch.Tensor):
-            return self._array(_channels_last_array(images))
-        if isinstance(images, np.ndarray):
+        if isinstance(images, torch.Tensor | np.ndarray):
             return self._array(images)
-        parts = [self.pixels(image) for image in images]
+        if is_file(images) or isinstance(images, Image.Image):
+            return self._picture(images)[None]
+        parts = [self._item(item_parts(item)[0]) for item in items(images)]
         if not parts:
             raise UsageError("no images given")
         if len({part.dtype for part in parts}) > 1:
             parts = [to_float(part, np.float32) for part in parts]
-        return np.concatenate(parts)  # type: ignore[return-value]
+        return np.concatenate(parts)
 
-    def levels(self, images: Images) -> NDArray[np.uint8]:
-        """As `pixels`, rounded to 8 bits where floats came in."""
-        return to_uint8(self.pixels(images))
+    def levels(self, images: Images) -> Levels:
+        """As `pixels`, rounded to the model's levels where floats came in."""
+        return to_levels(self.pixels(images), self.pixel_format.bits)
 
-    def _picture(self, picture: Picture) -> NDArray[np.uint8]:
-        recipe = recipe_named(self.config.data.recipe)
+    def _picture(self, picture: Any) -> Levels:
+        how = self.preprocessing
         if isinstance(picture, Image.Image):
-            picture = upright_rgb(picture)
-        else:
-            picture = open_image(picture, at_least_px=recipe.decode_at_least_px(self.height, self.width))
-        return recipe.apply(picture, self.height, self.width)
+            return how.apply(picture)
+        return how.apply(open_picture(file_of(picture), at_least_px=how.at_least_px, reading=how.reading))
 
-    def _array(self, images: NDArray[Any]) -> NDArray[np.uint8] | NDArray[np.float32]:
-        if images.ndim == 3:
-            images = images[None]
-        if images.ndim != 4 or images.shape[3] != 3 or len(images) == 0:
-            raise UsageError(f"images of shape {images.shape}: an array needs N×H×W×3, a tensor N×3×H×W")
-        if images.dtype != np.uint8:
-            if not np.issubdtype(images.dtype, np.floating):
-                raise UsageError(f"images of type {images.dtype}: give uint8, or floats in [0, 1]")
-            low, high = float(images.min()), float(images.max())
-            if not (low >= 0 and high <= 1):
-                raise UsageError(f"float images from {low:g} to {high:g}: floats must lie in [0, 1]")
-            images = images.astype(np.float32)
-        if images.shape[1:3] == (self.height, self.width):
-            return images
-        # The recipes work on 8-bit pictures, as the model's training images were.
-        return np.stack([self._picture(Image.fromarray(image)) for image in to_uint8(images)])
+    def _item(self, image: Any) -> Levels | NDArray[np.float32]:
+        return self._array(image, one=True) if isinstance(image, torch.Tensor | np.ndarray) else self.pixels(image)
 
-
-def _channels_last_array(images: torch.Tensor) -> NDArray[Any]:
-    if images.ndim not in (3, 4) or images.shape[-3] != 3:
-        raise UsageError(f"images of shape {tuple(images.shape)}: a tensor needs N×3×H×W")
-    images = images.detach().cpu().movedim(-3, -1)
-    array: NDArray[Any] = (images.float() if images.dtype == torch.bfloat16 else images).numpy()
-    return array
+    def _array(self, images: NDArray[Any] | torch.Tensor, *, one: bool = False) -> Levels | NDArray[np.float32]:
+        shape = self.height, self.width, self.pixel_format.channels
+        array = batch_axes(images, shape, one=one)
+        if array.shape[1:] == shape:
+            if array.dtype.kind == "f":
+                return checked_floats(array).astype(np.float32)
+            return value_levels(array, self.pixel_format.bits)
+        # The recipes work on levels, as the model's training images were.
+        return np.stack([self.preprocessing.apply(image) for image in value_levels(array, self.pixel_format.bits)])

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from corolla.config import DataConfig
 from corolla.data import ImageCache, open_cache, open_source, select_rows, spread_rows
-from corolla.data.recipes import recipe_named
+from corolla.data.layout import LayoutOptions
+from corolla.data.preprocessing import preprocessing
 from corolla.errors import DataError, UsageError
 from corolla.progress import OnProgress
 from corolla.trained import TrainedModel
@@ -20,8 +21,17 @@ def open_images(data: DataConfig, *, progress: OnProgress | None = None) -> Imag
 
     Raises UsageError if there is no such source, and DataError if the images cannot be used.
     """
-    source = open_source(data.source, mirror=data.mirror, progress=progress)
-    return open_cache(source, recipe_named(data.recipe), *data.size, on_error=data.on_error, progress=progress)
+    source = open_source(data.source, mirror=data.mirror, layout=LayoutOptions.of(data), progress=progress)
+    how = preprocessing(data, source.format(data))
+    return open_cache(
+        source,
+        how.recipe,
+        *data.size,
+        pixels=how.pixels,
+        reading=how.reading,
+        on_error=data.on_error,
+        progress=progress,
+    )
 
 
 def own_images(
@@ -44,8 +54,8 @@ def own_images(
             remedy="put them back, or name their place with {source}, if need be with {mirror}",
             arguments=("source", "mirror"),
         ) from None
-    known = model.card.data.get("fingerprint")
-    if known is not None and cache.manifest["fingerprint"] != known:
+    expected = model.card.data.get("fingerprint")
+    if expected is not None and not cache.is_of(expected):
         raise DataError(
             f"{data.source}: its images have changed since the model was trained",
             remedy=f"put them back, or take them as they are with {{source}} {shlex.quote(data.source)}",

@@ -10,22 +10,32 @@ import copy
 import importlib.util
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from numpy.typing import ArrayLike
 
 from corolla.config import Config, Objective, register, registered
 from corolla.data import ImageCache, select_rows
 from corolla.data.batches import Batches
+from corolla.data.factor_file import store_given
+from corolla.data.given import Given, given
+from corolla.data.preprocessing import preprocessing
 from corolla.data.recipes import recipe_named
+from corolla.data.sources import corolla_home
 from corolla.errors import ModelError, UsageError, WriteError
 from corolla.models.lite0 import SMALLEST_PX
 from corolla.models.networks import Handmade
 from corolla.models.vae import VAE, build_model
 from corolla.objectives.loss import build_loss
+from corolla.pixels import format_of
 from corolla.progress import Progress
 from corolla.trained import TrainedModel, load
 from corolla.trained.own_images import open_images
@@ -40,20 +50,38 @@ _LOG = logging.getLogger("corolla")
 
 def fit(
     config: Config,
-    run: Path | str | None = None,
+    run: Path | str | Any = None,
     *,
     force: bool = False,
     stop_at: StopRule | None = None,
     progress: Progress | None = None,
+    images: Any = None,
+    labels: ArrayLike | None = None,
+    factors: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    splits: Sequence[str] | None = None,
     vae: VAE | None = None,
     objective: Objective | None = None,
 ) -> TrainedModel:
     """Train a model and leave a run folder, by default a new one under `runs/`; returns the best model.
 
-    With `force` a run folder is replaced. `stop_at` is given each new row of `metrics.csv` but the last; where it says
-    so, the run is finished. The progress may be `corolla.progress.ProgressDisplay("training")`. In place of
-    `config.network`, `vae` are networks made by hand, trained as they are (see `corolla.load(run, vae=...)`);
-    `objective` stands in place of `config.objective`, and is registered if it is not yet.
+    `fit(config, images)` trains on images that are at hand: an array, a tensor, a data set of PyTorch or Hugging Face,
+    or a sequence; see `corolla.data.given.given`. They are kept below `COROLLA_HOME` as a source of the kind `array`,
+    so that the run can be resumed, scored and reported like any other.
+
+    Args:
+        config: what to train, on what, and how.
+        run: the run folder; by default a new one under `runs/`.
+        force: replace the run folder if it exists.
+        stop_at: is given each new row of `metrics.csv` but the last, and says whether to end the training there; such
+            a run is finished, as one that its patience has ended.
+        progress: Where to say how far training is, such as `corolla.progress.ProgressDisplay("training")`.
+        images: Images to train on, in place of `config.data.source`.
+        labels: One for each of these images; those of a data set by default.
+        factors: Their factors of variation, N×F numbers or columns by name.
+        splits: train, val or test for each of them; default: by its number.
+        vae: Networks made by hand, in place of `config.network`; they are trained as they are. What is saved can be
+            loaded with `corolla.load(run, vae=...)`.
+        objective: In place of `config.objective`; it is registered, if it is not yet.
 
     Raises UsageError on an impossible setting or if the run folder exists, DataError if the images cannot be used,
     TrainingError if the loss is not finite or another process trains in the folder, WriteError, and TrainingInterrupted
@@ -64,15 +92,24 @@ def fit(
         if known is not type(objective):
             raise UsageError(f"objective {objective.name!r} is another class already; give yours another name")
         config = config.model_copy(update={"objective": objective}).updated({})  # checks it with the rest
+    if run is not None and not isinstance(run, str | Path):
+        run, images = None, run
     if vae is not None:
-        config = config.model_copy(update={"network": Handmade(latent_dim=_latent_dim(vae, config))})
+        config = config.model_copy(update={"network": Handmade(latent_dim=config.network.latent_dim)})
     elif isinstance(config.network, Handmade):
         raise UsageError("network handmade: give the networks, as corolla.fit(config, vae=...)")
     config = resolve(config)
     fabric = connect(config.training)
     if run is not None and fabric.is_global_zero:
         check_run(Path(run), force=force)  # before anything is downloaded or decoded
+    if images is not None:
+        config = config.updated(
+            {"data.source": _kept(config, given(images, labels=labels, factors=factors, splits=splits))}
+        )
     data = prepare(config, progress)
+    config = _with_format(config, data)
+    if vae is not None:
+        config = config.model_copy(update={"network": Handmade(latent_dim=_latent_dim(vae, config))})
     if not fabric.is_global_zero:  # the first process makes the folder, and tells the others (see Recorder)
         return _train(config, data, RunFolder(Path(run or "runs")), fabric, stop_at, vae=vae)
     path = Path(run or new_folder(f"{config.data.source.split(':')[0]}-{config.objective.name}"))
@@ -89,7 +126,7 @@ def fit_cache(config: Config, data: ImageCache, folder: Path, *, progress: Progr
 
     What a run writes comes into the folder, which is empty, but no `config.yaml`: there is no source to repeat it from.
     """
-    config = resolve(config)
+    config = _with_format(resolve(config), data)
     return _train(config, data, RunFolder(folder), connect(config.training), progress=progress, logged=False)
 
 
@@ -111,7 +148,7 @@ def resume(
         if finished:
             return load(folder.path, vae=vae)
         data = prepare(config, progress)
-        if folder.facts().get("data_fingerprint") != data.manifest["fingerprint"]:
+        if not data.is_of(folder.facts().get("data_fingerprint")):
             raise ModelError(f"{run}: the images of {config.data.source} have changed since it began; train a new run")
         return _train(config, data, folder, fabric, stop_at, progress, resumed=finished is not None, vae=vae)
 
@@ -144,9 +181,28 @@ def resolve(config: Config) -> Config:
     return config
 
 
+def _with_format(config: Config, data: ImageCache) -> Config:
+    """The configuration with what the images decide: channels and bits, and the split to evaluate on."""
+    pixels, split = format_of(data.images), config.data.eval_split
+    if split == "auto":
+        split = "test" if "test" in data.splits and "val" not in data.splits else "val"
+    return config.updated({"data.channels": pixels.channels, "data.bits": pixels.bits, "data.eval_split": split})
+
+
+def _kept(config: Config, images: Given) -> str:
+    """The source that images at hand become; those of several sizes are made the model's."""
+    if isinstance(images.images, list):
+        how = preprocessing(config.data, images.format)
+        if how.recipe.name != "fit":
+            problem = f"images of several sizes with the recipe `{how.recipe.name}`"
+            raise UsageError(f"{problem}: save them as files and give the folder, or choose the recipe fit")
+        images = replace(images, images=np.stack([how.apply(image) for image in images.images]))
+    return store_given(images, corolla_home())
+
+
 def _latent_dim(vae: VAE, config: Config) -> int:
     """The latents of networks made by hand. Raises UsageError where they do not fit the images."""
-    x = torch.zeros(1, 3, *config.data.size, device=next(vae.parameters()).device)
+    x = torch.zeros(1, config.data.pixel_format.channels, *config.data.size, device=next(vae.parameters()).device)
     training = vae.training
     try:
         with torch.inference_mode():
@@ -164,8 +220,15 @@ def _latent_dim(vae: VAE, config: Config) -> int:
 
 def prepare(config: Config, progress: Progress | None = None) -> ImageCache:
     """The images of a configuration, decoded once. Raises DataError or UsageError where they cannot be used."""
-    with (progress or Progress()).pieces() as shown:
-        cache = open_images(config.data, progress=shown)
+    data, progress = config.data, progress or Progress()
+    with progress.pieces() as shown:
+        cache = open_images(data, progress=shown)
+    progress.line(cache.summary)
+    for note in cache.notes:
+        progress.line(f"  {note}")
+    config = _with_format(config, cache)
+    if (data.eval_split, config.data.eval_split) == ("auto", "test"):
+        progress.line("  no split val: evaluated on test; data.eval_split names another")
     for expression in (config.data.train_split, config.data.eval_split):
         select_rows(cache.splits, expression)
     return cache

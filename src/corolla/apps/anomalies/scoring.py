@@ -57,12 +57,13 @@ class Measures:
 
 
 def measure(model: TrainedModel, images: NDArray[np.uint8]) -> Measures:
-    """What a model makes of images N×H×W×3, uint8, at its own size.
+    """What a model makes of images N×H×W×C, of its own size and format.
 
-    Raises UsageError for images of another size or type, ModelError if what it makes of them is not finite.
+    Raises UsageError for images of another size or format, ModelError if what it makes of them is not finite.
     """
-    if images.dtype != np.uint8 or images.shape[1:] != (model.height, model.width, 3):
-        needed = f"this model measures uint8, N×{model.height}×{model.width}×3"
+    how = model.preprocessing
+    if images.dtype != how.pixels.dtype or images.shape[1:] != how.shape:
+        needed = f"this model measures {how.pixels.dtype}, N×{'×'.join(map(str, how.shape))}"
         raise UsageError(f"images are {images.dtype} of shape {images.shape}: {needed}; bring them there with `pixels`")
     q = model.posterior(images)
     distortions, errors, maps = [], [], []

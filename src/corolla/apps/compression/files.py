@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -37,12 +37,12 @@ from corolla.apps.compression.coder import (
 )
 from corolla.apps.compression.container import FINGERPRINT_BYTES, LARGEST_BLOCK, Header, Reader, Writer
 from corolla.data.folder import OUTPUT_MARK
+from corolla.data.given import is_file, items
 from corolla.data.listing import count_images, list_images
-from corolla.data.recipes import recipe_named
 from corolla.data.stream import OnError, leave_out, none_usable, read_images
 from corolla.errors import DataError, ModelError, UsageError
 from corolla.files import check_new_folder, replacing, safe_name, write_file, writing
-from corolla.pictures.files import save_picture
+from corolla.pictures.files import save_levels
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel
 from corolla.trained.likeness import warn_if_unlike
@@ -168,7 +168,7 @@ def decompress_files(model: TrainedModel, file: Path, folder: Path) -> int:
         write_file(folder / OUTPUT_MARK, b"")
         for name, image in zip(block.names or [""] * len(block.images), block.images, strict=True):
             number += 1
-            save_picture(folder / f"{number:06d}{'-' if name else ''}{name}.png", Image.fromarray(image))
+            save_levels(folder / f"{number:06d}{'-' if name else ''}{name}.png", image)
     return number
 
 
@@ -212,12 +212,12 @@ def _named_pixels(
     model: TrainedModel, images: Images | Iterable[Images], on_error: OnError, skipped: list[str], size: int
 ) -> Iterator[tuple[NDArray[np.uint8], str]]:
     """Each image with its name; paths that follow one another are read ahead together."""
-    recipe = recipe_named(model.config.data.recipe)
-    each = [images] if isinstance(images, str | Path | Image.Image | np.ndarray | torch.Tensor) else images
+    one = is_file(images) or isinstance(images, Image.Image | np.ndarray | torch.Tensor)
+    each: Iterable[Any] = [images] if one else items(images)
     for are_paths, run in groupby(each, lambda image: isinstance(image, str | Path)):
         if are_paths:
             entries = list_images(image for image in run if isinstance(image, str | Path))
-            batches = read_images(entries, recipe, model.height, model.width, on_error=on_error, length=size)
+            batches = read_images(entries, model.preprocessing, on_error=on_error, length=size)
             for number, batch in enumerate(batches):
                 if number == 0:
                     warn_if_unlike(model, batch.pixels)

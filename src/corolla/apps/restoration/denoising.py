@@ -14,7 +14,7 @@ from scipy.special import ndtr
 from corolla.apps.restoration.inpainting import decoded_means, membrane
 from corolla.apps.restoration.residuals import Array, ResidualPrior, residual_prior
 from corolla.errors import UsageError
-from corolla.pixels import to_uint8
+from corolla.pixels import to_float, to_levels
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
@@ -66,13 +66,13 @@ def corrupt(images: NDArray[np.uint8], noise: Noise, *, seed: int = 0) -> NDArra
     if noise.level is None:
         meaning, low, high = _MEANINGS[noise.kind]
         raise UsageError(f"noise {noise.kind!r}: give {meaning} after a colon, from {low:g} to {high:g}")
-    rng = np.random.default_rng(seed)
+    rng, white = np.random.default_rng(seed), np.iinfo(images.dtype).max
     if noise.kind == "gaussian":
-        noisy = images + noise.level * rng.standard_normal(images.shape)
-        return np.rint(noisy).clip(0, 255).astype(np.uint8)
+        noisy = images + noise.level * (white / 255) * rng.standard_normal(images.shape)
+        return np.rint(noisy).clip(0, white).astype(images.dtype)
     hit = rng.random(images.shape[:3]) < noise.level
-    white = rng.random(images.shape[:3]) < 0.5
-    return np.where(hit[..., None], np.where(white, 255, 0).astype(np.uint8)[..., None], images)
+    bright = rng.random(images.shape[:3]) < 0.5
+    return np.where(hit[..., None], np.where(bright, white, 0).astype(images.dtype)[..., None], images)
 
 
 def unclipped(means: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
@@ -153,7 +153,12 @@ def denoise(
             parts.append(_without_noise(model, batch, noise.level, residuals, trust, generator))
         steps_of(progress, "denoising", len(observed))(start + len(batch))
     clean, sigma, stddev = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Denoised(observed, to_uint8(clean), 255 * sigma, (255 * stddev).astype(np.float32) if trust else None)
+    return Denoised(
+        observed,
+        to_levels(clean, model.preprocessing.pixels.bits),
+        255 * sigma,
+        (255 * stddev).astype(np.float32) if trust else None,
+    )
 
 
 def _without_noise(
@@ -165,7 +170,7 @@ def _without_noise(
     generator: torch.Generator,
 ) -> tuple[Array, Array, Array]:
     """Clean images, σ and standard deviations of a batch, on the [0, 1] pixel scale."""
-    y = observed / 255.0
+    y = to_float(observed)
     q = model.posterior(observed)
     decoded = decoded_means(model, q.mean)
     sigma = np.array([residuals.estimate_sigma(e) if level is None else level / 255 for e in y - decoded])
@@ -187,7 +192,7 @@ def _without_impulses(
     model: TrainedModel, observed: NDArray[np.uint8], trust: bool, generator: torch.Generator
 ) -> tuple[Array, Array, Array]:
     """As `_without_noise`, where pixels are either untouched or lost."""
-    y = observed / 255.0
+    y = to_float(observed)
     known = ~np.stack([impulses(image) for image in observed])
     filled = np.stack([membrane(image, mask) for image, mask in zip(y, known, strict=True)])
     decoded = decoded_means(model, model.posterior(filled.astype(np.float32)).mean)

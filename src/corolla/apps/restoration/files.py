@@ -18,13 +18,13 @@ from corolla.apps.restoration.masks import MaskOf, fitted_mask
 from corolla.apps.restoration.residuals import residual_prior
 from corolla.data.folder import OUTPUT_MARK
 from corolla.data.listing import Entry, count_images, list_images, open_entry
-from corolla.data.recipes import recipe_named
 from corolla.data.stream import OnError, leave_out, none_usable, read_images
 from corolla.errors import DataError, UsageError
 from corolla.files import check_new_folder, write_file
 from corolla.metrics import psnr, ssim
 from corolla.metrics.images import SSIM_WINDOW_PX
-from corolla.pictures.files import save_npz, save_picture
+from corolla.pictures.files import save_levels, save_npz
+from corolla.pixels import shown
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import LARGEST_SEED, TrainedModel, seeded_generator
 from corolla.trained.likeness import warn_if_unlike
@@ -90,9 +90,9 @@ def denoise_files(
     worth: list[list[NDArray[np.float64]]] = []  # PSNR before and after, then SSIM likewise, of the images of a batch
     sigmas: list[NDArray[np.float64]] = []
     done = left_out = 0
-    entries, recipe = _once(paths), recipe_named(model.config.data.recipe)
+    entries = _once(paths)
     on_error = "refuse" if total == 1 else on_error
-    batches = read_images(entries, recipe, model.height, model.width, on_error=on_error, length=BATCH_SIZE)
+    batches = read_images(entries, model.preprocessing, on_error=on_error, length=BATCH_SIZE)
     for number, batch in enumerate(batches):
         left_out += len(batch.faults)
         if not batch.entries:
@@ -159,9 +159,12 @@ def inpaint_files(
     for number, entry in enumerate(_once(paths)):
         own = (seed + number) % (LARGEST_SEED + 1)
         try:
-            picture = open_entry(entry)
+            levels = open_entry(entry, reading=model.preprocessing.reading)
+            picture = Image.fromarray(shown(levels))
             gap = fitted_mask(model, missing(picture))
-            result = inpaint(model, picture, gap, completions=completions, prior=prior, seed=own)
+            result = inpaint(
+                model, model.preprocessing.apply(levels), gap, completions=completions, prior=prior, seed=own
+            )
         except (DataError, UsageError) as error:
             fault = str(error) if error.path is not None else f"{entry.name}: {error}"
             if total == 1:  # what is wrong with all images alike is wrong with the only one, too
@@ -208,4 +211,4 @@ class _Results:
         mark = self._folder / OUTPUT_MARK
         if not mark.exists():
             write_file(mark, b"")
-        save_picture(self._folder / name, Image.fromarray(np.asarray(pixels)))
+        save_levels(self._folder / name, np.asarray(pixels))

@@ -23,7 +23,7 @@ from torch import Tensor
 from corolla.config.registry import find
 from corolla.distributions.priors import GaussianPrior
 from corolla.errors import UsageError
-from corolla.pixels import to_uint8
+from corolla.pixels import to_float, to_levels
 from corolla.progress import OnProgress, steps_of
 from corolla.trained import Images, TrainedModel, seeded_generator
 
@@ -198,10 +198,10 @@ def inpaint(
         raise UsageError("a mask with no known pixel; for new images there is `sample`")
     generator = seeded_generator(seed)
     whole = []
-    for index, (image, mask) in enumerate(zip(observed / 255.0, known, strict=True)):
+    for index, (image, mask) in enumerate(zip(to_float(observed), known, strict=True)):
         means = decoded_means(model, _latents(model, image, mask, completions, prior, together, generator))
         joined = np.stack([mean + membrane(image - mean, mask) for mean in means])
-        whole.append(np.where(mask[..., None], observed[index], to_uint8(joined)))
+        whole.append(np.where(mask[..., None], observed[index], to_levels(joined, model.preprocessing.pixels.bits)))
         steps_of(progress, "inpainting", len(observed))(index + 1)
     return Inpainted(observed, np.stack(whole))
 
@@ -230,7 +230,7 @@ def _latents(
     """Latents K×latent_dim: the best that several starts lead to, then draws."""
     count = max(RESTARTS, completions)
     first = membrane(image, known).clip(0, 1)
-    others = model.decode(model.prior(prior).sample(count - 1, generator)) / 255.0
+    others = to_float(model.decode(model.prior(prior).sample(count - 1, generator)))
     fills = np.where(known[..., None], image, np.concatenate([first[None], others]))
     start = model.posterior(fills.astype(np.float32)).mean
     y = torch.from_numpy(image[None]).float().permute(0, 3, 1, 2)

@@ -23,6 +23,7 @@ from scipy.special import softmax
 
 from corolla.data import select_rows
 from corolla.errors import ModelError, StaleError
+from corolla.pixels import to_float
 from corolla.progress import OnProgress
 from corolla.trained import TrainedModel
 from corolla.trained.artefacts import Artefact
@@ -96,14 +97,14 @@ RESIDUALS = Artefact("residual prior", "residuals.safetensors", ResidualCard, pl
 
 
 def fit_residual_prior(residuals: Array) -> ResidualPrior:
-    """Fit the mixture to residuals N×H×W×3.
+    """Fit the mixture to residuals N×H×W×C.
 
     C is Tyler's shape matrix (Tyler 1987), to which each patch counts alike however strong it is; the scales' weights
     are those of largest likelihood, by expectation-maximisation.
     """
     rng = np.random.default_rng(0)
     each = -(-MOST_PATCHES // len(residuals))
-    all_patches = (_patches(image).reshape(-1, 3 * PATCH_PX**2) for image in residuals)
+    all_patches = (_patches(image).reshape(-1, residuals.shape[3] * PATCH_PX**2) for image in residuals)
     patches = np.concatenate([patches[rng.permutation(len(patches))[:each]] for patches in all_patches])
     ridge = _SMALLEST * np.eye(patches.shape[1])
     shape = patches.T @ patches / len(patches) + ridge
@@ -136,7 +137,7 @@ def residual_prior(
     if file is not None and file.is_file():
         with suppress(StaleError):  # as after more training
             _, arrays, _ = RESIDUALS.read(file, weights_sha256=model.card.weights_sha256)
-            size = 3 * PATCH_PX**2
+            size = model.preprocessing.pixels.channels * PATCH_PX**2
             shapes = {"directions": (size, size), "variances": (size,), "weights": SCALES.shape}
             fits = {name: array.shape for name, array in arrays.items()} == shapes
             if fits and arrays["variances"].min() > 0 and arrays["weights"].min() > 0:
@@ -146,14 +147,14 @@ def residual_prior(
     rows = select_rows(cache.splits, model.config.data.train_split)
     chosen = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_IMAGES])
     images = np.asarray(cache.images[chosen])
-    prior = fit_residual_prior((images / 255.0) - model.reconstruct(images) / 255.0)
+    prior = fit_residual_prior(to_float(images) - to_float(model.reconstruct(images)))
     if file is not None:
         RESIDUALS.write(file, ResidualCard(model.card.weights_sha256), vars(prior))
     return prior, file
 
 
 def _patches(image: Array) -> Array:
-    """All patches of an image H×W×3: rows×columns×108."""
+    """All patches of an image H×W×C: rows×columns×(C·36)."""
     windows = np.lib.stride_tricks.sliding_window_view(image, (PATCH_PX, PATCH_PX), axis=(0, 1))
     return windows.reshape(*windows.shape[:2], -1)
 
@@ -162,7 +163,7 @@ def _overlaid(patches: Array, shape: tuple[int, ...]) -> Array:
     """The average, at each pixel, over the patches that hold it."""
     total, count = np.zeros(shape), np.zeros((*shape[:2], 1))
     rows, columns = patches.shape[:2]
-    parts = patches.reshape(rows, columns, 3, PATCH_PX, PATCH_PX)
+    parts = patches.reshape(rows, columns, shape[2], PATCH_PX, PATCH_PX)
     for y in range(PATCH_PX):
         for x in range(PATCH_PX):
             total[y : y + rows, x : x + columns] += parts[..., y, x]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.decomposition import PCA
 
+from corolla.pixels import shown
 from corolla.report.embedding import still
 from corolla.report.subject import Section, Subject
 
@@ -111,7 +112,7 @@ def draw(
     for row, column in zip(*np.nonzero(grid >= 0), strict=True):
         index = grid[row, column]
         corner = int(column) * (tile_width + gap), int(row) * (tile_height + gap)
-        picture, inset = Image.fromarray(images[index]), 0
+        picture, inset = Image.fromarray(shown(images[index])), 0
         if (colour := colours[index]) is not None:
             canvas.paste(Image.new("RGB", (tile_width, tile_height), colour), corner)
             inset = border

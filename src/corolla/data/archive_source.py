@@ -1,0 +1,105 @@
+"""A `.zip` or `.tar` of images as a source, read without unpacking it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from collections import Counter
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from corolla.data.archives import members
+from corolla.data.folder import is_system_name
+from corolla.data.images import EXTENSIONS, Levels, Reading, open_picture
+from corolla.data.index import Marked, index_files
+from corolla.data.sources import FolderSource, corolla_home
+from corolla.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from corolla.progress import OnProgress
+
+KINDS = (".zip", ".tar")
+_LARGEST_MEMBER_BYTES = 1 << 30
+
+
+class ArchiveSource(FolderSource):
+    """Images in an archive, which `root` is; the keys are the names of its members."""
+
+    def picture(self, index: int, at_least_px: int | None = None, reading: Reading | None = None) -> Levels:
+        """See `Source`."""
+        file = io.BytesIO(read_member(self.root, self.keys[index]))
+        file.name = str(self.root / self.keys[index])
+        return open_picture(file, at_least_px=at_least_px, reading=reading)
+
+
+def open_archive(path: str | Path, *, home: Path | None = None, progress: OnProgress | None = None) -> ArchiveSource:
+    """Open a `.zip`, or a `.tar` without compression, of images; its folders mean what those of a folder would.
+
+    Raises UsageError for another kind of file, DataError if it is damaged or has no images.
+    """
+    file = Path(path).expanduser().absolute()
+    if not file.is_file() or file.suffix.lower() not in KINDS:
+        what = (
+            "no such file" if not file.exists() else f"not a {' or '.join(KINDS)}, which can be read without unpacking"
+        )
+        raise UsageError(f"folder:{path}: {what}")
+    keys, others = [], Counter[str]()
+    for name, size in sorted(_sizes(file).items()):
+        parts = PurePosixPath(name).parts
+        if any(is_system_name(part) for part in parts) or not parts:
+            continue
+        if name.lower().endswith(EXTENSIONS) and size <= _LARGEST_MEMBER_BYTES:
+            keys.append(name)
+        else:
+            others[f"{PurePosixPath(name).suffix.lower() or 'other'} files"] += 1
+    if not keys:
+        raise DataError(f"{file}: holds no images; looked for {' '.join(EXTENSIONS)}", path=file)
+    status = file.stat()
+    mark = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+
+    def look(key: str) -> Marked:
+        return f"{mark}:{key}", status.st_mtime_ns, lambda: read_member(file, key)
+
+    store = corolla_home(home) / "index" / f"{hashlib.sha256(os.fsencode(file)).hexdigest()[:32]}.json"
+    # The members of one file come one after another.
+    facts = index_files(file, keys, store, look=look, workers=1, progress=progress)
+    return ArchiveSource.of(file, keys, facts, others)
+
+
+def read_member(archive: Path, name: str) -> bytes:
+    """The bytes of a member. Raises DataError that names it."""
+    try:
+        if archive.suffix.lower() == ".zip":
+            with zipfile.ZipFile(archive) as opened:
+                return opened.read(name)
+        offset, size = _offsets(archive)[name]
+        with archive.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    except (OSError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{archive / name}: cannot be read: {reason}", path=archive / name) from None
+
+
+def _sizes(archive: Path) -> dict[str, int]:
+    """Bytes of each plain member, unpacked."""
+    if archive.suffix.lower() == ".tar":
+        return {name: size for name, (_, size) in _offsets(archive).items()}
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return {member.filename: member.file_size for member in opened.infolist() if not member.is_dir()}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{archive}: not a .zip archive, or damaged: {error}", path=archive) from None
+
+
+_TABLES: dict[tuple[Path, int], dict[str, tuple[int, int]]] = {}
+
+
+def _offsets(archive: Path) -> dict[str, tuple[int, int]]:
+    """Where each plain member of a `.tar` begins, and its bytes; of equal names the last counts, as in unpacking."""
+    key = archive, archive.stat().st_mtime_ns
+    if key not in _TABLES:
+        _TABLES[key] = {member.name: (member.offset, member.size) for member in members(archive)}
+    return _TABLES[key]
