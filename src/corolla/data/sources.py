@@ -231,6 +231,11 @@ def corolla_home(home: Path | None = None) -> Path:
     return Path(named).expanduser().absolute()
 
 
+def chosen_split(splits: Mapping[str, NDArray[np.int64]], expression: str) -> str:
+    """What "auto" stands for, val, or test where there is no val; another expression as it is."""
+    return expression if expression != "auto" else "test" if "test" in splits and "val" not in splits else "val"
+
+
 def select_rows(splits: Mapping[str, NDArray[np.int64]], expression: str) -> NDArray[np.int64]:
     """The sorted rows of one split or of several joined by +, e.g. "train+test".
 
@@ -241,8 +246,7 @@ def select_rows(splits: Mapping[str, NDArray[np.int64]], expression: str) -> NDA
     names = [name.strip() for name in expression.split("+")]
     if names == ["all"]:
         names = list(splits)
-    elif names == ["auto"]:
-        names = ["test" if "test" in splits and "val" not in splits else "val"]
+    names = [chosen_split(splits, name) for name in names]
     known = ", ".join(splits)
     for name in names:
         if name not in splits:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from corolla.data import select_rows, spread_rows
+from corolla.data.sources import chosen_split
 from corolla.errors import StaleError, UsageError
 from corolla.evaluation.comparison import Entry
 from corolla.evaluation.estimates import Estimates, estimate
@@ -106,7 +107,8 @@ def estimate_folder(
             f"{path}: an auto-encoder ({objective.name}) has no distribution over latents or images to estimate; "
             "train with another objective, such as vae"
         )
-    split, cache = split or data.eval_split, open_images(data, progress=progress)
+    cache = open_images(data, progress=progress)
+    split = chosen_split(cache.splits, split or data.eval_split)
     rows = select_rows(cache.splits, split)
     rows = rows if count is None else spread_rows(rows, count)
     found = estimate(model.vae, cache.images, rows, importance_samples=importance_samples, seed=seed, progress=progress)

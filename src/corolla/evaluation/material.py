@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from corolla.config import DataConfig
 from corolla.data import FACTORS, ImageCache, render, select_rows, spread_rows
+from corolla.data.sources import chosen_split
 from corolla.errors import UsageError
 from corolla.metrics.samples import checked_factors, discretise, factor_classes
 from corolla.progress import OnProgress, steps_of
@@ -85,7 +86,7 @@ def gather(
     """
     cache = own_images(model, source=source, mirror=mirror, progress=progress)
     data = model.config.data
-    split = split or data.eval_split
+    split = chosen_split(cache.splits, split or data.eval_split)
     rows, training_rows = select_rows(cache.splits, split), select_rows(cache.splits, data.train_split)
     shared = np.intersect1d(rows, training_rows)
     if len(shared):

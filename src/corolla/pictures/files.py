@@ -131,10 +131,11 @@ def save_picture(path: Path | str, picture: Image.Image) -> None:
 
 
 def save_levels(path: Path, pixels: NDArray[Any]) -> Path:
-    """Write an image H×W×C as it is, uint8 or uint16: a PNG if it is grey or RGB, else a TIFF of the same stem.
+    """Write an image H×W or H×W×C as it is, uint8 or uint16: a PNG if it is grey or RGB, else a TIFF of the same stem.
 
     Returns where. Raises WriteError.
     """
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.shape[2] not in (1, 3):
         import tifffile  # slow to import, and most models are of photos
 

@@ -29,7 +29,7 @@ from corolla.data.factor_file import store_given
 from corolla.data.given import Given, given
 from corolla.data.preprocessing import preprocessing
 from corolla.data.recipes import recipe_named
-from corolla.data.sources import corolla_home
+from corolla.data.sources import chosen_split, corolla_home
 from corolla.errors import ModelError, UsageError, WriteError
 from corolla.models.lite0 import SMALLEST_PX
 from corolla.models.networks import Handmade
@@ -183,9 +183,7 @@ def resolve(config: Config) -> Config:
 
 def _with_format(config: Config, data: ImageCache) -> Config:
     """The configuration with what the images decide: channels and bits, and the split to evaluate on."""
-    pixels, split = format_of(data.images), config.data.eval_split
-    if split == "auto":
-        split = "test" if "test" in data.splits and "val" not in data.splits else "val"
+    pixels, split = format_of(data.images), chosen_split(data.splits, config.data.eval_split)
     return config.updated({"data.channels": pixels.channels, "data.bits": pixels.bits, "data.eval_split": split})
 
 
