@@ -99,9 +99,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_folder_holds_what_is_promised(finished: Path) -> None:
     run = RunFolder(finished)
     assert [int(row["step"]) for row in run.rows()] == [7, 14, 21, 24]
-    assert run.config() == training.resolve(
-        small(**{"data.channels": 3, "data.bits": 8})
-    )  # what the images turned out to be
+    images = {"data.channels": 3, "data.bits": 8, "data.eval_split": "val"}  # what they turned out to be
+    assert run.config() == training.resolve(small(**images))
     assert run.facts()["data_fingerprint"] == ModelFolder.find(finished).card.data["fingerprint"]
     best = min(run.rows(), key=lambda row: float(row["loss"]))
     card = ModelFolder.find(finished).card

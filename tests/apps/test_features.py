@@ -104,7 +104,7 @@ def test_blocks_are_cut_by_entries_whatever_can_be_read(
     assert [len(block.paths) for block in blocks] == [3, 0, 3]
     assert sum((block.paths for block in blocks), ()) == _names([files[place] for place in (0, 2, 3, 8, 9, 10)])
     assert [record.message for record in caplog.records] == [
-        f"{files[place]}: not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged; left out"
+        f"{files[place]}: not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image, or damaged; left out"
         for place in (1, 4, 5, 6, 7)
     ]
     with pytest.raises(DataError, match=f"{files[1].name}: .*repair or remove it"):

@@ -81,7 +81,7 @@ def test_ray_writes_the_same_rows_in_the_same_order(
     assert there.rows == 12
     assert done == [3, 5, 8, 10, 10, 13, 13]
     assert [record.message for record in caplog.records if record.name == "corolla"] == [
-        f"{files[-2]}: not a JPEG, PNG, WebP, BMP, GIF or TIFF image, or damaged; left out"
+        f"{files[-2]}: not a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC image, or damaged; left out"
     ]
     ours, theirs = read_features(f"here{suffix}"), read_features(f"there{suffix}")
     assert theirs.paths == ours.paths == tuple(path.as_posix() for path in relative if path != relative[-2])
