@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.tree import DecisionTreeClassifier
 
 from corolla.errors import UsageError
 from corolla.metrics import dci, importance_entropies
+from corolla.metrics.dci import _gains, _shares
 
 
 def _disentanglement(matrix: NDArray[np.float64]) -> float:
@@ -129,3 +131,57 @@ def test_bad_importance_is_refused() -> None:
         dci(_factors(100), _factors(100), trees=0)
     with pytest.raises(UsageError, match="1 factors: this score needs at least 2"):
         dci(_factors(100), _factors(100)[:, :1])
+
+
+def _noisy(rows: int, sigma: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """One latent for each of seven factors with six values, in units of its standard deviation, with noise."""
+    rng = np.random.default_rng(12)
+    factors = rng.integers(6, size=(rows, 7))
+    return (factors - 2.5) / math.sqrt(35 / 12) + sigma * rng.normal(size=factors.shape), factors
+
+
+def test_noise_on_a_latent_is_not_mixing() -> None:
+    codes, factors = _noisy(6000, 0.3)
+    scores = dci(codes, factors)
+    assert scores.disentanglement > 0.85
+    assert scores.completeness > 0.85
+    # The best rule rounds to the nearest value: its error is 2·(5/6)·Q(½·step/σ), where a step is √(12/35).
+    best = 1 - 2 * 5 / 6 * 0.5 * math.erfc(math.sqrt(12 / 35) / 0.6 / math.sqrt(2))
+    assert scores.informativeness == pytest.approx(best, abs=0.03)
+    assert scores.predictable == pytest.approx(np.full(7, (best - 1 / 6) / (5 / 6)), abs=0.06)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_scores_nothing_although_no_column_is_flat(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = dci(rng.normal(size=(2000, 6)), rng.integers(4, size=(2000, 5)), seed=seed)
+    assert (scores.disentanglement, scores.completeness) == (0, 0)
+
+
+def test_a_factor_that_nothing_predicts_weighs_nothing() -> None:
+    rng = np.random.default_rng(3)
+    factors = rng.integers(4, size=(4000, 3))
+    scores = dci(np.hstack([factors[:, :2], rng.normal(size=(4000, 2))]), factors)
+    assert scores.predictable.tolist() == [1, 1, 0]
+    assert scores.disentanglement == pytest.approx(1, abs=1e-9)
+    assert scores.completeness == pytest.approx(1, abs=1e-9)
+
+
+def test_cut_trees_are_those_that_are_grown_no_deeper() -> None:
+    """Importance and prediction at a depth against scikit-learn's own, of a tree that was grown to that depth."""
+    codes, factors = _noisy(1500, 0.5)
+    whole = DecisionTreeClassifier(max_depth=12, min_samples_leaf=5, random_state=0).fit(codes, factors[:, 0]).tree_
+    for depth in (1, 3, 6):
+        small = DecisionTreeClassifier(max_depth=depth, min_samples_leaf=5, random_state=0).fit(codes, factors[:, 0])
+        gains = _gains(whole, depth, 7)
+        assert gains / gains.sum() == pytest.approx(small.feature_importances_, abs=1e-9)
+        assert _shares([whole], codes)[depth] == pytest.approx(small.predict_proba(codes), abs=1e-9)
+
+
+def test_gradient_boosting_is_an_option() -> None:
+    codes, factors = _noisy(800, 0.1)
+    scores = dci(codes[:, :2], factors[:, :2], predictor="boosting")
+    assert scores.disentanglement > 0.9
+    assert scores.informativeness > 0.95
+    with pytest.raises(UsageError, match="predictor = 'oak': give forest or boosting"):
+        dci(codes, factors, predictor="oak")  # type: ignore[arg-type]

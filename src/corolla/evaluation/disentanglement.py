@@ -56,7 +56,11 @@ def disentanglement(
         if name == "dci":
             for part in ("disentanglement", "completeness", "informativeness"):
                 scores[f"dci_{part}"] = Score(getattr(found, part))
-            details |= {"dci_importance": found.importance.tolist(), "accuracy_per_factor": found.accuracies.tolist()}
+            details |= {
+                "dci_importance": found.importance.tolist(),
+                "accuracy_per_factor": found.accuracies.tolist(),
+                "dci_weight_per_factor": found.predictable.tolist(),
+            }
         else:
             scores[name] = Score(found if isinstance(found, float) else found.value)
         if name == "mig":
