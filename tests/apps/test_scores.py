@@ -13,6 +13,7 @@ import torch
 
 from corolla.config import Config
 from corolla.data import FACTORS, ImageCache, render, select_rows, spread_rows
+from corolla.distributions import DiagonalGaussian
 from corolla.errors import ModelError, UsageError
 from corolla.evaluation import (
     FILE_NAME,
@@ -23,12 +24,14 @@ from corolla.evaluation import (
     evaluate,
     gather,
 )
-from corolla.evaluation.codes import rate_scores
+from corolla.evaluation.codec import encode_live
+from corolla.evaluation.codes import code_scores, rate_scores
+from corolla.evaluation.disentanglement import disentanglement
 from corolla.evaluation.material import KnownFactors, Material, Part, known_factors
 from corolla.evaluation.reconstructions import extremes
 from corolla.evaluation.samples import compare_with_real
 from corolla.evaluation.tables import in_order, row_label_with_unit, score_lines
-from corolla.metrics import generation_intervals, mutual_information_score
+from corolla.metrics import gaussian_total_correlation, generation_intervals, mutual_information_score
 from corolla.metrics.names import GROUPS, KINDS, key, parse_key
 from corolla.models.vae import build_model
 from corolla.trained import TrainedModel, load
@@ -339,6 +342,30 @@ def test_the_table_says_what_each_kind_means_once() -> None:
     assert "1.00 to 3.00" in lines[1]
     assert "How unlike photographs" in lines[1]
     assert "How unlike photographs" not in lines[2]
+
+
+def test_dead_latents_take_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four latents that hold a factor each, and six whose means move by 0.03: the scores of the four alone."""
+    model = make(tmp_path / "run", network__latent_dim=10)
+    images, places = painted(2000, 3)
+    known = KnownFactors(places, ("a", "b", "c", "d"), images)
+    means = np.hstack([Painter().encode(images), 0.03 * np.random.default_rng(0).normal(size=(2000, 6))])
+    logvar = torch.full((2000, 10), 0.0)
+    logvar[:, :4] = -5
+    posterior = DiagonalGaussian(torch.from_numpy(means).float(), logvar)
+    monkeypatch.setattr(model, "posterior", lambda _images: posterior)
+    alone, _, _ = disentanglement(Painter(), known)
+    scores, details, left_out = disentanglement(model, known)
+    assert not left_out
+    for name in ("mig", "dci_disentanglement", "dci_completeness", "sap", "modularity", "factor_vae_score"):
+        assert scores[name].value == pytest.approx(1, abs=0.03), name
+    assert scores["irs"].value == pytest.approx(alone["irs"].value)
+    assert np.asarray(details["dci_importance"]).shape == (10, 4)
+    _, live = encode_live(model, images)
+    assert not live[:, 4:].any()
+    together, _ = code_scores(means.astype(np.float32), live, images[:2000])
+    assert together["mutual_information_score"].value == mutual_information_score(live[:, :4])
+    assert together["gaussian_total_correlation_nats"].value == pytest.approx(gaussian_total_correlation(live[:, :4]))
 
 
 def test_a_score_that_the_factors_do_not_suffice_for_leaves_the_others(paintings: Material) -> None:

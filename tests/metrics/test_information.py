@@ -121,6 +121,25 @@ def test_modularity_is_the_deviation_from_a_template() -> None:
     assert found.value == pytest.approx((7 / 8 + 0) / 2)
 
 
+def test_dead_latents_and_noise_have_no_modularity() -> None:
+    rng = np.random.default_rng(0)
+    factors = rng.integers(6, size=(4000, 4))
+    noise = rng.normal(size=(4000, 6))
+    found = modularity(noise, factors)
+    assert found.value == 0
+    assert np.isnan(found.per_latent).all()
+    found = modularity(np.hstack([factors + 0.1 * noise[:, :4], 1e-3 * noise]), factors)
+    assert found.value == pytest.approx(1)
+    assert np.isnan(found.per_latent).tolist() == [False] * 4 + [True] * 6
+
+
+def test_latents_that_do_not_vary_share_nothing_and_do_not_count() -> None:
+    codes = np.random.default_rng(0).normal(size=(500, 3))
+    codes[:, 2] += codes[:, 0]
+    assert mutual_information_score(np.hstack([codes, np.zeros((500, 4))])) == mutual_information_score(codes)
+    assert mutual_information_score(np.hstack([codes[:, :1], np.zeros((500, 4))])) == 0
+
+
 def test_modularity_of_known_codes() -> None:
     constant = np.full((180, 1), 3.3)
     assert modularity(_GRID, _GRID).value == pytest.approx(1)

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from corolla.distributions.posterior import active_latents
 from corolla.errors import UsageError
 from corolla.metrics import pixels
 from corolla.metrics.features import fit_pca
 from corolla.pixels import format_of, to_levels
-from corolla.trained import seeded_generator
+from corolla.trained import TrainedModel, seeded_generator
 
 
 class Codec(Protocol):
@@ -30,6 +31,19 @@ class Codec(Protocol):
 
     def sample(self, count: int, *, seed: int, prior: str) -> NDArray[np.uint8]:
         """New images, decoded from draws from a prior."""
+
+
+def encode_live(codec: Codec, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Codes N×latent_dim, and the same in which dead latents are 0, the prior's mean: by `active_latents`, over these images.
+
+    A dead latent's mean still moves by a little noise, which scores that do not see its scale would take for a code.
+    Codes without a distribution, of auto-encoders or PCA, have no dead latents.
+    """
+    if not isinstance(codec, TrainedModel) or codec.config.objective.auto_encoder:
+        return (codes := codec.encode(images)), codes
+    q = codec.posterior(images)
+    dead = ~active_latents(q.kl_per_latent().double().mean(0).numpy())
+    return q.mean.numpy(), np.where(dead, np.float32(0), q.mean.numpy())
 
 
 class PrincipalComponents:

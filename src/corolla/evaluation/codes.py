@@ -31,18 +31,21 @@ ESTIMATED_IMAGES = 1024
 
 
 def code_scores(
-    codes: NDArray[np.float32], images: NDArray[np.uint8], *, seed: int = 0
+    codes: NDArray[np.float32], live: NDArray[np.float32], images: NDArray[np.uint8], *, seed: int = 0
 ) -> tuple[dict[str, Score], dict[str, Any]]:
-    """Scores of codes N×latent_dim of images N×H×W×3, whatever made them; and the correlation matrix for `details`."""
-    matrix, related = correlation(codes)
+    """Scores of codes N×latent_dim of images N×H×W×3, whatever made them; and the correlation matrix for `details`.
+
+    In `live`, dead latents are 0: they share nothing.
+    """
+    matrix, related = correlation(live)
     values = {
         "active_units": float((codes.astype(np.float64).var(0) > ACTIVE_VARIANCE).sum()),
         "trustworthiness": trustworthiness(images, codes, seed=seed),
         "continuity": continuity(images, codes, seed=seed),
     }
     if codes.shape[1] > 1:
-        values |= {"correlation": related, "mutual_information_score": mutual_information_score(codes)}
-        dependent = gaussian_total_correlation(codes)
+        values |= {"correlation": related, "mutual_information_score": mutual_information_score(live)}
+        dependent = gaussian_total_correlation(live)
         if math.isfinite(dependent):  # it is not where a latent is a linear function of others
             values["gaussian_total_correlation_nats"] = dependent
     return {name: Score(value) for name, value in values.items()}, {"correlation": matrix.tolist()}

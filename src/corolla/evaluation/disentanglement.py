@@ -6,26 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 from corolla.errors import UsageError
-from corolla.evaluation.codec import Codec
+from corolla.evaluation.codec import Codec, encode_live
 from corolla.evaluation.material import KnownFactors
 from corolla.evaluation.record import Score
 from corolla.metrics import beta_vae_score, dci, explicitness, factor_vae_score, irs, mig, modularity, sap
 
 VOTES, HELD_OUT_VOTES = 10_000, 5_000
 """As Locatello et al. 2019 have them: votes are cheap, as every image is encoded once."""
-LEAST_SPREAD = 0.05
-"""Latents with a smaller standard deviation take no part in the FactorVAE score; as in the runs of Locatello et al."""
 
 
 def disentanglement(
-    codec: Codec, known: KnownFactors, *, normal: bool = True, seed: int = 0
+    codec: Codec, known: KnownFactors, *, seed: int = 0
 ) -> tuple[dict[str, Score], dict[str, Any], dict[str, str]]:
     """Scores by key, the matrices latents × factors behind them, and why a score is not there, by its key.
 
-    `normal` codes have a standard normal prior, beside which a latent that hardly varies is dead. Raises UsageError if
-    the images, latents and factors suffice for no score.
+    Dead latents take no part. Raises UsageError if the images, latents and factors suffice for no score.
     """
-    z, factors, least_spread = codec.encode(known.images), known.factors, LEAST_SPREAD if normal else 0
+    z, factors = encode_live(codec, known.images)[1], known.factors
     measures: dict[str, Callable[[], Any]] = {
         "mig": lambda: mig(z, factors),
         "dci": lambda: dci(z, factors, seed=seed),
@@ -34,7 +31,7 @@ def disentanglement(
         "explicitness": lambda: explicitness(z, factors, seed=seed),
         "irs": lambda: irs(z, factors),
         "factor_vae_score": lambda: factor_vae_score(
-            z, factors, votes=VOTES, held_out_votes=HELD_OUT_VOTES, least_spread=least_spread, seed=seed
+            z, factors, votes=VOTES, held_out_votes=HELD_OUT_VOTES, least_spread=0, seed=seed
         ),
         "beta_vae_score": lambda: beta_vae_score(z, factors, points=VOTES, held_out_points=HELD_OUT_VOTES, seed=seed),
     }

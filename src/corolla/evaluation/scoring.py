@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from corolla.config.registry import registered
 from corolla.errors import UsageError
 from corolla.evaluation.closest import closest_training
-from corolla.evaluation.codec import Codec
+from corolla.evaluation.codec import Codec, encode_live
 from corolla.evaluation.codes import code_scores, label_scores, rate_scores
 from corolla.evaluation.disentanglement import disentanglement
 from corolla.evaluation.material import Material, gather
@@ -111,7 +111,7 @@ def evaluate(
     )
     evaluation, images, training = material.evaluation, material.evaluation.images, material.training.images
     normal = not (model and model.config.objective.auto_encoder)
-    codes = codec.encode(images)
+    codes, live = encode_live(codec, images)
     given = None if features is None else build_features(features, training)
 
     def reconstructions() -> None:
@@ -138,7 +138,7 @@ def evaluate(
         found.neighbours = closest_training(first, training, np.arange(len(training)), NEIGHBOURS)
 
     def latents() -> None:
-        values, details["latent space"] = code_scores(codes, images, seed=seed)
+        values, details["latent space"] = code_scores(codes, live, images, seed=seed)
         if not normal:
             del values["active_units"]  # which are told by a variance beside that of the prior
         scores.update(values)
@@ -151,9 +151,7 @@ def evaluate(
         if material.too_few:
             raise UsageError(material.too_few)
         if material.factors is not None:
-            values, details["disentanglement"], missing = disentanglement(
-                codec, material.factors, normal=normal, seed=seed
-            )
+            values, details["disentanglement"], missing = disentanglement(codec, material.factors, seed=seed)
             scores.update(values)
             left_out.update(missing)
 

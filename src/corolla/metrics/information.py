@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import chi2
 
 from corolla.errors import UsageError
 from corolla.metrics.features import checked_rows
@@ -17,6 +18,7 @@ from corolla.metrics.samples import codes_and_classes, discretise
 
 BINS = 20
 """Equal-width bins for each latent, as in Locatello et al. 2019 (arXiv 1811.12359, appendix)."""
+_CHANCE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +54,19 @@ def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: 
 
 
 def modularity(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: int | None = None) -> Modularity:
-    """Whether each latent tells of one factor only, whichever others tell of it too, by `modularity_of`."""
+    """Whether each latent tells of one factor only, whichever others tell of it too, by `modularity_of`.
+
+    Information that a histogram of independent rows has in more than one of a hundred such matrices counts as none
+    (2N times it is about χ², with (bins − 1)·(classes − 1) degrees of freedom over the bins in use): so latents that
+    are noise are left out.
+    """
     values, classes = codes_and_classes(codes, factors, factor_bins, least=2)
-    return modularity_of(mutual_information(discretise(values, bins), classes))
+    binned = discretise(values, bins)
+    information = mutual_information(binned, classes)
+    used = np.array([len(np.unique(column)) for column in binned.T])
+    freedom = np.maximum(np.outer(used - 1, classes.max(0)), 1)
+    noise = chi2.ppf(1 - _CHANCE / information.size, freedom) / (2 * len(values))
+    return modularity_of(np.where(information > noise, information, 0.0))
 
 
 def modularity_of(information_nats: ArrayLike) -> Modularity:
@@ -79,12 +91,15 @@ def modularity_of(information_nats: ArrayLike) -> Modularity:
 
 
 def mutual_information_score(codes: ArrayLike, *, bins: int = BINS) -> float:
-    """The mean mutual information of two different latents, in nats: 0 where they are independent in pairs.
+    """The mean mutual information of two different latents that vary, in nats: 0 where they are independent in pairs.
 
     Locatello et al. 2019 (arXiv 1811.12359, appendix), on latents in `bins` equal-width bins.
     It has no upper limit but log(bins).
     """
-    values = discretise(checked_rows(codes, "codes", columns=2), bins)
+    rows = checked_rows(codes, "codes", columns=2)
+    values = discretise(rows[:, np.ptp(rows, axis=0) > 0], bins)
+    if values.shape[1] < 2:
+        return 0.0
     information = mutual_information(values, values)
     pairs = ~np.eye(len(information), dtype=bool)
     return float(information[pairs].mean())
