@@ -189,6 +189,24 @@ def test_an_auto_encoder_has_no_rate(tmp_path: Path) -> None:
     assert not {"rate_nats", "distortion_nats", "total_correlation_nats", "active_units"} & set(names)
 
 
+def test_total_correlation_is_withheld_where_every_image_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Independent latents with narrow posteriors: the mixture of the posteriors gives rate − log N − …, not 0."""
+    model = make(tmp_path / "run")
+    images = gather(model, factors=False).evaluation.some(32)
+    means = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(model.vae, "encode", lambda x: DiagonalGaussian(means[: len(x)], torch.full((len(x), 4), -8.0)))
+    scores, left_out = rate_scores(model, images)
+    assert "total_correlation_nats" not in scores
+    assert "tell nearly all 32 images apart (3.4" in left_out["total correlation"]
+    assert scores["total_correlation_bound_nats"].value == 0
+    monkeypatch.setattr(model.vae, "encode", lambda x: DiagonalGaussian(means[: len(x)] / 9, torch.zeros(len(x), 4)))
+    scores, left_out = rate_scores(model, images)
+    assert not left_out
+    assert abs(scores["total_correlation_nats"].value) < 0.1
+
+
 def test_what_was_trained_on_is_no_measure(tmp_path: Path) -> None:
     model = make(tmp_path / "run")
     with pytest.raises(
@@ -446,7 +464,7 @@ def test_the_rate_is_that_of_images_spread_over_all(tmp_path: Path, monkeypatch:
     model = make(tmp_path / "run")
     material = gather(model, factors=False)
     monkeypatch.setattr("corolla.evaluation.codes.ESTIMATED_IMAGES", 8)
-    found = rate_scores(model, material.evaluation)["rate_nats"].value
+    found = rate_scores(model, material.evaluation)[0]["rate_nats"].value
     kl = model.posterior(material.evaluation.images[spread_rows(np.arange(40), 8)]).kl_per_latent().sum(1)
     assert found == pytest.approx(float(kl.mean()), rel=1e-4)
 

@@ -34,7 +34,7 @@ class Codec(Protocol):
 
 
 def encode_live(codec: Codec, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Codes N×latent_dim, and the same in which dead latents are 0, the prior's mean: by `active_latents`, over these images.
+    """Codes N×latent_dim, and the same with dead latents at 0, the prior's mean, by `active_latents` of these images.
 
     A dead latent's mean still moves by a little noise, which scores that do not see its scale would take for a code.
     Codes without a distribution, of auto-encoders or PCA, have no dead latents.

@@ -20,6 +20,7 @@ from corolla.data.batches import to_batch
 from corolla.distributions import DiagonalGaussian, bits_per_dim, kl_terms, log_importance_weights
 from corolla.distributions.posterior import active_latents
 from corolla.errors import ModelError, UsageError
+from corolla.metrics import total_correlation_bound
 from corolla.models.vae import VAE
 from corolla.progress import OnProgress, steps_of
 
@@ -28,6 +29,9 @@ ACTIVE_VARIANCE = 0.01
 
 # What is held at a time: images, decoded draws, numbers in those, and numbers in draws × posteriors × latents.
 _IMAGES, _DECODES, _NUMBERS, _PAIRS = 32, 256, 2**22, 2**22
+SATURATED_NATS = 0.5
+"""Where the mutual information is this near to log N, the total correlation of the mixture is no dependence."""
+_BOUND_IMAGES = 4096
 WITHOUT_IMAGES = 256
 """Images, spread over all, on which the distortion without each latent is measured; each takes a decoding a latent."""
 
@@ -46,7 +50,8 @@ class Estimates:
 
     The mutual information, total correlation and dimension-wise KL are those of the N images at hand: q(z) is the
     mixture of their N posteriors. An image that is one of N cannot be told with more than log N nats, so the mutual
-    information is at most that, and close to it the three parts tell little about the model.
+    information is at most that. Close to it the total correlation is rate − log N − dimension-wise KL, whatever
+    the latents know about each other: it is then no estimate of their dependence (`saturated`).
     """
 
     images: int
@@ -68,7 +73,9 @@ class Estimates:
     mutual_information_ceiling_nats: float
     """log N."""
     total_correlation_nats: Average
-    """E[log q(z) - Σ_j log q(z_j)]: how much the latents know about each other."""
+    """E[log q(z) - Σ_j log q(z_j)]: how much the latents know about each other, unless `saturated`."""
+    total_correlation_bound_nats: Average
+    """What it is at least, by `corolla.metrics.total_correlation_bound` of one draw for each image."""
     dimension_wise_kl_nats: Average
     """E[Σ_j log q(z_j) - log p(z)]: how far single latents are from the prior."""
     latent_rate_nats: tuple[float, ...]
@@ -87,6 +94,11 @@ class Estimates:
     split: str = ""
     seed: int = 0
     likelihood: str = ""
+
+    @property
+    def saturated(self) -> bool:
+        """Whether the latents tell nearly all N images apart."""
+        return self.mutual_information_ceiling_nats - self.mutual_information_nats.mean < SATURATED_NATS
 
     @property
     def active_latents(self) -> int:
@@ -143,6 +155,9 @@ def estimate(
     if not (torch.isfinite(elbo).all() and torch.isfinite(joined["log_likelihood"]).all()):
         raise ModelError("the likelihood of some images is not a finite number; train the model anew")
     per_dim = -bits_per_dim(1.0, values)
+    latent_rates = q.kl_per_latent().double().mean(0).numpy(force=True)
+    draws = joined["z"].numpy(force=True)[spread_rows(np.arange(len(rows)), _BOUND_IMAGES)]
+    bound = total_correlation_bound(np.where(active_latents(latent_rates), draws, 0), seed=seed)
     return Estimates(
         images=len(rows),
         importance_samples=importance_samples,
@@ -154,8 +169,9 @@ def estimate(
         mutual_information_nats=_average(split[0]),
         mutual_information_ceiling_nats=math.log(len(rows)),
         total_correlation_nats=_average(split[1]),
+        total_correlation_bound_nats=Average(bound.value, bound.standard_error),
         dimension_wise_kl_nats=_average(split[2]),
-        latent_rate_nats=tuple(q.kl_per_latent().double().mean(0).tolist()),
+        latent_rate_nats=tuple(latent_rates.tolist()),
         latent_distortion_nats=tuple(bought.tolist()),
         latent_mean_variance=tuple(q.mean.double().var(0, correction=0).tolist()),
         elbo_bits_per_dim=_average(elbo * per_dim) if discrete else None,

@@ -162,7 +162,8 @@ def evaluate(
 
     def rates() -> None:
         if model:
-            values = rate_scores(model, evaluation, seed=seed)
+            values, missing = rate_scores(model, evaluation, seed=seed)
+            left_out.update(missing if "latents" in chosen else {})
             scores.update({name: score for name, score in values.items() if KINDS[name].group in chosen})
 
     parts: list[tuple[set[Group], str, Callable[[], None]]] = [

@@ -14,7 +14,7 @@ from corolla.metrics.information import BINS
 from corolla.metrics.names import GROUPS, KINDS, kinds, parse_key
 
 _LABEL = 34
-_NEAR_CEILING_NATS, _SHOWN_LATENTS = 0.5, 16
+_SHOWN_LATENTS = 16
 FEW = 500
 """Images from which on distances between sets, and what latents share, are told without a word of caution."""
 
@@ -138,7 +138,14 @@ def estimate_lines(found: Estimates) -> list[str]:
             f"between latents and image; can be at most log {found.images} = "
             f"{found.mutual_information_ceiling_nats:.2f} here",
         ),
-        _line("  total correlation", found.total_correlation_nats, "between the latents"),
+        _line(
+            "  total correlation",
+            found.total_correlation_nats,
+            "no measure of dependence here, see below" if found.saturated else "between the latents",
+        ),
+        _line(
+            "    and at least", found.total_correlation_bound_nats, "by a density of the draws; log N does not bound it"
+        ),
         _line("  dimension-wise KL", found.dimension_wise_kl_nats, "of single latents from the prior"),
     ]
     if found.log_likelihood_bits_per_dim is not None and found.elbo_bits_per_dim is not None:
@@ -152,10 +159,10 @@ def estimate_lines(found: Estimates) -> list[str]:
         "by the variance of their mean"
     )
     lines += _latent_lines(found)
-    if found.mutual_information_ceiling_nats - found.mutual_information_nats.mean < _NEAR_CEILING_NATS:
+    if found.saturated:
         lines.append(
-            f"mutual information is at its ceiling: the latents tell all {found.images} images apart, and the three "
-            "parts of the rate depend on how many there are"
+            f"mutual information is at its ceiling: the latents tell all {found.images} images apart, so the total "
+            "correlation is the rate less log N, whatever the latents know about each other"
         )
     if found.likelihood == "bernoulli":
         lines.append(

@@ -7,6 +7,7 @@ rows, latents or factors, on factors that never vary, and on values that are not
 """
 
 from corolla.metrics.dci import dci, importance_entropies
+from corolla.metrics.dependence import total_correlation_bound
 from corolla.metrics.features import FeatureFunction, named_features, pca, pixels
 from corolla.metrics.generation import (
     density_coverage,
@@ -59,6 +60,7 @@ __all__ = [
     "psnr",
     "sap",
     "ssim",
+    "total_correlation_bound",
     "trustworthiness",
     "udr",
 ]

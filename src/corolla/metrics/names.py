@@ -95,7 +95,10 @@ _TABLE: Mapping[Group, Mapping[str, tuple[str, Literal["higher", "lower", ""], i
         "active_units": ("active units", "", 0, "",
             "Latents whose mean moves with the image (variance above 0.01)."),
         "total_correlation_nats": ("total correlation", "lower", 2, "nats",
-            "How much the latents know about each other; 0 is independent."),
+            "How much the latents know about each other; 0 is independent. Left out where the latents tell all images "
+            "apart."),
+        "total_correlation_bound_nats": ("total correlation, at least", "lower", 2, "nats",
+            "The same by a density of the draws, which has no such limit; 0 is independent, as far as it can see."),
         "gaussian_total_correlation_nats": ("total correlation of the means", "lower", 2, "nats",
             "The same for the means of the codes, as if they were Gaussian: linear dependence only."),
         "mutual_information_score": ("mutual information of latents", "lower", 3, "nats",
