@@ -21,12 +21,17 @@ from safetensors.torch import load_file
 
 import corolla
 from corolla import training
-from corolla.config import Config, registered
+from corolla.config import Config, DataConfig, registered
+from corolla.data.batches import augment
 from corolla.errors import ModelError, TrainingError, UsageError, WriteError
+from corolla.evaluation import gather
+from corolla.models.vae import build_model
+from corolla.objectives.loss import build_loss
 from corolla.trained.model_folder import ModelFolder
 from corolla.trained.run_folder import RunFolder
-from corolla.training.loop import BatchLoss, TrainingState, schedule
-from corolla.training.recorder import Recorder
+from corolla.training.loop import BatchLoss, TrainingState, data_size, schedule
+from corolla.training.recorder import Recorder, evaluate
+from corolla.training.runs import prepare
 
 
 @pytest.fixture(autouse=True)
@@ -149,8 +154,10 @@ import sys
 from corolla import training
 from corolla.errors import CorollaError
 from corolla.trained.run_folder import RunFolder
-from corolla.training.recorder import Recorder
-from corolla.config import Config, registered
+from corolla.training.recorder import Recorder, evaluate
+from corolla.training.runs import prepare
+from corolla.config import Config, DataConfig, registered
+from corolla.data.batches import augment
 import os, signal
 run, kill_at, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 before = Recorder.after_step
@@ -252,7 +259,8 @@ import json, sys, torch
 from pathlib import Path
 from corolla import training
 from corolla.config import Config
-from corolla.training.recorder import Recorder
+from corolla.training.recorder import Recorder, evaluate
+from corolla.training.runs import prepare
 run, seen, after_step = Path(sys.argv[2]), [], Recorder.after_step
 def and_note(self, terms):
     seen.append(terms)
@@ -693,3 +701,49 @@ def test_the_learning_rate_warms_up_rests_and_falls() -> None:
     assert factors[5:11] == pytest.approx([1.0] * 6)
     assert factors[15] == pytest.approx(0.5)
     assert factors[20] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(("flip", "shift_px", "expected"), [(True, 1, 18), (False, 2, 25), (True, 0, 2), (False, 0, 1)])
+def test_n_counts_the_versions_that_augmentation_makes(flip: bool, shift_px: int, expected: int) -> None:
+    image = torch.randint(256, (3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    versions = augment(image.repeat(2000, 1, 1, 1), seed=0, flip=flip, shift_px=shift_px)
+    assert len(versions.flatten(1).unique(dim=0)) == expected
+    assert data_size(DataConfig(flip=flip, shift_px=shift_px), 10) == 10 * expected
+
+
+def test_loss_and_train_loss_of_a_batch_objective_are_the_same_estimate(tmp_path: Path) -> None:
+    """Weights that stand still, on the same images, unaugmented: what differs are the draws alone."""
+    config = small(
+        objective__name="beta_tcvae",
+        objective__beta=8.0,
+        data__eval_split="train",
+        data__flip=False,
+        data__shift_px=0,
+        network__dropout=0.0,
+        training__learning_rate=1e-12,
+        training__ema_decay=None,
+        training__evaluate_every=60,
+        training__max_steps=60,
+    )
+    corolla.fit(config, tmp_path / "run")
+    (row,) = RunFolder(tmp_path / "run").rows()
+    terms = [
+        float(row["loss"]) - float(row["reconstruction"]),
+        float(row["train_loss"]) - float(row["train_reconstruction"]),
+    ]
+    assert terms[0] == pytest.approx(terms[1], abs=0.2)
+    batch, rows = np.random.default_rng(0).integers(0, 256, (96, 16, 16, 3), dtype=np.uint8), np.arange(96)
+    vae, loss = build_model(config), build_loss(config.objective, 4)
+    small_batches, *_ = evaluate(vae, loss, batch, rows, seed=0, batch_size=16, data_size=96 * 162)
+    assert small_batches["kl"] == pytest.approx(evaluate(vae, loss, batch, rows, seed=0)[0]["kl"])
+
+
+def test_the_best_model_is_chosen_on_the_select_split(tmp_path: Path) -> None:
+    config = small(data__select_split="test", data__eval_split="val")
+    model = corolla.fit(config, tmp_path / "run")
+    same = corolla.fit(small(data__eval_split="test"), tmp_path / "other")
+    assert model.card.scores == same.card.scores
+    assert model.card.data["evaluation_images"] == len(prepare(config).splits["test"])
+    assert gather(model, factors=False).split == "val"
+    with pytest.raises(UsageError, match="no such split as 'best'"):
+        corolla.fit(small(data__select_split="best"), tmp_path / "none")

@@ -167,7 +167,7 @@ class Objective(Choice, ABC):
             q: The posterior of each image.
             z: The latents that were decoded, N×latent_dim: draws from q.
             step: The optimiser step, for schedules; None: as they are at their end.
-            data_size: The number of training images, for what is estimated of all of them.
+            data_size: The number of training images in all their augmented versions, for what is estimated of them.
             companion: What `companion` made, if anything.
         """
 

@@ -80,6 +80,7 @@ class DataConfig(Settings):
     size: Size = Field((64, 64), description="height and width of the model's images, in pixels")
     train_split: str = Field("train", description="splits to train on, joined by +")
     eval_split: str = Field("auto", description="splits to evaluate on, joined by +; auto: val, or test without one")
+    select_split: str | None = Field(None, description="splits to choose the best model on; default: eval_split")
     flip: bool = Field(True, description="mirror half of the training images left to right")
     shift_px: int = Field(4, ge=0, le=64, description="largest random shift of a training image, in pixels")
     on_error: Literal["skip", "refuse"] = Field("skip", description="what to do with an unreadable image")

@@ -16,7 +16,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from corolla.config import Config, TrainingConfig
+from corolla.config import Config, DataConfig, TrainingConfig
 from corolla.data.batches import Batches, augment, corrupt, to_float
 from corolla.models.vae import VAE, build_model
 from corolla.objectives.loss import build_loss
@@ -60,9 +60,10 @@ def train(
 class BatchLoss(nn.Module):
     """A batch of uint8 images -> the loss of a step. A module, as Fabric sets precision and processes up around one."""
 
-    def __init__(self, config: Config, state: TrainingState, data_size: int, rank: int) -> None:
+    def __init__(self, config: Config, state: TrainingState, images: int, rank: int) -> None:
         super().__init__()
-        self.vae, self.config, self.data_size, self.rank = state.vae, config, data_size, rank
+        self.vae, self.config, self.rank = state.vae, config, rank
+        self.data_size = data_size(config.data, images)
         self.state = state  # no module: what the companion learns is not the optimiser's
 
     def forward(self, batch: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -80,6 +81,15 @@ class BatchLoss(nn.Module):
         p = self.vae.decode(z, x)
         terms = self.state.loss(x, q, z, p, step, self.data_size)
         return terms.total, torch.stack([terms.final, terms.reconstruction, terms.kl]).detach(), z.detach()
+
+
+def data_size(data: DataConfig, images: int) -> int:
+    """N, the images that a batch is drawn from: each training image in all versions that augmentation makes of it.
+
+    q(z) is the mixture of the posteriors of what the encoder sees. Two versions of an image have two posteriors, and a
+    batch hardly ever holds the same version again.
+    """
+    return images * (1 + data.flip) * (2 * data.shift_px + 1) ** 2
 
 
 class TrainingState:

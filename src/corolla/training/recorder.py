@@ -36,7 +36,7 @@ from corolla.trained.checkpoints import read_checkpoint, write_checkpoint
 from corolla.trained.likeness import summarise
 from corolla.trained.model_folder import ModelCard, ModelFolder
 from corolla.trained.run_folder import RunFolder, versions
-from corolla.training.loop import TrainingState
+from corolla.training.loop import TrainingState, data_size
 
 StopRule: TypeAlias = Callable[[Mapping[str, Any]], bool]
 """Given a new row of `metrics.csv`, but for the last, whether to end the training there."""
@@ -80,7 +80,8 @@ class Recorder:
         self.config, self.fabric, self.state, self.data = config, fabric, state, data
         self.progress, self.logger, self.stop_at = progress, logger, stop_at
         self.run = RunFolder(fabric.broadcast(run.path))
-        self.eval_rows = select_rows(data.splits, config.data.eval_split)
+        self.eval_rows = select_rows(data.splits, config.data.select_split or config.data.eval_split)
+        self.data_size = data_size(config.data, len(select_rows(data.splits, config.data.train_split)))
         self.rows: list[dict[str, Any]] = []
         self.best_loss, self.evaluations_since_best = float("inf"), 0
         self.finished, self.train_seconds = False, 0.0
@@ -223,7 +224,10 @@ class Recorder:
         improved = False
         if self.fabric.is_global_zero:
             images, seed = self.data.images, self.config.seed
-            scores, kl_nats, held_out = evaluate(state.best_weights, state.loss, images, self.eval_rows, seed=seed)
+            size = {"batch_size": self.config.training.batch_size} if self.config.objective.least_batch > 1 else {}
+            scores, kl_nats, held_out = evaluate(
+                state.best_weights, state.loss, images, self.eval_rows, seed=seed, data_size=self.data_size, **size
+            )
             state.vae.train()
             # Where losses of different steps cannot be compared, the latest model is the best.
             improved = scores["loss"] < self.best_loss or not self.config.objective.stationary
@@ -301,12 +305,21 @@ class Recorder:
 
 
 def evaluate(
-    vae: VAE, loss: Loss, images: NDArray[np.uint8], rows: NDArray[np.int64], *, seed: int
+    vae: VAE,
+    loss: Loss,
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    *,
+    seed: int,
+    batch_size: int = BATCH_SIZE,
+    data_size: int | None = None,
 ) -> tuple[dict[str, float], tuple[float, ...], dict[str, list[float]]]:
     """Averages over images by name, in nats per image, PSNR in dB and bits per dimension; and the KL of each latent.
 
     Third comes what `summarise` keeps of the images.
-    The loss is the objective's at the end of its schedules, so that one during a warm-up compares with later ones. The
+    The loss is the objective's at the end of its schedules, so that one during a warm-up compares with later ones.
+    Where its terms are estimated from a whole batch, `batch_size` and `data_size` have to be those of the training for
+    the same estimate; by default the latter is the number of rows. The
     draws from q(z|x) are fixed by the seed, so that two models see the same noise. PSNR is that of the
     reconstruction from the posterior's mean. Bits per dimension are those of reconstruction and KL together, where
     p(x|z) is a probability of 8-bit pixels: an upper bound on -log₂ p(x) per pixel and channel.
@@ -319,14 +332,14 @@ def evaluate(
     forked = [device] if device.type == "cuda" else []
     with torch.inference_mode(), torch.random.fork_rng(devices=forked):
         torch.manual_seed(seed)  # for objectives that draw from the prior
-        for start in range(0, len(rows), BATCH_SIZE):
-            batch = torch.from_numpy(images[rows[start : start + BATCH_SIZE]]).permute(0, 3, 1, 2)
+        for start in range(0, len(rows), batch_size):
+            batch = torch.from_numpy(images[rows[start : start + batch_size]]).permute(0, 3, 1, 2)
             x = to_float(batch.to(device))
             q = vae.encode(x)
             noise = torch.randn(q.mean.shape, generator=generator, device=device)
             z = q.mean if points else q.mean + q.stddev * noise
             p = vae.decode(z)
-            terms = loss(x, q, z, p, None, len(rows))
+            terms = loss(x, q, z, p, None, data_size or len(rows))
             mean = p.mean if points else vae.decode(q.mean).mean
             psnr = decibels(((mean - x) ** 2).flatten(1).mean(1), torch.log10)
             per_image.append(torch.stack([psnr, x.flatten(2).var(2, correction=0).mean(1).sqrt()]).cpu())

@@ -227,7 +227,11 @@ def prepare(config: Config, progress: Progress | None = None) -> ImageCache:
     config = _with_format(config, cache)
     if (data.eval_split, config.data.eval_split) == ("auto", "test"):
         progress.line("  no split val: evaluated on test; data.eval_split names another")
-    for expression in (config.data.train_split, config.data.eval_split):
+    for expression in (
+        config.data.train_split,
+        config.data.eval_split,
+        config.data.select_split or config.data.eval_split,
+    ):
         select_rows(cache.splits, expression)
     return cache
 
