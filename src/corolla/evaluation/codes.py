@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from corolla.errors import UsageError
 from corolla.evaluation.codec import PrincipalComponents
+from corolla.evaluation.disentanglement import PARTS
 from corolla.evaluation.estimates import ACTIVE_VARIANCE, Average, estimate
 from corolla.evaluation.material import Part
 from corolla.evaluation.record import Score
@@ -16,11 +19,14 @@ from corolla.metrics import (
     continuity,
     correlation,
     gaussian_total_correlation,
+    interval_of_parts,
     knn_accuracy,
     linear_probe,
     mutual_information_score,
     normal_interval,
+    parts_of,
     pixels,
+    proportion_interval,
     trustworthiness,
 )
 from corolla.metrics.names import key
@@ -28,6 +34,7 @@ from corolla.trained import TrainedModel
 
 ESTIMATED_IMAGES = 1024
 """Images for the parts of the rate, which take time with the square of their number."""
+_LEAST_IN_PART = 25
 
 
 def code_scores(
@@ -37,18 +44,36 @@ def code_scores(
 
     In `live`, dead latents are 0: they share nothing.
     """
-    matrix, related = correlation(live)
-    values = {
-        "active_units": float((codes.astype(np.float64).var(0) > ACTIVE_VARIANCE).sum()),
-        "trustworthiness": trustworthiness(images, codes, seed=seed),
-        "continuity": continuity(images, codes, seed=seed),
+    matrix, _ = correlation(live)
+    measures: dict[str, Callable[[NDArray[np.int64]], float]] = {
+        "trustworthiness": lambda rows: trustworthiness(images[rows], codes[rows], seed=seed),
+        "continuity": lambda rows: continuity(images[rows], codes[rows], seed=seed),
     }
     if codes.shape[1] > 1:
-        values |= {"correlation": related, "mutual_information_score": mutual_information_score(live)}
-        dependent = gaussian_total_correlation(live)
-        if math.isfinite(dependent):  # it is not where a latent is a linear function of others
-            values["gaussian_total_correlation_nats"] = dependent
-    return {name: Score(value) for name, value in values.items()}, {"correlation": matrix.tolist()}
+        measures |= {
+            "correlation": lambda rows: correlation(live[rows])[1],
+            "mutual_information_score": lambda rows: mutual_information_score(live[rows]),
+            "gaussian_total_correlation_nats": lambda rows: gaussian_total_correlation(live[rows]),
+        }
+    scores = {"active_units": Score(float((codes.astype(np.float64).var(0) > ACTIVE_VARIANCE).sum()))}
+    for name, measure in measures.items():
+        value = measure(np.arange(len(codes)))
+        if math.isfinite(value):  # it is not where a latent is a linear function of others
+            scores[name] = _in_parts(value, measure, len(codes), seed)
+    return scores, {"correlation": matrix.tolist()}
+
+
+def _in_parts(value: float, measure: Callable[[NDArray[np.int64]], float], count: int, seed: int) -> Score:
+    """A score with the interval of its parts; without one if they are too small for the score."""
+    if count < PARTS * _LEAST_IN_PART:
+        return Score(value)
+    try:
+        in_parts = [measure(rows) for rows in parts_of(count, PARTS, seed)]
+    except UsageError:  # of too few rows for so many latents
+        return Score(value)
+    if not np.isfinite(in_parts).all():
+        return Score(value)
+    return Score.of(interval_of_parts(value, in_parts), least=0)
 
 
 def rate_scores(model: TrainedModel, evaluation: Part, *, seed: int = 0) -> tuple[dict[str, Score], dict[str, str]]:
@@ -94,8 +119,9 @@ def label_scores(
     scores = {}
     for name, (known, asked) in spaces.items():
         rows = (known, training.labels, asked, evaluation.labels)
-        scores[key("probe_accuracy", variant=name)] = Score(linear_probe(*rows, seed=seed))
-        scores[key("knn_accuracy", variant=name)] = Score(knn_accuracy(*rows))
+        accuracies = {"probe_accuracy": linear_probe(*rows, seed=seed), "knn_accuracy": knn_accuracy(*rows)}
+        for kind, accuracy in accuracies.items():
+            scores[key(kind, variant=name)] = Score.of(proportion_interval(accuracy, len(asked)))
     return scores
 
 

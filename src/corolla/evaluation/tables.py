@@ -11,10 +11,11 @@ from corolla.evaluation.estimates import Average, Estimates
 from corolla.evaluation.record import Score, Scores
 from corolla.evaluation.samples import TRAINING
 from corolla.metrics.information import BINS
-from corolla.metrics.names import GROUPS, KINDS, kinds, parse_key
+from corolla.metrics.names import GROUPS, KINDS, ScoreKind, kinds, parse_key
 
 _LABEL = 34
 _SHOWN_LATENTS = 16
+_NEAR_ONE = 0.99
 FEW = 500
 """Images from which on distances between sets, and what latents share, are told without a word of caution."""
 
@@ -80,6 +81,12 @@ def row_label_with_unit(key: str) -> str:
     return f"{row_label(key)}{f', {parsed.kind.unit}' if parsed and parsed.kind.unit else ''}"
 
 
+def meaning(scores: Scores, key: str, kind: ScoreKind) -> str:
+    """What a kind of score says, and what a perfect code has on these factors where that is below 0.99."""
+    ceiling = scores.details.get("disentanglement", {}).get("ceilings", {}).get(key, 1.0)
+    return f"{kind.text} A perfect code has {formatted(key, ceiling)} here." if ceiling < _NEAR_ONE else kind.text
+
+
 def score_lines(scores: Scores) -> list[str]:
     """All scores by group with their 95% intervals, what each kind means, and what few images do to them."""
     lines: list[str] = []
@@ -92,7 +99,7 @@ def score_lines(scores: Scores) -> list[str]:
                 continue
             lines += [group] if explained is None else []
             value = f"{formatted(key, scores.scores[key].value)}{f' {name.kind.unit}' if name.kind.unit else ''}"
-            text = "" if name.kind.text == explained else name.kind.text
+            text = "" if name.kind.text == explained else meaning(scores, key, name.kind)
             explained = name.kind.text
             shown = interval(key, scores.scores[key])
             beyond = beyond_real(key, scores)

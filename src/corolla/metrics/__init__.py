@@ -18,7 +18,14 @@ from corolla.metrics.generation import (
 )
 from corolla.metrics.images import complexity_nats, psnr, ssim
 from corolla.metrics.information import mig, modularity, modularity_of, mutual_information_score
-from corolla.metrics.intervals import Interval, bootstrap, normal_interval
+from corolla.metrics.intervals import (
+    Interval,
+    bootstrap,
+    interval_of_parts,
+    normal_interval,
+    parts_of,
+    proportion_interval,
+)
 from corolla.metrics.latent_space import continuity, correlation, knn_accuracy, linear_probe, trustworthiness
 from corolla.metrics.neighbours import Neighbours, data_copying, nearest
 from corolla.metrics.predictors import explicitness, sap
@@ -43,6 +50,7 @@ __all__ = [
     "gaussian_total_correlation",
     "generation_intervals",
     "importance_entropies",
+    "interval_of_parts",
     "irs",
     "kid",
     "knn_accuracy",
@@ -54,9 +62,11 @@ __all__ = [
     "named_features",
     "nearest",
     "normal_interval",
+    "parts_of",
     "pca",
     "pixels",
     "precision_recall",
+    "proportion_interval",
     "psnr",
     "sap",
     "ssim",

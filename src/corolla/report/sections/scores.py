@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from corolla.evaluation.record import Scores
-from corolla.evaluation.tables import BEYOND_MARK, BEYOND_REAL, beyond_real, formatted, in_order, interval
+from corolla.evaluation.tables import BEYOND_MARK, BEYOND_REAL, beyond_real, formatted, in_order, interval, meaning
 from corolla.metrics.names import GROUPS, TRAINING_SCORES, ScoreKind, parse_key
 from corolla.report.sections.reproduction import shown_path
 from corolla.report.subject import Section, Subject
@@ -80,7 +80,7 @@ def _rows(measured: Scores, group: str) -> list[Row]:
     for key in in_order(list(measured.scores)):
         name, score = parse_key(key), measured.scores[key]
         if name is not None and name.kind.group == group:
-            row = rows.setdefault(name.label, _row(name.kind, name.label, name.kind.text))
+            row = rows.setdefault(name.label, _row(name.kind, name.label, meaning(measured, key, name.kind)))
             entry = {"text": formatted(key, score.value), "unit": name.kind.unit}
             entry |= {"variant": name.variant, "interval": interval(key, score)}
             row["entries"].append(entry | {"beyond_real": BEYOND_MARK if beyond_real(key, measured) else ""})
