@@ -118,15 +118,15 @@ def _forest(
         forest.classes_[own] == labels[chooses], _shares(grown, values[chooses])[:, range(len(own)), own], 0
     )
     depth = int(np.log(np.maximum(own_share, _LEAST_SHARE)).mean(1).argmax())
-    importance = sum(_gains(tree, depth, values.shape[1]) for tree in grown)
-    total = importance.sum()
+    importance = np.sum([_gains(tree, depth, values.shape[1]) for tree in grown], axis=0)
+    total = float(importance.sum())
     predicted = forest.classes_[_shares(grown, values[test])[depth].argmax(1)]
     return importance / total if total > 0 else importance, predicted
 
 
 def _shares(trees: list[Any], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mean share of each class in the nodes that rows come to, were the trees cut off at each depth: depth×N×C."""
-    rows, total = values.astype(np.float32), 0.0  # in which scikit-learn's trees compare
+    rows, of_trees = values.astype(np.float32), []  # in which scikit-learn's trees compare
     for tree in trees:
         node, shares = np.zeros(len(rows), np.int64), []
         for _ in range(_DEEPEST + 1):
@@ -134,8 +134,8 @@ def _shares(trees: list[Any], values: NDArray[np.float64]) -> NDArray[np.float64
             left = rows[np.arange(len(rows)), np.maximum(tree.feature[node], 0)] <= tree.threshold[node]
             below = np.where(left, tree.children_left[node], tree.children_right[node])
             node = np.where(below < 0, node, below)
-        total = total + np.stack(shares) / len(trees)
-    return np.asarray(total)
+        of_trees.append(np.stack(shares))
+    return np.asarray(np.mean(of_trees, axis=0))
 
 
 def _gains(tree: Any, depth: int, latents: int) -> NDArray[np.float64]:
