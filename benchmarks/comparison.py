@@ -36,6 +36,7 @@ def configurations(mirror: str | None, max_steps: int | None) -> dict[str, Confi
     shared: dict[str, object] = {
         "data.mirror": mirror,
         "data.eval_split": "test",
+        "data.select_split": "val",
         "training.threads": 1,
     }
     if max_steps:

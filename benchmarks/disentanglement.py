@@ -42,7 +42,7 @@ SHOWN = (
     "modularity",
     "explicitness",
     "irs",
-    "total_correlation_nats",
+    "total_correlation_bound_nats",
     "rate_nats",
     "psnr_db",
 )

@@ -30,11 +30,17 @@ def configuration(name: str, mirror: str | None, *, as_gallery: bool = False) ->
     changes: dict[str, object] = {"data.mirror": mirror}
     if name == "notebook":
         # Only the end counts here, and evaluating 6,149 images takes this network as long as three epochs.
-        changes |= {"data.size": 64, "data.recipe": "fit", "data.eval_split": "test", "training.evaluate_every": 960}
+        changes |= {
+            "data.size": 64,
+            "data.recipe": "fit",
+            "data.eval_split": "test",
+            "data.select_split": "val",
+            "training.evaluate_every": 960,
+        }
     if name == "flowers":
-        changes |= {"data.eval_split": "test", "training.evaluate_every": 160}
+        changes |= {"data.eval_split": "test", "data.select_split": "val", "training.evaluate_every": 160}
     if as_gallery:
-        changes |= {"data.train_split": "train+test", "data.eval_split": "val"}
+        changes |= {"data.train_split": "train+test", "data.eval_split": "val", "data.select_split": None}
     return preset(name).updated(changes)
 
 
