@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import cast
 
 import numpy as np
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import stats
+from scipy import special, stats
 
 from corolla.data import floret_painting
 from corolla.data.florets import FACTORS, Florets, render, sample_factors
@@ -338,3 +338,29 @@ def test_an_index_out_of_range_is_refused(index: int) -> None:
 def test_impossible_counts_are_refused(count: int) -> None:
     with pytest.raises(UsageError, match=f"florets:{count}: ask for 1 to 1000000"):
         Florets(count)
+
+
+def test_petal_count_and_rotation_pay_only_together() -> None:
+    """What it costs to guess the mean over unknown factors, in nats of a Bernoulli likelihood: see docs/scores.md."""
+    rng = np.random.default_rng(0)
+    flowers = np.stack([rng.choice(np.asarray(factor.grid, np.float32), size=60) for factor in FACTORS], axis=1)
+    names = [factor.name for factor in FACTORS]
+
+    def lost(*unknown: str) -> float:
+        places = [names.index(name) for name in unknown]
+        values = list(product(*(FACTORS[place].grid for place in places)))
+        costs = []
+        for flower in flowers:
+            rows = np.tile(flower, (len(values), 1))
+            rows[:, places] = values
+            images = render(rows, 64, 64) / 255
+            costs.append((entropy(images.mean(0)) - entropy(images).mean(0)).sum())
+        return float(np.mean(costs))
+
+    def entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(special.entr(p) + special.entr(1 - p))
+
+    count, rotation, both = lost("petal_count"), lost("rotation"), lost("petal_count", "rotation")
+    assert (count, rotation, both) == pytest.approx((180, 178, 211), rel=0.15)
+    assert both - rotation < 50  # what the count is worth where the rotation is not known
+    assert both - count < 50
