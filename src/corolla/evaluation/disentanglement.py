@@ -45,8 +45,8 @@ def disentanglement(
     if not values:
         raise UsageError(next(iter(left_out.values())))
     parts = [
-        _measure(z[rows], factors[rows], categorical, seed, share=PARTS)[0]
-        for rows in parts_of(len(factors), PARTS, seed)
+        _measure(z[rows], factors[rows], categorical, seed + number, share=PARTS)[0]
+        for number, rows in enumerate(parts_of(len(factors), PARTS, seed))
     ]
     scores = {}
     for name, value in values.items():
