@@ -50,6 +50,15 @@ def test_dependence_without_correlation_has_that_of_the_integral() -> None:
     assert expected - 0.08 < scores.value < expected + 3 * scores.standard_error
 
 
+def test_four_clumps_that_no_two_gaussians_tell_are_seen() -> None:
+    """Signs with x·y·w > 0, in pairs independent: log 2, as the third follows from the others; half of it is bounded."""
+    rng = np.random.default_rng(4)
+    signs = rng.choice([-1.0, 1.0], size=(4000, 2))
+    draws = np.hstack([signs, signs.prod(1, keepdims=True)]) * 4 + rng.normal(size=(4000, 3))
+    scores = total_correlation_bound(draws)
+    assert 0.5 * math.log(2) < scores.value < math.log(2) + 3 * scores.standard_error
+
+
 def test_independent_and_permuted_latents_have_none() -> None:
     rng = np.random.default_rng(2)
     draws, _ = _gaussian(1000, 6, 0.9, 3)

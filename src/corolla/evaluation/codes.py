@@ -29,7 +29,7 @@ from corolla.metrics import (
     proportion_interval,
     trustworthiness,
 )
-from corolla.metrics.names import key
+from corolla.metrics.names import KINDS, key
 from corolla.trained import TrainedModel
 
 ESTIMATED_IMAGES = 1024
@@ -59,11 +59,12 @@ def code_scores(
     for name, measure in measures.items():
         value = measure(np.arange(len(codes)))
         if math.isfinite(value):  # it is not where a latent is a linear function of others
-            scores[name] = _in_parts(value, measure, len(codes), seed)
+            most = math.inf if KINDS[name].unit == "nats" else 1.0
+            scores[name] = _in_parts(value, measure, len(codes), seed, most)
     return scores, {"correlation": matrix.tolist()}
 
 
-def _in_parts(value: float, measure: Callable[[NDArray[np.int64]], float], count: int, seed: int) -> Score:
+def _in_parts(value: float, measure: Callable[[NDArray[np.int64]], float], count: int, seed: int, most: float) -> Score:
     """A score with the interval of its parts; without one if they are too small for the score."""
     if count < PARTS * _LEAST_IN_PART:
         return Score(value)
@@ -73,7 +74,7 @@ def _in_parts(value: float, measure: Callable[[NDArray[np.int64]], float], count
         return Score(value)
     if not np.isfinite(in_parts).all():
         return Score(value)
-    return Score.of(interval_of_parts(value, in_parts), least=0)
+    return Score.of(interval_of_parts(value, in_parts), least=0, most=most)
 
 
 def rate_scores(model: TrainedModel, evaluation: Part, *, seed: int = 0) -> tuple[dict[str, Score], dict[str, str]]:

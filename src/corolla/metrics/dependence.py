@@ -40,7 +40,7 @@ def total_correlation_bound(
     apart = norm.logpdf(normal).sum(1)
     fold = np.random.default_rng(seed).permutation(rows) % _FOLDS
     gain: NDArray[np.float64] = np.zeros(rows)
-    for count in components:
+    for place, count in enumerate(components):
         if dim < 2 or rows * (1 - 1 / _FOLDS) < count * (dim + 2):
             break
         together = np.empty(rows)
@@ -50,8 +50,8 @@ def total_correlation_bound(
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 mixture.fit(normal[fold != number])
             together[fold == number] = mixture.score_samples(normal[fold == number])
-        if (together - apart).mean() <= gain.mean() and count > components[0]:
-            break
         if (together - apart).mean() > gain.mean():
             gain = together - apart
+        elif place > 1:  # one component sees correlation only, and two not every other shape
+            break
     return normal_interval(float(gain.mean()), float(gain.std(ddof=1)) / rows**0.5)
