@@ -51,7 +51,7 @@ def test_dependence_without_correlation_has_that_of_the_integral() -> None:
 
 
 def test_four_clumps_that_no_two_gaussians_tell_are_seen() -> None:
-    """Signs with x·y·w > 0, in pairs independent: log 2, as the third follows from the others; half of it is bounded."""
+    """Signs with x·y·w > 0, in pairs independent: log 2, as the third follows from the others."""
     rng = np.random.default_rng(4)
     signs = rng.choice([-1.0, 1.0], size=(4000, 2))
     draws = np.hstack([signs, signs.prod(1, keepdims=True)]) * 4 + rng.normal(size=(4000, 3))
