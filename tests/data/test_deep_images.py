@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 from PIL.PngImagePlugin import PngInfo
 
+from corolla.data import images
 from corolla.data.images import Facts, Reading, in_format, open_picture, read_facts
 from corolla.errors import DataError
 from corolla.pixels import RGB8, PixelFormat
@@ -225,3 +226,30 @@ def test_150_megapixels_of_16_bits_take_less_than_a_gigabyte(tmp_path: Path) -> 
     shape, low, high, grown_kb = done.stdout.replace("(1250, 1875, 1)", "reduced").split()
     assert (shape, low, high) == ("reduced", "40000", "40000")
     assert int(grown_kb) * 1024 < 1e9
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_pictures_of_phones_are_read_upright(kind: str) -> None:
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif", reason="the extra `formats` is not installed")
+    elif not features.check("avif"):
+        pytest.skip("this build of Pillow has no AVIF")
+    rows, columns = np.mgrid[:48, :64]
+    image = Image.fromarray(np.stack([rows * 4, columns * 3, np.full_like(rows, 90)], axis=2).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned a quarter to the right
+    file = io.BytesIO()
+    image.save(file, kind, quality=95, exif=exif.tobytes())
+    picture = open_picture(file)
+    upright = np.asarray(image.transpose(Image.Transpose.ROTATE_270)).astype(int)
+    assert picture.shape == (64, 48, 3)
+    assert np.abs(picture - upright).mean() < 3
+    file.seek(0)
+    assert read_facts(file) == Facts(64, 48, PixelFormat(3, 8))
+
+
+def test_a_heic_picture_without_the_extra_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_HEIF", False)
+    monkeypatch.setattr(images, "_FORMATS", ["JPEG", "PNG"])
+    with pytest.raises(DataError, match=r"a HEIC image: reading it needs the extra `formats`"):
+        open_picture(io.BytesIO(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64))
