@@ -147,7 +147,7 @@ def shown(image: Image.Image) -> np.ndarray:
 
 
 # The source's own picture, as large as `crop` makes it, stands for the photograph.
-original = Image.fromarray(source.read(int(chosen[0]), recipe_named("crop"), 256, 256))
+original = Image.fromarray(recipe_named("crop").apply(source.picture(int(chosen[0])), 256, 256))
 stages = recipe_named("enhance").stages(original, 136, 136)
 for number, (label, _) in enumerate(stages):
     print(number, label)

@@ -150,7 +150,7 @@ def test_unusual_images_score_lower() -> None:
     vae = BetaVAE(image_shape=(8, 8), value_range=(0, 16), width=8, max_steps=60, threads=1, random_state=0)
     vae.fit(digits[:400])
     shuffled = np.random.default_rng(0).permuted(digits[400:440], axis=1)
-    assert vae.score(digits[400:440]) > vae.score(shuffled) + 10
+    assert vae.score(digits[400:440]) > vae.score(shuffled) + 4
 
 
 def test_learning_lowers_the_loss() -> None:

@@ -413,7 +413,7 @@ def test_a_changed_byte_stops_a_resume_though_size_and_time_are_the_same(scans: 
 
 NEW_SETTINGS = (
     *("channels", "bits", "mixed", "white", "icc", "truncated", "page", "max_pixels"),
-    *("labels", "split_folders", "ignore"),
+    *("labels", "split_folders", "ignore", "select_split"),
 )
 
 

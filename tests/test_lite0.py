@@ -197,10 +197,10 @@ def test_features_see_the_image_enlarged_by_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "images", [np.zeros((2, 8, 8, 3)), np.zeros((2, 3, 8, 8), np.uint8), np.zeros((8, 8, 3), np.uint8)]
+    "images", [np.zeros((2, 8, 8, 3)), np.zeros((2, 8, 8, 3), np.int64), np.zeros((8, 8, 3), np.uint8)]
 )
 def test_features_of_what_is_not_images_are_refused(images: np.ndarray) -> None:
-    with pytest.raises(UsageError, match="uint8, N×H×W×3"):
+    with pytest.raises(UsageError, match="levels, N×H×W×C"):
         features(images)
 
 

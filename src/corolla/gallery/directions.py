@@ -20,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from corolla.data import ImageCache
+from corolla.data.sources import chosen_split
 from corolla.errors import DataError, ModelError, UsageError, plural
 from corolla.gallery.themes import find_label, split_by_label
 from corolla.pictures.files import check_name
@@ -172,10 +173,11 @@ def label_direction(model: TrainedModel, cache: ImageCache, label: str) -> Direc
     number = find_label(cache, label)
     data = model.config.data
     target, others = split_by_label(cache, number, data.train_split)
-    test = split_by_label(cache, number, data.eval_split)
+    split = chosen_split(cache.splits, data.eval_split)
+    test = split_by_label(cache, number, split)
     held_out = None
     if all(len(rows) for rows in test):
-        name = f"split {data.eval_split}, {len(test[0])} against {len(test[1])} images"
+        name = f"split {split}, {len(test[0])} against {len(test[1])} images"
         held_out = cached_codes(model, cache, test[1]), cached_codes(model, cache, test[0]), name
     return find_direction(
         cached_codes(model, cache, others),
