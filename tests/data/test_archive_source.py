@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -73,3 +74,51 @@ def test_a_damaged_member_is_named(photos: Path, tmp_path: Path) -> None:
     assert len(cache.images) == 11
     assert cache.manifest["skipped"][0][0] == "train/rose/0.png"
     assert "photos.tar/train/rose/0.png: not a JPEG" in cache.manifest["skipped"][0][1]
+
+
+def test_members_that_begin_with_a_dot_and_a_slash_mean_the_same(photos: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "dotted.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(photos, ".")  # as `tar -C photos -cf dotted.tar .` does
+    plain, dotted = open_source(f"folder:{photos}"), open_source(f"folder:{archive}")
+    assert dotted.keys == plain.keys
+    assert dotted.fingerprint == plain.fingerprint
+    assert {name: list(rows) for name, rows in dotted.splits.items()} == {
+        name: list(rows) for name, rows in plain.splits.items()
+    }
+    assert dotted.label_names == plain.label_names == ("rose", "tulip")
+    assert dotted.picture(0).shape == (9, 11, 3)
+
+
+def test_a_damaged_member_of_a_zip_is_a_fault_and_no_crash(photos: Path, tmp_path: Path) -> None:
+    archive = packed(photos, ".zip")
+    with zipfile.ZipFile(archive) as opened:
+        first = next(member for member in opened.infolist() if member.filename.endswith(".png"))
+    content = bytearray(archive.read_bytes())
+    start = first.header_offset + 30 + len(first.filename)
+    content[start : start + 40] = b"\xff" * 40  # no deflated data begin like this
+    archive.write_bytes(content)
+    source = open_source(f"folder:{archive}")
+    cache = open_cache(source, recipe_named("fit"), 8, 8)
+    assert [key for key, _ in cache.manifest["skipped"]] == [first.filename]
+
+
+def test_a_zip_is_listed_once_and_not_for_each_member(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive, opened = packed(photos, ".zip"), []
+    real = zipfile.ZipFile
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *args, **named: opened.append(args) or real(*args, **named))
+    source = open_source(f"folder:{archive}")
+    open_cache(source, recipe_named("fit"), 8, 8)
+    assert len(opened) == 1
+
+
+def test_an_archive_that_was_replaced_within_its_time_stamp_is_listed_again(photos: Path, tmp_path: Path) -> None:
+    archive = packed(photos, ".tar")
+    when = archive.stat().st_mtime_ns
+    open_source(f"folder:{archive}")
+    (photos / "train" / "rose" / "0.png").unlink()
+    packed(photos, ".tar")
+    os.utime(archive, ns=(when, when))
+    source = open_source(f"folder:{archive}")
+    assert len(source.keys) == 11
+    assert all(source.picture(index).shape == (9, 11, 3) for index in range(11))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import os
 import zipfile
+import zlib
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from corolla.data.archives import members
 from corolla.data.folder import is_system_name
-from corolla.data.images import EXTENSIONS, Levels, Reading, open_picture
+from corolla.data.images import EXTENSIONS, Levels, MomentaryError, Reading, open_picture
 from corolla.data.index import Marked, index_files
 from corolla.data.sources import FolderSource, corolla_home
 from corolla.errors import DataError, UsageError
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 KINDS = (".zip", ".tar")
 _LARGEST_MEMBER_BYTES = 1 << 30
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, KeyError)
 
 
 class ArchiveSource(FolderSource):
@@ -56,11 +60,10 @@ def open_archive(path: str | Path, *, home: Path | None = None, progress: OnProg
             others[f"{PurePosixPath(name).suffix.lower() or 'other'} files"] += 1
     if not keys:
         raise DataError(f"{file}: holds no images; looked for {' '.join(EXTENSIONS)}", path=file)
-    status = file.stat()
-    mark = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+    mark = _mark(file)
 
     def look(key: str) -> Marked:
-        return f"{mark}:{key}", status.st_mtime_ns, lambda: read_member(file, key)
+        return f"{':'.join(map(str, mark))}:{key}", mark[3], lambda: read_member(file, key)
 
     store = corolla_home(home) / "index" / f"{hashlib.sha256(os.fsencode(file)).hexdigest()[:32]}.json"
     # The members of one file come one after another.
@@ -69,37 +72,53 @@ def open_archive(path: str | Path, *, home: Path | None = None, progress: OnProg
 
 
 def read_member(archive: Path, name: str) -> bytes:
-    """The bytes of a member. Raises DataError that names it."""
+    """The bytes of a member. Raises DataError that names it; MomentaryError where the system does not let it be read."""
     try:
         if archive.suffix.lower() == ".zip":
-            with zipfile.ZipFile(archive) as opened:
-                return opened.read(name)
-        offset, size = _offsets(archive)[name]
+            opened, names = _opened(archive, _mark(archive))
+            return opened.read(names[name])
+        offset, size = _offsets(archive, _mark(archive))[name]
         with archive.open("rb") as file:
             file.seek(offset)
             return file.read(size)
-    except (OSError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{archive / name}: cannot be read: {reason}", path=archive / name) from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise MomentaryError(f"{archive / name}: cannot be read: {reason}", path=archive / name) from None
+    except _DAMAGED as error:
+        raise DataError(f"{archive / name}: cannot be read: {error}", path=archive / name) from None
 
 
 def _sizes(archive: Path) -> dict[str, int]:
     """Bytes of each plain member, unpacked."""
     if archive.suffix.lower() == ".tar":
-        return {name: size for name, (_, size) in _offsets(archive).items()}
+        return {name: size for name, (_, size) in _offsets(archive, _mark(archive)).items()}
     try:
-        with zipfile.ZipFile(archive) as opened:
-            return {member.filename: member.file_size for member in opened.infolist() if not member.is_dir()}
+        opened, names = _opened(archive, _mark(archive))
+        return {name: opened.getinfo(stored).file_size for name, stored in names.items()}
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{archive}: not a .zip archive, or damaged: {error}", path=archive) from None
 
 
-_TABLES: dict[tuple[Path, int], dict[str, tuple[int, int]]] = {}
+def _mark(archive: Path) -> tuple[int, int, int, int]:
+    """What says that an archive is still the same."""
+    status = archive.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _offsets(archive: Path) -> dict[str, tuple[int, int]]:
+# Listing an archive takes time with the number of its members, so it is done once, and not for each of them.
+@lru_cache(maxsize=4)
+def _opened(archive: Path, _same: tuple[int, int, int, int]) -> tuple[zipfile.ZipFile, dict[str, str]]:
+    """A `.zip`, which threads can read together, and the name that each plain member has in it."""
+    opened = zipfile.ZipFile(archive)
+    return opened, {_plain(member.filename): member.filename for member in opened.infolist() if not member.is_dir()}
+
+
+@lru_cache(maxsize=4)
+def _offsets(archive: Path, _same: tuple[int, int, int, int]) -> dict[str, tuple[int, int]]:
     """Where each plain member of a `.tar` begins, and its bytes; of equal names the last counts, as in unpacking."""
-    key = archive, archive.stat().st_mtime_ns
-    if key not in _TABLES:
-        _TABLES[key] = {member.name: (member.offset, member.size) for member in members(archive)}
-    return _TABLES[key]
+    return {_plain(member.name): (member.offset, member.size) for member in members(archive)}
+
+
+def _plain(name: str) -> str:
+    """The name of a member without the ./ that `tar -C FOLDER .` puts before each."""
+    return str(PurePosixPath(name))
