@@ -27,7 +27,8 @@ _FILE = re.compile(r"\..+\.(\d{1,9})\.tmp")
 _FOLDER = re.compile(r"corolla-(\d{1,9})-\w+")
 """Names of temporary files, and of folders in the system's own; they hold the number of the process that made them."""
 
-_UNFINISHED = ".building"
+UNFINISHED = ".building"
+"""Ends the name of a folder that is being built, or was when its process was killed."""
 _ROOM = "make room, or choose another place"
 _UNSAFE = str.maketrans(dict.fromkeys([*map(chr, range(32)), *'/\\:*?"<>|\x7f'], "_"))
 """What would lead out of a folder, or cannot be in a file's name, on some system."""
@@ -179,14 +180,14 @@ def building(folder: Path, *, size: int = 0, remedy: str = _ROOM) -> Iterator[Pa
     What a killed process has left is removed, here or by the next one that builds a folder beside it. Raises WriteError
     if the folder cannot be written, also where there is no room for `size` bytes.
     """
-    root, unfinished = folder.parent, folder.with_name(folder.name + _UNFINISHED)
+    root, unfinished = folder.parent, folder.with_name(folder.name + UNFINISHED)
     with writing(root, remedy):
         for old in (unfinished, folder):
             if old.exists():
                 shutil.rmtree(old)
-        for left in root.glob(f"*{_UNFINISHED}"):
+        for left in root.glob(f"*{UNFINISHED}"):
             try:
-                with FileLock(root / f"{left.name.removesuffix(_UNFINISHED)}.lock").acquire(timeout=0):
+                with FileLock(root / f"{left.name.removesuffix(UNFINISHED)}.lock").acquire(timeout=0):
                     shutil.rmtree(left, ignore_errors=True)
             except Timeout:  # another process is building it
                 continue

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from corolla.data import open_cache, open_source, recipe_named
+from corolla.data import describe_source, open_cache, open_source, recipe_named
 from corolla.data.caches import list_caches, prune_caches
 from corolla.errors import UsageError
+from corolla.files import building, locked
 
 
 @pytest.fixture
@@ -57,3 +58,29 @@ def test_a_cache_that_is_being_built_stays(home: Path) -> None:
     folder = list_caches(home)[0].path
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         assert [cache.source for cache in prune_caches(unused_days=0, home=home)] == ["florets:4"]
+
+
+def test_a_cache_that_is_being_built_is_left_alone_under_its_temporary_name(home: Path) -> None:
+    new = home / "cache" / "new"
+    with locked(new), building(new) as unfinished:
+        (unfinished / "images.npy").write_bytes(b"half of it")
+        assert unfinished not in [cache.path for cache in prune_caches(unused_days=0, home=home)]
+    assert (new / "images.npy").read_bytes() == b"half of it"
+
+
+def test_what_a_killed_build_left_is_removed(home: Path) -> None:
+    left = home / "cache" / "new.building"
+    left.mkdir()
+    assert left in [cache.path for cache in prune_caches(unused_days=0, home=home)]
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("manifest", ["{", "[]", '{"fingerprint": 1}'])
+def test_a_damaged_cache_keeps_no_source_from_being_described(
+    home: Path, manifest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COROLLA_HOME", str(home))
+    (list_caches(home)[0].path / "manifest.json").write_text(manifest)
+    assert list_caches(home)[0].source == "?"
+    assert describe_source("florets:8").decoded == []
+    assert len(describe_source("florets:4").decoded) == 1

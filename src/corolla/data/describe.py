@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from corolla.config.registry import registered
+from corolla.data.caches import read_manifest
 from corolla.data.factors import StoredArray, is_full_grid
 from corolla.data.images import in_format, read_facts
 from corolla.data.recipes import Recipe
@@ -140,7 +140,7 @@ def _duplicates(source: FolderSource) -> list[list[str]]:
 def _caches(source: Source) -> list[str]:
     lines = []
     for path in sorted((corolla_home() / "cache").glob("*/manifest.json")):
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_manifest(path.parent)
         if manifest.get("fingerprint") != source.fingerprint:
             continue
         skipped = len(manifest["skipped"])
