@@ -90,10 +90,10 @@ def test_members_that_begin_with_a_dot_and_a_slash_mean_the_same(photos: Path, t
     assert dotted.picture(0).shape == (9, 11, 3)
 
 
-def test_a_damaged_member_of_a_zip_is_a_fault_and_no_crash(photos: Path, tmp_path: Path) -> None:
+def test_a_damaged_member_of_a_zip_is_a_fault_and_no_crash(photos: Path) -> None:
     archive = packed(photos, ".zip")
     with zipfile.ZipFile(archive) as opened:
-        first = next(member for member in opened.infolist() if member.filename.endswith(".png"))
+        first = next(member for member in opened.infolist() if member.filename.endswith("rose/0.png"))
     content = bytearray(archive.read_bytes())
     start = first.header_offset + 30 + len(first.filename)
     content[start : start + 40] = b"\xff" * 40  # no deflated data begin like this
@@ -112,7 +112,7 @@ def test_a_zip_is_listed_once_and_not_for_each_member(photos: Path, monkeypatch:
     assert len(opened) == 1
 
 
-def test_an_archive_that_was_replaced_within_its_time_stamp_is_listed_again(photos: Path, tmp_path: Path) -> None:
+def test_an_archive_that_was_replaced_within_its_time_stamp_is_listed_again(photos: Path) -> None:
     archive = packed(photos, ".tar")
     when = archive.stat().st_mtime_ns
     open_source(f"folder:{archive}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from corolla.data.archives import members
 from corolla.data.folder import is_system_name
 from corolla.data.images import EXTENSIONS, Levels, MomentaryError, Reading, open_picture
-from corolla.data.index import Marked, index_files
+from corolla.data.index import Marked, index_files, mark_of
 from corolla.data.sources import FolderSource, corolla_home
 from corolla.errors import DataError, UsageError
 
@@ -60,10 +60,10 @@ def open_archive(path: str | Path, *, home: Path | None = None, progress: OnProg
             others[f"{PurePosixPath(name).suffix.lower() or 'other'} files"] += 1
     if not keys:
         raise DataError(f"{file}: holds no images; looked for {' '.join(EXTENSIONS)}", path=file)
-    mark = _mark(file)
+    status = file.stat()
 
     def look(key: str) -> Marked:
-        return f"{':'.join(map(str, mark))}:{key}", mark[3], lambda: read_member(file, key)
+        return f"{mark_of(status)}:{key}", max(status.st_mtime_ns, status.st_ctime_ns), lambda: read_member(file, key)
 
     store = corolla_home(home) / "index" / f"{hashlib.sha256(os.fsencode(file)).hexdigest()[:32]}.json"
     # The members of one file come one after another.
@@ -72,12 +72,12 @@ def open_archive(path: str | Path, *, home: Path | None = None, progress: OnProg
 
 
 def read_member(archive: Path, name: str) -> bytes:
-    """The bytes of a member. Raises DataError that names it; MomentaryError where the system does not let it be read."""
+    """The bytes of a member. Raises DataError that names it, MomentaryError if the system does not let it be read."""
     try:
         if archive.suffix.lower() == ".zip":
-            opened, names = _opened(archive, _mark(archive))
+            opened, names = _opened(archive, mark_of(archive.stat()))
             return opened.read(names[name])
-        offset, size = _offsets(archive, _mark(archive))[name]
+        offset, size = _offsets(archive, mark_of(archive.stat()))[name]
         with archive.open("rb") as file:
             file.seek(offset)
             return file.read(size)
@@ -91,30 +91,24 @@ def read_member(archive: Path, name: str) -> bytes:
 def _sizes(archive: Path) -> dict[str, int]:
     """Bytes of each plain member, unpacked."""
     if archive.suffix.lower() == ".tar":
-        return {name: size for name, (_, size) in _offsets(archive, _mark(archive)).items()}
+        return {name: size for name, (_, size) in _offsets(archive, mark_of(archive.stat())).items()}
     try:
-        opened, names = _opened(archive, _mark(archive))
+        opened, names = _opened(archive, mark_of(archive.stat()))
         return {name: opened.getinfo(stored).file_size for name, stored in names.items()}
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{archive}: not a .zip archive, or damaged: {error}", path=archive) from None
 
 
-def _mark(archive: Path) -> tuple[int, int, int, int]:
-    """What says that an archive is still the same."""
-    status = archive.stat()
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
 # Listing an archive takes time with the number of its members, so it is done once, and not for each of them.
 @lru_cache(maxsize=4)
-def _opened(archive: Path, _same: tuple[int, int, int, int]) -> tuple[zipfile.ZipFile, dict[str, str]]:
+def _opened(archive: Path, _mark: str) -> tuple[zipfile.ZipFile, dict[str, str]]:
     """A `.zip`, which threads can read together, and the name that each plain member has in it."""
     opened = zipfile.ZipFile(archive)
     return opened, {_plain(member.filename): member.filename for member in opened.infolist() if not member.is_dir()}
 
 
 @lru_cache(maxsize=4)
-def _offsets(archive: Path, _same: tuple[int, int, int, int]) -> dict[str, tuple[int, int]]:
+def _offsets(archive: Path, _mark: str) -> dict[str, tuple[int, int]]:
     """Where each plain member of a `.tar` begins, and its bytes; of equal names the last counts, as in unpacking."""
     return {_plain(member.name): (member.offset, member.size) for member in members(archive)}
 

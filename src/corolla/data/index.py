@@ -1,7 +1,8 @@
 """What image files hold, by content: a digest and the facts of the header, remembered between runs.
 
-A file is read as a whole once. Then its device, inode, size and time of change, in ns, say that it is still the same,
-so that a second look takes a system call a file. What a system error hides now is not remembered.
+A file is read as a whole once. Then its device, inode, size and times of change, in ns, say that it is still the same,
+so that a second look takes a system call a file. The time of modification alone does not say so, as programs that copy
+a file over another can set it. What a system error hides now is not remembered.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -81,8 +83,7 @@ def index_files(
 
     def below(key: str) -> Marked:
         status = (root / key).stat()
-        mark = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
-        return mark, max(status.st_mtime_ns, status.st_ctime_ns), (root / key).read_bytes
+        return mark_of(status), max(status.st_mtime_ns, status.st_ctime_ns), (root / key).read_bytes
 
     def facts_of(key: str) -> tuple[str, FileFacts]:
         try:
@@ -110,6 +111,11 @@ def index_files(
         except WriteError as error:
             _LOG.warning("%s; the files are read again next time", error)
     return facts
+
+
+def mark_of(status: os.stat_result) -> str:
+    """What says that a file is still the same."""
+    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
 
 
 def digest_of(keys: Iterable[str], facts: Iterable[FileFacts]) -> str:
