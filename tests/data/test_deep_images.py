@@ -18,6 +18,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from corolla.data import images
 from corolla.data.images import Facts, Reading, in_format, open_picture, read_facts
+from corolla.data.preprocessing import Preprocessing
+from corolla.data.recipes import recipe_named
 from corolla.errors import DataError
 from corolla.pixels import RGB8, PixelFormat
 
@@ -250,6 +252,19 @@ def test_pictures_of_phones_are_read_upright(kind: str) -> None:
 
 def test_a_heic_picture_without_the_extra_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "_HEIF", False)
-    monkeypatch.setattr(images, "_FORMATS", ["JPEG", "PNG"])
+    monkeypatch.setattr(images, "DECODERS", ["JPEG", "PNG"])
     with pytest.raises(DataError, match=r"a HEIC image: reading it needs the extra `formats`"):
         open_picture(io.BytesIO(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64))
+
+
+def test_white_is_that_of_values_deeper_than_8_bits_alone() -> None:
+    file = tiff(BANDS, photometric="minisblack", planarconfig="contig")
+    assert np.array_equal(open_picture(file, reading=Reading(white=(0, 4095))), BANDS)
+
+
+def test_white_counts_for_an_open_picture_as_for_its_file(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.full((8, 8), 4095, np.uint16))
+    picture.save(tmp_path / "grey.png")
+    how = Preprocessing(recipe_named("fit"), 8, 8, PixelFormat(1, 16), Reading(white=(0, 4095)))
+    assert np.array_equal(how.apply(picture), open_picture(tmp_path / "grey.png", reading=how.reading))
+    assert how.apply(picture).min() == 65535

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps
 
-from corolla.data.images import Reading, open_image, open_picture
+from corolla.data.images import Reading, open_image, open_picture, read_facts
 from corolla.errors import DataError
 
 SIZE = (8, 6)
@@ -378,3 +378,13 @@ def test_a_cut_jpeg_is_found_whatever_its_container_says() -> None:
             open_picture(io.BytesIO(shorter))
         kept = open_picture(io.BytesIO(shorter), reading=Reading(truncated="keep"))
         np.testing.assert_array_equal(kept[:8], whole[:8])
+
+
+def test_more_pixels_than_pillow_allows_can_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # Pillow refuses more than twice as many
+    file = stored(Image.new("RGB", SIZE, PINK), "PNG")
+    assert_color(open_image(file, reading=Reading(max_pixels=48)), PINK)
+    assert (read_facts(file).height, read_facts(file).width) == SIZE[::-1]
+    with pytest.raises(DataError, match="more than 47 pixels"):
+        open_image(file, reading=Reading(max_pixels=47))
+    assert Image.MAX_IMAGE_PIXELS == 10

@@ -39,9 +39,10 @@ Levels: TypeAlias = NDArray[Any]
 """Of uint8 or uint16; one image H×W×C, or many N×H×W×C."""
 
 # The decoders for what people's photos come in. Pillow's others are left out on purpose: EPS, for one, runs a program.
-_FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF"]
-_FORMATS += ["AVIF"] if features.check("avif") else []
-_FORMATS += ["HEIF"] if _HEIF else []
+DECODERS = ["JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF"]
+DECODERS += ["AVIF"] if features.check("avif") else []
+DECODERS += ["HEIF"] if _HEIF else []
+"""Those that are here. What cannot be read without one of them can be read with it."""
 _KINDS = "JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC"
 
 EXTENSIONS = (
@@ -50,8 +51,8 @@ EXTENSIONS = (
 )
 """The endings, in lower case, of files that are taken for images."""
 
-# Pillow refuses pictures above twice its limit and warns above it; a 100-megapixel camera is no attack, so only the
-# refusal is kept. The number is stated here for callers who have switched Pillow's own check off.
+# Where Pillow refuses pictures by default. Its own check is left out while it opens a file here, as it knows nothing of
+# `Reading.max_pixels`.
 LARGEST_PIXELS = 2 * 1024**3 // 4 // 3
 _REDUCED_PIXELS = 1 << 24
 """Deep pictures of more pixels are reduced while they are still integers, so that memory stays bounded."""
@@ -142,16 +143,17 @@ class Facts:
 
 
 class _PillowQuiet:
-    """Leaves out Pillow's warnings (odd metadata, a large but bearable size): the files decode well all the same.
+    """Leaves out Pillow's warnings of odd metadata, and its limit of pixels, which is that of `check_size` here.
 
     Images are opened in many threads at once, and `warnings.catch_warnings` would let one thread restore the filters
-    that another has set. So the first to enter sets them, and the last to leave restores them.
+    that another has set. So the first to enter sets them and the limit, and the last to leave restores both.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
         self._saved = warnings.catch_warnings()
+        self._limit = Image.MAX_IMAGE_PIXELS
 
     def __enter__(self) -> None:
         with self._lock:
@@ -159,6 +161,7 @@ class _PillowQuiet:
                 self._saved = warnings.catch_warnings()
                 self._saved.__enter__()
                 warnings.filterwarnings("ignore", module=r"PIL\.")
+                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
@@ -166,6 +169,7 @@ class _PillowQuiet:
             self._inside -= 1
             if not self._inside:
                 self._saved.__exit__(None, None, None)
+                Image.MAX_IMAGE_PIXELS = self._limit
 
 
 _PILLOW_QUIET = _PillowQuiet()
@@ -230,12 +234,12 @@ def read_facts(file: ImageFile) -> Facts:
         raise DataError(f"{name}: cannot be read: {_reason(error)}", path=name) from None
 
 
-def picture_of(image: Image.Image, *, icc: bool = True) -> Levels:
+def picture_of(image: Image.Image, *, reading: Reading | None = None) -> Levels:
     """A PIL image as `open_picture` gives a file of it. Raises DataError if its decoder fails."""
     try:
         with _PILLOW_QUIET:
             image.load()
-            return _natural(image, Reading(icc=icc))
+            return _natural(image, reading or Reading())
     except DECODER_ERRORS as error:
         raise DataError(f"{getattr(image, 'filename', '') or 'picture'}: cannot be read: {_reason(error)}") from None
 
@@ -277,7 +281,7 @@ def _decoded(file: BinaryIO, at_least_px: int | None, reading: Reading) -> Level
         return _reduced(_deep_png(file, reading), at_least_px)
     elif start.startswith(_JPEG_START):
         return _jpeg(file.read(), at_least_px, reading)
-    with _PILLOW_QUIET, Image.open(file, formats=_FORMATS) as image:
+    with _PILLOW_QUIET, Image.open(file, formats=DECODERS) as image:
         check_size(*image.size, reading)
         image.load()
         return _reduced(_natural(image, reading), at_least_px)
@@ -482,7 +486,7 @@ def _facts(file: BinaryIO) -> Facts:
         if facts is not None:
             return facts
         file.seek(0)
-    with _PILLOW_QUIET, Image.open(file, formats=_FORMATS) as image:
+    with _PILLOW_QUIET, Image.open(file, formats=DECODERS) as image:
         width, height = image.size
         grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith(("I", "F"))
         deep = image.mode.startswith(("I", "F")) or _is_deep_color_png(start)

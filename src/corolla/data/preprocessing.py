@@ -62,7 +62,7 @@ class Preprocessing:
     def apply(self, picture: Levels | Image.Image) -> Levels:
         """An upright picture's pixels. Raises DataError where it cannot be used; see `Recipe.apply`."""
         if isinstance(picture, Image.Image):
-            picture = picture_of(picture, icc=self.reading.icc)
+            picture = picture_of(picture, reading=self.reading)
         return self.recipe.apply(in_format(picture, self.pixels), self.height, self.width)
 
 

@@ -20,13 +20,15 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from corolla.config import register
 from corolla.config.registry import find
-from corolla.data.images import Levels
+from corolla.data.images import LARGEST_PIXELS, Levels
 from corolla.errors import DataError, UsageError, suggestion
 from corolla.pixels import format_of
 
 # Part of every digest. Raise it whenever an operation below changes the pixels that it makes.
 _OPERATIONS_VERSION = 1
 
+_MOST_RESIZED_PIXELS = LARGEST_PIXELS // 2
+"""A picture is not enlarged to more."""
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 _OPERATIONS: dict[str, Callable[..., Image.Image]] = {}
@@ -188,7 +190,7 @@ def resize(image: Image.Image, _size: tuple[int, int], *, short_px: int, method:
     """Bring the short side to short_px; the long side keeps the aspect, rounded down (torchvision's Resize)."""
     short, long = sorted(image.size)
     scaled = short_px * long // short
-    if Image.MAX_IMAGE_PIXELS is not None and short_px * scaled > Image.MAX_IMAGE_PIXELS:
+    if short_px * scaled > _MOST_RESIZED_PIXELS:
         raise DataError(f"a picture of {image.height}x{image.width} pixels is too elongated to resize")
     return image.resize((short_px, scaled) if image.width <= image.height else (scaled, short_px), _FILTERS[method])
 

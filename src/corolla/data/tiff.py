@@ -40,7 +40,7 @@ def read(file: BinaryIO, reading: Reading) -> Levels | None:
         return None
     with tiff:
         page, planes, pages = _chosen(tiff, reading.page)
-        if _is_pillows(page, len(planes)) and not reading.page and not (reading.white and page.bitspersample > 8):
+        if _is_pillows(page, len(planes)) and not reading.page:
             return None
         check_size(page.imagewidth, page.imagelength, reading)
         samples = [_samples_last(plane, tiff, pages) for plane in planes]
@@ -115,7 +115,7 @@ def _levels(values: NDArray[Any], page: Any, reading: Reading) -> Levels:
         raise ValueError(
             f"a TIFF of {page.bitspersample} bits in {getattr(photometric, 'name', photometric)}: save as RGB"
         )
-    if _is_bytes(page) and reading.white is None:
+    if _is_bytes(page):
         levels: Levels = values
     else:
         levels = deep_levels(values, reading, _white(page, reading))
