@@ -23,7 +23,18 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.data import Florets, Recipe, Source, open_cache, open_source, recipe_named
+from corolla.data import (
+    Florets,
+    ImageCache,
+    Recipe,
+    Source,
+    cache,
+    images,
+    index,
+    open_cache,
+    open_source,
+    recipe_named,
+)
 from corolla.data.preprocessing import Preprocessing
 from corolla.errors import DataError, UsageError, WriteError
 
@@ -392,3 +403,20 @@ def test_data_is_imported_without_torch() -> None:
     program = "import sys, corolla.data; sys.exit('torch' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", program], env=environment, check=False).returncode == 0
+
+
+def test_what_no_decoder_could_read_is_read_when_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("png", "jpg"):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.new("RGB", (12, 12)).save(tmp_path / "photos" / f"one.{kind}")
+
+    def cached() -> ImageCache:
+        source = open_source(f"folder:{tmp_path / 'photos'}", home=tmp_path / "home")
+        return open_cache(source, recipe_named("fit"), 8, 8, home=tmp_path / "home")
+
+    with monkeypatch.context() as patch:
+        for module in (images, index, cache):
+            patch.setattr(module, "DECODERS", ["JPEG"])
+        assert len(cached().images) == 1
+    assert len(cached().images) == 2
+    assert cached().manifest["skipped"] == []

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from corolla.data import index
+from corolla.data import images, index
 from corolla.data.index import FileFacts, digest_of, index_files
 
 OLD_NS = 1_600_000_000 * 10**9
@@ -113,3 +113,13 @@ def test_a_file_that_has_just_changed_is_not_remembered(photos: Path, tmp_path: 
     index._SETTLED_NS = 10**18
     index_files(photos, KEYS, tmp_path / "store.json")
     assert not (tmp_path / "store.json").exists()
+
+
+def test_facts_without_a_decoder_are_forgotten_when_it_is_there(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "DECODERS", ["JPEG"])
+        patch.setattr(index, "DECODERS", ["JPEG"])
+        assert index_files(photos, KEYS, tmp_path / "store.json")[0].fault
+    assert not index_files(photos, KEYS, tmp_path / "store.json")[0].fault

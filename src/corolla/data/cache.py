@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corolla.config import DataConfig
-from corolla.data.images import Levels, MomentaryError, Reading, TruncatedError, in_format
+from corolla.data.images import DECODERS, Levels, MomentaryError, Reading, TruncatedError, in_format
 from corolla.data.npz import writing_rows
 from corolla.data.preprocessing import Preprocessing
 from corolla.data.recipes import Recipe, recipe_named
@@ -186,6 +186,9 @@ def _load(folder: Path, source: Source, how: Preprocessing, expected: Mapping[st
             or path.stat().st_size != images.offset + images.nbytes
         ):
             raise ValueError(f"{path.name} is not {' x '.join(map(str, shape))} of {how.pixels.dtype}")
+        if manifest["skipped"] and manifest.get("decoders", DECODERS) != DECODERS:
+            _LOG.info("%s: built again, as other kinds of files can be read now", folder)
+            return None
         if manifest["count"] != kept.size or len(manifest["skipped"]) != len(manifest["skipped_indices"]):
             raise ValueError("its manifest contradicts itself")
     except FileNotFoundError:
@@ -249,6 +252,7 @@ def _build(
             "count": total - len(skipped),
             "skipped": [[key, reason] for _, key, reason in skipped],
             "skipped_indices": [index for index, _, _ in skipped],
+            "decoders": DECODERS,
         }
         with writing(folder.parent, remedy):
             (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")

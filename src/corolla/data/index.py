@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from corolla.data.images import read_facts
+from corolla.data.images import DECODERS, read_facts
 from corolla.errors import DataError, WriteError
 from corolla.files import write_text
 from corolla.progress import OnProgress, steps_of
@@ -107,7 +107,7 @@ def index_files(
     plain = {mark: asdict(one) for mark, one in keep.items()}
     if plain != remembered:
         try:
-            write_text(store, json.dumps({"format": _FORMAT, "root": str(root), "files": plain}, ensure_ascii=True))
+            write_text(store, json.dumps({**_rules(), "root": str(root), "files": plain}, ensure_ascii=True))
         except WriteError as error:
             _LOG.warning("%s; the files are read again next time", error)
     return facts
@@ -136,11 +136,16 @@ def _facts(content: bytes) -> FileFacts:
     return FileFacts(digest, header.height, header.width, header.format.channels, header.format.bits)
 
 
+def _rules() -> dict[str, Any]:
+    """What the facts depend on besides the files: with another decoder, other files can be read."""
+    return {"format": _FORMAT, "decoders": DECODERS}
+
+
 def _load(store: Path) -> Mapping[str, dict[str, Any]]:
     """What is remembered; nothing where the file is missing, damaged, or of another format."""
     try:
         kept = json.loads(store.read_text(encoding="utf-8"))
-        if kept["format"] == _FORMAT and all(FileFacts(**one) for one in kept["files"].values()):
+        if kept.items() >= _rules().items() and all(FileFacts(**one) for one in kept["files"].values()):
             files: dict[str, dict[str, Any]] = kept["files"]
             return files
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
