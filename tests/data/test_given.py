@@ -156,3 +156,18 @@ def test_files_in_memory_may_be_of_several_sizes() -> None:
         contents.append(file.getvalue())
     images = given(contents).images
     assert [image.shape for image in images] == [(9, 8, 3), (11, 10, 3)]
+
+
+def test_one_dark_image_among_others_is_no_black_and_white() -> None:
+    dark, light = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 200, np.uint8)
+    dark[0, 0] = 1
+    assert np.array_equal(given([dark, light]).images, np.stack([dark, light]))
+    assert given([dark, dark]).images[0].max() == 255
+    assert np.array_equal(given([dark, dark]).images, given(np.stack([dark, dark])).images)
+
+
+def test_integers_of_one_set_are_levels_of_one_depth() -> None:
+    dark, light = np.full((8, 8), 200, np.int32), np.full((8, 8), 4000, np.int32)
+    assert np.array_equal(given([dark, light]).images, given(np.stack([dark, light])).images)
+    assert given([dark, light]).images[0].max() == 200
+    assert given([dark, dark]).format == PixelFormat(1, 8)

@@ -146,13 +146,16 @@ def channel_axis(shape: Sequence[int], *, first: bool) -> int:
     return other
 
 
-def value_levels(array: NDArray[Any], bits: int | None = None) -> Levels:
-    """Values as levels, of so many bits if given; see the module for the rules. Raises UsageError."""
+def value_levels(array: NDArray[Any], bits: int | None = None, *, whole: bool = True) -> Levels:
+    """Values as levels, of so many bits if given; see the module for the rules. Raises UsageError.
+
+    Of an array that is not the `whole` set of images, zeros and ones do not say that they are black and white.
+    """
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
     elif array.dtype == np.uint8:
-        if len(array) > 1 and array.max(initial=0) == 1:
-            _LOG.warning("the images hold 0 and 1 alone: taken for black and white", extra={"once": True})
+        if whole and len(array) > 1 and array.max(initial=0) == 1:
+            _say_black_and_white()
             array = array * np.uint8(255)
     elif array.dtype.kind == "f" or str(array.dtype) == "bfloat16":
         array = np.asarray(checked_floats(array))
@@ -165,6 +168,10 @@ def value_levels(array: NDArray[Any], bits: int | None = None) -> Levels:
         deep = array.dtype.str[1:] == "u2" or array.max() > 255  # u2: of the other order of bytes
         array = array.astype(np.uint16 if deep else np.uint8)
     return np.ascontiguousarray(to_levels(array, bits or 8 * array.dtype.itemsize))
+
+
+def _say_black_and_white() -> None:
+    _LOG.warning("the images hold 0 and 1 alone: taken for black and white", extra={"once": True})
 
 
 def checked_floats(array: NDArray[Any]) -> NDArray[Any]:
@@ -192,7 +199,7 @@ def picture(image: Any) -> Levels:
             array = np.moveaxis(array, 0, 2)
         if array.ndim != 3 or 0 in array.shape:
             raise UsageError(f"an image of shape {tuple(array.shape)}: give H×W, H×W×C or C×H×W")
-        return value_levels(array)
+        return value_levels(array, whole=False)
     raise UsageError(
         f"{type(image).__name__}: no image; give a path, bytes, a binary file, a PIL image, an array or a tensor"
     )
@@ -232,10 +239,16 @@ def _collected(images: Any) -> tuple[Levels | list[Levels], list[Any] | None, tu
     features = getattr(images, "features", None)
     pictures: list[Levels] = []
     labels: list[Any] = []
+    bytes_, integers = [], []  # the numbers of those whose values mean what the largest of all says
     for number, item in enumerate(items(images)):
         try:
             image, label = item_parts(item)
             pictures.append(picture(image))
+            dtype = _as_array(image).dtype if _is_tensor(image) or isinstance(image, np.ndarray) else None
+            if dtype == np.uint8:
+                bytes_.append(number)
+            elif dtype is not None and dtype.kind in "iu" and dtype != np.uint16:
+                integers.append(number)
         except (UsageError, DataError) as error:
             raise type(error)(f"image {number}: {error}") from None
         labels.append(label)
@@ -245,6 +258,13 @@ def _collected(images: Any) -> tuple[Levels | list[Levels], list[Any] | None, tu
         )
     if not pictures:
         raise UsageError("no images given")
+    if max((int(pictures[number].max()) for number in bytes_), default=0) == 1:
+        _say_black_and_white()
+        for number in bytes_:
+            pictures[number] = pictures[number] * np.uint8(255)
+    if any(pictures[number].dtype == np.uint16 for number in integers):
+        for number in integers:
+            pictures[number] = pictures[number].astype(np.uint16)  # levels as they are
     formats = {format_of(one) for one in pictures}
     if len(formats) > 1:
         target = PixelFormat(max(one.channels for one in formats), max(one.bits for one in formats))
