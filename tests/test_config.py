@@ -171,3 +171,8 @@ def test_presets_are_valid_and_the_notebooks_is_exact() -> None:
     assert (training.optimizer, training.learning_rate, training.batch_size, training.epochs) == ("adam", 3e-4, 32, 30)
     assert (training.schedule, training.warmup_steps, training.weight_decay) == ("constant", 0, 0)
     assert (training.ema_decay, training.clip_norm, training.precision) == (None, None, "32-true")
+
+
+def test_black_and_white_are_two_values() -> None:
+    with pytest.raises(UsageError, match="black and white are the same"):
+        Config().updated({"data.white": [5, 5]})

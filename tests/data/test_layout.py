@@ -149,3 +149,23 @@ def test_patterns_are_left_out() -> None:
     assert layout.notes == ("2 ignored by */thumbs/*, *_mask.png",)
     with pytest.raises(UsageError, match=r"ignore \*: matches every image"):
         understood(keys, LayoutOptions(ignore=("*",)))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("rows.json", '[{"file": "a.png", "label": "x"}, {"image": "b.png"}]', "row 2 has no file"),
+        ("deep.json", "[" * 100_000, "not JSON"),
+        ("long.csv", f"file,label\na.png,{'x' * 200_000}\n", "not CSV"),
+        ("empty.csv", "file,label\na.png,x\n,y\n", "row 2 has no file"),
+    ],
+)
+def test_a_damaged_table_is_a_data_error(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=words):
+        understood(["a.png", "b.png"], LayoutOptions(tmp_path / name))
+
+
+def test_a_folder_cannot_be_two_splits() -> None:
+    with pytest.raises(UsageError, match="'a': given for two splits"):
+        understood(["a/1.png", "b/1.png"], LayoutOptions(split_folders={"train": "a", "val": "a"}))

@@ -68,6 +68,13 @@ def _names(value: Any) -> Any:
     return {key: str(name) if type(name) is int else name for key, name in value.items()}
 
 
+def _different(value: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Black and white that are two values."""
+    if value is not None and value[0] == value[1]:
+        raise ValueError("black and white are the same; give two values")
+    return value
+
+
 class DataConfig(Settings):
     """Which images, and how they become pixels."""
 
@@ -91,7 +98,7 @@ class DataConfig(Settings):
     mixed: Literal["convert", "refuse"] = Field(
         "convert", description="images of several formats under auto: make all RGB where one is, and 8 bits, or stop"
     )
-    white: tuple[float, float] | None = Field(
+    white: Annotated[tuple[float, float] | None, AfterValidator(_different)] = Field(
         None, description="black and white of deeper values than 8 bits; default: 0 and what the file states"
     )
     icc: bool = Field(True, description="convert the colours of embedded ICC profiles to sRGB")

@@ -122,6 +122,9 @@ def _npy_header(file: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
         images = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{file}: cannot be read: {error}", path=file) from None
+    if not isinstance(images, np.ndarray):  # NumPy goes by the content
+        images.close()
+        raise DataError(f"{file}: an .npz file by its content; name it so", path=file)
     return images.shape, images.dtype
 
 

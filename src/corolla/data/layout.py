@@ -157,7 +157,7 @@ def read_table(file: Path) -> dict[str, tuple[str, str]]:
     if file.suffix.lower() == ".json":
         try:
             content = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{file}: not JSON: {error}", path=file) from None
         if isinstance(content, dict):
             return {str(name): (str(label), "") for name, label in content.items()}
@@ -167,7 +167,10 @@ def read_table(file: Path) -> dict[str, tuple[str, str]]:
             dialect = csv.Sniffer().sniff(text[:4096], delimiters=",;\t")
         except csv.Error:
             dialect = csv.get_dialect("excel")  # type: ignore[assignment]
-        rows = list(csv.DictReader(io.StringIO(text), dialect=dialect))
+        try:
+            rows = list(csv.DictReader(io.StringIO(text), dialect=dialect))
+        except csv.Error as error:
+            raise DataError(f"{file}: not CSV: {error}", path=file) from None
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{file}: holds no rows with a heading", path=file)
     heading = {str(name).strip().lower(): name for name in rows[0] if name is not None}
@@ -179,6 +182,9 @@ def read_table(file: Path) -> dict[str, tuple[str, str]]:
             f"{file}: needs a column file and a column label or split; it has {', '.join(map(str, heading.values()))}",
             path=file,
         )
+    unnamed = next((number for number, row in enumerate(rows, start=1) if not row.get(columns["file"])), None)
+    if unnamed is not None:
+        raise DataError(f"{file}: row {unnamed} has no {columns['file']}", path=file)
     return {
         str(row[columns["file"]]).strip(): tuple(  # type: ignore[misc]
             "" if columns[what] is None else str(row.get(columns[what]) or "").strip() for what in ("label", "split")
@@ -209,7 +215,11 @@ def _named_splits(tops: set[str], split_folders: Mapping[str, str] | None) -> di
                     f"{', '.join(sorted(tops - {''})) or 'none'}",
                     setting="data.split_folders",
                 )
-        return {folder: split for split, folder in split_folders.items()}
+        names = {folder: split for split, folder in split_folders.items()}
+        if len(names) < len(split_folders):
+            twice = next(folder for split, folder in split_folders.items() if names[folder] != split)
+            raise UsageError(f"{twice!r}: given for two splits; name another folder", setting="data.split_folders")
+        return names
     names = {top: _SPLIT_OF[_plain(top)] for top in tops if _plain(top) in _SPLIT_OF}
     return names if "train" in names.values() and len(set(names.values())) > 1 else None
 
