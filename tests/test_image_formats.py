@@ -512,3 +512,19 @@ def test_settings_of_folders_are_refused_for_other_sources(cli: Cli) -> None:
     code, _, error = cli("train", "--source", "florets:100", "--set", "data.ignore=*/thumbs/*", *TRAIN)
     assert code == 2
     assert "florets:100: labels, split_folders and ignore are for folders and archives; leave them out" in error
+
+
+def test_a_table_of_labels_is_for_the_models_own_folder(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(RNG.integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / "photos" / f"{number}.png")
+    table = "".join(f"{number}.png,{'ab'[number % 2]}\n" for number in range(12))
+    (tmp_path / "labels.csv").write_text(f"file,label\n{table}")
+    config = tiny().updated(
+        {"data.source": f"folder:{tmp_path / 'photos'}", "data.labels": str(tmp_path / "labels.csv")}
+    )
+    model = corolla.fit(config, tmp_path / "run")
+    assert own_images(model).label_names == ("a", "b")
+    assert len(own_images(model, source="florets:20").images) == 20
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    assert own_images(model, source=f"folder:{tmp_path / 'moved'}").label_names == ("a", "b")

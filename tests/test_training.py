@@ -747,3 +747,13 @@ def test_the_best_model_is_chosen_on_the_select_split(tmp_path: Path) -> None:
     assert gather(model, factors=False).split == "val"
     with pytest.raises(UsageError, match="no such split as 'best'"):
         corolla.fit(small(data__select_split="best"), tmp_path / "none")
+
+
+@pytest.mark.parametrize(("count", "expected"), [(8, [8]), (9, [9]), (12, [8, 4]), (17, [8, 9]), (3, [3])])
+def test_no_batch_is_evaluated_that_is_too_small_for_the_objective(count: int, expected: list[int]) -> None:
+    config = small(objective__name="dip_vae_i")
+    vae, loss, sizes = build_model(config), build_loss(config.objective, 4), []
+    vae.encode = lambda x, encode=vae.encode: sizes.append(len(x)) or encode(x)  # type: ignore[method-assign, func-returns-value]
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
+    evaluate(vae, loss, pixels, np.arange(count), seed=0, batch_size=8)
+    assert sizes == expected

@@ -45,7 +45,10 @@ def own_images(
     """
     data = model.config.data
     if source is not None:
-        return open_images(data.model_copy(update={"source": source, "mirror": mirror}), progress=progress)
+        update: dict[str, object] = {"source": source, "mirror": mirror}
+        if source.partition(":")[0] != "folder":  # what says how the names in the model's folder are understood
+            update |= {name: DataConfig.model_fields[name].default for name in ("labels", "split_folders", "ignore")}
+        return open_images(data.model_copy(update=update), progress=progress)
     try:
         cache = open_images(data.model_copy(update={"mirror": mirror or data.mirror}), progress=progress)
     except (DataError, UsageError) as error:

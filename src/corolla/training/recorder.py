@@ -332,8 +332,11 @@ def evaluate(
     forked = [device] if device.type == "cuda" else []
     with torch.inference_mode(), torch.random.fork_rng(devices=forked):
         torch.manual_seed(seed)  # for objectives that draw from the prior
-        for start in range(0, len(rows), batch_size):
-            batch = torch.from_numpy(images[rows[start : start + batch_size]]).permute(0, 3, 1, 2)
+        starts = list(range(0, len(rows), batch_size))
+        if len(starts) > 1 and len(rows) - starts[-1] < loss.objective.least_batch:
+            starts.pop()  # the terms cannot be computed of so few images, which go with those before them
+        for chosen in np.split(rows, starts[1:]):
+            batch = torch.from_numpy(images[chosen]).permute(0, 3, 1, 2)
             x = to_float(batch.to(device))
             q = vae.encode(x)
             noise = torch.randn(q.mean.shape, generator=generator, device=device)
