@@ -388,5 +388,5 @@ def test_factors_without_an_order_are_named_in_source_and_cache(tmp_path: Path) 
 def test_an_npz_file_under_another_name_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "images.npz", images=np.zeros((4, 8, 8), np.uint8))
     (tmp_path / "images.npz").rename(tmp_path / "images.npy")
-    with pytest.raises(DataError, match="an .npz file by its content"):
+    with pytest.raises(DataError, match=r"an \.npz file by its content"):
         open_source(f"array:{tmp_path / 'images.npy'}")

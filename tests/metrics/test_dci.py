@@ -185,3 +185,11 @@ def test_gradient_boosting_is_an_option() -> None:
     assert scores.informativeness > 0.95
     with pytest.raises(UsageError, match="predictor = 'oak': give forest or boosting"):
         dci(codes, factors, predictor="oak")  # type: ignore[arg-type]
+
+
+def test_boosting_needs_some_rows_of_each_class() -> None:
+    codes, factors = np.random.default_rng(0).normal(size=(200, 3)), np.zeros((200, 2), int)
+    factors[:, 0] = np.arange(200) % 3
+    factors[5, 1] = 1
+    with pytest.raises(UsageError, match=r"factor 1 has a class of \d samples to learn from"):
+        dci(codes, factors, predictor="boosting")

@@ -18,6 +18,7 @@ _LEAF_ROWS, _DEEPEST = 5, 12
 _LEAST_SHARE = 1e-3  # of a class in a leaf, so that a single surprise does not decide the depth
 _LEAST_ERRORS = 3.0  # standard errors above chance from which on a factor counts as predicted
 _PATIENCE = 5
+_LEAST_FOR_BOOSTING = 4  # rows of each class to learn from, as one in four of each chooses the number of rounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +85,12 @@ def dci(
         if predictor == "forest":
             importance[:, column], predicted = _forest(values, labels, train, test, trees, seed)
         else:
+            fewest = int(np.bincount(labels[train], minlength=labels.max() + 1).min())
+            if fewest < _LEAST_FOR_BOOSTING:
+                raise UsageError(
+                    f"factor {column} has a class of {fewest} samples to learn from: boosting needs at least "
+                    f"{_LEAST_FOR_BOOSTING} of each; give more samples, or leave the rare ones out"
+                )
             boosting = GradientBoostingClassifier(
                 n_iter_no_change=_PATIENCE, validation_fraction=_HELD_OUT, random_state=seed
             ).fit(values[train], labels[train])
