@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps
 
-from corolla.data.images import Reading, open_image, open_picture, read_facts
+from corolla.data.images import Reading, TruncatedError, open_image, open_picture, read_facts
 from corolla.errors import DataError
 
 SIZE = (8, 6)
@@ -388,3 +388,12 @@ def test_more_pixels_than_pillow_allows_can_be_allowed(monkeypatch: pytest.Monke
     with pytest.raises(DataError, match="more than 47 pixels"):
         open_image(file, reading=Reading(max_pixels=47))
     assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def test_a_jpeg_with_a_damaged_header_is_kept_where_damaged_ones_are() -> None:
+    content = stored(Image.new("RGB", (64, 64), PINK), "JPEG").getvalue()
+    at = content.index(b"\xff\xc4")
+    odd = content[:at] + b"\0\0" + content[at:]
+    assert_color(open_image(io.BytesIO(odd), reading=Reading(truncated="keep")), PINK, tolerance=3)
+    with pytest.raises(TruncatedError, match="extraneous bytes"):
+        open_image(io.BytesIO(odd))

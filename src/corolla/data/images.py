@@ -14,6 +14,7 @@ import struct
 import threading
 import warnings
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
@@ -301,7 +302,7 @@ def _jpeg(content: bytes, at_least_px: int | None, reading: Reading) -> Levels:
     takes it as long as to decode a small file, and of colour spaces that only it converts.
     """
     try:
-        height, width, colours, subsampling = simplejpeg.decode_jpeg_header(content)
+        height, width, colours, subsampling = simplejpeg.decode_jpeg_header(content, strict=False)
     except ValueError as error:
         raise OSError(f"not a whole JPEG: {error}") from None
     check_size(width, height, reading)
@@ -311,16 +312,18 @@ def _jpeg(content: bytes, at_least_px: int | None, reading: Reading) -> Levels:
     at_least = {"min_height": -(-height // scale), "min_width": -(-width // scale)} if scale > 1 else {}
     plain = colours == "Gray" or (colours == "YCbCr" and subsampling in _PLAIN_SUBSAMPLINGS)
     space = "GRAY" if colours == "Gray" else "RGB" if colours in ("YCbCr", "RGB") else "CMYK"
+    pixels = None
     try:
         pixels = simplejpeg.decode_jpeg(content, space, **at_least)
     except ValueError as error:
         if reading.truncated != "keep":
             raise TruncatedError(f"damaged or cut short: {_reason(error)}") from None
-        pixels = simplejpeg.decode_jpeg(content, space, strict=False, **at_least)
-    if plain and not any(mark in content for mark in _METADATA):
+        with suppress(ValueError):  # a fault in the header, which Pillow passes over
+            pixels = simplejpeg.decode_jpeg(content, space, strict=False, **at_least)
+    if pixels is not None and plain and not any(mark in content for mark in _METADATA):
         return np.asarray(pixels)
     with _PILLOW_QUIET, Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
-        if not plain:
+        if pixels is None or not plain:
             if scale > 1:
                 image.draft(None, (-(-width // scale), -(-height // scale)))
             image.load()
