@@ -36,7 +36,7 @@ class Source(ABC):
         name: What it is called in reports, e.g. "flowers102", "folder:photos", "florets:6000".
         keys: The stable relative name of each image.
         splits: The indices that belong to each split, "train", "val" and "test" for most sources.
-        fingerprint: Hexadecimal SHA-256 over everything that decides the pixels.
+        fingerprint: Hexadecimal SHA-256 over everything that decides the pixels, and over splits that a table gives.
         labels: One 0-based label for each image, if there are labels.
         label_names: What each label is called.
         factors: N×F factors of variation, if they are known.
@@ -135,12 +135,15 @@ class FolderSource(FileSource):
         """The source of all images below a folder whose names mean what the options say."""
         layout = understood(keys, options)
         chosen, facts = [keys[row] for row in layout.rows], [files[row] for row in layout.rows]
+        fingerprint = digest_of(chosen, facts)
+        if options is not None and options.table is not None:  # with another table, test images may be trained on
+            fingerprint = _with_splits(fingerprint, chosen, layout.splits)
         passed = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
         return cls(
             f"folder:{root.name}",
             tuple(chosen),
             layout.splits,
-            digest_of(chosen, facts),
+            fingerprint,
             layout.labels,
             layout.label_names,
             formats=dict(Counter(PixelFormat(file.channels, file.bits) for file in facts if file.channels)) or None,
@@ -156,6 +159,14 @@ class FolderSource(FileSource):
     def arranged(self, options: LayoutOptions) -> Self:
         """The same images, understood as the options say."""
         return self.of(self.root, self.all_keys, self.all_files, self.left_out, self.earlier_fingerprint, options)
+
+
+def _with_splits(fingerprint: str, keys: Sequence[str], splits: Mapping[str, NDArray[np.int64]]) -> str:
+    """The fingerprint of images whose splits are no consequence of their names and of the configuration."""
+    digest = hashlib.sha256(fingerprint.encode())
+    for name, rows in splits.items():
+        digest.update("\0".join([name, *(keys[row] for row in rows.tolist())]).encode(errors="surrogateescape") + b"\n")
+    return digest.hexdigest()
 
 
 class ArraySource(Source):
