@@ -528,3 +528,36 @@ def test_a_table_of_labels_is_for_the_models_own_folder(tmp_path: Path) -> None:
     assert len(own_images(model, source="florets:20").images) == 20
     (tmp_path / "photos").rename(tmp_path / "moved")
     assert own_images(model, source=f"folder:{tmp_path / 'moved'}").label_names == ("a", "b")
+
+
+def test_what_values_mean_does_not_depend_on_the_batch(tmp_path: Path) -> None:
+    binary = (RNG.random((20, 16, 16)) < 0.5).astype(np.uint8)
+    deep = RNG.integers(0, 65536, (20, 16, 16)).astype(np.uint16)
+    deep[0] //= 512
+    for name, images in (("binary", binary), ("deep", deep)):
+        model = corolla.fit(tiny(), tmp_path / name, images=images)
+        whole = model.encode(images.astype(np.int32) if name == "deep" else images)
+        for one in (images[:1], [images[0]]):
+            np.testing.assert_allclose(model.encode(one)[0], whole[0], atol=1e-5)
+        if name == "deep":
+            np.testing.assert_allclose(model.encode(images[:1].astype(np.int32))[0], whole[0], atol=1e-5)
+
+
+def test_another_table_of_splits_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(12):
+        Image.fromarray(RNG.integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / "photos" / f"{number:02}.png")
+
+    def write(held_out: set[int]) -> None:
+        rows = (f"{number:02}.png,a,{'val' if number in held_out else 'train'}" for number in range(12))
+        (tmp_path / "table.csv").write_text("file,label,split\n" + "\n".join(rows) + "\n")
+
+    write({0, 1, 2})
+    config = tiny().updated(
+        {"data.source": f"folder:{tmp_path / 'photos'}", "data.labels": str(tmp_path / "table.csv")}
+    )
+    model = corolla.fit(config, tmp_path / "run")
+    assert own_images(model).splits["val"].tolist() == [0, 1, 2]
+    write({3, 4, 5})  # on which the model was trained
+    with pytest.raises(DataError, match="have changed since the model was trained"):
+        own_images(model)

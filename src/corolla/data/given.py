@@ -3,8 +3,9 @@
 Axes: three are N×H×W, grey. Of four, the channels are the last in a NumPy array and the second in a tensor, unless only
 the other one can be: an axis of 1, 3 or 4, or else one shorter than the two beside it.
 
-Values: uint8 and uint16 are levels, and booleans black and white. Floats lie in [0, 1], up to rounding; they become 8
-bits where all are multiples of 1/255, and 16 bits otherwise.
+Values: uint8 and uint16 are levels, and booleans black and white; so are zeros and ones of uint8 alone. Other integers
+are levels of 16 bits where one of them is above 255, or the model's images have 16. Floats lie in [0, 1], up to
+rounding; they become 8 bits where all are multiples of 1/255, and 16 bits otherwise.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ def value_levels(array: NDArray[Any], bits: int | None = None, *, whole: bool = 
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
     elif array.dtype == np.uint8:
-        if whole and len(array) > 1 and array.max(initial=0) == 1:
+        if whole and array.max(initial=0) == 1:
             _say_black_and_white()
             array = array * np.uint8(255)
     elif array.dtype.kind == "f" or str(array.dtype) == "bfloat16":
@@ -165,7 +166,8 @@ def value_levels(array: NDArray[Any], bits: int | None = None, *, whole: bool = 
     elif array.dtype != np.uint16:
         if array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 65535:
             raise UsageError(f"images of type {array.dtype}: give uint8, uint16, bool, or floats in [0, 1]")
-        deep = array.dtype.str[1:] == "u2" or array.max() > 255  # u2: of the other order of bytes
+        # u2: of the other order of bytes
+        deep = bits == 16 or array.dtype.str[1:] == "u2" or array.max() > 255
         array = array.astype(np.uint16 if deep else np.uint8)
     return np.ascontiguousarray(to_levels(array, bits or 8 * array.dtype.itemsize))
 
