@@ -268,3 +268,9 @@ def test_white_counts_for_an_open_picture_as_for_its_file(tmp_path: Path) -> Non
     how = Preprocessing(recipe_named("fit"), 8, 8, PixelFormat(1, 16), Reading(white=(0, 4095)))
     assert np.array_equal(how.apply(picture), open_picture(tmp_path / "grey.png", reading=how.reading))
     assert how.apply(picture).min() == 65535
+
+
+def test_a_tiff_of_far_too_many_channels_is_refused_before_it_is_decoded() -> None:
+    file = tiff(np.zeros((4, 4, 300), np.uint8), photometric="minisblack", planarconfig="contig")
+    with pytest.raises(DataError, match="has 300 channels; at most 64 can be used"):
+        open_picture(file)

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from corolla.pixels import PixelFormat
 
 
+MOST_CHANNELS = 64
+"""Of an image. The memory that decoding takes grows with them."""
+
+
 class Settings(BaseModel):
     """Frozen, and strict: an unknown key is an error."""
 
@@ -91,7 +95,7 @@ class DataConfig(Settings):
     flip: bool = Field(True, description="mirror half of the training images left to right")
     shift_px: int = Field(4, ge=0, le=64, description="largest random shift of a training image, in pixels")
     on_error: Literal["skip", "refuse"] = Field("skip", description="what to do with an unreadable image")
-    channels: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
+    channels: Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_CHANNELS)] = Field(
         "auto", description="of the model's images: 1 is grey, 3 RGB; auto: as the source has"
     )
     bits: Literal["auto", 8, 16] = Field("auto", description="of a channel of a pixel; auto: as the source has")

@@ -14,6 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 from tifffile import PHOTOMETRIC, SAMPLEFORMAT
 
+from corolla.config.settings import MOST_CHANNELS
 from corolla.data.images import Facts, Levels, Reading, check_size, deep_levels, over_white, upright
 from corolla.pixels import PixelFormat
 
@@ -43,6 +44,8 @@ def read(file: BinaryIO, reading: Reading) -> Levels | None:
         if _is_pillows(page, len(planes)) and not reading.page:
             return None
         check_size(page.imagewidth, page.imagelength, reading)
+        if len(planes) * page.samplesperpixel > MOST_CHANNELS + 1:  # one may be alpha
+            raise ValueError(f"has {len(planes) * page.samplesperpixel} channels; at most {MOST_CHANNELS} can be used")
         samples = [_samples_last(plane, tiff, pages) for plane in planes]
         values = samples[0] if len(samples) == 1 else np.concatenate(samples, axis=2)
         levels = _levels(values, page, reading)
