@@ -23,6 +23,7 @@ import corolla
 from corolla import training
 from corolla.config import Config, DataConfig, registered
 from corolla.data.batches import augment
+from corolla.distributions import DiagonalGaussian
 from corolla.errors import ModelError, TrainingError, UsageError, WriteError
 from corolla.evaluation import gather
 from corolla.models.vae import build_model
@@ -750,10 +751,18 @@ def test_the_best_model_is_chosen_on_the_select_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("count", "expected"), [(8, [8]), (9, [9]), (12, [8, 4]), (17, [8, 9]), (3, [3])])
-def test_no_batch_is_evaluated_that_is_too_small_for_the_objective(count: int, expected: list[int]) -> None:
+def test_no_batch_is_evaluated_that_is_too_small_for_the_objective(
+    count: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = small(objective__name="dip_vae_i")
     vae, loss, sizes = build_model(config), build_loss(config.objective, 4), []
-    vae.encode = lambda x, encode=vae.encode: sizes.append(len(x)) or encode(x)  # type: ignore[method-assign, func-returns-value]
+    encode = vae.encode
+
+    def counted(x: torch.Tensor) -> DiagonalGaussian:
+        sizes.append(len(x))
+        return encode(x)
+
+    monkeypatch.setattr(vae, "encode", counted)
     pixels = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
     evaluate(vae, loss, pixels, np.arange(count), seed=0, batch_size=8)
     assert sizes == expected
