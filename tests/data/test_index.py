@@ -123,3 +123,13 @@ def test_facts_without_a_decoder_are_forgotten_when_it_is_there(
         patch.setattr(index, "DECODERS", ["JPEG"])
         assert index_files(photos, KEYS, tmp_path / "store.json")[0].fault
     assert not index_files(photos, KEYS, tmp_path / "store.json")[0].fault
+
+
+def test_a_file_larger_than_memory_is_a_fault(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(_: Path) -> bytes:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", exhausted)
+        assert index_files(photos, KEYS, tmp_path / "store.json")[0].fault == "too large for this machine's memory"
+    assert not index_files(photos, KEYS, tmp_path / "store.json")[0].fault

@@ -94,6 +94,8 @@ def index_files(
             return mark if settled else "", _facts(read())
         except OSError as error:
             return "", FileFacts("", fault=f"cannot be read: {error.strerror}")
+        except MemoryError:
+            return "", FileFacts("", fault="too large for this machine's memory")
         except DataError as error:
             return "", FileFacts("", fault=str(error))
 
