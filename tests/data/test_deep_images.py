@@ -17,7 +17,8 @@ from PIL import Image, ImageCms, features
 from PIL.PngImagePlugin import PngInfo
 
 from corolla.data import images
-from corolla.data.images import Facts, Reading, in_format, open_picture, read_facts
+from corolla.data.images import open_picture, read_facts
+from corolla.data.levels import Facts, Reading, in_format
 from corolla.data.preprocessing import Preprocessing
 from corolla.data.recipes import recipe_named
 from corolla.errors import DataError

@@ -224,7 +224,7 @@ def test_the_ground_is_the_same_in_every_picture() -> None:
 
 
 def test_the_drawing_has_not_changed_without_a_new_format_version() -> None:
-    """Means of 16×16 blocks of two pictures; if they change on purpose, raise FORMAT_VERSION and print them anew."""
+    """Means of 16×16 blocks of two pictures; if they change on purpose, raise FORMAT_VERSION and print them again."""
     pictures = render([[5, 60, 0.3, 0.2, 0.1, 0.05, -0.05], [8, -40, 0.35, 0.9, 0.4, -0.1, 0.1]])
     means = pictures.reshape(2, 4, 16, 4, 16, 3).mean(axis=(2, 4))
     np.testing.assert_allclose(means, np.array(GOLDEN).reshape(means.shape), atol=1.0)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps
 
-from corolla.data.images import Reading, TruncatedError, open_image, open_picture, read_facts
+from corolla.data.images import TruncatedError, open_image, open_picture, read_facts
+from corolla.data.levels import Reading
 from corolla.errors import DataError
 
 SIZE = (8, 6)

@@ -40,7 +40,7 @@ def embed(  # noqa: D417, the shared flags describe themselves
     workers: Workers = None,
     engine: UsedEngine = "threads",
 ) -> None:
-    """Write the codes of images, the means of q(z|x), as a table. A command that was broken off goes on where it was.
+    """Write the codes of images, the means of q(z|x), as a table. A command that was interrupted goes on where it was.
 
     Args:
         output: The table: .parquet (extra `features`) or .npz.

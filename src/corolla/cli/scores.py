@@ -24,7 +24,7 @@ _LEAST = 16
 _GROUPS = "images, samples, latents, factors; by default all that the images suffice for"
 Only = Annotated[str | None, Parameter(help=f"The groups to score, joined by commas: {_GROUPS}.")]
 Samples = Annotated[int | None, Parameter(help="How many to draw from each prior.")]
-Images = Annotated[int | None, Parameter(help="At most so many images of the split.")]
+Images = Annotated[int | None, Parameter(help="At most this many images of the split.")]
 
 
 def evaluate(  # noqa: D417, the shared flags describe themselves
@@ -45,7 +45,7 @@ def evaluate(  # noqa: D417, the shared flags describe themselves
     """Score a model: reconstructions, samples, codes, and disentanglement where the factors are known.
 
     Prints a table, and writes scores.json; in the folder scores, the best and worst reconstructions, a row for each
-    image, and samples with the training images closest to them. The report of a run is written anew, with the scores.
+    image, and samples with the training images closest to them. The report of a run is written again, with the scores.
 
     Args:
         split: Splits of the model's images that it was not trained on, joined by +; by default the evaluation split.
@@ -184,7 +184,7 @@ def estimate(  # noqa: D417, the shared flags describe themselves
     Args:
         split: Splits of the model's images, joined by +; by default those it was evaluated on.
         importance_samples: Draws for each image: more give a tighter bound on the likelihood, and take longer.
-        count: At most so many images, spread over the split.
+        count: At most this many images, spread over the split.
         seed: Fixes the draws.
     """
     if importance_samples < 1:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from corolla.data.archives import members
 from corolla.data.folder import is_system_name
-from corolla.data.images import EXTENSIONS, Levels, MomentaryError, Reading, open_picture
+from corolla.data.images import EXTENSIONS, MomentaryError, open_picture
 from corolla.data.index import Marked, index_files, mark_of
+from corolla.data.levels import Levels, Reading
 from corolla.data.sources import FolderSource, corolla_home
 from corolla.errors import DataError, UsageError
 

@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corolla.config import DataConfig
-from corolla.data.images import DECODERS, Levels, MomentaryError, Reading, TruncatedError, in_format
+from corolla.data.images import DECODERS, MomentaryError, TruncatedError
+from corolla.data.levels import Levels, Reading, in_format
 from corolla.data.npz import writing_rows
 from corolla.data.preprocessing import Preprocessing
 from corolla.data.recipes import Recipe, recipe_named

@@ -12,7 +12,8 @@ from PIL import Image
 from corolla.config.registry import registered
 from corolla.data.caches import read_manifest
 from corolla.data.factors import StoredArray, is_full_grid
-from corolla.data.images import in_format, read_facts
+from corolla.data.images import read_facts
+from corolla.data.levels import in_format
 from corolla.data.recipes import Recipe
 from corolla.data.source_kinds import SourceKind
 from corolla.data.sources import ArraySource, FileSource, FolderSource, Source, corolla_home, open_source, spread_rows

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from corolla.data import npz
-from corolla.data.images import Levels
+from corolla.data.levels import Levels
 from corolla.data.recipes import recipe_named
 from corolla.data.sources import Source
 from corolla.errors import DataError, UsageError

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from corolla.data.floret_painting import Bloom, paint
-from corolla.data.images import Levels, in_format
+from corolla.data.levels import Levels, in_format
 from corolla.data.sources import Source, splits_by_last_digit
 from corolla.errors import UsageError
 

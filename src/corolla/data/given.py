@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from corolla.data.images import Levels, in_format, open_picture, picture_of
+from corolla.data.images import open_picture, picture_of
+from corolla.data.levels import Levels, in_format
 from corolla.errors import DataError, UsageError
 from corolla.pixels import PixelFormat, format_of, to_levels
 

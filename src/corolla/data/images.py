@@ -15,17 +15,28 @@ import threading
 import warnings
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError, features
 
+from corolla.data.levels import (
+    SCALES,
+    Facts,
+    Levels,
+    Reading,
+    check_size,
+    deep_levels,
+    in_format,
+    over_white,
+    reduced,
+    upright,
+)
 from corolla.errors import DataError, missing_extra
-from corolla.pixels import RGB8, PixelFormat, format_of, to_levels
+from corolla.pixels import RGB8, PixelFormat
 
 try:
     from pillow_heif import register_heif_opener
@@ -36,8 +47,6 @@ else:
     _HEIF = True
 
 ImageFile: TypeAlias = str | Path | BinaryIO
-Levels: TypeAlias = NDArray[Any]
-"""Of uint8 or uint16; one image H×W×C, or many N×H×W×C."""
 
 # The decoders for what people's photos come in. Pillow's others are left out on purpose: EPS, for one, runs a program.
 DECODERS = ["JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF"]
@@ -52,29 +61,9 @@ EXTENSIONS = (
 )
 """The endings, in lower case, of files that are taken for images."""
 
-# Where Pillow refuses pictures by default. Its own check is left out while it opens a file here, as it knows nothing of
-# `Reading.max_pixels`.
-LARGEST_PIXELS = 2 * 1024**3 // 4 // 3
-_REDUCED_PIXELS = 1 << 24
-"""Deep pictures of more pixels are reduced while they are still integers, so that memory stays bounded."""
-_STRIP_VALUES = 1 << 22
-
 # What Pillow's and tifffile's decoders raise on damaged files: nearly anything.
-DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-    ArithmeticError,
-    LookupError,
-    EOFError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
+DECODER_ERRORS: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, TypeError, AttributeError, EOFError)
+DECODER_ERRORS += (AssertionError, RuntimeError, ArithmeticError, LookupError, MemoryError, struct.error, zlib.error)
 
 # Pillow takes more than 1 MB of text or of an ICC profile in a PNG for an attack, whatever the file's size. Profiles of
 # printers are larger.
@@ -82,7 +71,6 @@ PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 64 << 20)
 
 _JPEG_START = b"\xff\xd8\xff"
 _METADATA = (b"Exif\0\0", b"ICC_PROFILE\0")
-_SCALES = (8, 4, 2)
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
@@ -101,30 +89,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Of red, green and blue, in grey: ITU-R BT.601, as Pillow's conversion of 8-bit pictures has it.
-_LUMA = (0.299, 0.587, 0.114)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How files are read where they leave a choice.
-
-    Attributes:
-        white: Black and white of values that are deeper than 8 bits; None: 0 and what the file states or its type
-            holds. Values beyond are clipped.
-        icc: Colours of an embedded ICC profile are converted to sRGB.
-        truncated: What to do with a JPEG that is damaged or cut short: keep what can be decoded, or take it for one
-            that cannot be read; "refuse" also stops whoever would skip it.
-        page: Which picture of a TIFF of several.
-        max_pixels: A larger picture is refused before it is decoded.
-    """
-
-    white: tuple[float, float] | None = None
-    icc: bool = True
-    truncated: Literal["keep", "skip", "refuse"] = "skip"
-    page: int = 0
-    max_pixels: int = LARGEST_PIXELS
-
 
 class TruncatedError(DataError):
     """A picture of which only a part can be decoded."""
@@ -132,15 +96,6 @@ class TruncatedError(DataError):
 
 class MomentaryError(DataError):
     """A file that the system would not let be read now: no fact about it."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the header of a file says: height and width in pixels, upright, and its format."""
-
-    height: int
-    width: int
-    format: PixelFormat
 
 
 class _PillowQuiet:
@@ -245,28 +200,6 @@ def picture_of(image: Image.Image, *, reading: Reading | None = None) -> Levels:
         raise DataError(f"{getattr(image, 'filename', '') or 'picture'}: cannot be read: {_reason(error)}") from None
 
 
-def in_format(picture: Levels, pixels: PixelFormat) -> Levels:
-    """A picture with other channels or of another depth.
-
-    Grey becomes equal channels, and colour becomes the luma of ITU-R BT.601. Levels are scaled so that white stays
-    white, and rounded to the nearest. Raises DataError where other numbers of channels differ.
-    """
-    channels = picture.shape[2]
-    if channels != pixels.channels:
-        if (channels, pixels.channels) == (3, 1):
-            picture = _luma(picture)
-        elif channels == 1 and pixels.channels == 3:
-            picture = np.repeat(to_levels(picture, pixels.bits), 3, axis=2)
-        else:
-            raise DataError(f"has {channels} channels, not {pixels.channels}; convert it, or set data.channels")
-    return to_levels(picture, pixels.bits)
-
-
-def shows_color(pixels: NDArray[Any]) -> bool:
-    """Whether three channels differ anywhere."""
-    return pixels.shape[-1] == 3 and bool((pixels[..., :1] != pixels[..., 1:]).any())
-
-
 def _decoded(file: BinaryIO, at_least_px: int | None, reading: Reading) -> Levels:
     file.seek(0)
     start = file.read(32)
@@ -276,23 +209,16 @@ def _decoded(file: BinaryIO, at_least_px: int | None, reading: Reading) -> Level
 
         picture = tiff.read(file, reading)
         if picture is not None:
-            return _reduced(picture, at_least_px)
+            return reduced(picture, at_least_px)
         file.seek(0)
     elif _is_deep_color_png(start):
-        return _reduced(_deep_png(file, reading), at_least_px)
+        return reduced(_deep_png(file, reading), at_least_px)
     elif start.startswith(_JPEG_START):
         return _jpeg(file.read(), at_least_px, reading)
     with _PILLOW_QUIET, Image.open(file, formats=DECODERS) as image:
         check_size(*image.size, reading)
         image.load()
-        return _reduced(_natural(image, reading), at_least_px)
-
-
-def check_size(width: int, height: int, reading: Reading) -> None:
-    """Raise DecompressionBombError if a picture has more pixels than allowed."""
-    if width * height > reading.max_pixels:
-        problem = f"{width}x{height} are more than {reading.max_pixels:,} pixels, as decompression bombs have"
-        raise Image.DecompressionBombError(f"{problem}; if it is right, set data.max_pixels")
+        return reduced(_natural(image, reading), at_least_px)
 
 
 def _jpeg(content: bytes, at_least_px: int | None, reading: Reading) -> Levels:
@@ -308,7 +234,7 @@ def _jpeg(content: bytes, at_least_px: int | None, reading: Reading) -> Levels:
     check_size(width, height, reading)
     scale = 1
     if at_least_px is not None:
-        scale = next((side for side in _SCALES if min(height, width) >= side * max(at_least_px, 1)), 1)
+        scale = next((side for side in SCALES if min(height, width) >= side * max(at_least_px, 1)), 1)
     at_least = {"min_height": -(-height // scale), "min_width": -(-width // scale)} if scale > 1 else {}
     plain = colours == "Gray" or (colours == "YCbCr" and subsampling in _PLAIN_SUBSAMPLINGS)
     space = "GRAY" if colours == "Gray" else "RGB" if colours in ("YCbCr", "RGB") else "CMYK"
@@ -349,15 +275,6 @@ def _natural(image: Image.Image, reading: Reading, orientation: int | None = Non
 
 def _turned(plane: NDArray[Any], turn: Image.Transpose) -> NDArray[Any]:
     return np.asarray(Image.fromarray(plane).transpose(turn))
-
-
-def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """H×W×C turned and mirrored as the EXIF orientation says."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
 
 
 def _flat(image: Image.Image, icc: bool) -> Image.Image:
@@ -403,36 +320,6 @@ def _deep_grey(image: Image.Image, reading: Reading) -> NDArray[np.uint16]:
     return scaled
 
 
-def deep_levels(values: NDArray[Any], reading: Reading, white: float) -> NDArray[np.uint16]:
-    """Values H×W×C of any type as 16-bit levels, black being 0 and white as stated, or as the settings say.
-
-    Raises ValueError where values lie outside of black and white, and nobody has said what these are.
-    """
-    low, high = reading.white or (0.0, white)
-    if values.dtype == np.uint16 and (low, high) == (0.0, 65535.0):
-        return values
-    levels = np.empty(values.shape, np.uint16)
-    rows = max(1, _STRIP_VALUES // max(1, values[:1].size))
-    for start in range(0, len(values), rows):
-        some = values[start : start + rows].astype(np.float64)
-        if not np.isfinite(some).all():
-            raise ValueError("has values that are not finite")
-        if reading.white is None and some.size and (some.min() < low or some.max() > high):
-            raise ValueError(
-                f"has {values.dtype} values from {values.min():g} to {values.max():g}, and which is black and which is "
-                "white is unknown; set data.white"
-            )
-        levels[start : start + rows] = np.rint(((some - low) * (65535 / (high - low))).clip(0, 65535))
-    return levels
-
-
-def over_white(pixels: NDArray[np.uint16], *, associated: bool) -> NDArray[np.uint16]:
-    """16-bit levels whose last channel is alpha, without it, over white."""
-    color, alpha = pixels[..., :-1].astype(np.float64), pixels[..., -1:] / 65535
-    shown = (color if associated else color * alpha) + (1 - alpha) * 65535
-    return np.asarray(np.rint(shown).clip(0, 65535).astype(np.uint16))
-
-
 def _is_deep_color_png(start: bytes) -> bool:
     return start.startswith(_PNG_START) and start[12:16] == b"IHDR" and start[24] == 16 and start[25] != 0
 
@@ -452,31 +339,6 @@ def _deep_png(file: BinaryIO, reading: Reading) -> Levels:
     if len(kinds) in (2, 4) or values.shape[2] in (2, 4):
         levels = over_white(levels, associated=False)
     return np.ascontiguousarray(upright(levels, orientation))
-
-
-def _reduced(picture: Levels, at_least_px: int | None) -> Levels:
-    """A large picture of 16 bits or other channels averaged over squares, as reduced decoding does with a JPEG."""
-    height, width, channels = picture.shape
-    if at_least_px is None or height * width <= _REDUCED_PIXELS or format_of(picture) in (RGB8, PixelFormat(1, 8)):
-        return picture
-    side = next((side for side in _SCALES if min(height, width) >= side * max(at_least_px, 1)), 1)
-    if side == 1:
-        return picture
-    rows, columns = height // side, width // side
-    reduced = np.empty((rows, columns, channels), picture.dtype)
-    strip = max(1, _STRIP_VALUES // (side * width * channels))
-    for start in range(0, rows, strip):
-        some = picture[start * side : min(start + strip, rows) * side, : columns * side]
-        squares = some.reshape(-1, side, columns, side, channels)
-        reduced[start : start + strip] = np.rint(squares.mean(axis=(1, 3), dtype=np.float64))
-    return reduced
-
-
-def _luma(picture: Levels) -> Levels:
-    if picture.dtype == np.uint8:
-        return np.asarray(Image.fromarray(picture).convert("L"))[..., None]
-    weighted = sum(picture[..., index].astype(np.float32) * np.float32(share) for index, share in enumerate(_LUMA))
-    return np.asarray(np.rint(weighted).astype(np.uint16))[..., None]
 
 
 def _facts(file: BinaryIO) -> Facts:

@@ -19,7 +19,8 @@ import numpy as np
 
 from corolla.data.archives import members
 from corolla.data.folder import images_below, is_own, no_images, say_own
-from corolla.data.images import EXTENSIONS, Levels, Reading, open_picture
+from corolla.data.images import EXTENSIONS, open_picture
+from corolla.data.levels import Levels, Reading
 from corolla.data.preprocessing import Preprocessing
 from corolla.data.sources import spread_rows
 from corolla.errors import DataError, UsageError

@@ -9,7 +9,8 @@ from typing import Any
 from PIL import Image
 
 from corolla.config import DataConfig
-from corolla.data.images import Levels, Reading, in_format, picture_of
+from corolla.data.images import picture_of
+from corolla.data.levels import Levels, Reading, in_format
 from corolla.data.recipes import Recipe, recipe_named
 from corolla.pixels import RGB8, PixelFormat
 

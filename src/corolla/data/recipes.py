@@ -20,7 +20,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from corolla.config import register
 from corolla.config.registry import find
-from corolla.data.images import LARGEST_PIXELS, Levels
+from corolla.data.levels import LARGEST_PIXELS, Levels
 from corolla.errors import DataError, UsageError, suggestion
 from corolla.pixels import format_of
 

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from corolla.data.images import Levels, Reading, open_picture
+from corolla.data.images import open_picture
 from corolla.data.index import FileFacts, digest_of
 from corolla.data.layout import LayoutOptions, understood
+from corolla.data.levels import Levels, Reading
 from corolla.data.source_kinds import open_named
 from corolla.errors import DataError, UsageError
 from corolla.pixels import RGB8, PixelFormat, format_of

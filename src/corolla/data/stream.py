@@ -18,7 +18,8 @@ from typing import Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from corolla.data.images import Levels, TruncatedError
+from corolla.data.images import TruncatedError
+from corolla.data.levels import Levels
 from corolla.data.listing import Entry, read_entry
 from corolla.data.preprocessing import Preprocessing
 from corolla.errors import CorollaError, DataError, UsageError

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tifffile import PHOTOMETRIC, SAMPLEFORMAT
 
 from corolla.config.settings import MOST_CHANNELS
-from corolla.data.images import Facts, Levels, Reading, check_size, deep_levels, over_white, upright
+from corolla.data.levels import Facts, Levels, Reading, check_size, deep_levels, over_white, upright
 from corolla.pixels import PixelFormat
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its lines name no file, and its errors are raised

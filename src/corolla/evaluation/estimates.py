@@ -153,7 +153,7 @@ def estimate(
     q = DiagonalGaussian(joined["mean"], joined["logvar"])
     elbo = -joined["distortion"] - joined["rate"]
     if not (torch.isfinite(elbo).all() and torch.isfinite(joined["log_likelihood"]).all()):
-        raise ModelError("the likelihood of some images is not a finite number; train the model anew")
+        raise ModelError("the likelihood of some images is not a finite number; train the model again")
     per_dim = -bits_per_dim(1.0, values)
     latent_rates = q.kl_per_latent().double().mean(0).numpy(force=True)
     draws = joined["z"].numpy(force=True)[spread_rows(np.arange(len(rows)), _BOUND_IMAGES)]

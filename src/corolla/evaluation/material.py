@@ -1,4 +1,4 @@
-"""The images that a model is scored on: of its own splits, with labels, and drawn anew where factors are known."""
+"""The images that a model is scored on: of its own splits, with labels, and drawn again where factors are known."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Part:
     labels: NDArray[np.int64] | None
 
     def some(self, most: int) -> Part:
-        """At most so many of them, spread over all."""
+        """At most this many of them, spread over all."""
         chosen = spread_rows(np.arange(len(self.images)), most)
         labels = None if self.labels is None else self.labels[chosen]
         return Part(self.images[chosen], tuple(self.keys[place] for place in chosen), labels)
@@ -80,7 +80,7 @@ def gather(
     mirror: str | None = None,
     progress: OnProgress | None = None,
 ) -> Material:
-    """The images to score a model on: at most so many of a split, and those with known factors, if asked for.
+    """The images to score a model on: at most this many of a split, and those with known factors, if asked for.
 
     Raises UsageError if there is no such split, or it holds images that were trained on, and DataError as `own_images`.
     """

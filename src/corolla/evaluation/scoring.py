@@ -28,7 +28,7 @@ from corolla.trained import TrainedModel
 from corolla.trained.run_folder import versions
 
 SAMPLES = 1024
-"""Images drawn from each prior, and of real ones at most so many, as distances depend on the number."""
+"""Images drawn from each prior, and of real ones at most this many, as distances depend on the number."""
 LABELLED = 2048
 """Training images from which labels are learnt: of pixels, a linear classifier takes minutes for many more."""
 WITH_NEIGHBOURS, NEIGHBOURS = 8, 3
@@ -197,7 +197,7 @@ def _mean(values: NDArray[np.float64], seed: int) -> Score:
 
 
 def _some(count: int, most: int, seed: int) -> NDArray[np.int64]:
-    """Rows, at most so many, in their order."""
+    """Rows, at most this many, in their order."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).permutation(count)[:most])

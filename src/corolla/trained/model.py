@@ -18,7 +18,8 @@ from torch.utils.data import Dataset
 from corolla.config.registry import find
 from corolla.data.batches import to_batch
 from corolla.data.given import batch_axes, checked_floats, file_of, is_file, item_parts, items, value_levels
-from corolla.data.images import Levels, open_picture
+from corolla.data.images import open_picture
+from corolla.data.levels import Levels
 from corolla.data.preprocessing import Preprocessing, preprocessing
 from corolla.distributions import DiagonalGaussian, LatentDistribution
 from corolla.errors import ModelError, UsageError

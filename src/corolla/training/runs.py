@@ -249,7 +249,7 @@ def _read_finished(run: RunFolder, config: Config) -> bool | None:
     differing = [name for name in sorted(theirs | ours) if theirs.get(name) != ours.get(name)]
     if differing:
         was = ", ".join(f"{name} was {theirs.get(name)!r} and is {ours.get(name)!r}" for name in differing)
-        raise ModelError(f"{path}: of another configuration than {run.config_file}: {was}; put it back, or train anew")
+        raise ModelError(f"{path}: of another configuration than {run.config_file}: {was}; put it back, or train again")
     return bool(state["finished"])
 
 

@@ -107,7 +107,7 @@ class Reader:
             raise self._damaged()
 
     def _damaged(self) -> DataError:
-        return DataError(f"{self._name}: {self._place}: altered or damaged (its checksum does not match); get it anew")
+        return DataError(f"{self._name}: {self._place}: altered or damaged (its checksum does not match); get it again")
 
     def _read(self, length: int) -> bytes:
         content = self._file.read(length)

@@ -183,7 +183,7 @@ def fingerprint(card: ModelCard) -> bytes:
     if not card.weights_sha256:
         raise ModelError("this model was never saved, so that a file could not say which one it needs; save it first")
     if not card.latent_kl_nats:
-        raise ModelError("this model has no record of its latents' KL, which their steps follow; train it anew")
+        raise ModelError("this model has no record of its latents' KL, which their steps follow; train it again")
     steps = ",".join("-" if one is None else str(one) for one in reference_exponents(card.latent_kl_nats))
     return hashlib.sha256(f"{card.weights_sha256} {steps}".encode()).digest()[:FINGERPRINT_BYTES]
 

@@ -44,7 +44,7 @@ def nearest_images(model: TrainedModel, image: Images, features: Path | str, k: 
     theirs, own = read_fingerprint(features), model.card.weights_sha256
     if theirs != own:
         this = f"{model.path or 'this one'} is {own[:16] or 'not saved'}"
-        remedy = "give the model that it was made with, or embed the images anew"
+        remedy = "give the model that it was made with, or embed the images again"
         raise ModelError(f"{features}: made with the model {theirs[:16]}, but {this}; {remedy}")
     pixels = model.pixels(image)
     warn_if_unlike(model, pixels)

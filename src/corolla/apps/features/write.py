@@ -59,7 +59,7 @@ def write_features(
 ) -> Written:
     """Write the codes of images to a `.parquet` (extra `features`) or `.npz` file, in the order of the listing.
 
-    A call that was broken off goes on where it was when it is made again. Memory does not grow with the number of
+    A call that was interrupted goes on where it was when it is made again. Memory does not grow with the number of
     images; only the names in the largest folder are held at once. The file is there whole or not at all. The engine may
     be "ray", a cluster (extra `scale`), which gives the same rows in the same order; progress is called with the images
     that are done, which are counted first. The rest is as for `embed`.

@@ -118,7 +118,7 @@ def drawn_latents(
     """Draws from p(z|y) under the standard prior, or another Gaussian, by randomised optimisation, N×latent_dim.
 
     The observation is moved by a draw of its own noise, the middle of the prior by a draw from the prior, and the
-    maximum found anew. For a linear decoder that is an exact draw, for others a good guess (Papandreou & Yuille 2010,
+    maximum found again. For a linear decoder that is an exact draw, for others a good guess (Papandreou & Yuille 2010,
     "Gaussian sampling by local perturbations"; Bardsley et al. 2014, "Randomize-then-optimize").
     """
     noise = torch.randn(y.shape, generator=generator)
