@@ -128,3 +128,16 @@ def test_an_archive_that_was_replaced_within_its_time_stamp_is_listed_again(phot
     source = open_source(f"folder:{archive}")
     assert len(source.keys) == 11
     assert all(np.asarray(source.picture(index)).shape == (9, 11, 3) for index in range(11))
+
+
+def test_the_folder_that_wraps_an_archive_means_nothing(photos: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "wrapped.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for file in sorted(photos.rglob("*.png")):
+            if "__MACOSX" not in file.parts:
+                opened.write(file, f"photos/{file.relative_to(photos).as_posix()}")
+    source = open_source(f"folder:{archive}", home=tmp_path / "home")
+    assert source.label_names == ("rose", "tulip")
+    assert {name: len(rows) for name, rows in source.splits.items()} == {"train": 8, "test": 4}
+    assert source.keys[0] == "photos/test/rose/10.png"
+    np.testing.assert_array_equal(source.picture(0), np.asarray(Image.open(photos / "test" / "rose" / "10.png")))

@@ -9,6 +9,7 @@ import os
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -31,6 +32,12 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImpleme
 
 class ArchiveSource(FolderSource):
     """Images in an archive, which `root` is; the keys are the names of its members."""
+
+    @staticmethod
+    def meaningful(keys: Sequence[str]) -> Sequence[str]:
+        """The keys without the one folder that many programs wrap all of an archive in."""
+        tops = {key.partition("/")[0] if "/" in key else None for key in keys}
+        return [key.partition("/")[2] for key in keys] if len(tops) == 1 and None not in tops else keys
 
     def picture(self, index: int, at_least_px: int | None = None, reading: Reading | None = None) -> Levels:
         """See `Source`."""

@@ -134,7 +134,7 @@ class FolderSource(FileSource):
         options: LayoutOptions | None = None,
     ) -> Self:
         """The source of all images below a folder whose names mean what the options say."""
-        layout = understood(keys, options)
+        layout = understood(cls.meaningful(keys), options)
         chosen, facts = [keys[row] for row in layout.rows], [files[row] for row in layout.rows]
         fingerprint = digest_of(chosen, facts)
         if options is not None and options.table is not None:  # with another table, test images may be trained on
@@ -156,6 +156,11 @@ class FolderSource(FileSource):
             all_files=files,
             left_out=left_out,
         )
+
+    @staticmethod
+    def meaningful(keys: Sequence[str]) -> Sequence[str]:
+        """The keys as the layout reads them."""
+        return keys
 
     def arranged(self, options: LayoutOptions) -> Self:
         """The same images, understood as the options say."""

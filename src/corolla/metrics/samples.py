@@ -21,7 +21,7 @@ def codes_and_classes(
     least: int = 1,
     rows_per_class: int = _ROWS_PER_CLASS,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Codes as float64, N×D, and their factors as classes, N×K; at least this many rows, latents and factors of them."""
+    """Codes as float64, N×D, and their factors as classes, N×K; at least as many of each as asked for."""
     values = checked_rows(codes, "codes", rows=rows, columns=latents)
     known = checked_factors(factors, len(values), least=least)
     return values, factor_classes(known, factor_bins, rows_per_class=rows_per_class)
