@@ -62,8 +62,10 @@ EXTENSIONS = (
 """The endings, in lower case, of files that are taken for images."""
 
 # What Pillow's and tifffile's decoders raise on damaged files: nearly anything.
-DECODER_ERRORS: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, TypeError, AttributeError, EOFError)
-DECODER_ERRORS += (AssertionError, RuntimeError, ArithmeticError, LookupError, MemoryError, struct.error, zlib.error)
+DECODER_ERRORS = (
+    *(OSError, SyntaxError, ValueError, TypeError, AttributeError, EOFError, AssertionError, RuntimeError),
+    *(ArithmeticError, LookupError, MemoryError, struct.error, zlib.error),
+)
 
 # Pillow takes more than 1 MB of text or of an ICC profile in a PNG for an attack, whatever the file's size. Profiles of
 # printers are larger.
