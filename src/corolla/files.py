@@ -146,6 +146,28 @@ def check_new_folder(folder: Path) -> None:
 
 
 @contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty temporary folder beside a new one, whose place it takes at the end, if all went well.
+
+    Raises UsageError as `check_new_folder`, and WriteError. The temporary one is removed as by `replacing`.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder.parent.absolute(), _FILE)
+        temporary.mkdir()
+    try:
+        with writing(folder):
+            yield temporary
+            check_new_folder(folder)
+            if folder.is_dir():
+                shutil.rmtree(folder)  # it is empty, but for what killed writers left
+            temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file or folder, among processes and threads: a file beside it. Raises WriteError."""
     with writing(path.parent):
