@@ -151,10 +151,12 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
     Raises UsageError as `check_new_folder`, and WriteError. The temporary one is removed as by `replacing`.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    check_new_folder(folder)
+    parent, name = folder.absolute().parent, folder.absolute().name
+    temporary = parent / f".{name}.{os.getpid()}.tmp"
     with writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder.parent.absolute(), _FILE)
+        parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(parent, _FILE)
         temporary.mkdir()
     try:
         with writing(folder):
@@ -162,7 +164,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             check_new_folder(folder)
             if folder.is_dir():
                 shutil.rmtree(folder)  # it is empty, but for what killed writers left
-            temporary.replace(folder)
+            temporary.replace(parent / name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -104,6 +104,7 @@ def export_model(
     graphs = {ENCODER: encoder_graph(model), DECODER: decoder_graph(model)}
     graphs |= {SAMPLER.format(name): cast("Graph", sampler_graph(prior)) for name, prior in priors.items()}
     facts = _facts(model, half)
+    pixels, which = _checked_images(model, images, progress)
     step = steps_of(progress, "exporting, steps", len(graphs) + 1)
     with replacing_folder(folder) as unfinished:
         described: dict[str, Any] = {}
@@ -116,14 +117,8 @@ def export_model(
         (unfinished / RECIPE).write_text(_recipe(model), encoding="utf-8")
         reference = expected_of(model, model.sample(REFERENCE_IMAGES, seed=0), priors)
         (unfinished / REFERENCE).write_bytes(_packed(reference))
-        pixels, which = _checked_images(model, images, progress)
-        samplers = [SAMPLER.format(name) for name in priors]
         # On the reference too, so that a later check of it does not fail.
-        on_reference = differences(unfinished, samplers, reference)
-        on_images = differences(unfinished, samplers, expected_of(model, pixels, priors))
-        largest = Differences(
-            *(float(np.max(pair)) for pair in zip(_values(on_reference), _values(on_images), strict=True))
-        )
+        largest = differences(unfinished, [*graphs], reference, expected_of(model, pixels, priors))
         tolerance = TOLERANCES[facts["weights"]]
         largest.check(tolerance, folder)
         files = sorted(path.name for path in unfinished.iterdir())
@@ -158,7 +153,6 @@ def check_export(
         raise UsageError("images are compared with what a model gives for them; give the model too, as `against`")
     folder = Path(folder)
     metadata = _read_metadata(folder)
-    samplers = [name for name in metadata["graphs"] if name not in (ENCODER, DECODER)]
     if against is None:
         with np.load(folder / REFERENCE) as packed:
             expected = dict(packed)
@@ -167,11 +161,10 @@ def check_export(
         check_weights(folder, metadata["weights_sha256"], _fingerprint(against), "export the model again")
         pixels, which = _checked_images(against, images, progress)
         priors, _ = _samplers(against)
-        missing = [name for name in samplers if name not in map(SAMPLER.format, priors)]
-        if missing:
-            raise StaleError(f"{folder / missing[0]}: the model has no such prior now", remedy="export it again")
         expected = expected_of(against, pixels, priors)
-    largest, tolerance = differences(folder, samplers, expected), TOLERANCES[metadata["weights"]]
+        for name in set(metadata["graphs"]) - {ENCODER, DECODER, *expected}:
+            raise StaleError(f"{folder / name}: the model has no such prior now", remedy="export the model again")
+    largest, tolerance = differences(folder, metadata["graphs"], expected), TOLERANCES[metadata["weights"]]
     largest.check(tolerance, folder)
     return Exported(folder, (*metadata["sha256"], METADATA), which, largest, tolerance, tuple(metadata["left_out"]))
 
@@ -309,10 +302,6 @@ def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **cast("dict[str, Any]", arrays))
     return buffer.getvalue()
-
-
-def _values(each: Differences) -> tuple[float, float]:
-    return each.latents, each.pixels
 
 
 def _sha256(file: Path) -> str:

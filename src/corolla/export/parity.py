@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,21 +83,19 @@ def _draws(prior: GaussianPrior | MixturePrior, normal: NDArray[Any], uniform: N
     return draws
 
 
-def differences(folder: Path, samplers: Sequence[str], expected: Arrays) -> Differences:
+def differences(folder: Path, graphs: Collection[str], *expected: Arrays) -> Differences:
     """The largest differences of what a folder's graphs give; each is run on all rows at once, and on the first alone.
 
     Raises ModelError if ONNX Runtime cannot run a file.
     """
-    latents, pixels = [0.0], [0.0]
-    for count in (None, 1):
-        rows = {name: array[:count] for name, array in expected.items()}
-        largest = np.iinfo(rows["image"].dtype).max
-        mean, logvar = run_graph(folder / ENCODER, {"images": rows["images"]})
-        (image,) = run_graph(folder / DECODER, {"latents": rows["latents"]})
+    latents, pixels = [], []
+    for rows in [{name: array[:count] for name, array in each.items()} for each in expected for count in (None, 1)]:
+        mean, logvar = run_graph(folder / ENCODER, rows)
+        (image,) = run_graph(folder / DECODER, rows)
         latents += [_largest(mean, rows["mean"]), _largest(logvar, rows["logvar"])]
-        pixels.append(_largest(image, rows["image"]) * 255 / largest)
-        for name in samplers:
-            (draws,) = run_graph(folder / name, {key: rows[key] for key in ("normal", "uniform")})
+        pixels.append(_largest(image, rows["image"]) * 255 / np.iinfo(rows["image"].dtype).max)
+        for name in set(graphs) - {ENCODER, DECODER}:
+            (draws,) = run_graph(folder / name, rows)
             latents.append(_largest(draws, rows[name]))
     return Differences(float(np.max(latents)), float(np.max(pixels)))  # NaN stays NaN
 
