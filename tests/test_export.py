@@ -380,7 +380,7 @@ def test_the_documents_script_needs_neither_torch_nor_corolla(
 def test_the_command_exports_and_checks(home: Path, tmp_path: Path, cli: Cli) -> None:
     code, out, err = cli("export", home / "model", "-o", tmp_path / "out", "--quiet")
     assert (code, err) == (0, "")
-    assert re.search(r"latents \d\.\de-\d\d \(at most 0\.0001\), pixels [01] levels of 255 \(at most 1\)", out)
+    assert re.search(r"latents \d\.\de-\d\d \(at most 0\.0001\), pixels [01] of 255 levels \(at most 1\)", out)
     assert cli("export", "--check", tmp_path / "out")[0] == 0
     code, out, _ = cli("export", "--check", tmp_path / "out", "--against", home / "model", "--json")
     assert code == 0

@@ -52,7 +52,7 @@ def export(  # noqa: D417, the shared flags describe themselves
     largest, most = exported.differences, exported.tolerance
     lines = [
         f"largest differences from PyTorch, on {exported.images}: latents {largest.latents:.1e} (at most "
-        f"{most.latents:g}), pixels {largest.pixels:.2g} levels of 255 (at most {most.pixels:g})",
+        f"{most.latents:g}), pixels {largest.pixels:.2g} of 255 levels (at most {most.pixels:g})",
         *exported.left_out,
     ]
     out.lines(
