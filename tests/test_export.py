@@ -348,6 +348,22 @@ def test_nothing_is_left_after_an_interruption(home: Path, tmp_path: Path, monke
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("ready")
+def test_samples_are_compared_where_the_split_is_empty(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = corolla.load(home / "model")
+    monkeypatch.setattr("corolla.export.folder.evaluation_images", lambda *_, **__: _images(model, 0))
+    assert "16 samples of the model" in export_model(model, tmp_path / "out").images
+
+
+def test_a_comparison_of_no_images_is_refused(home: Path, tmp_path: Path) -> None:
+    model = corolla.load(home / "model")
+    with pytest.raises(UsageError, match="there are none"):
+        export_model(model, tmp_path / "out", images=_images(model, 0))
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_in_the_way_stays(home: Path, exported: Path) -> None:
     before = {path.name: path.read_bytes() for path in exported.iterdir()}
     with pytest.raises(UsageError, match="is not empty"):

@@ -277,7 +277,9 @@ def _checked_images(
     if not kind.downloaded or any(corolla_home().glob(f"{kind.prepared or '-'}/complete.json")):
         try:
             pixels = evaluation_images(model, CHECKED_IMAGES, progress=progress)
-            return pixels, f"{plural(len(pixels), 'image')} of the evaluation split"
+            if len(pixels):
+                return pixels, f"{plural(len(pixels), 'image')} of the evaluation split"
+            reason = "the evaluation split is empty"
         except (DataError, UsageError) as error:  # moved or removed: the model can be exported all the same
             reason = error.problem
     else:
