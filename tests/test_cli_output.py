@@ -41,6 +41,7 @@ LINES = {
     "anomalies": "anomalies run photos -o odd --fpr 0.5",
     "denoise": "denoise run photos -o clean --corrupt gaussian:25",
     "inpaint": "inpaint run photos --box 2,2,4,4 -o whole",
+    "export": "export run -o exported",
     "info": "info run",
     "report": "report run -o page.html",
     "evaluate": "evaluate run --samples 16 --images 16 --features pca4 --only images,samples -o scores",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from corolla import files
-from corolla.errors import WriteError
-from corolla.files import locked, replacing, write_file
+from corolla.errors import UsageError, WriteError
+from corolla.files import locked, replacing, replacing_folder, write_file
 
 
 def test_a_write_that_fails_leaves_the_former_file_and_nothing_else(tmp_path: Path) -> None:
@@ -76,3 +79,36 @@ def test_a_lock_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(WriteError, match="cannot be written"), locked(tmp_path / "file" / "x"):
         pass
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    def fail() -> None:
+        with replacing_folder(tmp_path / "out") as temporary:
+            (temporary / "a").write_text("half of tw")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "out").mkdir()  # an empty one is as good as none
+    with replacing_folder(tmp_path / "out") as temporary:
+        (temporary / "a").write_text("two")
+        assert not list((tmp_path / "out").iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "a").read_text() == "two"
+    with pytest.raises(UsageError, match="is not empty"), replacing_folder(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out" / "a").read_text() == "two"
+
+
+def test_the_folder_of_a_killed_process_is_removed_by_the_next(tmp_path: Path) -> None:
+    code = "import os, sys\nfrom pathlib import Path\nfrom corolla.files import replacing_folder\n"
+    code += "with replacing_folder(Path(sys.argv[1])) as folder:\n    (folder / 'a').write_text('x')\n    os._exit(9)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(files.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "out"], env=environment, check=False)
+    assert done.returncode == 9
+    (left,) = tmp_path.iterdir()
+    assert left.name != "out"
+    with replacing_folder(tmp_path / "out"):
+        assert not left.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -146,6 +146,30 @@ def check_new_folder(folder: Path) -> None:
 
 
 @contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty temporary folder beside a new one, whose place it takes at the end, if all went well.
+
+    Raises UsageError as `check_new_folder`, and WriteError. The temporary one is removed as by `replacing`.
+    """
+    check_new_folder(folder)
+    parent, name = folder.absolute().parent, folder.absolute().name
+    temporary = parent / f".{name}.{os.getpid()}.tmp"
+    with writing(folder):
+        parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(parent, _FILE)
+        temporary.mkdir()
+    try:
+        with writing(folder):
+            yield temporary
+            check_new_folder(folder)
+            if folder.is_dir():
+                shutil.rmtree(folder)  # it is empty, but for what killed writers left
+            temporary.replace(parent / name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file or folder, among processes and threads: a file beside it. Raises WriteError."""
     with writing(path.parent):

@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "anomalies": (USE, "apps:anomalies", "Rank images by how unlike they are to the training images."),
     "denoise": (USE, "apps:denoise", "Take noise off images."),
     "inpaint": (USE, "apps:inpaint", "Fill gaps in images."),
+    "export": (USE, "export:export", "Write a model as ONNX, for use without Python; needs the extra `export`."),
     "info": (LOOK, "info:info", "Show a run or model: configuration, size, data, scores, latents."),
     "report": (LOOK, "info:report", "Write one HTML page about a run."),
     "evaluate": (LOOK, "scores:evaluate", "Score a model: reconstructions, samples, codes, disentanglement."),

@@ -74,6 +74,11 @@ class Step:
         """Apply the step to an RGB picture; height and width are those of the recipe's result."""
         return _OPERATIONS[self.operation](image, (height, width), **dict(self.parameters))
 
+    @property
+    def description(self) -> str:
+        """What its operation does: the first paragraph of the function's docstring, empty without one."""
+        return " ".join((_OPERATIONS[self.operation].__doc__ or "").strip().split("\n\n")[0].split())
+
     def __str__(self) -> str:
         """The step as a short label, e.g. "blur kernel_px 3, sigma_px 2.0"."""
         return " ".join([self.operation, ", ".join(f"{name} {value}" for name, value in self.parameters)]).strip()

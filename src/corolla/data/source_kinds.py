@@ -30,6 +30,7 @@ class SourceKind:
         about: What it holds, in a line.
         prepared: Where below the folder for downloads its images lie once they are there: a pattern of folders, each
             with the file `complete.json`.
+        licence: Whose its images are, and what that means for a model trained on them, in a sentence.
     """
 
     kind: ClassVar[str] = "source"
@@ -40,6 +41,7 @@ class SourceKind:
     downloaded: bool = False
     about: str = ""
     prepared: str = ""
+    licence: str = "not known to Corolla: the images belong to whoever made them"
 
 
 def open_named(spec: str, *, mirror: str | None, home: Path, progress: OnProgress | None) -> Source:
@@ -98,29 +100,40 @@ def _arrays(argument: str, _mirror: str | None, home: Path, *_: object) -> Sourc
     return open_arrays(argument, home=home) if argument else None
 
 
-def _published(name: str, variants: str, about: str) -> SourceKind:
+def _published(name: str, variants: str, about: str, licence: str) -> SourceKind:
     def open_(argument: str, mirror: str | None, home: Path, progress: OnProgress | None) -> Source | None:
         from corolla.data.factor_sets import open_factor_set, parse_factor_set
 
         parsed = parse_factor_set(f"{name}:{argument}".removesuffix(":"))
         return None if parsed is None else open_factor_set(*parsed, mirror=mirror, home=home, progress=progress)
 
-    return SourceKind(name, f"{name}{variants}[:COUNT]", open_, True, about, f"factors/{name}*/*")
+    return SourceKind(name, f"{name}{variants}[:COUNT]", open_, True, about, f"factors/{name}*/*", licence)
 
 
+_OF_PHOTOGRAPHERS = (
+    "the photographs belong to the people who took them, and are gathered for research: before you publish pictures or "
+    "models made from them, find out whether you may"
+)
 _FLOWERS = "8,189 photos of 102 kinds of flowers, 345 MB"
 _FACTORS = "your own images with known factors, as the arrays `images` and `factors`"
 _ARRAY = "your own images as an array, with `labels` and `factors` beside it if you have them"
 for _kind in (
-    SourceKind("florets", "florets[:COUNT]", _florets, about="drawn flowers with seven known factors"),
-    SourceKind("flowers102", "flowers102", _flowers102, True, _FLOWERS, "flowers102/*"),
+    SourceKind(
+        "florets", "florets[:COUNT]", _florets, about="drawn flowers with seven known factors", licence="Apache-2.0"
+    ),
+    SourceKind("flowers102", "flowers102", _flowers102, True, _FLOWERS, "flowers102/*", _OF_PHOTOGRAPHERS),
     SourceKind("folder", "folder:PATH", _folder, about="your own images, in any tree of folders"),
     SourceKind("array", "array:FILE.npy|npz", _arrays, about=_ARRAY),
     SourceKind("factors", "factors:FILE.npz", _factors, about=_FACTORS),
-    _published("dsprites", "", "737,280 images with 5 known factors"),
-    _published("shapes3d", "", "480,000 images with 6 known factors"),
-    _published("cars3d", "", "17,568 images with 3 known factors"),
-    _published("smallnorb", "", "48,600 images with 5 known factors"),
-    _published("mpi3d", "[:toy|realistic|real]", "1,036,800 images of each kind with 7 known factors"),
+    _published(
+        "dsprites",
+        "",
+        "737,280 images with 5 known factors",
+        "that of its page, github.com/google-deepmind/dsprites-dataset",
+    ),
+    _published("shapes3d", "", "480,000 images with 6 known factors", "Apache-2.0"),
+    _published("cars3d", "", "17,568 images with 3 known factors", "none is known"),
+    _published("smallnorb", "", "48,600 images with 5 known factors", "for research; it cannot be sold"),
+    _published("mpi3d", "[:toy|realistic|real]", "1,036,800 images of each kind with 7 known factors", "CC BY 4.0"),
 ):
     register(_kind)
