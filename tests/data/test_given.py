@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
 from corolla.data.given import array_levels, channel_axis, given, picture
+from corolla.data.levels import Reading
 from corolla.errors import DataError, UsageError
 from corolla.pixels import PixelFormat
 
@@ -171,3 +173,12 @@ def test_integers_of_one_set_are_levels_of_one_depth() -> None:
     assert np.array_equal(given([dark, light]).images, given(np.stack([dark, light])).images)
     assert given([dark, light]).images[0].max() == 200
     assert given([dark, dark]).format == PixelFormat(1, 8)
+
+
+def test_files_are_read_as_the_configuration_says(tmp_path: Path) -> None:
+    values = RNG.integers(0, 4096, (2, 20, 30), np.uint16)
+    files = [tmp_path / f"{number}.tif" for number in range(2)]
+    for file, value in zip(files, values, strict=True):
+        tifffile.imwrite(file, value)
+    images = np.asarray(given(files, reading=Reading(white=(0, 4095))).images)
+    assert np.abs(images[..., 0] - np.rint(values * (65535 / 4095))).max() <= 1

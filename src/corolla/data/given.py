@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from corolla.data.images import open_picture, picture_of
-from corolla.data.levels import Levels, in_format
+from corolla.data.levels import Levels, Reading, in_format
 from corolla.errors import DataError, UsageError
 from corolla.pixels import PixelFormat, format_of, to_levels
 
@@ -67,6 +67,7 @@ def given(
     labels: ArrayLike | None = None,
     factors: ArrayLike | Mapping[str, ArrayLike] | None = None,
     splits: Sequence[str] | None = None,
+    reading: Reading | None = None,
 ) -> Given:
     """Images as a training source can use them.
 
@@ -76,6 +77,7 @@ def given(
         labels: One for each image, of any kind; those of a data set by default.
         factors: N×F numbers, or columns by name.
         splits: train, val or test for each image; default: by its number.
+        reading: How files and PIL images among them are read.
 
     Raises:
         UsageError: The images are of no kind that is known, or labels or factors are not as many.
@@ -85,7 +87,7 @@ def given(
     if _is_tensor(images) or isinstance(images, np.ndarray):
         levels: Levels | list[Levels] = array_levels(images)
     else:
-        levels, own, names = _collected(images)
+        levels, own, names = _collected(images, reading)
         labels = own if labels is None else labels
     count = len(levels)
     numbers, names = _labels(labels, names, count)
@@ -185,15 +187,15 @@ def checked_floats(array: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(array.clip(0, 1))
 
 
-def picture(image: Any) -> Levels:
+def picture(image: Any, reading: Reading | None = None) -> Levels:
     """One image, H×W×C of its own format: a path, bytes, a binary file, a PIL image, an array or a tensor.
 
     Raises UsageError for another kind, DataError for a file that cannot be read.
     """
     if is_file(image):
-        return open_picture(file_of(image))
+        return open_picture(file_of(image), reading=reading)
     if isinstance(image, Image.Image):
-        return picture_of(image)
+        return picture_of(image, reading=reading)
     if _is_tensor(image) or isinstance(image, np.ndarray):
         array = _as_array(image)
         if array.ndim == 2:
@@ -236,7 +238,7 @@ def item_parts(item: Any) -> tuple[Any, Any]:
     return item, None
 
 
-def _collected(images: Any) -> tuple[Levels | list[Levels], list[Any] | None, tuple[str, ...]]:
+def _collected(images: Any, reading: Reading | None) -> tuple[Levels | list[Levels], list[Any] | None, tuple[str, ...]]:
     """Images of a data set or sequence in one format, with its labels and their names, if it has any."""
     names: tuple[str, ...] = ()
     features = getattr(images, "features", None)
@@ -246,7 +248,7 @@ def _collected(images: Any) -> tuple[Levels | list[Levels], list[Any] | None, tu
     for number, item in enumerate(items(images)):
         try:
             image, label = item_parts(item)
-            pictures.append(picture(image))
+            pictures.append(picture(image, reading))
             dtype = _as_array(image).dtype if _is_tensor(image) or isinstance(image, np.ndarray) else None
             if dtype == np.uint8:
                 bytes_.append(number)

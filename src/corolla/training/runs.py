@@ -104,7 +104,18 @@ def fit(
         check_run(Path(run), force=force)  # before anything is downloaded or decoded
     if images is not None:
         config = config.updated(
-            {"data.source": _kept(config, given(images, labels=labels, factors=factors, splits=splits))}
+            {
+                "data.source": _kept(
+                    config,
+                    given(
+                        images,
+                        labels=labels,
+                        factors=factors,
+                        splits=splits,
+                        reading=preprocessing(config.data).reading,
+                    ),
+                )
+            }
         )
     data = prepare(config, progress)
     config = _with_format(config, data)
