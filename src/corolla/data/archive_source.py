@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import lzma
 import os
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from corolla.data.archives import members
+from corolla.data.archives import ZIP_ERRORS, members
 from corolla.data.folder import is_system_name
 from corolla.data.images import EXTENSIONS, MomentaryError, open_picture
 from corolla.data.index import Marked, index_files, mark_of
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 KINDS = (".zip", ".tar")
 _LARGEST_MEMBER_BYTES = 1 << 30
-_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, KeyError)
 
 
 class ArchiveSource(FolderSource):
@@ -92,7 +89,7 @@ def read_member(archive: Path, name: str) -> bytes:
     except OSError as error:
         reason = error.strerror or error
         raise MomentaryError(f"{archive / name}: cannot be read: {reason}", path=archive / name) from None
-    except _DAMAGED as error:
+    except (*ZIP_ERRORS, KeyError) as error:
         raise DataError(f"{archive / name}: cannot be read: {error}", path=archive / name) from None
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import shutil
 import sys
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -17,6 +19,9 @@ from corolla.files import writing
 
 if TYPE_CHECKING:
     from corolla.data.fetch import Progress
+
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
+"""What zipfile raises on an archive or member that is damaged, encrypted, or packed in a way that it does not know."""
 
 # The longest piece that is read at once.
 _CHUNK = 1 << 20

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError, features
 
 from corolla.data.levels import (
-    SCALES,
     Facts,
     Levels,
     Reading,
@@ -33,6 +32,7 @@ from corolla.data.levels import (
     in_format,
     over_white,
     reduced,
+    scale_for,
     upright,
 )
 from corolla.errors import DataError, missing_extra
@@ -234,9 +234,7 @@ def _jpeg(content: bytes, at_least_px: int | None, reading: Reading) -> Levels:
     except ValueError as error:
         raise OSError(f"not a whole JPEG: {error}") from None
     check_size(width, height, reading)
-    scale = 1
-    if at_least_px is not None:
-        scale = next((side for side in SCALES if min(height, width) >= side * max(at_least_px, 1)), 1)
+    scale = scale_for(height, width, at_least_px)
     at_least = {"min_height": -(-height // scale), "min_width": -(-width // scale)} if scale > 1 else {}
     plain = colours == "Gray" or (colours == "YCbCr" and subsampling in _PLAIN_SUBSAMPLINGS)
     space = "GRAY" if colours == "Gray" else "RGB" if colours in ("YCbCr", "RGB") else "CMYK"

@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from corolla.config import DataConfig
 from corolla.errors import DataError
 from corolla.pixels import RGB8, PixelFormat, format_of, to_levels
 
 Levels: TypeAlias = NDArray[Any]
 """Of uint8 or uint16; one image H×W×C, or many N×H×W×C."""
 
-LARGEST_PIXELS = 2 * 1024**3 // 4 // 3
+LARGEST_PIXELS: int = DataConfig.model_fields["max_pixels"].default
 """Where Pillow refuses pictures by default."""
 _REDUCED_PIXELS = 1 << 24
 """Deep pictures of more pixels are reduced while they are still integers, so that memory stays bounded."""
 _STRIP_VALUES = 1 << 22
-SCALES = (8, 4, 2)
-"""By how much a picture can be reduced while it is decoded."""
+_SCALES = (8, 4, 2)
 
 # Of red, green and blue, in grey: ITU-R BT.601, as Pillow's conversion of 8-bit pictures has it.
 _LUMA = (0.299, 0.587, 0.114)
@@ -120,12 +120,19 @@ def over_white(pixels: NDArray[np.uint16], *, associated: bool) -> NDArray[np.ui
     return np.asarray(np.rint(shown).clip(0, 65535).astype(np.uint16))
 
 
+def scale_for(height: int, width: int, at_least_px: int | None) -> int:
+    """By how much a picture can be reduced so that its short side stays at least that long; 1 for None."""
+    if at_least_px is None:
+        return 1
+    return next((scale for scale in _SCALES if min(height, width) >= scale * max(at_least_px, 1)), 1)
+
+
 def reduced(picture: Levels, at_least_px: int | None) -> Levels:
     """A large picture of 16 bits or other channels averaged over squares, as reduced decoding does with a JPEG."""
     height, width, channels = picture.shape
-    if at_least_px is None or height * width <= _REDUCED_PIXELS or format_of(picture) in (RGB8, PixelFormat(1, 8)):
+    if height * width <= _REDUCED_PIXELS or format_of(picture) in (RGB8, PixelFormat(1, 8)):
         return picture
-    side = next((side for side in SCALES if min(height, width) >= side * max(at_least_px, 1)), 1)
+    side = scale_for(height, width, at_least_px)
     if side == 1:
         return picture
     rows, columns = height // side, width // side

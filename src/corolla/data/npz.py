@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +17,13 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from corolla.data.archives import ZIP_ERRORS
 from corolla.errors import DataError
 from corolla.files import writing
 
 _BLOCK_BYTES = 16 << 20
 _LOCAL_HEADER_BYTES = 30  # of a member in a zip file, before its name; the lengths of name and extra field end it
-_READ_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, MemoryError)
+_READ_ERRORS = (*ZIP_ERRORS, ValueError, MemoryError)
 
 
 def members(path: Path) -> list[str]:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from corolla.apps.features.files import check_features_name, join, joined
+from corolla.data.archives import ZIP_ERRORS
 from corolla.data.listing import Entry, count_images, list_images
 from corolla.data.recipes import recipe_named
 from corolla.data.stream import OnError, leave_out, none_usable
@@ -34,7 +33,7 @@ from corolla.trained.encoding import Block, Engine, check_engine, encoded
 PARTIAL = ".partial"
 _RAY_PARTS = 16  # as many in one, so that a cluster has enough to do at a time
 _FORMAT = 1  # part of every digest: raise it when the layout of a part changes
-_READ_ERRORS = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+_READ_ERRORS = (*ZIP_ERRORS, OSError, ValueError, KeyError)
 
 
 @dataclass(frozen=True)
