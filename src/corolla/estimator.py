@@ -50,7 +50,7 @@ class BetaVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     X is an array of images, N×H×W (grey) or N×H×W×C with 1 or 3 channels, or their flat rows, N×(H·W·C), with
     `image_shape`. The numbers are uint8 from 0 to 255, floats from 0 to 1, or what `value_range` says; the model sees
-    them rounded to 8 bits, and grey as three equal channels, all of which count in the nats of its loss and score.
+    them rounded to 8 bits, and grey as one channel, whose nats count once in its loss and score.
     `settings` takes everything else that a `corolla.Config` has, by its dotted name.
 
     Args:
